@@ -1,0 +1,127 @@
+"""The seam between the library and whatever compiles and runs a program.
+
+A backend is found by name in ``registry.py`` and imported on use. Both protocols are held to one suite,
+``tests/backends/conformance.py``. Neither this file nor any backend imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, TensorSpec
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can do a thing here; if not, the reason and the way to get it."""
+
+    ok: bool
+    reason: str = ""
+    hint: str = ""
+
+
+class Session(Protocol):
+    """A loaded program.
+
+    A caller may rely on this: ``run`` and ``submit`` may be called from many threads; results are new arrays that
+    the caller owns; with ``fixed_shapes`` only shapes of ``buckets`` are taken, without it any batch and any length
+    up to the largest bucket; a failed call raises and leaves the session usable or closed, never returns garbage;
+    ``close`` may be called twice. A session used in a forked child reopens itself.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    buckets: tuple[Bucket, ...]
+    fixed_shapes: bool
+    slots: int
+    """How many runs may usefully be in flight at once."""
+
+    def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Input name → array in, output name → array out.
+
+        Raises:
+            InputError: A name, dtype or shape does not fit.
+            DeviceError: The device failed.
+        """
+        ...
+
+    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
+        """As :meth:`run`, in the background."""
+        ...
+
+    def report(self) -> dict[str, Json]:
+        """Facts for ``device_report()``: device, threads, runtime version."""
+        ...
+
+    def close(self) -> None:
+        """Free the device. Runs in flight finish first."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """Compiles graphs into programs and opens them."""
+
+    name: str
+    compute: tuple[str, ...]
+    """Precisions it can be asked for; the first is its default."""
+
+    def can_compile(self) -> Availability:
+        """Whether :meth:`compile` can work on this machine."""
+        ...
+
+    def can_run(self) -> Availability:
+        """Whether :meth:`open` can work on this machine."""
+        ...
+
+    def version(self) -> str:
+        """Version of the runtime or SDK; part of the cache key."""
+        ...
+
+    def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
+        """Checks ``compiler_options`` of ``compile``.
+
+        Raises:
+            OptionError: An unknown name (the nearest matches are named) or a value out of range.
+        """
+        ...
+
+    def compile(
+        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+    ) -> Program:
+        """Writes the program's files into ``workdir`` (which exists and holds nothing of the program yet).
+
+        The graph with its external data is copied (hard-linked where possible) there, and whatever the backend
+        builds. The returned manifest holds what the backend knows: target, buckets, specs, options, onnx, binary,
+        sdk. ``program.write`` adds the rest. ``model.path`` is never changed.
+
+        Raises:
+            CompileError: The compiler failed; its output is kept.
+            BackendUnavailableError: Something is missing on this machine.
+        """
+        ...
+
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> Session:
+        """Loads a program.
+
+        Args:
+            program: As :meth:`compile` made it, possibly moved.
+            devices: Device ids; ``None`` lets the backend choose. The host refuses anything but ``None``.
+            strict: Take only the compiled shapes, as a card does. Always so on a card.
+        """
+        ...

@@ -1,0 +1,199 @@
+"""Every error that the library raises, in one tree.
+
+    QEfficientError
+    ├── UsageError (ValueError)             an argument of a call
+    │   ├── InputError                      arrays or texts: names, dtype, shape, mask, length
+    │   ├── OptionError                     a keyword of compile: unknown, or a value out of range
+    │   └── PoolingError                    a pooling that is unknown or does not fit
+    ├── ModelError (RuntimeError)           a model on its way to ONNX
+    │   ├── LoadError                       its files are missing, unreadable or of a foreign kind
+    │   ├── TransformError                  a block or a graph pass failed
+    │   ├── ExportError                     the exporter refused it
+    │   └── NumericsError                   NaN, Inf, or numbers that differ from HuggingFace's
+    ├── ArtefactError (RuntimeError)        a program folder or an entry of the cache
+    │   ├── ManifestError                   qefficient.json is missing, edited or malformed
+    │   ├── StaleProgramError               another manifest format, or another SDK
+    │   ├── CorruptArtefactError            a file is missing, short, altered or outside the folder
+    │   └── CacheError                      the cache can't be read or written
+    ├── BackendError (RuntimeError)         what compiles and runs
+    │   ├── UnknownBackendError             no such name
+    │   ├── BackendUnavailableError         known, but something it needs is not here
+    │   ├── CompileError                    the compiler failed; keeps command, exit code and output
+    │   └── DeviceError                     the device or its runtime failed; keeps the status
+    ├── MissingExtraError (ImportError)     an optional package is not installed
+    └── NotYetSupportedError (NotImplementedError)  a known name that is not built yet
+
+Each message answers four questions: what happened, which value, what is allowed, what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+class QEfficientError(Exception):
+    """The root of the tree.
+
+    Args:
+        what: What happened, as one sentence.
+        got: The value that was met; shown with ``repr`` unless it is a string.
+        allowed: What would have been accepted.
+        do: What to do next.
+    """
+
+    def __init__(self, what: str, *, got: object = None, allowed: str | None = None, do: str | None = None) -> None:
+        self.what, self.got, self.allowed, self.do = what, got, allowed, do
+        super().__init__(what, got, allowed, do)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.got is not None:
+            lines.append(f"  got:     {self.got if isinstance(self.got, str) else repr(self.got)}")
+        if self.allowed is not None:
+            lines.append(f"  allowed: {self.allowed}")
+        if self.do is not None:
+            lines.append(f"  do:      {self.do}")
+        return "\n".join(lines)
+
+
+class UsageError(QEfficientError, ValueError):
+    """An argument of a call can't be used."""
+
+
+class InputError(UsageError):
+    """The arrays or texts handed in can't be run as they are."""
+
+
+class OptionError(UsageError):
+    """A keyword of ``compile`` is unknown or its value is out of range."""
+
+
+class PoolingError(UsageError):
+    """A pooling is unknown, or does not fit the model or the saved program."""
+
+
+class ModelError(QEfficientError, RuntimeError):
+    """Something went wrong between the model's files and its ONNX graph."""
+
+
+class LoadError(ModelError):
+    """The model's files are missing, unreadable or of a kind that is not supported."""
+
+
+class TransformError(ModelError):
+    """A block swap or a graph pass failed."""
+
+
+class ExportError(ModelError):
+    """The ONNX exporter refused the model."""
+
+
+class NumericsError(ModelError):
+    """NaN, Inf, or numbers that differ from the reference."""
+
+
+class ArtefactError(QEfficientError, RuntimeError):
+    """A program folder or a cache entry can't be used."""
+
+
+class ManifestError(ArtefactError):
+    """``qefficient.json`` is missing, edited or malformed."""
+
+
+class StaleProgramError(ArtefactError):
+    """The program was made by another manifest format or another SDK version."""
+
+
+class CorruptArtefactError(ArtefactError):
+    """A file of the folder is missing, short, altered or points outside of it."""
+
+
+class CacheError(ArtefactError):
+    """The cache can't be read or written."""
+
+
+class BackendError(QEfficientError, RuntimeError):
+    """What compiles and runs programs failed."""
+
+
+class UnknownBackendError(BackendError, ValueError):
+    """No backend has this name."""
+
+
+class BackendUnavailableError(BackendError):
+    """The backend is known, but something that it needs is not on this machine."""
+
+
+class CompileError(BackendError):
+    """The compiler failed. Its command, exit code and output are kept.
+
+    Attributes:
+        command: The argument vector, as run.
+        exit_code: The compiler's exit code; ``None`` when it was stopped.
+        stdout, stderr: What it printed.
+        log_file: Where all of it was written, if it was.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        command: Sequence[str] = (),
+        exit_code: int | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        log_file: str | None = None,
+        got: object = None,
+        allowed: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        super().__init__(what, got=got, allowed=allowed, do=do)
+        self.command, self.exit_code = tuple(command), exit_code
+        self.stdout, self.stderr, self.log_file = stdout, stderr, log_file
+
+    def __str__(self) -> str:
+        parts = [super().__str__()]
+        if self.command:
+            parts.append(f"  command: {' '.join(self.command)}")
+            parts.append(f"  exit:    {self.exit_code}")
+        if self.log_file:
+            parts.append(f"  log:     {self.log_file}")
+        for title, text in (("stderr", self.stderr), ("stdout", self.stdout)):
+            if text.strip():
+                parts.append(f"--- {title} (last lines) ---\n" + "\n".join(text.strip().splitlines()[-30:]))
+        return "\n".join(parts)
+
+
+class DeviceError(BackendError):
+    """The device or its runtime reported a failure.
+
+    Attributes:
+        status: The runtime's own status, as text (``QS_TIMEDOUT``), where there is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        status: str | None = None,
+        got: object = None,
+        allowed: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        super().__init__(what, got=got if got is not None else status, allowed=allowed, do=do)
+        self.status = status
+
+
+class MissingExtraError(QEfficientError, ImportError):
+    """An optional package is not installed; the message names the line that installs it."""
+
+
+class NotYetSupportedError(QEfficientError, NotImplementedError):
+    """A known name that this version does not build yet."""
+
+
+def nearest(name: str, known: Sequence[str], limit: int = 3) -> str:
+    """``" Did you mean 'a', 'b'?"`` for the names nearest to ``name``, or ``""``."""
+    matches = get_close_matches(name, known, n=limit, cutoff=0.6)
+    return f" Did you mean {', '.join(repr(m) for m in matches)}?" if matches else ""

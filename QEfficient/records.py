@@ -1,0 +1,244 @@
+"""The few records that travel between the rooms. All are frozen; none holds a loaded graph or a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Json = Any  # a value that json.dumps takes; checked where it enters, in cache.canonical_json
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    Attributes:
+        name: Its name in the graph.
+        dtype: Its numpy dtype's name, ``"int64"`` or ``"float32"``.
+        shape: One entry a dim; a string is a free dim, such as ``"batch_size"``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def at(self, bucket: Bucket) -> tuple[int, ...]:
+        """The shape with every free dim replaced by its size in ``bucket``."""
+        sizes = bucket.sizes
+        return tuple(d if isinstance(d, int) else sizes[d] for d in self.shape)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bucket:
+    """A size for every free dim of a program's inputs. Buckets order by length, then batch.
+
+    Attributes:
+        length: Size of the length dim, in tokens (positions).
+        batch: Size of the batch dim, in rows.
+        length_dim, batch_dim: The names of these two dims in the graph.
+    """
+
+    length: int
+    batch: int = 1
+    length_dim: str = "seq_len"
+    batch_dim: str = "batch_size"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Dim name → size, batch first, as specialization files list them."""
+        return {self.batch_dim: self.batch, self.length_dim: self.length}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a program is compiled for.
+
+    Attributes:
+        backend: Name in the registry: ``"onnxruntime"``, ``"qaic"``.
+        compute: Precision of the arithmetic: ``"fp32"`` on the host, ``"fp16"`` on the card.
+        cores: AI cores (NSP) an instance uses; the host ignores it.
+        devices: Devices (SoCs) that one program spans; 1 on the host.
+    """
+
+    backend: str
+    compute: str = "fp32"
+    cores: int = 16
+    devices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """Compiler options that were checked against the table of documented flags.
+
+    Attributes:
+        flags: Option name with underscores → value, in the caller's order.
+        files: Those options whose value is a file: name → path. Their *content* is part of the cache key.
+        raw: Flags that the caller forces, passed on as they are.
+    """
+
+    flags: Mapping[str, Json] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    raw: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel:
+    """An ONNX graph on disk; never a loaded one.
+
+    Attributes:
+        path: The ``.onnx`` file. Its external data stands beside it.
+        inputs, outputs: In graph order.
+        digest: SHA-256 over the graph file and all its external data.
+        functions: True when repeated layers are ONNX functions.
+    """
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    functions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextFacts:
+    """What turns strings into a model's inputs without the transformers package.
+
+    Attributes:
+        tokenizer: File name of the ``tokenizer.json`` in the folder; ``None`` when there is no fast form.
+        max_length: The model's own limit in tokens, special tokens included.
+        pad_id: Token id that fills a row.
+        pad_type_id: Token type id that fills a row.
+        padding_side: ``"right"`` or ``"left"``; matters to positions only.
+        lower_case: Lower-case strings before tokenising (``do_lower_case`` of a sentence-transformers repo).
+        prompts: Prompt name → text put before a string.
+        default_prompt: Name of the prompt used when the caller names none.
+        include_prompt: False when pooling leaves out the prompt's tokens.
+        similarity: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
+        truncate_dim: Default number of leading dims to keep, or ``None``.
+    """
+
+    tokenizer: str | None
+    max_length: int
+    pad_id: int = 0
+    pad_type_id: int = 0
+    padding_side: str = "right"
+    lower_case: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    include_prompt: bool = True
+    similarity: str = "cosine"
+    truncate_dim: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Where a program comes from.
+
+    Attributes:
+        name: Repo id or folder name, as the user gave it.
+        model_class: Class name of the wrapped HuggingFace model, ``"BertModel"``.
+        model_type: HuggingFace's ``model_type``, ``"bert"``.
+        task: ``"feature-extraction"``, … as HuggingFace names it.
+        head: The steps behind the encoder, one JSON object each (``{"step": "pooling", "modes": ["mean"]}``).
+        dim: Width of the output's last dim.
+        config: File name of the model's ``config.json`` in the folder.
+    """
+
+    name: str
+    model_class: str
+    model_type: str
+    task: str
+    head: tuple[Mapping[str, Json], ...] = ()
+    dim: int | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Size in bytes and SHA-256 of one file of a folder."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The parsed ``qefficient.json`` of a program folder.
+
+    Attributes:
+        target, buckets, inputs, outputs, options: As compiled. Buckets ascend.
+        onnx: File name of the graph in the folder.
+        binary: Folder of the QPC inside the program's folder, ``None`` on the host.
+        sdk: The SDK's version for a card program, else ``None``.
+        text, model: What the text and model rooms need; ``None`` for a bare graph.
+        key: Every ingredient of the cache key, in clear.
+        versions: Package → version at compile time.
+        verify: Result of the numeric check, or how it was switched off.
+        files: Relative path → size and digest, for every file but the manifest itself.
+        created: UTC time, ISO 8601.
+    """
+
+    target: Target
+    buckets: tuple[Bucket, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    onnx: str
+    options: CompileOptions = field(default_factory=CompileOptions)
+    binary: str | None = None
+    sdk: str | None = None
+    text: TextFacts | None = None
+    model: ModelFacts | None = None
+    key: Mapping[str, Json] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    verify: Mapping[str, Json] = field(default_factory=dict)
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program folder: where it stands, and its parsed manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def onnx_path(self) -> Path:
+        """The graph file."""
+        return self.path / self.manifest.onnx
+
+    @property
+    def binary_path(self) -> Path | None:
+        """The folder that holds ``programqpc.bin``; ``None`` for a host program."""
+        return None if self.manifest.binary is None else self.path / self.manifest.binary
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Tokenised rows of unequal length, on their way to a session.
+
+    Attributes:
+        columns: Input name → one 1-D array a row. A row's arrays have the row's own length: everything up to and
+            with its last real token. Every row has ``attention_mask``.
+        width: Columns that the result has where it is one vector a token: the width of the caller's array, or the
+            longest row of a text.
+    """
+
+    columns: Mapping[str, Sequence[NDArray[np.int64]]]
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.columns["attention_mask"])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Length of each row in tokens."""
+        return [len(row) for row in self.columns["attention_mask"]]
