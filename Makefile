@@ -1,0 +1,53 @@
+# Every target sets itself up: `make quickstart` and `make test` need Python 3.11 to 3.13 and nothing else.
+#
+#   make test PYTHON=python3.12                                     another interpreter
+#   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu      torch from an index of your choice, here without CUDA
+#   make test TORCH='torch==2.13.0'                                 one version of torch
+#   make test ARGS='-m "not slow"'                                  more arguments for pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch
+TORCH_INDEX ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types docs bench clean
+BIN := $(VENV)/bin
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+# torch goes first, so that an index or a version named for it is not asked for anything else.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+	    f"QEfficient needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and how near it is to HuggingFace
+	@$(BIN)/python examples/run_quick_start.py
+
+test: $(VENV)/.dev  ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy, strict
+	@$(BIN)/mypy
+
+docs: $(VENV)/.dev  ## docs/_build/index.html; a warning is an error
+	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build
+
+bench: $(VENV)/.dev  ## start-up time and memory beside sentence-transformers
+	@$(BIN)/python benchmarks/startup.py
+
+clean:  ## everything that the other targets made
+	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
