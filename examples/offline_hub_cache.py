@@ -1,0 +1,40 @@
+"""Lays a model's folder out as the HuggingFace hub's own cache, so that its id resolves without a network."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+
+def seed(model_folder: Path, repo_id: str, cache_dir: Path) -> Path:
+    """Copies a model into a hub cache: blobs by content, one snapshot of links to them, and the ref ``main``.
+
+    Args:
+        model_folder: A folder in HuggingFace layout (``config.json``, weights, tokenizer).
+        repo_id: The id under which it will be found, ``"owner/name"``.
+        cache_dir: The cache, as ``HF_HUB_CACHE`` names it. Made when missing.
+
+    Returns:
+        The snapshot's folder.
+    """
+    repo = cache_dir / f"models--{repo_id.replace('/', '--')}"
+    blobs = repo / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for file in sorted(path for path in model_folder.rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            digests[file.relative_to(model_folder)] = hashlib.file_digest(stream, "sha256").hexdigest()
+    # A stand-in for git's commit, which the folder doesn't know: equal content gives an equal name of 40 hex digits.
+    commit = hashlib.sha1(repr(sorted(digests.items())).encode()).hexdigest()
+    snapshot = repo / "snapshots" / commit
+    for relative, digest in digests.items():
+        link = snapshot / relative
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not (blobs / digest).exists():
+            shutil.copyfile(model_folder / relative, blobs / digest)
+        if not link.is_symlink():
+            link.symlink_to(os.path.relpath(blobs / digest, link.parent))
+    ref = repo / "refs" / "main"
+    ref.parent.mkdir(exist_ok=True)
+    ref.write_text(commit)
+    return snapshot
