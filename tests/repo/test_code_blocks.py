@@ -1,0 +1,69 @@
+"""Every Python block of the README, the docs and the docstrings runs."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.repo.conftest import Child
+from tests.repo.run_blocks import blocks
+from tests.repo.source import ROOT, library_files
+
+RUNNER = str(Path(__file__).with_name("run_blocks.py"))
+PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [path for path in PROSE if blocks(path.read_text())]
+MODULES = [path for path in library_files() if ">>> " in path.read_text()]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def results(child: Child, offline: dict[str, str]) -> dict[str, str]:
+    """One child runs them all, since importing torch takes longer than most blocks."""
+    done = child([RUNNER, *map(str, [*DOCUMENTS, *MODULES])], offline)
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *MODULES], ids=name)
+def test_blocks_run(path: Path, results: dict[str, str]) -> None:
+    assert results[str(path)] == ""
+
+
+def test_the_readme_and_the_quick_start_have_blocks() -> None:
+    assert {ROOT / "README.md", ROOT / "docs" / "source" / "quick_start.md"} <= set(DOCUMENTS)
+
+
+def test_a_failing_block_is_reported(child: Child, tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 2\n```\n")
+    done = child([RUNNER, str(document)])
+    assert f'{document}", line 10' in json.loads(done.stdout)[str(document)]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=name)
+def test_blocks_name_their_language(path: Path) -> None:
+    """A fence without a language, or with `py`, would escape the runner."""
+    opening = re.findall(r"^(?:```|~~~)(.*)$", path.read_text(), re.MULTILINE)[::2]
+    assert set(opening) <= {"python", "console", "text", "json", "{toctree}", "{eval-rst}", "onnx"}
+
+
+@pytest.mark.parametrize("path", library_files(), ids=name)
+def test_docstrings_show_code_as_doctests(path: Path) -> None:
+    """Code in a docstring is a doctest, which the child runs: no other form of it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node) or ""
+            assert "```" not in text
+            assert "code-block:: python" not in text
+
+
+@pytest.mark.parametrize("path", PROSE, ids=name)
+def test_make_targets_and_commands_exist(path: Path) -> None:
+    text = path.read_text()
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|`|[A-Z]+=))", text, re.MULTILINE)) <= targets
