@@ -44,17 +44,19 @@ sys.stdout.buffer.write(vector.tobytes())
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float, bytes]:
     """Runs Python once; gives seconds from start to end, peak memory in MB, and what it printed."""
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert child.stdout and child.stderr
-    printed, complaint = child.stdout.read(), child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)  # this child's own peak, where getrusage gives the largest of all
-    seconds = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(complaint.decode())
+    with tempfile.TemporaryFile() as complaint:
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=complaint
+        )
+        assert child.stdout
+        printed = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)  # this child's own peak, where getrusage gives the largest of all
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            complaint.seek(0)
+            raise SystemExit(complaint.read().decode())
     return seconds, usage.ru_maxrss / 1024, printed
 
 
@@ -83,7 +85,7 @@ def main() -> None:
         run(["-c", COMPILE, MODEL, program], environment)
         sides = {"QEfficient": ["-c", OURS, program, TEXT], "sentence-transformers": ["-c", THEIRS, MODEL, TEXT]}
         measured: dict[str, list[tuple[float, float, bytes]]] = {name: [] for name in sides}
-        for name, arguments in sides.items():
+        for arguments in sides.values():
             run(arguments, environment)  # not counted: fills the file cache for both
         for _ in range(runs):
             for name, arguments in sides.items():
