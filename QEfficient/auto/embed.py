@@ -1,0 +1,284 @@
+"""Strings → vectors, as sentence-transformers gives them: plain functions over a ready program. No torch."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient import settings
+from QEfficient.auto.ready import Ready
+from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
+from QEfficient.records import TextFacts
+
+Vectors = NDArray[np.float32]
+
+LONG_WORK = 512  # texts from which a progress bar is worth its lines
+TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normalize has it
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The keywords of one ``encode`` call; the method's docstring explains them."""
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    show_progress_bar: bool | None = None
+    output_value: str = "sentence_embedding"
+    precision: str = "float32"
+    convert_to_numpy: bool = True
+    convert_to_tensor: bool = False
+    normalize_embeddings: bool = False
+    truncate_dim: int | None = None
+    overlong: str = "truncate"
+    device_ids: Sequence[int] | None = None
+
+
+def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any:
+    """One or many strings → vectors in the container that the wish names."""
+    _check(ready, wish)
+    single = isinstance(sentences, str)
+    texts = _strings(sentences)
+    if wish.output_value == "token_embeddings":
+        per_text = _token_vectors(ready, facts, texts, wish)
+        converted = per_text if wish.convert_to_numpy and not wish.convert_to_tensor else [_tensor(v) for v in per_text]
+        return converted[0] if single else converted
+    vectors = _sentence_vectors(ready, facts, texts, wish)
+    if wish.convert_to_tensor:
+        return _tensor(vectors[0] if single else vectors)
+    if not wish.convert_to_numpy:
+        return _tensor(vectors[0]) if single else [_tensor(vector) for vector in vectors]
+    return vectors[0] if single else vectors
+
+
+def _check(ready: Ready, wish: Wish) -> None:
+    if wish.precision != "float32":
+        raise NotYetSupportedError(
+            "encode returns float32 vectors only.",
+            got=f"precision={wish.precision!r}",
+            allowed='precision="float32"',
+            do="quantise the result with sentence_transformers.util.quantization.quantize_embeddings",
+        )
+    allowed = ("sentence_embedding", "token_embeddings")
+    if wish.output_value not in allowed:
+        raise UsageError(
+            f"Unknown output_value.{nearest(str(wish.output_value), allowed)}",
+            got=f"output_value={wish.output_value!r}",
+            allowed=" or ".join(map(repr, allowed)),
+            do="choose one of these",
+        )
+    if wish.output_value == "sentence_embedding" and ready.per_token:
+        raise UsageError(
+            "This program gives one vector a token, so a text has no single vector.",
+            got="pooling=None",
+            allowed="a program compiled with pooling",
+            do='load with pooling="auto" (or a named mode) and compile again, or encode(…, output_value="token_embeddings")',
+        )
+    if wish.output_value == "token_embeddings" and not ready.per_token:
+        raise UsageError(
+            "This program pools inside the graph, so token vectors never leave it.",
+            got='output_value="token_embeddings"',
+            allowed="a program compiled with pooling=None",
+            do="load with pooling=None and compile again",
+        )
+
+
+def _strings(sentences: object) -> list[str]:
+    if isinstance(sentences, str):
+        return [sentences]
+    if sentences is None or isinstance(sentences, (bytes, dict)) or not hasattr(sentences, "__iter__"):
+        raise InputError(
+            "encode takes a string or a sequence of strings.",
+            got=f"{type(sentences).__name__}: {sentences!r:.60}",
+            allowed="str or a sequence of str",
+            do="pass a list of strings",
+        )
+    texts = list(sentences)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"Row {row} is not a string.",
+                got=f"{type(text).__name__}: {text!r:.60}",
+                allowed="str",
+                do="clean the list first, for example drop None and NaN",
+            )
+    return texts
+
+
+def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None) -> str:
+    """The text put before each string; ``prompt`` goes before ``prompt_name``, that before the repo's default."""
+    if prompt is not None:
+        return prompt
+    name = prompt_name if prompt_name is not None else facts.default_prompt
+    if name is None:
+        return ""
+    if name not in facts.prompts:
+        raise UsageError(
+            f"The model has no prompt of this name.{nearest(name, list(facts.prompts))}",
+            got=f"prompt_name={name!r}",
+            allowed=", ".join(map(repr, facts.prompts)) or "none: the repo names no prompts",
+            do="choose one of these, or pass the text itself as prompt=",
+        )
+    return facts.prompts[name]
+
+
+def _run(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> tuple[Vectors, Sequence[int] | None, list[int]]:
+    prompt = resolve_prompt(facts, wish.prompt, wish.prompt_name)
+    if prompt and not facts.include_prompt:
+        raise NotYetSupportedError(
+            "The repo pools without the prompt's tokens (include_prompt is false), which the graph does not do.",
+            got=f"prompt={prompt!r}",
+            allowed="encode without a prompt",
+            do='pass prompt="", or use a repo whose pooling includes the prompt',
+        )
+    names = {spec.name for spec in ready.program.manifest.inputs}
+    tokenizer = ready.tokenizer
+    tokens = tokenizer.encode(texts, prompt=prompt, max_length=facts.max_length, overlong=wish.overlong)
+    if tokens.overlong and wish.overlong == "truncate":
+        warnings.warn(
+            f"{len(tokens.overlong)} of {len(texts)} texts were longer than {facts.max_length} tokens and were "
+            'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
+            stacklevel=5,
+        )
+    rows = type(tokens.rows)({n: c for n, c in tokens.rows.columns.items() if n in names}, tokens.rows.width)
+    with _progress(len(rows), wish.show_progress_bar) as progress:
+        output = next(iter(ready.run(rows, wish.device_ids, progress).values()))
+    return output.astype(np.float32, copy=False), tokens.owners, rows.lengths
+
+
+def _sentence_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> Vectors:
+    vectors, owners, lengths = _run(ready, facts, texts, wish)
+    if owners is not None:
+        vectors = _join_chunks(vectors, owners, lengths, len(texts), unit=_ends_normalised(ready))
+    dim = wish.truncate_dim if wish.truncate_dim is not None else facts.truncate_dim
+    if dim is not None:
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= vectors.shape[-1]:
+            raise UsageError(
+                "truncate_dim is not a number of the vector's dims.",
+                got=f"truncate_dim={dim!r}",
+                allowed=f"1 to {vectors.shape[-1]}",
+                do="pass an int in this range, or leave it out",
+            )
+        vectors = vectors[:, :dim]
+    # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
+    return normalize(vectors) if wish.normalize_embeddings else np.ascontiguousarray(vectors)
+
+
+def _token_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> list[Vectors]:
+    vectors, owners, lengths = _run(ready, facts, texts, wish)
+    rows = [vectors[index, :length] for index, length in enumerate(lengths)]
+    if owners is None:
+        return rows
+    joined: list[list[Vectors]] = [[] for _ in texts]
+    for row, owner in zip(rows, owners, strict=True):
+        joined[owner].append(row)
+    return [np.concatenate(parts) for parts in joined]
+
+
+def _join_chunks(vectors: Vectors, owners: Sequence[int], lengths: Sequence[int], count: int, *, unit: bool) -> Vectors:
+    """The mean of each text's windows, weighted by their tokens; of length 1 again where each window was."""
+    owner = np.asarray(owners, dtype=np.int64)
+    weight = np.asarray(lengths, dtype=np.float32)
+    sums = np.zeros((count, vectors.shape[-1]), dtype=np.float32)
+    np.add.at(sums, owner, vectors * weight[:, None])
+    totals = np.zeros(count, dtype=np.float32)
+    np.add.at(totals, owner, weight)
+    joined = sums / np.maximum(totals, 1.0)[:, None]
+    whole = np.bincount(owner, minlength=count) == 1  # a text of one window keeps its own bits
+    joined[owner[whole[owner]]] = vectors[whole[owner]]
+    if unit:
+        joined[~whole] = normalize(joined[~whole])
+    return joined.astype(np.float32, copy=False)
+
+
+def _ends_normalised(ready: Ready) -> bool:
+    facts = ready.program.manifest.model
+    return bool(facts and facts.head and facts.head[-1].get("step") == "normalize")
+
+
+def normalize(vectors: Vectors) -> Vectors:
+    """Each row scaled to length 1; a zero row stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(norms, TINY)).astype(np.float32, copy=False)
+
+
+def _tensor(array: NDArray[Any]) -> Any:
+    import torch  # only for callers who ask for tensors
+
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+@contextmanager
+def _progress(total: int, wanted: bool | None) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on long work, to a terminal or notebook only."""
+    visible = wanted if wanted is not None else total >= LONG_WORK and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    if not visible or not settings.progress_bars():
+        yield None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc="encode", unit="text") as bar:
+        yield bar.update
+
+
+# ---------------------------------------------------------------------------------------------- similarity
+
+
+def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
+    """Similarity in float32; distances are negated so that more is nearer.
+
+    Args:
+        name: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
+        first, second: ``(n, dim)`` and ``(m, dim)``, or one vector ``(dim,)``.
+        pairwise: Rows at equal positions, ``(n,)``, instead of every pair, ``(n, m)``.
+    """
+    tensors = any(hasattr(value, "detach") for value in (first, second))
+    a, b = _matrix(first), _matrix(second)
+    if a.shape[-1] != b.shape[-1] or (pairwise and len(a) != len(b)):
+        raise InputError(
+            "The two sets of vectors do not fit together.",
+            got=f"{a.shape} and {b.shape}",
+            allowed="equal dims" + (" and equal numbers of rows" if pairwise else ""),
+            do="encode both with the same model and truncate_dim",
+        )
+    scores = _SIMILARITIES[name](a, b, pairwise).astype(np.float32, copy=False)
+    return _tensor(scores) if tensors else scores
+
+
+def _matrix(value: Any) -> NDArray[np.float32]:
+    array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    return np.atleast_2d(array).astype(np.float32, copy=False)
+
+
+def _dot(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
+    return np.einsum("nd,nd->n", a, b) if pairwise else a @ b.T
+
+
+def _cosine(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
+    return _dot(normalize(a), normalize(b), pairwise)
+
+
+def _euclidean(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
+    if pairwise:
+        return -np.linalg.norm(a - b, axis=-1)
+    return -np.stack([np.linalg.norm(row - b, axis=-1) for row in a])
+
+
+def _manhattan(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
+    if pairwise:
+        return -np.abs(a - b).sum(-1)
+    return -np.stack([np.abs(row - b).sum(-1) for row in a])
+
+
+_SIMILARITIES: dict[str, Callable[[Vectors, Vectors, bool], NDArray[Any]]] = {
+    "cosine": _cosine,
+    "dot": _dot,
+    "euclidean": _euclidean,
+    "manhattan": _manhattan,
+}

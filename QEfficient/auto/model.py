@@ -1,0 +1,205 @@
+"""``QEFFAutoModel``: encoders, pooled or per token, and strings → vectors as sentence-transformers gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from QEfficient.auto import embed, request
+from QEfficient.auto.base import QEFFTransformersBase
+from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_pooling
+from QEfficient.errors import UsageError
+from QEfficient.records import TextFacts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class QEFFAutoModel(QEFFTransformersBase):
+    """An encoder on the card or the host.
+
+    Example::
+
+        model = QEFFAutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", pooling="mean")
+        model.compile(num_cores=16)
+        output = model.generate(tokenizer("My name is", return_tensors="pt"))   # {"output": (1, 384)}
+
+    Args:
+        model: A HuggingFace model that is already loaded.
+        pooling: ``None`` (token embeddings), ``"mean"``, ``"avg"``, ``"max"``, ``"cls"``, ``"last_token"``,
+            ``"weighted_mean"``, ``"mean_sqrt_len"``, or a callable ``(last_hidden_states, attention_mask)``.
+    """
+
+    def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
+        super().__init__(model)
+        self._head = parse_pooling(pooling, None)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, pooling: PoolingArgument = None, *args: Any, **kwargs: Any
+    ) -> Self:
+        """Resolves a model or a saved program by hub id or path. The weights are read when first needed.
+
+        Args:
+            pretrained_model_name_or_path: A hub id, a local folder, or the folder of a saved program.
+            pooling: As in the constructor; ``"auto"`` follows the repo's ``modules.json``.
+            *args, **kwargs: As ``transformers.AutoModel.from_pretrained`` takes them (``revision``, ``token``,
+                ``cache_dir``, ``trust_remote_code``, ``dtype``, ``local_files_only``, …). A saved program takes
+                ``backend`` (run its graph there) and ``strict`` (exactly the compiled shapes) instead.
+
+        Raises:
+            LoadError: No such model, or it can't be read.
+            PoolingError: An unknown pooling, or one that differs from a saved program's.
+        """
+        self = cls._load(pretrained_model_name_or_path, args, dict(kwargs))
+        if self._origin is None:
+            facts = self._need_ready().program.manifest.model
+            check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
+        else:
+            self._head = parse_pooling(pooling, self._origin.repo)
+        return self
+
+    # ------------------------------------------------------------------------------------ strings → vectors
+
+    def encode(
+        self,
+        sentences: str | Sequence[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        precision: Literal["float32"] = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: object = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        *,
+        overlong: Literal["error", "truncate", "chunk"] = "truncate",
+        device_ids: Sequence[int] | None = None,
+    ) -> Any:
+        """Strings → vectors, with the keywords and results of ``SentenceTransformer.encode``.
+
+        Args:
+            sentences: One string or many.
+            prompt_name: Name of a prompt of the repo to put before each string.
+            prompt: A prompt to put before each string; goes before ``prompt_name``.
+            batch_size: Accepted for sentence-transformers' callers; the planner packs rows by length instead.
+            show_progress_bar: ``None`` shows one on long work in a terminal or notebook.
+            output_value: ``"token_embeddings"`` gives a list of ``(tokens, dim)`` arrays, from a program that was
+                compiled with ``pooling=None``.
+            precision: Only ``"float32"``.
+            convert_to_numpy: False gives a list of tensors.
+            convert_to_tensor: One torch tensor instead of an array.
+            device: Accepted when it is the CPU; programs run where they were compiled for.
+            normalize_embeddings: Scale each vector to length 1.
+            truncate_dim: Keep this many leading dims.
+            overlong: What to do with texts past ``max_seq_length``: ``"truncate"`` shortens them with one warning,
+                ``"error"`` refuses them, ``"chunk"`` averages the vectors of consecutive windows.
+            device_ids: Devices of the card.
+
+        Returns:
+            Shape ``(texts, dim)``, float32; ``(dim,)`` for one string; ``(0, dim)`` for none.
+
+        Raises:
+            InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
+            UsageError: Not compiled, or compiled without pooling.
+        """
+        if device is not None:
+            self.to(device)
+        if batch_size is not None:
+            request.positive("batch_size", batch_size, "rows")
+        return embed.encode(
+            self._need_ready(),
+            self._encode_facts(),
+            sentences,
+            embed.Wish(
+                prompt=prompt,
+                prompt_name=prompt_name,
+                show_progress_bar=show_progress_bar,
+                output_value=output_value,
+                precision=precision,
+                convert_to_numpy=convert_to_numpy,
+                convert_to_tensor=convert_to_tensor,
+                normalize_embeddings=normalize_embeddings,
+                truncate_dim=truncate_dim,
+                overlong=overlong,
+                device_ids=device_ids,
+            ),
+        )
+
+    def _encode_facts(self) -> TextFacts:
+        import dataclasses
+
+        facts = self._need_ready().text
+        return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
+
+    def encode_query(self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
+        """As :meth:`encode`, with the repo's ``"query"`` prompt unless another is named."""
+        return self._encode_with(("query",), sentences, prompt_name, prompt, kwargs)
+
+    def encode_document(self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
+        """As :meth:`encode`, with the repo's ``"document"``, ``"passage"`` or ``"corpus"`` prompt unless another is named."""
+        return self._encode_with(("document", "passage", "corpus"), sentences, prompt_name, prompt, kwargs)
+
+    def _encode_with(
+        self, names: tuple[str, ...], sentences: str | Sequence[str], prompt_name: str | None, prompt: str | None, kwargs: dict[str, Any]
+    ) -> Any:
+        if prompt_name is None and prompt is None:
+            prompt_name = next((name for name in names if name in self.prompts), None)
+        return self.encode(sentences, prompt_name, prompt, **kwargs)
+
+    # ------------------------------------------------------------------------------------ as sentence-transformers has them
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompt name → text."""
+        return dict((self._ready.text if self._ready else self._text()).prompts)
+
+    def get_sentence_embedding_dimension(self) -> int | None:
+        """Width of a pooled vector, ``None`` before ``compile`` or without pooling."""
+        facts = self._ready.program.manifest.model if self._ready else None
+        if self._ready is None or facts is None or self._ready.per_token:
+            return None
+        return self._ready.text.truncate_dim or facts.dim
+
+    get_embedding_dimension = get_sentence_embedding_dimension
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``, as the repo says."""
+        return (self._ready.text if self._ready else self._text()).similarity
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Similarity of every vector of one set with every vector of the other, shape ``(n, m)``.
+
+        Distances are negated, as sentence-transformers does. A tensor in gives a tensor out, an array an array.
+        """
+        return embed.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=False)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Similarity of the vectors at equal positions, shape ``(n,)``."""
+        return embed.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=True)
+
+    # ------------------------------------------------------------------------------------ as transformers has it
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Runs the program and gives a transformers ``ModelOutput`` of torch tensors.
+
+        Returns:
+            ``last_hidden_state`` ``(rows, length, dim)`` without pooling, else ``pooler_output`` ``(rows, dim)``.
+        """
+        if inputs.pop("return_dict", True) is not True:
+            raise UsageError(
+                "Only a ModelOutput is returned.", got="return_dict=False", allowed="return_dict=True", do="drop it"
+            )
+        output = self.generate(inputs)[self._output]
+        import torch
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        tensor = torch.from_numpy(output)
+        if output.ndim == 3:
+            return BaseModelOutputWithPooling(last_hidden_state=tensor)
+        return BaseModelOutputWithPooling(pooler_output=tensor)

@@ -1,0 +1,221 @@
+"""Where a model comes from: files that are resolved but not read, or a module that the caller made.
+
+An origin answers two questions without loading weights wherever that is possible: what the model is (its raw
+``config.json``) and what it holds (the digests that key the cache).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from QEfficient import hub
+from QEfficient.cache import file_digest
+from QEfficient.errors import LoadError, UsageError
+from QEfficient.records import Json
+from QEfficient.sentence_repo import SentenceRepo
+from QEfficient.sentence_repo import read as read_sentence_repo
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class RepoOrigin:
+    """A model's files. The weights are read when :meth:`module` is first called.
+
+    Args:
+        files: As ``hub.resolve`` found them.
+        auto_class: Name of the transformers class that loads them, ``"AutoModel"``.
+        args, keywords: Passed on to its ``from_pretrained``.
+    """
+
+    def __init__(
+        self, files: hub.ModelFiles, auto_class: str, args: tuple[Any, ...] = (), keywords: Mapping[str, Any] | None = None
+    ) -> None:
+        self.files = files
+        self.name = files.name
+        self.repo: SentenceRepo | None = read_sentence_repo(files.folder)
+        self.folder: Path = self.repo.transformer if self.repo else files.folder
+        self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
+        _check_keywords(self.keywords)
+        self.handed_out = False
+        self._module: nn.Module | None = None
+        self._config: dict[str, Json] | None = None
+        self._lock = threading.Lock()
+
+    def config(self) -> dict[str, Json]:
+        """The raw ``config.json``, with the caller's overrides when the model was loaded."""
+        if self._module is not None:
+            return dict(self._module.config.to_dict())
+        if hasattr(self.keywords.get("config"), "to_dict"):
+            return dict(self.keywords["config"].to_dict())
+        if self._config is None:
+            raw = hub.read_config(self.folder)
+            self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
+        return self._config
+
+    def module(self) -> nn.Module:
+        """The HuggingFace model, in eval mode, on the CPU."""
+        with self._lock:
+            if self._module is None:
+                self._module = self._load()
+            return self._module
+
+    def _load(self) -> nn.Module:
+        import transformers
+
+        keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
+        try:
+            model = getattr(transformers, self.auto_class).from_pretrained(str(self.folder), *self.args, **keywords)
+        except (OSError, ValueError, ImportError) as error:
+            raise LoadError(
+                f"transformers could not load {self.name!r}.",
+                got=f"{type(error).__name__}: {error}",
+                allowed="what transformers.AutoModel.from_pretrained takes",
+                do="try transformers.AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
+            ) from error
+        return model.eval()  # type: ignore[no-any-return]
+
+    def release(self) -> None:
+        """Forgets the loaded weights unless the caller holds them; they are read again when needed."""
+        if not self.handed_out:
+            with self._lock:
+                self._module = None
+
+    def identity(self) -> dict[str, Json] | None:
+        """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
+        if self.remote_code or not _json_like(self.keywords) or not _json_like(list(self.args)):
+            return None
+        common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
+        if self.handed_out:
+            return module_identity(self.module()) if _is_native(self.module()) else None
+        weights = {path.name: file_digest(path) for path in hub.weight_files(self.folder)}
+        return common | {"config": self.config(), "weights": weights}
+
+    @property
+    def remote_code(self) -> bool:
+        """Whether the repo brings its own modelling code and the caller allowed it."""
+        return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.folder)
+
+
+class ModuleOrigin:
+    """A module that the caller made or loaded. It may change between two calls, so its tensors are always hashed."""
+
+    repo: SentenceRepo | None = None
+    handed_out = True
+    folder: Path | None = None
+
+    def __init__(self, module: nn.Module) -> None:
+        config = getattr(module, "config", None)
+        if not hasattr(module, "forward") or not hasattr(config, "to_dict"):
+            raise UsageError(
+                "QEFFAutoModel wraps a loaded HuggingFace model.",
+                got=f"{type(module).__module__}.{type(module).__qualname__}",
+                allowed="a torch.nn.Module with a transformers config, such as what AutoModel.from_pretrained returns",
+                do="load by name with QEFFAutoModel.from_pretrained(name), or hand in the model object",
+            )
+        self._module = module
+        self.name: str = getattr(config, "_name_or_path", "") or type(module).__name__
+
+    def config(self) -> dict[str, Json]:
+        """The module's config as a mapping."""
+        return dict(self._module.config.to_dict())
+
+    def module(self) -> nn.Module:
+        """The caller's own module."""
+        return self._module
+
+    def release(self) -> None:
+        """Nothing: the caller holds the module."""
+
+    def identity(self) -> dict[str, Json] | None:
+        """As :meth:`RepoOrigin.identity`; ``None`` for classes that are not transformers' own."""
+        return module_identity(self._module) if _is_native(self._module) else None
+
+
+Origin = RepoOrigin | ModuleOrigin
+
+
+def module_identity(module: nn.Module) -> dict[str, Json]:
+    """Config, structure and tensors of a module that is in memory.
+
+    The structure holds every submodule's class and its plain attributes (``scaling``, ``eps``), because they
+    change a result without changing a tensor.
+    """
+    structure = hashlib.sha256()
+    for name, part in module.named_modules():
+        plain = {k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool, tuple)) and k != "training"}
+        structure.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode())
+    tensors = hashlib.sha256()
+    for name, tensor in _tensors(module):
+        tensors.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
+        tensors.update(_bytes_view(tensor))
+    config = {k: v for k, v in module.config.to_dict().items() if _json_like(v)}
+    return {
+        "class": f"{type(module).__module__}.{type(module).__qualname__}",
+        "config": config,
+        "structure": structure.hexdigest(),
+        "tensors": tensors.hexdigest(),
+    }
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def _bytes_view(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())
+
+
+def _is_native(module: nn.Module) -> bool:
+    """Whether every part is torch's or transformers' own class, unhooked and unpatched: then config, structure and
+    tensors determine the graph.
+    """
+    for part in module.modules():
+        if type(part).__module__.partition(".")[0] not in ("torch", "transformers"):
+            return False
+        if "forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks:
+            return False
+    return True
+
+
+def _json_like(value: object) -> bool:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(_json_like(item) for item in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _json_like(item) for key, item in value.items())
+    return False
+
+
+def _check_keywords(keywords: dict[str, Any]) -> None:
+    """Brings HF keywords to one form, and refuses what can't be honoured."""
+    if "torch_dtype" in keywords:
+        keywords["dtype"] = keywords.pop("torch_dtype")
+    if "dtype" in keywords:
+        keywords["dtype"] = str(keywords["dtype"]).removeprefix("torch.")
+    attention = keywords.pop("attn_implementation", "eager")
+    if attention != "eager":
+        raise UsageError(
+            "Only the eager attention exports to a graph that every backend takes.",
+            got=f"attn_implementation={attention!r}",
+            allowed='"eager", or leave it out',
+            do="drop attn_implementation",
+        )
+    device = keywords.get("device_map")
+    if device is not None and str(device) != "cpu":
+        raise UsageError(
+            "The torch model is only the source of the export; it stays on the CPU.",
+            got=f"device_map={device!r}",
+            allowed='"cpu", or leave it out',
+            do="choose where the program runs with compile(backend=…) and generate(device_ids=…)",
+        )

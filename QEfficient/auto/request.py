@@ -1,0 +1,251 @@
+"""What a caller asked for, checked and brought to one form, before any stage works on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient import program as programs
+from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths, keep_onnx
+from QEfficient.backends import registry
+from QEfficient.backends.base import Arrays, Backend
+from QEfficient.cache import Cache, library_versions, link_or_copy
+from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
+from QEfficient.records import Bucket, Json, Manifest, OnnxModel, Program, Rows, Target, TextFacts
+from QEfficient.runtime.rows import from_arrays
+
+MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
+FLOATS = ("float32", "float16", "float64")
+
+
+def positive(name: str, value: object, what: str) -> int:
+    """``value`` as a positive int.
+
+    Raises:
+        OptionError: It is none. A bool or a float is none, however round.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise OptionError(
+            f"{name} is not a whole number of {what}.",
+            got=f"{name}={value!r}",
+            allowed="a whole number from 1 on",
+            do=f"pass {name} as a positive int",
+        )
+    return int(value)
+
+
+def lengths(seq_len: object, limit: int | None, default: int) -> list[int]:
+    """The bucket lengths that ``seq_len`` asks for, ascending, each once.
+
+    Args:
+        seq_len: An int, a list of ints, or ``None``.
+        limit: The architecture's limit in tokens.
+        default: The last bucket when ``seq_len`` is left out.
+
+    Raises:
+        OptionError: Not positive ints, none at all, or past the limit.
+    """
+    if seq_len is None:
+        return default_lengths(default)
+    many = list(seq_len) if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
+    if not many:
+        raise OptionError(
+            "seq_len is an empty list: no bucket would be left to run in.",
+            got="seq_len=[]",
+            allowed="an int, a list of ints, or leave it out for buckets up to the model's limit",
+            do="leave seq_len out, or name at least one length",
+        )
+    result = sorted({positive("seq_len", value, "tokens") for value in many})
+    if limit is not None and result[-1] > limit:
+        raise OptionError(
+            "seq_len is past the model's own limit: it has no positions for more tokens.",
+            got=f"seq_len={result[-1]}",
+            allowed=f"1 to {limit}",
+            do=f"use seq_len={limit} at most, or leave it out",
+        )
+    return result
+
+
+def order(
+    backend: Backend,
+    *,
+    text: TextFacts,
+    limit: int | None,
+    seq_len: object,
+    batch_size: object,
+    num_devices: object,
+    num_cores: object,
+    compute: str | None,
+    options: Mapping[str, Json],
+) -> Order:
+    """The arguments of ``compile`` as one checked order."""
+    batch = positive("batch_size", batch_size, "rows")
+    sizes = lengths(seq_len, limit, min(text.max_length, limit or NO_LIMIT))
+    if len(sizes) > MAX_QUIET_BUCKETS:
+        import warnings
+
+        warnings.warn(
+            f"{len(sizes)} buckets in one program: compiling and loading on the card grow with each; "
+            f"{MAX_QUIET_BUCKETS} or fewer are usual.",
+            stacklevel=3,
+        )
+    chosen = compute if compute is not None else backend.compute[0]
+    if chosen not in backend.compute:
+        raise OptionError(
+            f"The backend {backend.name!r} does not compute in this precision.{nearest(str(chosen), backend.compute)}",
+            got=f"compute={chosen!r}",
+            allowed=", ".join(map(repr, backend.compute)),
+            do="choose one of these, or leave compute out",
+        )
+    target = Target(
+        backend=backend.name,
+        compute=chosen,
+        cores=positive("num_cores", num_cores, "cores"),
+        devices=positive("num_devices", num_devices, "devices"),
+    )
+    buckets = tuple(Bucket(length=size, batch=batch) for size in sizes)
+    return Order(backend, target, buckets, backend.parse_options(options), text)
+
+
+def refuse_later(keywords: dict[str, Any]) -> None:
+    """Refuses keywords of the vendor's library that this version does not build; drops them when they are off."""
+    for name in ("enable_qnn", "qnn_config"):
+        if keywords.pop(name, None):
+            raise NotYetSupportedError(
+                f"{name} is not supported yet.",
+                got=f"{name} was set",
+                allowed="the compiler of the Cloud AI SDK (leave it out)",
+                do=f"drop {name}",
+            )
+
+
+def refuse_keywords(keywords: Mapping[str, Any], name: str) -> None:
+    """Refuses loading keywords on a saved program: they could not have any effect."""
+    if keywords:
+        raise UsageError(
+            f"{name!r} is a saved program; it takes no keywords of a model load.",
+            got=", ".join(sorted(keywords)),
+            allowed="pooling (equal to the program's), backend, strict, and the hub's keywords",
+            do="drop them, or load the original model",
+        )
+
+
+def sequence_limit(value: object, limit: int | None) -> int:
+    """A checked ``max_seq_length``."""
+    wanted = positive("max_seq_length", value, "tokens")
+    if limit is not None and wanted > limit:
+        raise InputError(
+            "max_seq_length is past what the model can take.",
+            got=f"max_seq_length={wanted}",
+            allowed=f"1 to {limit}",
+            do=f"set it to {limit} at most",
+        )
+    return wanted
+
+
+def verify_mode(value: object) -> str:
+    """A checked ``verify``."""
+    if value not in ("on", "off"):
+        raise OptionError(
+            "Unknown verify mode.",
+            got=f"verify={value!r}",
+            allowed='"on" or "off"',
+            do='leave it out; "off" skips the check of the exported numbers and is recorded',
+        )
+    return str(value)
+
+
+def result_dtype(dtype: Any) -> np.dtype[Any]:
+    """A float dtype given as a name, a numpy or a torch dtype."""
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    if isinstance(dtype, (type, np.dtype)):
+        name = np.dtype(dtype).name
+    if name not in FLOATS:
+        raise InputError(
+            "generate returns floats that numpy knows.",
+            got=f"dtype={dtype!r}",
+            allowed=", ".join(FLOATS),
+            do="leave dtype out for float32",
+        )
+    return np.dtype(name)
+
+
+def rows(inputs: Any, manifest: Manifest) -> Rows:
+    """Checked rows for a program."""
+    limit = manifest.text.max_length if manifest.text else manifest.buckets[-1].length
+    return from_arrays(
+        inputs, manifest.inputs, max_length=max(limit, manifest.buckets[-1].length), buckets=manifest.buckets
+    )
+
+
+def adopt_onnx(path: Path, name: str, cache: Cache) -> OnnxModel:
+    """A graph of the caller's, taken into the cache with its external data."""
+    from QEfficient.onnx_transforms import adopt
+
+    if not path.is_file():
+        raise UsageError(
+            "There is no ONNX file at this path.",
+            got=f"onnx_path={str(path)!r}",
+            allowed="the path of a .onnx file; its external data stands beside it",
+            do="check the path, or leave onnx_path out to export the model",
+        )
+    with tempfile.TemporaryDirectory(dir=cache.scratch(), prefix="adopt-") as scratch:
+        return keep_onnx(adopt(path, Path(scratch)), name, cache)
+
+
+def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
+    """Copies a cached graph to ``parent/<entry's name>/``; the cache's own files are never handed out for change."""
+    target = parent.expanduser().absolute() / model.path.parent.name
+    programs.copy_folder(model.path.parent, target)
+    return dataclasses.replace(model, path=target / model.path.name)
+
+
+def write_io(program: Program, batch: Rows, arrays: Arrays) -> Path:
+    """Writes one call's arrays below the working directory, as the SDK's runner reads them."""
+    from QEfficient.runtime.write_io import write_io as write
+
+    inputs = {name: _pad(column, batch.width) for name, column in batch.columns.items()}
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    return write(Path.cwd() / "io_dir" / stamp, inputs, arrays)
+
+
+def _pad(column: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
+    result = np.zeros((len(column), width), dtype=np.int64)
+    for index, row in enumerate(column):
+        result[index, : len(row)] = row
+    return result
+
+
+def rehost(program: Program, backend_name: str, cache: Cache) -> Program:
+    """The same graph and buckets, compiled for another backend; needs no torch."""
+    backend = registry.get(backend_name)
+    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
+    target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
+    key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
+    key["backend_version"] = backend.version()
+
+    def build(workdir: Path) -> None:
+        made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
+        for name in (program.manifest.text and program.manifest.text.tokenizer, program.manifest.model and program.manifest.model.config):
+            if name:
+                link_or_copy(program.path / name, workdir / name)
+        manifest = dataclasses.replace(
+            made.manifest,
+            text=program.manifest.text,
+            model=program.manifest.model,
+            key=key,
+            versions=library_versions(),
+            verify=program.manifest.verify,
+        )
+        programs.write(Program(made.path, manifest))
+
+    name = program.manifest.model.name if program.manifest.model else program.path.name
+    path, _ = cache.get_or_build(name, "program", key, build)
+    return programs.load(path)

@@ -1,0 +1,230 @@
+"""The stages of the road as plain functions: recipe → ONNX → program. Each looks in the cache before it works."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from QEfficient import program as programs
+from QEfficient.architectures import find
+from QEfficient.auto.origin import Origin
+from QEfficient.auto.pooling import Head
+from QEfficient.backends.base import Backend
+from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
+from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
+from QEfficient.text.facts import read_facts, tokenizer_files, write_tokenizer
+
+log = logging.getLogger("QEfficient")
+
+OPSET = 18
+CHECK_FILE = "check.json"
+CONFIG_FILE = "config.json"
+NO_LIMIT = 512  # tokens: last default bucket of a model that states no limit (T5's relative positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what graph comes out.
+
+    Attributes:
+        origin: The model.
+        head: What follows the encoder.
+        task: HuggingFace's name of the task.
+        outputs: Names of the graph's outputs.
+        functions: Export repeated layers as ONNX functions.
+        verify: ``"on"`` or ``"off"``: check the graph's numbers after export.
+    """
+
+    origin: Origin
+    head: Head
+    task: str
+    outputs: tuple[str, ...] = ("output",)
+    functions: bool = False
+    verify: str = "on"
+
+    def ingredients(self) -> dict[str, Json] | None:
+        """The key's ingredients, in clear; ``None`` when only the exported graph can tell (DESIGN §10, Keys)."""
+        if self.head.function is not None:
+            return None
+        identity = self.origin.identity()
+        if identity is None:
+            return None
+        files = self.origin.repo.files if self.origin.repo and self.head.steps else ()
+        return {
+            "model": identity,
+            "head": [dict(step) for step in self.head.steps],
+            "head_files": {f"{path.parent.name}/{path.name}": file_digest(path) for path in files},
+            "task": self.task,
+            "functions": self.functions,
+            "verify": self.verify,
+            "opset": OPSET,
+            "versions": library_versions(),
+        }
+
+
+def model_limit(origin: Origin) -> int | None:
+    """The architecture's limit in tokens, ``None`` when it has none."""
+    config = origin.config()
+    return find(str(config.get("model_type", ""))).max_length(config)
+
+
+def text_facts(origin: Origin, limit: int | None) -> TextFacts:
+    """What the model's files say of its text side; for a module in memory only what its config says."""
+    if origin.folder is None:
+        config = origin.config()
+        pad = find(str(config.get("model_type", ""))).pad_id(config)
+        return TextFacts(tokenizer=None, max_length=limit or NO_LIMIT, pad_id=pad)
+    return read_facts(origin.folder, repo=origin.repo, max_positions=limit)
+
+
+def default_lengths(limit: int) -> list[int]:
+    """Bucket lengths that double from 32 and end with ``limit``."""
+    lengths = [32]
+    while lengths[-1] < limit:
+        lengths.append(lengths[-1] * 2)
+    return [length for length in lengths if length < limit] + [limit]
+
+
+# ---------------------------------------------------------------------------------------------- recipe → ONNX
+
+
+def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
+    """The recipe's graph, from the cache or exported now."""
+    ingredients = recipe.ingredients()
+    if ingredients is not None:
+        folder, hit = cache.get_or_build(
+            recipe.origin.name, "onnx", ingredients, lambda workdir: _build_onnx(recipe, workdir, ingredients)
+        )
+        log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
+        return programs.load_onnx(folder)
+    with tempfile.TemporaryDirectory(dir=cache.scratch(), prefix="export-") as scratch:
+        model = _export(recipe, Path(scratch))
+        return keep_onnx(model, recipe.origin.name, cache)
+
+
+def keep_onnx(model: OnnxModel, name: str, cache: Cache) -> OnnxModel:
+    """Puts a graph into the cache under its own digest."""
+    ingredients: dict[str, Json] = {"graph": model.digest}
+
+    def build(workdir: Path) -> None:
+        for file in sorted(model.path.parent.iterdir()):
+            if file.is_file():
+                link_or_copy(file, workdir / file.name)
+        moved = dataclasses.replace(model, path=workdir / model.path.name)
+        programs.write_onnx(moved, key=ingredients, versions=library_versions())
+
+    folder, _ = cache.get_or_build(name, "onnx", ingredients, build)
+    return programs.load_onnx(folder)
+
+
+def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) -> None:
+    model = _export(recipe, workdir)
+    programs.write_onnx(model, key=ingredients, versions=library_versions())
+
+
+def _export(recipe: Recipe, folder: Path) -> OnnxModel:
+    # Everything below needs torch; it is imported here so that a warm cache never pays for it.
+    from QEfficient.auto.torch_stages import check_graph, export_graph
+
+    raw = folder / "raw"
+    raw.mkdir()
+    model = export_graph(recipe, raw, folder)
+    shutil.rmtree(raw)
+    result = check_graph(recipe, model) if recipe.verify == "on" else {"verify": "off"}
+    (folder / CHECK_FILE).write_text(json.dumps(result, indent=1), encoding="utf-8")
+    recipe.origin.release()
+    return model
+
+
+# ---------------------------------------------------------------------------------------------- ONNX → program
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What ``compile`` was asked for, checked and in one piece."""
+
+    backend: Backend
+    target: Target
+    buckets: tuple[Bucket, ...]
+    options: CompileOptions
+    text: TextFacts
+
+    def ingredients(self) -> dict[str, Json]:
+        """The key's ingredients that the graph's own do not hold."""
+        return {
+            "target": dataclasses.asdict(self.target),
+            "buckets": [bucket.sizes for bucket in self.buckets],
+            "options": dict(self.options.flags),
+            "option_files": {name: file_digest(path) for name, path in self.options.files.items()},
+            "raw_flags": list(self.options.raw),
+            "backend_version": self.backend.version(),
+            "text": json.loads(canonical_json(dataclasses.asdict(self.text))),
+        }
+
+
+def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | None = None) -> Program:
+    """The program for an order, from the cache or compiled now.
+
+    Args:
+        recipe: Where the graph comes from.
+        order: What to compile it for.
+        cache: Looked into first.
+        onnx: A graph to use instead of the recipe's.
+    """
+    ingredients = order.ingredients()
+    source = None if onnx is not None else recipe.ingredients()
+    if source is None and onnx is None:
+        onnx = export_stage(recipe, cache)
+    ingredients |= {"onnx": source} if source is not None else {"graph": onnx.digest} if onnx else {}
+    folder = recipe.origin.folder
+    if folder is not None:
+        ingredients["tokenizer"] = {path.name: file_digest(path) for path in tokenizer_files(folder)}
+
+    def build(workdir: Path) -> None:
+        model = onnx if onnx is not None else export_stage(recipe, cache)
+        made = order.backend.compile(model, order.buckets, order.target, order.options, workdir)
+        _finish(made, recipe, order, model, ingredients)
+
+    path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
+    log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
+    return programs.load(path)
+
+
+def _finish(
+    made: Program, recipe: Recipe, order: Order, model: OnnxModel, ingredients: Mapping[str, Json]
+) -> None:
+    """Adds what the backend does not know (text side, config, check result) and writes the manifest, last."""
+    config = recipe.origin.config()
+    (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+    folder = recipe.origin.folder
+    tokenizer = write_tokenizer(folder, made.path) if folder is not None else None
+    check = model.path.parent / CHECK_FILE
+    width = model.outputs[0].shape[-1]
+    facts = ModelFacts(
+        name=recipe.origin.name,
+        model_class=(config.get("architectures") or [config.get("model_type", "")])[0],
+        model_type=str(config.get("model_type", "")),
+        task=recipe.task,
+        head=recipe.head.steps if recipe.head.function is None else ({"step": "function"},),
+        dim=width if isinstance(width, int) else None,
+        config=CONFIG_FILE,
+    )
+    programs.write(
+        Program(
+            made.path,
+            dataclasses.replace(
+                made.manifest,
+                text=dataclasses.replace(order.text, tokenizer=tokenizer),
+                model=facts,
+                key=dict(ingredients),
+                versions=library_versions(),
+                verify=json.loads(check.read_text(encoding="utf-8")) if check.is_file() else {"verify": "not run"},
+            ),
+        )
+    )

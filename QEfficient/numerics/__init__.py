@@ -1,0 +1,1 @@
+"""Numbers held against HuggingFace's."""

