@@ -1,0 +1,53 @@
+"""The cache of artefacts: content keys, sealed folders, and the store that builds each one once.
+
+An artefact is a folder with a manifest, ``qefficient.json``, that names the stage, every ingredient of the key in
+clear, and size and SHA-256 of every file. Three rules keep the cache honest:
+
+1. The key is made of content: digests of files, never their names or times.
+2. A folder is built aside, flushed to disk and renamed into place last, under a lock of its key.
+3. What is in place is never changed. Files may be hard-linked between entries, so a change would reach all of them.
+
+``files`` has the disk operations, ``codec`` records ⇄ JSON, ``digests`` the keys, ``envelope`` the manifest and
+``store`` the cache itself.
+"""
+
+from __future__ import annotations
+
+from QEfficient.cache.codec import canonical_json, from_json, to_json
+from QEfficient.cache.digests import content_key, file_digest, library_versions
+from QEfficient.cache.envelope import (
+    FORMAT,
+    MANIFEST,
+    Envelope,
+    check_files,
+    check_seal,
+    read_envelope,
+    write_envelope,
+)
+from QEfficient.cache.files import link_or_copy, work_folder
+from QEfficient.cache.store import Cache, Difference, Entry, Explanation, differences, safe_name, total_bytes
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Cache",
+    "Difference",
+    "Entry",
+    "Envelope",
+    "Explanation",
+    "canonical_json",
+    "check_files",
+    "check_seal",
+    "content_key",
+    "differences",
+    "file_digest",
+    "from_json",
+    "library_versions",
+    "link_or_copy",
+    "read_envelope",
+    "safe_name",
+    "to_json",
+    "total_bytes",
+    "work_folder",
+    "write_envelope",
+]
