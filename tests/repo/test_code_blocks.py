@@ -49,7 +49,7 @@ def test_a_failing_block_is_reported(child: Child, tmp_path: Path) -> None:
 def test_blocks_name_their_language(path: Path) -> None:
     """A fence without a language, or with `py`, would escape the runner."""
     opening = re.findall(r"^(?:```|~~~)(.*)$", path.read_text(), re.MULTILINE)[::2]
-    assert set(opening) <= {"python", "console", "text", "json", "{toctree}", "{eval-rst}", "onnx"}
+    assert set(opening) <= {"python", "console", "text", "json", "{note}", "{eval-rst}", "onnx"}
 
 
 @pytest.mark.parametrize("path", library_files(), ids=name)
