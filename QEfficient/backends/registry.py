@@ -1,0 +1,116 @@
+"""Backends by name. A backend's module is imported when the backend is asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+
+from QEfficient import settings
+from QEfficient.backends.base import Backend
+from QEfficient.errors import BackendUnavailableError, MissingExtraError, UnknownBackendError, nearest
+
+AUTO = "auto"
+log = logging.getLogger("QEfficient")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a backend is, and how to get what it imports.
+
+    Attributes:
+        path: ``"module:Class"``.
+        install: The line that installs its packages.
+    """
+
+    path: str
+    install: str
+
+
+BACKENDS: Mapping[str, Entry] = MappingProxyType(
+    {
+        "onnxruntime": Entry("QEfficient.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
+        "qaic": Entry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf"),
+    }
+)
+
+
+def names() -> tuple[str, ...]:
+    """The names that ``backend=`` takes, besides ``"auto"``."""
+    return tuple(BACKENDS)
+
+
+@cache
+def get(name: str) -> Backend:
+    """The backend of this name; one object a process.
+
+    Raises:
+        UnknownBackendError: No backend has this name.
+        MissingExtraError: A package that it imports is not installed.
+        BackendUnavailableError: Its module failed to import.
+    """
+    entry = BACKENDS.get(name)
+    if entry is None:
+        known = (AUTO, *names())
+        raise UnknownBackendError(
+            f"There is no backend {name!r}.{nearest(name, known)}",
+            got=name,
+            allowed=", ".join(known),
+            do=f"pass one of these as backend=, or set {settings.QEFF_BACKEND.name}",
+        )
+    module, _, kind = entry.path.partition(":")
+    try:
+        backend: Backend = getattr(import_module(module), kind)()
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"The backend {name!r} needs a package that is not installed.",
+            got=f"no module named {error.name!r}",
+            allowed="an environment with that package",
+            do=entry.install,
+        ) from error
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"The backend {name!r} is known, but failed to import.",
+            got=str(error),
+            allowed="a module that imports without error",
+            do=f"{entry.install}, or import {module} in a shell to see the whole error",
+        ) from error
+    return backend
+
+
+def choose(name: str | None = None) -> tuple[Backend, str]:
+    """The backend to compile for, and why it was chosen.
+
+    ``"auto"`` takes the card only when its compiler and a ready device are both here, else the host. Any other name is
+    taken as it is: nothing falls back to another backend.
+
+    Args:
+        name: A name, ``"auto"``, or ``None`` for the default (``QEFF_BACKEND``, else ``"auto"``).
+    """
+    wish = settings.backend() if name is None else name
+    if wish == AUTO:
+        backend, reason = _automatic()
+    else:
+        origin = "backend" if name is not None else settings.QEFF_BACKEND.name
+        backend, reason = get(wish), f"asked for: {origin}={wish}"
+    _log_once(backend.name, reason)
+    return backend, reason
+
+
+def _automatic() -> tuple[Backend, str]:
+    try:
+        card = get("qaic")
+    except (MissingExtraError, BackendUnavailableError) as error:
+        return get("onnxruntime"), f"auto: no card backend ({error.what} {error.got})"
+    for availability in (card.can_compile(), card.can_run()):
+        if not availability.ok:
+            return get("onnxruntime"), f"auto: no card ({availability.reason})"
+    return card, "auto: the card's compiler and a ready device are here"
+
+
+@cache
+def _log_once(name: str, reason: str) -> None:
+    log.info("backend %s; %s", name, reason)

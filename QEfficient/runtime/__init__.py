@@ -1,0 +1,1 @@
+"""Rows of token ids → batches → session → results in the caller's order. Needs numpy only."""

@@ -1,0 +1,224 @@
+"""What a caller hands to ``generate`` → :class:`~QEfficient.records.Rows`. All checks of inputs are here.
+
+Nothing is cropped or filled in silence beyond what HuggingFace itself does: a missing ``attention_mask`` is all ones,
+missing ``token_type_ids`` are zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.errors import InputError, nearest
+from QEfficient.records import Bucket, Rows, TensorSpec
+
+Ids = NDArray[np.int64]
+
+_DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}  # what HuggingFace takes for an input that is left out
+_SHOWN = 8  # rows that an error lists
+
+
+def from_arrays(
+    inputs: Mapping[str, object], specs: Sequence[TensorSpec], *, max_length: int | None, buckets: Sequence[Bucket]
+) -> Rows:
+    """Checks a caller's arrays and cuts them into rows.
+
+    A row is everything up to and with its last real token, the last column whose mask is 1; padding on the left and
+    holes stay where they are, because positions count them.
+
+    Args:
+        inputs: Input name → integers of shape ``(rows, columns)``: numpy arrays, torch tensors, nested lists, or
+            the mapping that a HuggingFace tokenizer returns. A value of ``None`` counts as left out.
+        specs: The graph's inputs.
+        max_length: The model's own limit in tokens, or ``None``.
+        buckets: The compiled buckets; the longest one limits a row. Empty: no limit.
+
+    Raises:
+        InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
+    """
+    known = tuple(spec.name for spec in specs)
+    _check_graph(known)
+    arrays = {name: _integers(name, value) for name, value in _items(inputs) if value is not None}
+    _check_names(arrays, known)
+    shape = _common_shape(arrays)
+    columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in known}
+    mask = columns["attention_mask"]
+    _check_values(columns)
+    lengths = _lengths(mask)
+    _check_lengths(lengths, max_length, buckets)
+    cut = {name: [row[:length] for row, length in zip(array, lengths, strict=True)] for name, array in columns.items()}
+    return Rows(columns=cut, width=shape[1])
+
+
+def _check_graph(known: Sequence[str]) -> None:
+    if "attention_mask" not in known:
+        raise InputError(
+            "The graph has no attention_mask, so padding would change its results.",
+            got=", ".join(known),
+            allowed="a graph with the inputs input_ids and attention_mask",
+            do="export the model with a forward that takes attention_mask",
+        )
+
+
+def _items(inputs: Any) -> list[tuple[str, object]]:
+    if not hasattr(inputs, "keys") or not hasattr(inputs, "__getitem__"):
+        raise InputError(
+            "The inputs are not a mapping of names to arrays.",
+            got=type(inputs).__name__,
+            allowed="a dict, or what a tokenizer returns",
+            do='pass tokenizer(texts, padding=True, return_tensors="np"), or call encode(texts) for strings',
+        )
+    return [(str(name), inputs[name]) for name in inputs.keys()]
+
+
+def _integers(name: str, value: Any) -> Ids:
+    """The value as int64 of shape (rows, columns)."""
+    array = _as_numpy(name, value)
+    if array.size == 0 and array.ndim in (1, 2) and array.shape[0] == 0:  # an empty list has no integer dtype
+        return np.zeros((0, array.shape[1] if array.ndim == 2 else 0), np.int64)
+    if array.dtype.kind not in "iub":
+        raise InputError(
+            f"{name} does not hold integers.",
+            got=f"dtype {array.dtype}",
+            allowed="an integer or bool dtype",
+            do=f"pass token ids: {name}.astype('int64'), or tokenizer(texts, padding=True, return_tensors='np')",
+        )
+    if array.ndim != 2:
+        fix = f"add the dim of rows: {name}[None, :], or [ids] for a list" if array.ndim == 1 else "flatten to 2 dims"
+        raise InputError(f"{name} is not 2-D.", got=f"shape {array.shape}", allowed="(rows, columns)", do=fix)
+    return array.astype(np.int64, copy=False)
+
+
+def _as_numpy(name: str, value: Any) -> NDArray[np.generic]:
+    try:
+        if hasattr(value, "detach"):  # a torch tensor, known by what it does, so that torch is not imported
+            value = value.detach().cpu().numpy()
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} can't be read as an array of integers.",
+            got=f"{type(value).__name__}: {error}",
+            allowed="rows of equal length, of an integer dtype",
+            do="pad the rows: tokenizer(texts, padding=True, return_tensors='np')",
+        ) from error
+
+
+def _check_names(arrays: dict[str, Ids], known: Sequence[str]) -> None:
+    """Refuses unknown and missing names; drops token type ids that are zero where the graph has no such input."""
+    for name in [name for name in arrays if name not in known]:
+        if name == "token_type_ids":
+            if arrays[name].any():
+                raise InputError(
+                    "token_type_ids are given, but the graph has no such input: they would be ignored.",
+                    got="values other than 0",
+                    allowed=", ".join(known),
+                    do="leave token_type_ids out, or export the model with them",
+                )
+            del arrays[name]
+        elif name == "position_ids":
+            raise InputError(
+                "position_ids are computed inside the graph.",
+                got=name,
+                allowed=", ".join(known),
+                do="leave position_ids out",
+            )
+        else:
+            raise InputError(
+                f"The model has no input {name!r}.{nearest(name, known)}",
+                got=name,
+                allowed=", ".join(known),
+                do=f"leave {name} out",
+            )
+    missing = [name for name in known if name not in arrays and name not in _DEFAULTS]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)} is missing.",
+            got=", ".join(arrays) or "no inputs",
+            allowed=f"{', '.join(known)} (optional: {', '.join(n for n in known if n in _DEFAULTS)})",
+            do="pass what the model's tokenizer returns",
+        )
+
+
+def _common_shape(arrays: Mapping[str, Ids]) -> tuple[int, int]:
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1:
+        raise InputError(
+            "The inputs differ in shape.",
+            got=", ".join(f"{name} {array.shape}" for name, array in arrays.items()),
+            allowed="one shape (rows, columns) for all",
+            do="take all inputs from the same call of the tokenizer",
+        )
+    return cast("tuple[int, int]", shapes.pop())
+
+
+def _filled(name: str, shape: tuple[int, int]) -> Ids:
+    return np.full(shape, _DEFAULTS[name], np.int64)
+
+
+def _check_values(columns: Mapping[str, Ids]) -> None:
+    mask = columns["attention_mask"]
+    if bad := _rows_where((mask != 0) & (mask != 1)):
+        raise InputError(
+            "attention_mask holds values other than 0 and 1.",
+            got=f"rows {bad}",
+            allowed="1 for a real token, 0 for padding",
+            do="pass a mask of 0 and 1: (mask > 0).astype('int64')",
+        )
+    for name, array in columns.items():
+        if bad := _rows_where(array < 0):
+            raise InputError(
+                f"{name} holds negative values.",
+                got=f"rows {bad}, least value {array.min()}",
+                allowed="0 or more",
+                do="replace fill values such as -100 by the tokenizer's pad id, and mask them with 0",
+            )
+    if bad := _rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
+        raise InputError(
+            "Rows without a real token have no result.",
+            got=f"rows {bad}: attention_mask is 0 everywhere",
+            allowed="at least one 1 in every row of attention_mask",
+            do="leave these rows out",
+        )
+
+
+def _lengths(mask: Ids) -> list[int]:
+    """Per row, the number of columns up to and with the last 1."""
+    if not mask.size:
+        return []
+    return cast("list[int]", (mask.shape[1] - np.argmax(mask[:, ::-1], axis=1)).tolist())
+
+
+def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequence[Bucket]) -> None:
+    longest = max(lengths, default=0)
+    if max_length is not None and longest > max_length:
+        raise InputError(
+            "Rows are longer than the model can take.",
+            got=_list_rows(lengths, max_length),
+            allowed=f"at most {max_length} tokens",
+            do=f"shorten them: tokenizer(texts, truncation=True, max_length={max_length}), or call encode(texts)",
+        )
+    limit = max((bucket.length for bucket in buckets), default=longest)
+    if longest > limit:
+        raise InputError(
+            "Rows are longer than the largest compiled bucket.",
+            got=_list_rows(lengths, limit),
+            allowed=f"at most {limit} tokens",
+            do=f"compile with seq_len=[…, {longest}], or shorten the rows to {limit} tokens",
+        )
+
+
+def _list_rows(lengths: Sequence[int], limit: int) -> str:
+    long = [f"row {row}: {length} tokens" for row, length in enumerate(lengths) if length > limit]
+    more = f", and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
+    return ", ".join(long[:_SHOWN]) + more
+
+
+def _rows_where(bad: NDArray[np.bool_]) -> str:
+    """``"3, 5"`` for the rows that hold a bad value, ``""`` for none."""
+    if not bad.any():
+        return ""
+    rows = [str(row) for row in np.unique(np.nonzero(bad)[0])]
+    return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")

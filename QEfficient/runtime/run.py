@@ -1,0 +1,141 @@
+"""Rows → session → results, in the caller's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.backends.base import Arrays, Session
+from QEfficient.errors import InputError, ManifestError, NumericsError
+from QEfficient.records import Rows, TensorSpec
+from QEfficient.runtime.plan import Batch, plan
+
+_SHOWN = 8  # rows that an error lists
+
+
+def run(
+    session: Session, rows: Rows, *, fill: Mapping[str, int], progress: Callable[[int], None] | None = None
+) -> Arrays:
+    """Runs rows of any number and any lengths.
+
+    An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
+    last real token; any other as ``(rows, …)``. No rows in: no rows out, without a call of the session.
+
+    Args:
+        session: An open session; at most ``session.slots`` of its runs are in flight.
+        rows: Checked rows; each fits a bucket.
+        fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
+        progress: Called after each batch with the number of rows that it finished.
+
+    Raises:
+        InputError: A row fits no bucket, or an input of the session is missing.
+        NumericsError: A result is NaN or infinite; the message names the rows.
+        DeviceError: The session failed. Runs in flight end first, further ones are not started.
+    """
+    _check_columns(session.inputs, rows)
+    lengths = rows.lengths
+    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes)
+    length_dim = session.buckets[0].length_dim
+    results = {spec.name: _empty(spec, length_dim, len(rows), rows.width) for spec in session.outputs}
+    per_token = {spec.name for spec in session.outputs if length_dim in spec.shape}
+    with closing(_finished(session, batches, rows, fill)) as finished:
+        for batch, outputs in finished:
+            for name, result in results.items():
+                _scatter(result, outputs[name], batch, lengths if name in per_token else None)
+                _check_finite(name, result, batch, lengths)
+            if progress is not None:
+                progress(len(batch.rows))
+    return results
+
+
+def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
+    missing = [spec.name for spec in inputs if spec.name not in rows.columns]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)} is missing.",
+            got=", ".join(rows.columns),
+            allowed=", ".join(spec.name for spec in inputs),
+            do="pass every input of the model",
+        )
+
+
+def _empty(spec: TensorSpec, length_dim: str, rows: int, width: int) -> NDArray[np.generic]:
+    """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
+    tail = spec.shape[2:] if spec.shape[1:2] == (length_dim,) else spec.shape[1:]
+    if isinstance(spec.shape[0], int) or not all(isinstance(dim, int) for dim in tail):
+        raise ManifestError(
+            f"The output {spec.name!r} can't be cut back to rows.",
+            got=str(spec.shape),
+            allowed=f"(batch, {length_dim}, sizes…) or (batch, sizes…)",
+            do="compile the model again",
+        )
+    head = (rows, width) if len(tail) == len(spec.shape) - 2 else (rows,)
+    return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))
+
+
+def _finished(
+    session: Session, batches: Sequence[Batch], rows: Rows, fill: Mapping[str, int]
+) -> Generator[tuple[Batch, Arrays], None, None]:
+    """Yields batches as they finish. However it ends, no run is left behind."""
+    if session.slots == 1 or len(batches) == 1:  # a hand-over to another thread would only cost time
+        for batch in batches:
+            yield batch, session.run(_build(session.inputs, rows, batch, fill))
+        return
+    waiting = iter(batches)
+    flying: dict[Future[Arrays], Batch] = {}
+    try:
+        while True:
+            for batch in islice(waiting, session.slots - len(flying)):
+                flying[session.submit(_build(session.inputs, rows, batch, fill))] = batch
+            if not flying:
+                return
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                yield flying.pop(future), future.result()
+    finally:
+        for future in flying:
+            future.cancel()
+        wait(flying)
+
+
+def _build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[str, int]) -> Arrays:
+    """The batch's arrays. Rows that only fill up a fixed shape are copies of its first row."""
+    arrays: Arrays = {}
+    for spec in inputs:
+        value = 0 if spec.name == "attention_mask" else fill.get(spec.name, 0)
+        array = np.full(spec.at(batch.shape), value, np.dtype(spec.dtype))
+        column = rows.columns[spec.name]
+        for place, row in enumerate(batch.rows):
+            array[place, : len(column[row])] = column[row]
+        array[len(batch.rows) :] = array[0]
+        arrays[spec.name] = array
+    return arrays
+
+
+def _scatter(
+    result: NDArray[np.generic], output: NDArray[np.generic], batch: Batch, lengths: Sequence[int] | None
+) -> None:
+    """Puts a batch's output where its rows belong; ``lengths`` is given for one vector a token."""
+    if lengths is None:
+        result[list(batch.rows)] = output[: len(batch.rows)]
+        return
+    for place, row in enumerate(batch.rows):
+        result[row, : lengths[row]] = output[place, : lengths[row]]
+
+
+def _check_finite(name: str, result: NDArray[np.generic], batch: Batch, lengths: Sequence[int]) -> None:
+    if result.dtype.kind != "f":
+        return
+    bad = sorted(row for row in batch.rows if not np.isfinite(result[row]).all())
+    if bad:
+        more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise NumericsError(
+            f"The output {name!r} holds NaN or infinite numbers.",
+            got=", ".join(f"row {row} ({lengths[row]} tokens)" for row in bad[:_SHOWN]) + more,
+            allowed="finite numbers",
+            do="check the model's weights; on a card run verify(), which names what leaves fp16 range",
+        )
