@@ -51,4 +51,4 @@ bench: $(VENV)/.dev  ## start-up time and memory beside sentence-transformers
 	@$(BIN)/python benchmarks/startup.py
 
 clean:  ## everything that the other targets made
-	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data
