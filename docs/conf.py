@@ -21,4 +21,5 @@ napoleon_use_ivar = True
 # Types of other packages are shown, not linked: the build needs no network, so it has no inventory of theirs.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!QEfficient\.).*"),  # also names that a signature shows without their module
+    ("py:class", r"QEfficient\..*\.[A-Z]"),  # type variables have no page
 ]
