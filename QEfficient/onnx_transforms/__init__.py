@@ -1,0 +1,10 @@
+"""ONNX → ONNX. One pass a file, on the pass machinery of onnx_ir; the order is data, in ``apply.DEFAULT``.
+
+A pass takes a graph whose weights may still stand on disk, changes it in place and says truly whether it did. It
+visits subgraphs and functions too, and never reads a weight whole.
+"""
+
+from QEfficient.onnx_transforms.apply import DEFAULT, PassFactory, apply, run
+from QEfficient.onnx_transforms.graph_file import adopt, describe, external_files, graph_digest, read
+
+__all__ = ["DEFAULT", "PassFactory", "adopt", "apply", "describe", "external_files", "graph_digest", "read", "run"]

@@ -1,0 +1,105 @@
+"""Runs the graph passes, from file to file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from QEfficient.errors import QEfficientError, TransformError
+from QEfficient.onnx_transforms.clamp_to_fp16 import ClampToFp16
+from QEfficient.onnx_transforms.clean_metadata import CleanMetadata
+from QEfficient.onnx_transforms.fold_constants import FoldConstants
+from QEfficient.onnx_transforms.graph_file import describe, read
+from QEfficient.onnx_transforms.raise_guards import RaiseGuards
+from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
+from QEfficient.onnx_transforms.remove_identities import RemoveIdentities
+from QEfficient.onnx_transforms.share_weights import ShareWeights
+from QEfficient.onnx_transforms.store_weights import FILE_LIMIT, StoreWeights
+from QEfficient.records import OnnxModel
+
+PassFactory = Callable[[], ir.passes.PassBase]
+
+DEFAULT: tuple[PassFactory, ...] = (
+    FoldConstants,  # leaves identities behind
+    RemoveIdentities,
+    RemoveDeadCode,  # what is gone by here is not read below
+    ClampToFp16,
+    RaiseGuards,
+    ShareWeights,
+    RemoveDeadCode,  # bounds that were raised leave the old ones behind
+    CleanMetadata,  # last: NaN errors name the torch module, and folding writes notes of its own
+)
+
+
+def apply(
+    model: OnnxModel,
+    folder: Path,
+    *,
+    passes: Sequence[PassFactory] = DEFAULT,
+    file_limit: int = FILE_LIMIT,
+) -> OnnxModel:
+    """Runs ``passes`` over a graph, then writes ``folder/model.onnx`` with its weights in ``model.onnx.data``.
+
+    Weights are never all in memory: they are read in pieces and copied one by one. Equal graphs give equal bytes.
+
+    Args:
+        model: The graph to read. Its files stay as they are.
+        folder: Where to write; made if needed, and not the folder of ``model``.
+        passes: What makes each pass, in the order in which they run. The weights are stored in any case.
+        file_limit: Most bytes of one data file; with more, there are several.
+
+    Returns:
+        The record of the new graph, with its own inputs, outputs and digest.
+
+    Raises:
+        TransformError: A pass failed; names it and those that ran before.
+        NumericsError: A weight holds NaN.
+        CorruptArtefactError: The graph can't be read, or its external data is missing, short or outside its folder.
+        OSError: The disk is full, or the folder can't be written.
+    """
+    if folder.resolve() == model.path.parent.resolve():
+        raise TransformError(
+            "The graph passes can't write into the folder that they read from.",
+            got=str(folder),
+            allowed="another folder",
+            do="pass an empty folder",
+        )
+    graph = read(model.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    run(graph, (*(make() for make in passes), StoreWeights(folder, file_limit=file_limit)))
+    target = folder / "model.onnx"
+    onnx.save_model(ir.to_proto(graph), target)
+    return describe(target)
+
+
+def run(graph: ir.Model, passes: Sequence[ir.passes.PassBase]) -> bool:
+    """Runs ``passes`` in order on a graph in memory, in place.
+
+    Returns:
+        Whether any of them modified it.
+
+    Raises:
+        TransformError: As :func:`apply`.
+    """
+    modified = False
+    for index, each in enumerate(passes):
+        try:
+            modified |= each(graph).modified
+        except (QEfficientError, OSError):  # these say already what is wrong
+            raise
+        except Exception as error:  # a pass may fail in any way; the name is what the reader needs
+            before = ", ".join(_name(done) for done in passes[:index]) or "none"
+            raise TransformError(
+                f"Graph pass {_name(each)} failed: {error}",
+                got=f"passes that ran before: {before}",
+                allowed="a graph that ONNX allows and this pass knows",
+                do="check the graph with onnx.checker.check_model, or leave this pass out",
+            ) from error
+    return modified
+
+
+def _name(each: ir.passes.PassBase) -> str:
+    return type(each).__name__

@@ -1,0 +1,153 @@
+"""Brings constants that stand for infinity into fp16's range."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from QEfficient.errors import NumericsError
+from QEfficient.onnx_transforms import weights
+
+# Largest value that fp16 holds, rounded towards zero where the type itself is coarser.
+LIMITS = {
+    ir.DataType.FLOAT: 65504.0,
+    ir.DataType.DOUBLE: 65504.0,
+    ir.DataType.FLOAT16: 65504.0,
+    ir.DataType.BFLOAT16: 65280.0,
+}
+# No trained weight is this large; masks use -1e9, -1e30, torch.finfo(...).min and -inf.
+FILL = 1e9
+
+
+@dataclass(frozen=True)
+class _Range:
+    low: float
+    high: float
+
+
+class ClampToFp16(ir.passes.InPlacePass):
+    """Clamps constants that stand for infinity to ±65504; the card would turn them into Inf, and a mask into NaN.
+
+    Looks at floating-point initializers (of subgraphs too), and at ``Constant`` and ``ConstantOfShape`` nodes (of
+    functions too). Beyond fp16's range there are two kinds of number:
+
+    - a *fill* is ±Inf, anything of 1e9 or more, or a lone negative number. It is clamped. Behind a softmax or as a
+      bound, the fp32 result stays the same, because no score comes near 65504;
+    - a *quantity* is any other number, such as a weight of 70000. Clamping would change the model's fp32 numbers, so
+      it stays, and a warning names it: the fp32 program is right, and verification of an fp16 program will fail.
+
+    Attributes of other nodes stay, among them the ``epsilon`` of ``LayerNormalization``.
+
+    Raises:
+        NumericsError: A constant holds NaN; names the tensor and the torch module that uses it.
+    """
+
+    def __init__(self) -> None:
+        self._quantities: list[str] = []
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Changes ``model`` in place."""
+        self._quantities = []
+        modified = False
+        for graph in weights.graphs(model):
+            for value in graph.initializers.values():
+                clamped = self._clamped(value.const_value, value)
+                if clamped is not None:
+                    value.const_value = clamped
+                    modified = True
+        for node in weights.nodes(model):
+            modified |= self._clamp_node(node)
+        if self._quantities:
+            warnings.warn(
+                f"{len(self._quantities)} constant(s) are beyond fp16's range of ±65504 and do not look like a mask: "
+                f"{', '.join(self._quantities[:5])}. They are kept, so fp32 stays right; on the card they become Inf.",
+                stacklevel=2,
+            )
+        return ir.passes.PassResult(model, modified=modified)
+
+    def _clamp_node(self, node: ir.Node) -> bool:
+        modified = False
+        for attribute in _constant_attributes(node):
+            clamped = self._clamped(_as_tensor(attribute), node.outputs[0])
+            if clamped is not None:
+                node.attributes[attribute.name] = _like(attribute, clamped)
+                modified = True
+        return modified
+
+    def _clamped(self, tensor: ir.TensorProtocol | None, value: ir.Value) -> ir.TensorProtocol | None:
+        """The clamped tensor; ``None`` when there is nothing to clamp."""
+        if tensor is None or tensor.dtype not in LIMITS or not tensor.size:
+            return None
+        limit = LIMITS[tensor.dtype]
+        found = _range(tensor)
+        if np.isnan(found.low) or np.isnan(found.high):
+            raise _nan(value)
+        if max(found.high, -found.low) <= limit:
+            return None
+        threshold = limit if tensor.size == 1 and found.low < 0 else FILL
+        if any(np.any(_quantities(block, limit, threshold)) for block in weights.blocks(tensor)):
+            self._quantities.append(_where(value))
+        if max(found.high, -found.low) < threshold:
+            return None
+
+        def make() -> ir.TensorProtocol:
+            return ir.Tensor(_clamp(tensor.numpy(), limit, threshold), name=tensor.name)
+
+        # Lazy: a large mask is made when it is written, one at a time.
+        return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
+
+
+def _constant_attributes(node: ir.Node) -> Iterator[ir.Attr]:
+    if node.domain == "" and node.op_type in ("Constant", "ConstantOfShape"):
+        for attribute in list(node.attributes.values()):
+            if not attribute.is_ref() and attribute.name in ("value", "value_float", "value_floats"):
+                yield attribute
+
+
+def _as_tensor(attribute: ir.Attr) -> ir.TensorProtocol:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return attribute.as_tensor()
+    return ir.tensor(np.asarray(attribute.value, dtype=np.float32))
+
+
+def _like(attribute: ir.Attr, tensor: ir.TensorProtocol) -> ir.Attr:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return ir.AttrTensor(attribute.name, tensor)
+    return ir.convenience.convert_attribute(attribute.name, tensor.numpy().tolist(), attribute.type)
+
+
+def _range(tensor: ir.TensorProtocol) -> _Range:
+    low, high = np.inf, -np.inf
+    for block in weights.blocks(tensor):
+        # numpy's min and max carry NaN along; Python's do not, hence np.minimum.
+        low, high = np.minimum(low, float(block.min())), np.maximum(high, float(block.max()))
+    return _Range(float(low), float(high))
+
+
+def _quantities(block: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.bool_]:
+    size = np.abs(block.astype(np.float64))
+    return (size > limit) & (size < threshold)
+
+
+def _clamp(array: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.generic]:
+    clipped = np.clip(array, array.dtype.type(-limit), array.dtype.type(limit))
+    return np.where(np.abs(array) >= array.dtype.type(threshold), clipped, array)
+
+
+def _where(value: ir.Value) -> str:
+    path = weights.module_path(value)
+    return f"{value.name!r} (module {path!r})" if path else f"{value.name!r}"
+
+
+def _nan(value: ir.Value) -> NumericsError:
+    return NumericsError(
+        "A weight holds NaN.",
+        got=_where(value),
+        allowed="finite numbers",
+        do="check the checkpoint: load it with transformers and look at this parameter; download it again if needed",
+    )

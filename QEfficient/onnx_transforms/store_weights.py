@@ -1,0 +1,72 @@
+"""Moves weights out of the graph file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from QEfficient.onnx_transforms import weights
+
+THRESHOLD = 1024  # bytes; smaller constants stay in the graph, where shape inference of every runtime sees them
+FILE_LIMIT = 8 * 2**30
+NAME = "model.onnx.data"
+
+
+class StoreWeights(ir.passes.InPlacePass):
+    """Writes the weights into ``folder`` and leaves only their place in the graph.
+
+    A graph file can't pass 2 GB, which is protobuf's limit; data files can. Large ``Constant`` nodes become
+    initializers first. Weights follow each other in graph order, so equal graphs give equal bytes. Each weight is
+    copied on its own, from file to file where it is in a file already, so memory stays small.
+
+    Args:
+        folder: Where to write. The data files of the graph that was read must stand elsewhere.
+        threshold: Weights with more bytes than this go out.
+        file_limit: Most bytes of one data file; further ones are ``model-00001-of-0000N.onnx.data``. A weight that is
+            larger has a file of its own.
+    """
+
+    def __init__(self, folder: Path, *, threshold: int = THRESHOLD, file_limit: int = FILE_LIMIT) -> None:
+        self.folder, self.threshold, self.file_limit = folder, threshold, file_limit
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Changes ``model`` in place."""
+        modified = _lift_constants(model, self.threshold)
+        modified |= _load_attributes(model)
+        before = _places(model)
+        ir.external_data.unload_from_model(
+            model, self.folder, NAME, size_threshold_bytes=self.threshold, max_shard_size_bytes=self.file_limit
+        )
+        return ir.passes.PassResult(model, modified=modified or _places(model) != before)
+
+
+def _lift_constants(model: ir.Model, threshold: int) -> bool:
+    # onnx_ir counts elements; an element has at most 8 bytes, so none is left behind that should go out.
+    return common.LiftConstantsToInitializersPass(size_limit=threshold // 8 + 1)(model).modified
+
+
+def _load_attributes(model: ir.Model) -> bool:
+    """Tensors in other nodes' attributes can't go out again: they are taken into the graph."""
+    modified = False
+    for node in weights.nodes(model):
+        for attribute in list(node.attributes.values()):
+            if attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:
+                continue
+            tensor = attribute.as_tensor()
+            if isinstance(tensor, ir.ExternalTensor):
+                loaded = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
+                node.attributes[attribute.name] = ir.AttrTensor(attribute.name, loaded)
+                modified = True
+    return modified
+
+
+def _places(model: ir.Model) -> list[tuple[str, str, int]]:
+    """Path, offset of every weight that stands outside."""
+    found = []
+    for graph in weights.graphs(model):
+        for name, value in graph.initializers.items():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                found.append((name, value.const_value.path, value.const_value.offset or 0))
+    return found

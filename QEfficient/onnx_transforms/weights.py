@@ -1,0 +1,79 @@
+"""What the passes share: walking a model, and reading weights in pieces.
+
+A memory-mapped weight counts as resident memory once it was read, so a pass that looks at every weight through
+``numpy()`` peaks at the size of the model. :func:`blocks` reads files in small pieces instead.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+BLOCK_BYTES = 4 * 2**20
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def blocks(tensor: ir.TensorProtocol, block_bytes: int = BLOCK_BYTES) -> Iterator[NDArray[np.generic]]:
+    """The values of ``tensor`` in order, as flat arrays of at most ``block_bytes``.
+
+    A piece of a file is valid until the next one is asked for. Types narrower than a byte come as bytes.
+    """
+    if not isinstance(tensor, ir.ExternalTensor):
+        values = tensor.numpy().reshape(-1)
+        step = max(1, block_bytes // max(1, values.itemsize))
+        for start in range(0, values.size, step):
+            yield values[start : start + step]
+        return
+    dtype = np.dtype(np.uint8) if tensor.dtype.bitwidth < 8 else tensor.dtype.numpy().newbyteorder("<")
+    left = tensor.nbytes
+    buffer = bytearray(min(left, block_bytes - block_bytes % dtype.itemsize))
+    with open(tensor.path, "rb") as file:
+        file.seek(tensor.offset or 0)
+        while left:
+            piece = memoryview(buffer)[: min(left, len(buffer))]
+            if file.readinto(piece) != len(piece):
+                raise OSError(f"{tensor.path} ended inside tensor {tensor.name!r}")
+            yield np.frombuffer(piece, dtype=dtype)
+            left -= len(piece)
+
+
+def roots(model: ir.Model) -> tuple[ir.Graph | ir.Function, ...]:
+    """The main graph and every function."""
+    return (model.graph, *model.functions.values())
+
+
+def nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Every node: of the main graph, of subgraphs, of functions and of their subgraphs."""
+    for root in roots(model):
+        yield from ir.traversal.RecursiveGraphIterator(root)
+
+
+def graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """The main graph and every subgraph, those inside functions included. Functions hold no initializers."""
+    yield model.graph
+    for root in roots(model):
+        yield from root.subgraphs()
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor of an initializer or a Constant node; ``None`` for anything that a caller may change."""
+    if value is None or value.is_graph_input():
+        return None
+    if value.is_initializer():
+        return value.const_value
+    node = value.producer()
+    return ir.convenience.get_const_tensor(value) if node is not None and node.op_type == "Constant" else None
+
+
+def module_path(value: ir.Value) -> str:
+    """The torch module that uses ``value``: ``"encoder.layer.0.output"``; ``""`` where the graph does not say."""
+    for node in value.consumers():
+        # The exporter writes a list: the modules from the outside in, then the operation.
+        scopes = node.metadata_props.get(NAME_SCOPES)
+        if scopes:
+            return str(ast.literal_eval(scopes)[-2:][0])
+    return ""
