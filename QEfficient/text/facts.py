@@ -1,0 +1,217 @@
+"""What a model's folder says about its text: limit, padding, prompts; and the program's own ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from QEfficient.hub import read_json
+from QEfficient.records import Json, TextFacts
+from QEfficient.sentence_repo import SentenceRepo
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as FastTokenizer
+    from transformers import PreTrainedTokenizerBase
+
+TOKENIZER = "tokenizer.json"
+# Tokenizers without a limit say 10^30; the models with the longest context stay below this.
+NO_LIMIT = 10**6
+# The files from which transformers builds a tokenizer.
+_FILES = (
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "bpe.codes",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "tokenizer.model",
+    "spm.model",
+)
+
+_log = logging.getLogger(__name__)
+
+
+def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions: int | None = None) -> TextFacts:
+    """The facts of a model's folder, read from its JSON files.
+
+    The limit is the least of ``max_positions``, the tokenizer's ``model_max_length`` where that is below
+    ``NO_LIMIT``, and the repo's ``max_seq_length``. Where none of them is known it is ``NO_LIMIT``.
+
+    Args:
+        folder: The model's folder; of a sentence-transformers repo its Transformer's folder is read.
+        repo: The sentence-transformers repo, when the folder is one.
+        max_positions: Tokens that the model's positions take, as its architecture counts them.
+
+    Raises:
+        LoadError: A file is malformed.
+    """
+    folder = folder if repo is None else repo.transformer
+    config = _object(folder / "tokenizer_config.json")
+    limits = [max_positions, _tokenizer_limit(config), None if repo is None else repo.max_seq_length]
+    facts = TextFacts(
+        tokenizer=TOKENIZER if (folder / TOKENIZER).is_file() else None,
+        max_length=min((limit for limit in limits if limit is not None), default=NO_LIMIT),
+        pad_id=_pad_id(folder, config),
+        pad_type_id=int(config.get("pad_token_type_id") or 0),
+        padding_side=str(config.get("padding_side") or "right"),
+    )
+    if repo is None:
+        return facts
+    return replace(
+        facts,
+        lower_case=repo.lower_case,
+        prompts=repo.prompts,
+        default_prompt=repo.default_prompt,
+        include_prompt=repo.include_prompt,
+        similarity=repo.similarity,
+        truncate_dim=repo.truncate_dim,
+    )
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The files of the folder that decide what its tokenizer does; their content belongs into a program's key."""
+    return tuple(folder / name for name in _FILES if (folder / name).is_file())
+
+
+def write_tokenizer(folder: Path, dest: Path) -> str | None:
+    """Writes the program's own ``tokenizer.json``, without truncation and padding.
+
+    It is what transformers makes of the folder: that builds many tokenizers from ``tokenizer_config.json`` and the
+    vocabulary rather than from the folder's ``tokenizer.json``, and converts those that have no fast file.
+
+    Args:
+        folder: The folder with the tokenizer's files (of a sentence-transformers repo, ``repo.transformer``).
+        dest: An existing folder.
+
+    Returns:
+        The name of the file in ``dest``, or ``None`` when the tokenizer has no form that works without
+        transformers; the reason is logged.
+    """
+    tokenizer = _load_with_transformers(folder)
+    if tokenizer is None:
+        return None
+    reason = _not_portable(tokenizer)
+    backend = None if reason else _without_type_ids(tokenizer)
+    if backend is None:
+        reason = reason or "it gives token type ids that its transformers class drops"
+        _log.warning("The program of %s takes ids only, not strings: %s.", folder, reason)
+        return None
+    backend.no_truncation()
+    backend.no_padding()
+    backend.save(str(dest / TOKENIZER))
+    return TOKENIZER
+
+
+def _tokenizer_limit(config: Mapping[str, Json]) -> int | None:
+    limit = config.get("model_max_length", config.get("max_len"))
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < NO_LIMIT:
+        return None
+    return int(limit)
+
+
+def _pad_id(folder: Path, config: Mapping[str, Json]) -> int:
+    """Id of the tokenizer's pad token; without one, of the model's config; 0 as a last resort (it is masked)."""
+    token = config.get("pad_token") or _object(folder / "special_tokens_map.json").get("pad_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    if token is not None:
+        for index, entry in (config.get("added_tokens_decoder") or {}).items():
+            if entry.get("content") == token:
+                return int(index)
+        found = _vocabulary_id(folder, token)
+        if found is not None:
+            return found
+    else:
+        padding = _object(folder / TOKENIZER).get("padding")
+        if padding:
+            return int(padding["pad_id"])
+    return int(_object(folder / "config.json").get("pad_token_id") or 0)
+
+
+def _vocabulary_id(folder: Path, token: str) -> int | None:
+    content = _object(folder / TOKENIZER)
+    for entry in content.get("added_tokens") or ():
+        if entry.get("content") == token:
+            return int(entry["id"])
+    vocab = (content.get("model") or {}).get("vocab") or _object(folder / "vocab.json")
+    if isinstance(vocab, list):  # of a unigram model: pairs of piece and score
+        pieces = [piece[0] for piece in vocab]
+        return pieces.index(token) if token in pieces else None
+    if not vocab and (folder / "vocab.txt").is_file():
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        return lines.index(token) if token in lines else None
+    return vocab.get(token)
+
+
+def _object(path: Path) -> dict[str, Json]:
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _load_with_transformers(folder: Path) -> PreTrainedTokenizerBase | None:
+    from transformers import AutoTokenizer  # 3 s; only where a program is being made
+
+    if not tokenizer_files(folder):
+        return None
+    try:
+        # Tokenizer classes raise whatever their reader raises, and a repo's own code is never run.
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        _log.warning(
+            "The program of %s takes ids only, not strings: transformers can't load its tokenizer: %s", folder, error
+        )
+        return None
+    return tokenizer
+
+
+def _not_portable(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Why ``tokenizers`` alone would not do what this tokenizer does, or ``None``."""
+    if not tokenizer.is_fast:
+        return f"{type(tokenizer).__name__} has no fast form"
+    if tokenizer.truncation_side != "right":
+        return "it shortens texts at their start"
+    if getattr(tokenizer, "split_special_tokens", False):
+        return "it splits special tokens"
+    return None
+
+
+def _without_type_ids(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer | None:
+    """The fast tokenizer, with type ids of 0 where its transformers class does not return them.
+
+    Models such as XLM-R have one token type only; HuggingFace leaves the column out, so that they see zeros.
+    ``None`` when that can't be written into the file.
+    """
+    from tokenizers import Tokenizer as FastTokenizer
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    if "token_type_ids" not in tokenizer.model_input_names:
+        _zero_type_ids(content.get("post_processor"))
+    backend: FastTokenizer = FastTokenizer.from_str(json.dumps(content))
+    backend.no_truncation()
+    backend.no_padding()
+    if "token_type_ids" not in tokenizer.model_input_names and any(backend.encode("a", "b").type_ids):
+        return None
+    return backend
+
+
+def _zero_type_ids(node: Json) -> None:
+    """Sets every ``type_id`` of the post-processor's templates to 0."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "type_id":
+                node[key] = 0
+            else:
+                _zero_type_ids(value)
+    elif isinstance(node, list):
+        for value in node:
+            _zero_type_ids(value)

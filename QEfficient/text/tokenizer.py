@@ -1,0 +1,296 @@
+"""Strings → rows of ids, as transformers' fast tokenizers give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
+
+from QEfficient.errors import InputError, LoadError
+from QEfficient.records import Rows, TextFacts
+
+Text: TypeAlias = str | tuple[str, str]
+Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
+_OVERLONG = ("truncate", "error", "chunk")
+_SHOWN = 5  # rows that an error names one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokenised texts.
+
+    Attributes:
+        rows: ``input_ids``, ``attention_mask`` and ``token_type_ids``, unpadded.
+        owners: With ``overlong="chunk"``, the text that each row belongs to; else ``None``, and row i is text i.
+        overlong: Texts that were longer than the limit: shortened, or split into chunks.
+    """
+
+    rows: Rows
+    owners: tuple[int, ...] | None = None
+    overlong: tuple[int, ...] = ()
+
+
+class Tokenizer:
+    """A fast tokenizer with a model's facts. It never changes once it is made, so many threads may use it.
+
+    Args:
+        backend: The tokenizer; it is taken over, and its truncation and padding are cleared.
+        facts: Limit, lower-casing and prompts.
+    """
+
+    def __init__(self, backend: FastTokenizer, facts: TextFacts) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        if facts.lower_case:
+            _add_lower_case(backend)
+        self.facts = facts
+        self._backend = backend
+        self._specials = {pair: backend.num_special_tokens_to_add(pair) for pair in (False, True)}
+
+    @classmethod
+    def from_folder(cls, folder: Path, facts: TextFacts) -> Tokenizer:
+        """Reads the tokenizer that ``facts.tokenizer`` names in the folder.
+
+        Raises:
+            LoadError: There is none, or it can't be read.
+        """
+        if facts.tokenizer is None:
+            raise LoadError(
+                "This program takes ids only: its tokenizer has no form that works without transformers.",
+                got=str(folder),
+                allowed="generate() with the arrays that transformers.AutoTokenizer gives",
+                do="tokenise with transformers and pass the result to generate()",
+            )
+        path = folder / facts.tokenizer
+        try:
+            backend = FastTokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception, for a missing file too
+            raise LoadError(
+                f"The tokenizer can't be read: {error}",
+                got=str(path),
+                allowed="a tokenizer.json of the tokenizers library",
+                do="restore the file, or compile the model again",
+            ) from error
+        return cls(backend, facts)
+
+    def encode(
+        self,
+        texts: Sequence[Text],
+        *,
+        prompt: str = "",
+        max_length: int | None = None,
+        overlong: Overlong = "truncate",
+    ) -> Tokens:
+        """Tokenises texts; each row has its own length.
+
+        Args:
+            texts: Strings, or pairs of strings.
+            prompt: Put before each string; before the first one of a pair.
+            max_length: Tokens a row may have, special tokens included; the model's own limit when left out.
+            overlong: What happens to a longer text. ``"truncate"`` shortens it as transformers does (of a pair, the
+                longer text first), ``"error"`` refuses it, ``"chunk"`` makes as many rows of it as it takes.
+
+        Raises:
+            InputError: An item is no text, a text is too long or gives no token, or an argument is out of range.
+        """
+        items = _checked_texts(texts, prompt)
+        limit = self._limit(max_length, items, overlong)
+        encodings = self._encode_batch(items)
+        lengths = [len(encoding) for encoding in encodings]
+        _refuse_empty(items, lengths)
+        long = tuple(i for i, length in enumerate(lengths) if length > limit)
+        if long and overlong == "error":
+            raise _too_long(long, lengths, limit)
+        arrays = [_arrays(encoding) for encoding in encodings]
+        if overlong == "chunk":
+            return _chunked(encodings, arrays, set(long), limit, items)
+        for i in long:
+            keep = _kept(encodings[i], limit)
+            arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
+        return Tokens(_rows(arrays), overlong=long)
+
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens at the start of a row that belong to the prompt, as sentence-transformers counts them.
+
+        They are the prompt's own tokens, special ones included, without a special token at the end.
+        """
+        encoding = self._backend.encode(prompt)
+        ends_special = bool(encoding.ids) and self._is_special(encoding.ids[-1])
+        return len(encoding) - ends_special
+
+    def _is_special(self, token_id: int) -> bool:
+        token = self._backend.get_added_tokens_decoder().get(token_id)
+        return token is not None and token.special
+
+    def _limit(self, max_length: int | None, items: Sequence[Any], overlong: str) -> int:
+        """The checked limit of this call."""
+        pairs = any(not isinstance(item, str) for item in items)
+        if overlong not in _OVERLONG or (pairs and overlong == "chunk"):
+            raise InputError(
+                f"overlong={overlong!r} can't be used with {'pairs of texts' if overlong in _OVERLONG else 'encode'}.",
+                got=overlong,
+                allowed="'truncate' or 'error'" if pairs else "'truncate', 'error' or 'chunk'",
+                do="pass one of these",
+            )
+        limit = self.facts.max_length if max_length is None else max_length
+        least = self._specials[pairs] + 1
+        whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+        if not whole or not least <= limit <= self.facts.max_length:
+            raise InputError(
+                "max_length does not fit the model.",
+                got=limit,
+                allowed=f"{least} (the special tokens and one more) to {self.facts.max_length}, the model's own limit",
+                do="leave max_length out to use the model's own limit",
+            )
+        return int(limit)
+
+    def _encode_batch(self, items: Sequence[Any]) -> list[Encoding]:
+        try:
+            # The fast form leaves offsets out, which nothing here needs.
+            return self._backend.encode_batch_fast(items)
+        except TypeError as error:  # a string that is not valid Unicode
+            for i, item in enumerate(items):
+                try:
+                    "".join(item).encode("utf-8")
+                except UnicodeEncodeError:
+                    raise InputError(
+                        f"Text {i} is not valid Unicode: it holds half of a surrogate pair.",
+                        got=f"{item!a:.80}",
+                        allowed="strings that can be encoded in UTF-8",
+                        do="repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+                    ) from error
+            raise
+
+
+def _add_lower_case(backend: FastTokenizer) -> None:
+    """Lower-cases first, unless the tokenizer does: as sentence-transformers 6.2. Special tokens keep their case."""
+    normalizer = backend.normalizer
+    steps: list[Any] = [] if normalizer is None else [normalizer]
+    if isinstance(normalizer, Normalizers):
+        steps = [normalizer[i] for i in range(len(normalizer))]
+    if not any(isinstance(step, Lowercase) for step in steps):
+        backend.normalizer = Normalizers([Lowercase(), *steps])
+
+
+def _checked_texts(texts: Sequence[Text], prompt: str) -> list[Any]:
+    """The texts with the prompt put before them."""
+    if isinstance(texts, str) or not isinstance(texts, Sequence | np.ndarray):
+        raise InputError(
+            "texts is not a list of texts.",
+            got=texts if isinstance(texts, str) else type(texts).__name__,
+            allowed="a sequence of strings, or of pairs of strings",
+            do="put a single text into a list",
+        )
+    if not isinstance(prompt, str):
+        raise InputError("prompt is not a string.", got=prompt, allowed="a string", do="pass the prompt's text")
+    items: list[Any] = []
+    for i, text in enumerate(texts):
+        if isinstance(text, str):
+            items.append(prompt + text if prompt else text)
+        elif isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text):
+            items.append((prompt + text[0], text[1]))
+        else:
+            raise InputError(
+                f"Item {i} of texts is not a text.",
+                got=f"{text!r:.80} ({type(text).__name__})",
+                allowed="a string, or a pair of two strings",
+                do="replace or drop this item",
+            )
+    return items
+
+
+def _refuse_empty(items: Sequence[Any], lengths: Sequence[int]) -> None:
+    empty = [i for i, length in enumerate(lengths) if length == 0]
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty)}.",
+            got=items[empty[0]],
+            allowed="texts of at least one token; this tokenizer adds no special tokens",
+            do="drop these texts; they have no vector",
+        )
+
+
+def _too_long(long: Sequence[int], lengths: Sequence[int], limit: int) -> InputError:
+    named = ", ".join(f"text {i} has {lengths[i]} tokens" for i in long[:_SHOWN])
+    return InputError(
+        f"{len(long)} of {len(lengths)} texts are longer than {limit} tokens.",
+        got=named + (", …" if len(long) > _SHOWN else ""),
+        allowed=f"at most {limit} tokens, special tokens included",
+        do="shorten these texts, or pass overlong='truncate' or overlong='chunk'",
+    )
+
+
+def _numbers(rows: Sequence[int]) -> str:
+    return "text " + ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
+
+
+def _arrays(encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+
+
+def _rows(arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Rows:
+    ids = [row for row, _ in arrays]
+    columns = {
+        "input_ids": ids,
+        "attention_mask": [np.ones(len(row), dtype=np.int64) for row in ids],
+        "token_type_ids": [types for _, types in arrays],
+    }
+    return Rows(columns, width=max(map(len, ids), default=0))
+
+
+def _sequences(encoding: Encoding) -> NDArray[np.int64]:
+    """Which text each token comes from: 0 or 1; -1 for the special tokens that the tokenizer adds."""
+    return np.array([-1 if part is None else part for part in encoding.sequence_ids], dtype=np.int64)
+
+
+def _kept(encoding: Encoding, limit: int) -> NDArray[np.intp]:
+    """Positions that stay when a row is shortened: all special tokens, and the start of each text."""
+    parts = _sequences(encoding)
+    special, first, second = (np.flatnonzero(parts == part) for part in (-1, 0, 1))
+    n_first, n_second = _longest_first(len(first), len(second), limit - len(special))
+    return np.sort(np.concatenate([special, first[:n_first], second[:n_second]]))
+
+
+def _longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """Lengths of two texts that share ``room`` tokens: the longer gives first, then both get half.
+
+    The odd token goes to the longer text, to the second one when they are equal: as tokenizers' ``longest_first``.
+    """
+    short, long = sorted((first, second))
+    long = min(long, max(short, room - short))
+    if short + long > room:
+        short, long = room // 2, room // 2 + room % 2
+    return (short, long) if first <= second else (long, short)
+
+
+def _chunked(
+    encodings: Sequence[Encoding],
+    arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    long: set[int],
+    limit: int,
+    items: Sequence[Any],
+) -> Tokens:
+    """Splits long rows into consecutive windows, each with the special tokens of its own."""
+    rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    owners: list[int] = []
+    for i, (ids, types) in enumerate(arrays):
+        if i not in long:
+            rows.append((ids, types))
+            owners.append(i)
+            continue
+        parts = _sequences(encodings[i])
+        special, own = np.flatnonzero(parts < 0), np.flatnonzero(parts == 0)
+        room = limit - len(special)
+        for start in range(0, len(own), room):
+            keep = np.sort(np.concatenate([special, own[start : start + room]]))
+            rows.append((ids[keep], types[keep]))
+            owners.append(i)
+    return Tokens(_rows(rows), owners=tuple(owners), overlong=tuple(sorted(long)))
