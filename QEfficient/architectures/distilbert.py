@@ -1,0 +1,15 @@
+"""DistilBERT: absolute positions from 0, no token types."""
+
+from QEfficient.architectures.record import Architecture, positions
+
+ARCHITECTURE = Architecture(
+    model_type="distilbert",
+    limit=positions,
+    default_pad_id=0,
+    mask="additive",
+    blocks={
+        "transformers.models.distilbert.modeling_distilbert.DistilBertSelfAttention": (
+            "QEfficient.pytorch_transforms.bert.DistilSelfAttention"
+        )
+    },
+)

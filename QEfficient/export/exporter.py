@@ -1,0 +1,173 @@
+"""The only call of ``torch.onnx.export`` in the library: dynamo exporter, opset 18, external data from the start."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from QEfficient.errors import ExportError, NumericsError
+from QEfficient.records import OnnxModel, TensorSpec
+
+OPSET = 18
+"""What the vendor's own dynamo exports use; higher ones are undocumented for the card's compiler."""
+
+BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
+FILE_NAME = "model.onnx"
+
+_EXAMPLE = (2, 16)  # rows and tokens of the traced example; neither is 0 or 1, which torch.export would make constants
+
+# Messages of the exporter that are wrong or no one's business, each matched from its first character.
+_NOISE = (
+    # It keeps the names: both axes are named as asked, in inputs and outputs.
+    (r"# The axis name: (batch_size|seq_len) will not be used, since it shares the same shape constraints", UserWarning),
+    # torch copying its own tree specs.
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+)
+_REGISTRATION = "torch.onnx._internal.exporter._registration"
+
+
+def export(
+    module: nn.Module,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str] = ("output",),
+    folder: Path,
+    length_limit: int | None = None,
+) -> OnnxModel:
+    """Writes a module's graph to ``folder/model.onnx``, and its weights beside it to ``model.onnx.data``.
+
+    Args:
+        module: Its forward takes ``inputs`` by name, each an int64 tensor of shape (batch, length). Its attention must be
+            eager and its tensors float32 already, as ``pytorch_transforms.blocks.exportable`` makes them.
+            It is exported in eval mode; its own mode is put back.
+        inputs: Names of the graph's inputs, in order.
+        outputs: Names of the graph's outputs, in order.
+        folder: Exists; the two files are written there.
+        length_limit: Most tokens that a row can have, where the model has such a limit.
+
+    Returns:
+        The graph on disk, with the free dims ``batch_size`` and ``seq_len``. Its ``digest`` is empty: nodes still
+        carry stack traces with paths of this machine, which the graph passes take out.
+
+    Raises:
+        NumericsError: A weight is NaN or infinite.
+        ExportError: The exporter refused the module; its own error is the cause.
+    """
+    check_finite(module)
+    path = folder / FILE_NAME
+    with _eval_mode(module), _quiet(), torch.no_grad():
+        try:
+            program = _trace(module, tuple(inputs), tuple(outputs), length_limit)
+        except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
+            raise ExportError(
+                f"The ONNX exporter refused {_name(module)}.",
+                got=f"{type(error).__name__}: {_first_lines(error)}",
+                allowed="a forward whose shapes depend on the inputs' shapes only",
+                do="the cause below names the line of the model; a pooling function must use torch operators only",
+            ) from error
+        program.save(path, external_data=True)
+    graph = program.model.graph
+    return OnnxModel(
+        path=path, inputs=tuple(map(_spec, graph.inputs)), outputs=tuple(map(_spec, graph.outputs)), digest=""
+    )
+
+
+def _trace(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], limit: int | None) -> Any:
+    batch, length = _EXAMPLE
+    length = length if limit is None else min(length, limit)
+    example = {name: torch.ones(batch, length, dtype=torch.int64) for name in inputs}
+    # Zeros for types: a model may know only type 0. The mask has padding, as an all-ones mask can be a special case.
+    if "token_type_ids" in example:
+        example["token_type_ids"].zero_()
+    if "attention_mask" in example:
+        example["attention_mask"][1, length // 2 :] = 0
+    dims = {0: torch.export.Dim(BATCH_DIM), 1: torch.export.Dim(LENGTH_DIM, max=limit)}
+    program = torch.onnx.export(
+        module,
+        kwargs=example,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_shapes=dict.fromkeys(inputs, dims),
+        external_data=True,
+        verbose=False,
+    )
+    assert program is not None  # dynamo=True always returns one; the stubs allow the other exporter's None
+    return program
+
+
+def check_finite(module: nn.Module) -> None:
+    """Refuses NaN and infinite weights. It reads each tensor once and makes no copy.
+
+    Raises:
+        NumericsError: Names the first such tensor.
+    """
+    for name, tensor in _named_tensors(module):
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        low, high = torch.aminmax(tensor.detach())
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise NumericsError(
+                "A weight of the model is not a finite number.",
+                got=f"{name}: least {low.item()}, greatest {high.item()}",
+                allowed="finite float32 numbers",
+                do="load the weights again, or repair them before wrapping the model",
+            )
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back exactly the known noise of the exporter, for the time of the call."""
+    logger = logging.getLogger(_REGISTRATION)
+
+    def not_torchvision(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed. Skipping torchvision::")
+
+    logger.addFilter(not_torchvision)
+    try:
+        with warnings.catch_warnings():
+            for message, category in _NOISE:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        logger.removeFilter(not_torchvision)
+
+
+def _spec(value: Any) -> TensorSpec:
+    dims = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+    return TensorSpec(name=value.name, dtype=value.dtype.numpy().name, shape=dims)
+
+
+def _name(module: nn.Module) -> str:
+    return type(getattr(module, "encoder", module)).__name__
+
+
+def _first_lines(error: Exception, lines: int = 6, width: int = 200) -> str:
+    """The beginning of the error at the root, where the reason stands."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return "\n           ".join(line[:width] for line in str(error).strip().splitlines()[:lines])

@@ -1,0 +1,272 @@
+"""Swapping blocks of a torch model by exact type, with a declared mapping of weights.
+
+A block is a module class that takes the place of one from transformers. It says in ``weights`` how each of its own
+tensors is made from the replaced block's, so that the swap can be checked: every old tensor is used exactly once and
+every new one is filled, with the shape and dtype that the new block declares. A block's old tensors are let go as
+soon as its new ones stand, so a model is never in memory twice.
+
+The caller's model is never changed. :func:`exportable` works on a copy of the module tree whose tensors are the
+caller's own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from QEfficient.errors import TransformError
+
+
+class Rule(Protocol):
+    """How one tensor of the new block is made from tensors of the old one."""
+
+    names: tuple[str, ...]
+    """Names of the tensors that it uses, in the old block."""
+
+    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
+        """The new tensor, from those of :attr:`names`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Same:
+    """The tensor of that name, shared and not copied."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one name."""
+        return (self.name,)
+
+    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
+        """The tensor itself."""
+        return tensors[0]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The tensor of that name times a number that ``by`` reads from the old block."""
+
+    name: str
+    by: Callable[[Any], float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The one name."""
+        return (self.name,)
+
+    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
+        """A new tensor."""
+        return tensors[0].detach() * self.by(old)
+
+
+class Concat:
+    """Several tensors, one behind the other along their first dim, as a fused projection holds them."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
+        """A new tensor."""
+        return torch.cat([tensor.detach() for tensor in tensors])
+
+
+class Block(nn.Module):
+    """What takes the place of a block of transformers.
+
+    A subclass makes its parameters in ``__init__(old)`` with their final shapes. It is called on the meta device,
+    where they take no memory. Its forward takes what the old block's forward takes.
+    """
+
+    weights: ClassVar[Mapping[str, Rule]] = {}
+    """Name of an own tensor → its rule. A name that is not listed keeps its old tensor of the same name."""
+
+    def __init__(self, old: nn.Module) -> None:
+        super().__init__()
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Replace blocks whose type is exactly ``source``; a subclass may compute something else and is left alone."""
+
+    source: type[nn.Module]
+    target: type[Block]
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """One block that was replaced: its path in the model and both class names."""
+
+    path: str
+    source: str
+    target: str
+
+
+def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module, tuple[Swapped, ...]]:
+    """A copy of a model, made ready for export, that shares the model's tensors.
+
+    The copy is in eval mode, in float32, with eager attention and without a cache of keys and values; its blocks are
+    swapped. What stays: the caller's model with its mode, config, layout and numbers, and the memory, which grows only by
+    the tensors that a rule computes.
+
+    Args:
+        model: Any module; a transformers model as a rule.
+        swaps: Blocks to replace.
+
+    Returns:
+        The copy, and what was swapped in it.
+
+    Raises:
+        TransformError: A block's mapping of weights does not fit.
+    """
+    twin = structural_copy(model).eval()
+    _as_float32(twin)
+    for config in _configs(twin):
+        config._attn_implementation = "eager"
+        config.use_cache = False
+        config.return_dict = True
+    return twin, swap_blocks(twin, swaps)
+
+
+def structural_copy(model: nn.Module) -> nn.Module:
+    """A copy of the module tree with everything in it but the parameters and buffers, which are shared."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:
+    """Replaces, in place, each block whose type is exactly a swap's source.
+
+    A block that stands in several places (shared layers) is replaced once and stays shared.
+
+    Returns:
+        What was replaced, in the order of the model's modules.
+
+    Raises:
+        TransformError: A mapping of weights does not fit; the block's path and the tensor are named.
+    """
+    by_type = {swap.source: swap.target for swap in swaps}
+    done: dict[int, Block] = {}
+    report: list[Swapped] = []
+    kept: list[nn.Module] = []  # shared blocks must stay alive, or another object could get their id
+    for path, parent, name, old in list(_children(model)):
+        target = by_type.get(type(old))
+        if target is None:
+            continue
+        if id(old) not in done:
+            done[id(old)] = _replacement(old, target, path)
+            kept.append(old)
+            report.append(Swapped(path, type(old).__name__, target.__name__))
+        setattr(parent, name, done[id(old)])
+    return tuple(report)
+
+
+def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:
+    """Every edge of the module tree: path of the child, its parent, its name there, the child."""
+    for parent_path, parent in model.named_modules():
+        for name, child in parent._modules.items():  # named_children() leaves out a child seen before
+            if child is not None:
+                yield f"{parent_path}.{name}".lstrip("."), parent, name, child
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
+    """The new block, filled; the old one is left without tensors."""
+    with torch.device("meta"):
+        new = target(old)
+    wanted = _tensors(new)
+    rules: dict[str, Rule] = {name: Same(name) for name in wanted} | dict(target.weights)
+    _check_names(rules, wanted, _tensors(old), path, target)
+    for name, rule in rules.items():
+        held = _tensors(old)
+        made = rule.make([held[n] for n in rule.names], old)
+        _check_tensor(made, wanted[name], f"{path}.{name}", target)
+        _place(new, name, made)
+        for used in rule.names:
+            _drop(old, used)
+    new.train(old.training)
+    return new
+
+
+def _check_names(
+    rules: Mapping[str, Rule], wanted: Mapping[str, Tensor], held: Mapping[str, Tensor], path: str, target: type[Block]
+) -> None:
+    used = [name for rule in rules.values() for name in rule.names]
+    wrong = {
+        "rules for tensors that the new block does not have": sorted(set(rules) - set(wanted)),
+        "tensors that the old block does not have": sorted(set(used) - set(held)),
+        "tensors of the old block that no rule uses": sorted(set(held) - set(used)),
+        "tensors of the old block that are used twice": sorted({name for name in used if used.count(name) > 1}),
+    }
+    faults = {what: names for what, names in wrong.items() if names}
+    if faults:
+        raise TransformError(
+            f"The weights of {target.__name__} do not fit the block at {path!r}.",
+            got="; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items()),
+            allowed="every tensor of the old block used exactly once, every tensor of the new block filled",
+            do=f"correct {target.__name__}.weights, or leave the swap of this block out",
+        )
+
+
+def _check_tensor(made: Tensor, wanted: Tensor, path: str, target: type[Block]) -> None:
+    if made.shape != wanted.shape or made.dtype != wanted.dtype:
+        raise TransformError(
+            f"The tensor made for {path!r} does not fit {target.__name__}.",
+            got=f"{tuple(made.shape)}, {made.dtype}",
+            allowed=f"{tuple(wanted.shape)}, {wanted.dtype}",
+            do=f"correct {target.__name__}.weights, or leave the swap of this block out",
+        )
+
+
+def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, leaf = name.rpartition(".")
+    return module.get_submodule(path), leaf
+
+
+def _place(module: nn.Module, name: str, tensor: Tensor) -> None:
+    owner, leaf = _owner(module, name)
+    if leaf in owner._buffers:
+        owner._buffers[leaf] = tensor
+    else:
+        owner._parameters[leaf] = (
+            tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=False)
+        )
+
+
+def _drop(module: nn.Module, name: str) -> None:
+    owner, leaf = _owner(module, name)
+    owner._parameters.pop(leaf, None)
+    owner._buffers.pop(leaf, None)
+
+
+def _as_float32(model: nn.Module) -> None:
+    """Replaces half-precision tensors by float32 ones. ``model.float()`` would change the caller's tensors too."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for group in (module._parameters, module._buffers):
+            for name, tensor in group.items():
+                if tensor is None or not tensor.is_floating_point() or tensor.dtype == torch.float32:
+                    continue
+                if id(tensor) not in made:
+                    full = tensor.detach().float()
+                    made[id(tensor)] = (tensor, nn.Parameter(full, False) if group is module._parameters else full)
+                group[name] = made[id(tensor)][1]
+
+
+def _configs(model: nn.Module) -> Iterator[Any]:
+    """Each transformers config that a module of the model holds, once."""
+    seen: set[int] = set()
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation") and id(config) not in seen:
+            seen.add(id(config))
+            yield config

@@ -1,0 +1,66 @@
+"""What a caller may say for ``pooling``, as the steps of a head. Needs no torch, so that a warm start does not load it.
+
+A step is one JSON object, as ``QEfficient.sentence_repo`` reads them from a sentence-transformers repo:
+
+- ``{"step": "pooling", "modes": ["mean"]}``: one vector a row; several modes are concatenated in the order given.
+- ``{"step": "dense", "in": 384, "out": 128, "bias": true, "activation": "torch.nn.modules.activation.Tanh",
+  "weights": "2_Dense/model.safetensors"}``
+- ``{"step": "normalize"}``
+- ``{"step": "callable", "name": "module.function"}``: the caller's own function; it can't be rebuilt from the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from QEfficient.errors import PoolingError, nearest
+from QEfficient.records import Json
+
+Steps = tuple[Mapping[str, Json], ...]
+
+MODES = ("cls", "last_token", "max", "mean", "mean_sqrt_len", "weighted_mean")
+"""The pooling modes that a head can compute."""
+
+ALIASES = {"avg": "mean"}
+
+NAMES = (*sorted((*MODES, *ALIASES)), "auto")
+"""What a caller may write; ``"auto"`` is resolved before it gets here, from the repo's ``modules.json``."""
+
+
+def parse_pooling(pooling: str | Callable[..., Any] | None) -> Steps:
+    """The steps that a ``pooling`` argument stands for.
+
+    Args:
+        pooling: ``None`` (one vector a token), a name of :data:`NAMES` but ``"auto"``, or a callable
+            ``(last_hidden_states, attention_mask) -> (batch, dim)``.
+
+    Raises:
+        PoolingError: The name is unknown, or it is neither a name nor a callable.
+    """
+    if pooling is None:
+        return ()
+    if isinstance(pooling, str):
+        mode = ALIASES.get(pooling, pooling)
+        if mode in MODES:
+            return ({"step": "pooling", "modes": [mode]},)
+        raise PoolingError(
+            f"This pooling is unknown here.{nearest(pooling, NAMES)}",
+            got=pooling,
+            allowed=f"{', '.join(NAMES)}, None or a callable (last_hidden_states, attention_mask) -> (batch, dim)",
+            do="choose one of these; pooling='auto' reads the modules.json of a sentence-transformers repo",
+        )
+    if callable(pooling):
+        return ({"step": "callable", "name": callable_name(pooling)},)
+    raise PoolingError(
+        "Pooling is neither a name nor a callable.",
+        got=pooling,
+        allowed=f"{', '.join(NAMES)}, None or a callable (last_hidden_states, attention_mask) -> (batch, dim)",
+        do="pass one of these names, or a function",
+    )
+
+
+def callable_name(pooling: Callable[..., Any]) -> str:
+    """``module.qualified_name`` of a function, or of the class of a callable object. Never its address."""
+    named = pooling if hasattr(pooling, "__qualname__") else type(pooling)
+    return f"{named.__module__}.{named.__qualname__}"
