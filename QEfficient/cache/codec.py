@@ -92,7 +92,7 @@ def _parse(kind: Any, value: Json, where: str) -> Any:
         _expect(isinstance(value, dict), "an object", value, where)
         return {name: _parse(args[1], item, _join(where, name)) for name, item in value.items()}
     if is_dataclass(kind):
-        return _parse_record(cast("type[Any]", kind), value, where)
+        return _parse_record(kind, value, where)
     if kind is Path:
         _expect(isinstance(value, str), "a path as text", value, where)
         return Path(value)
@@ -111,7 +111,7 @@ def _parse_union(options: tuple[Any, ...], value: Json, where: str) -> Any:
     return value
 
 
-def _parse_record(kind: type[Any], value: Json, where: str) -> Any:
+def _parse_record(kind: Any, value: Json, where: str) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
     hints = _hints(kind)
     for name in value:
@@ -124,7 +124,7 @@ def _parse_record(kind: type[Any], value: Json, where: str) -> Any:
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {f.name: hints[f.name] for f in fields(kind)}
 

@@ -1,0 +1,298 @@
+"""Save, load and check a program's folder. Loading runs no code from it and reads nothing outside of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+
+from QEfficient.cache import (
+    MANIFEST,
+    Envelope,
+    check_files,
+    check_seal,
+    from_json,
+    library_versions,
+    read_envelope,
+    to_json,
+    work_folder,
+    write_envelope,
+)
+from QEfficient.cache.envelope import listed_only
+from QEfficient.cache.files import disk_errors, sweep, sync_folder, sync_tree
+from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError
+from QEfficient.records import (
+    Bucket,
+    CompileOptions,
+    FileFacts,
+    Json,
+    Manifest,
+    ModelFacts,
+    OnnxModel,
+    Program,
+    Target,
+    TensorSpec,
+    TextFacts,
+)
+
+PROGRAM, ONNX = "program", "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class _ProgramBody:
+    """The fields of a ``Manifest`` that the envelope does not hold already."""
+
+    target: Target
+    buckets: tuple[Bucket, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    onnx: str
+    options: CompileOptions
+    binary: str | None
+    sdk: str | None
+    text: TextFacts | None
+    model: ModelFacts | None
+    verify: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class _OnnxBody:
+    """An ``OnnxModel`` with a file name in place of its path."""
+
+    onnx: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    functions: bool
+
+
+def write(program: Program) -> Program:
+    """Seals a program's folder: digests every file in it and writes its manifest last.
+
+    Args:
+        program: Its folder holds all its files. ``files`` and ``created`` of its manifest are set here, and
+            ``versions`` when they are empty.
+
+    Returns:
+        The program with the manifest as it was written.
+
+    Raises:
+        ManifestError: The manifest contradicts itself or the folder.
+        CacheError: The disk is full or can't be written.
+    """
+    manifest = program.manifest
+    versions = dict(manifest.versions) or library_versions()
+    body = {f.name: getattr(manifest, f.name) for f in fields(_ProgramBody)}
+    envelope = write_envelope(program.path, stage=PROGRAM, key=manifest.key, versions=versions, body=body)
+    return Program(program.path, _manifest(envelope))
+
+
+def load(folder: str | Path, *, check: bool = False) -> Program:
+    """Loads a program from its folder, which may have been moved or copied.
+
+    Args:
+        folder: The program's folder, possibly a snapshot of a hub cache.
+        check: Also read every file and compare its SHA-256. Sizes are always checked.
+
+    Raises:
+        ManifestError: The manifest is missing, malformed or was edited; the field is named.
+        StaleProgramError: It has another format.
+        CorruptArtefactError: A file is missing, short, altered or outside the folder.
+    """
+    folder = Path(folder).absolute()
+    envelope = _read(folder, PROGRAM)
+    manifest = _manifest(envelope)
+    check_seal(envelope, folder)
+    check_files(folder, envelope, digests=check)
+    return Program(folder, manifest)
+
+
+def write_onnx(model: OnnxModel, *, key: Mapping[str, Json], versions: Mapping[str, str]) -> None:
+    """Seals the folder of an exported graph.
+
+    Args:
+        model: The graph; its folder holds its external data and nothing else.
+        key: Every ingredient of the cache key.
+        versions: Package → version.
+
+    Raises:
+        CacheError: The disk is full or can't be written.
+    """
+    body = _OnnxBody(model.path.name, model.inputs, model.outputs, model.digest, model.functions)
+    write_envelope(model.path.parent, stage=ONNX, key=key, versions=versions, body=to_json(body))
+
+
+def load_onnx(folder: str | Path, *, check: bool = False) -> OnnxModel:
+    """Loads what :func:`write_onnx` sealed. Arguments and errors are those of :func:`load`."""
+    folder = Path(folder).absolute()
+    envelope = _read(folder, ONNX)
+    body = from_json(_OnnxBody, envelope.body, "body")
+    _listed("body.onnx", body.onnx, envelope.files)
+    check_seal(envelope, folder)
+    check_files(folder, envelope, digests=check)
+    return OnnxModel(folder / body.onnx, body.inputs, body.outputs, body.digest, body.functions)
+
+
+def save(program: Program, dest: str | Path) -> Program:
+    """Copies a program to another folder. See :func:`copy_folder`; returns the program at ``dest``."""
+    _read(program.path, PROGRAM)
+    return load(copy_folder(program.path, dest))
+
+
+def copy_folder(source: Path, dest: str | Path) -> Path:
+    """Copies an artefact, comparing every file's digest on the way.
+
+    The copy is made aside and renamed into place last. An artefact of the same stage that is at ``dest`` already is
+    replaced; between its renaming and that of the new one there is an instant without either.
+
+    Args:
+        source: The folder of a program or an exported graph.
+        dest: A folder that does not exist, is empty, or holds such an artefact and nothing else.
+
+    Returns:
+        ``dest``, absolute.
+
+    Raises:
+        CacheError: Something else is at ``dest``, the disk is full or can't be written.
+        CorruptArtefactError: A file of ``source`` is missing or altered.
+    """
+    dest = Path(dest).absolute()
+    envelope = read_envelope(source)
+    check_files(source, envelope)
+    if _is_same(dest, envelope):
+        return dest
+    _refuse_dest(dest, Path(os.path.realpath(source)), envelope.stage)
+    with disk_errors("The artefact can't be saved.", dest):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{dest.name}.saving-"
+    sweep(dest.parent, prefix)
+    with work_folder(dest.parent, prefix) as work, disk_errors("The artefact can't be saved.", dest):
+        _copy_artefact(source, envelope, work / "new")
+        _swap(work / "new", dest, work / "old")
+    return dest
+
+
+def _swap(new: Path, dest: Path, old: Path) -> None:
+    if dest.exists():
+        os.rename(dest, old)
+    try:
+        os.rename(new, dest)
+    except OSError:
+        if old.exists():
+            os.rename(old, dest)
+        raise
+    sync_folder(dest.parent)
+
+
+def _read(folder: Path, stage: str) -> Envelope:
+    envelope = read_envelope(folder, sealed=False)
+    if envelope.stage != stage:
+        raise _inconsistent("stage", envelope.stage, repr(stage))
+    return envelope
+
+
+def _manifest(envelope: Envelope) -> Manifest:
+    body = from_json(_ProgramBody, envelope.body, "body")
+    own = {f.name: getattr(body, f.name) for f in fields(body)}
+    manifest = Manifest(
+        **own, key=envelope.key, versions=envelope.versions, files=envelope.files, created=envelope.created
+    )
+    _check_consistent(manifest)
+    return manifest
+
+
+def _check_consistent(manifest: Manifest) -> None:
+    """What the types do not say: buckets make sense, and every file that is named is a file of the folder."""
+    buckets = manifest.buckets
+    if not buckets or list(buckets) != sorted(set(buckets)) or min(min(b.length, b.batch) for b in buckets) < 1:
+        raise _inconsistent("body.buckets", [b.sizes for b in buckets], "at least one, ascending, sizes from 1 up")
+    _listed("body.onnx", manifest.onnx, manifest.files)
+    if manifest.text is not None and manifest.text.tokenizer is not None:
+        _listed("body.text.tokenizer", manifest.text.tokenizer, manifest.files)
+    if manifest.model is not None and manifest.model.config is not None:
+        _listed("body.model.config", manifest.model.config, manifest.files)
+    if manifest.binary is not None and not any(name.startswith(f"{manifest.binary}/") for name in manifest.files):
+        raise _inconsistent("body.binary", manifest.binary, "a folder with files that the manifest lists")
+
+
+def _listed(where: str, name: str, files: Mapping[str, FileFacts]) -> None:
+    if name not in files:
+        raise _inconsistent(where, name, f"one of the files: {', '.join(files)}")
+
+
+def _inconsistent(where: str, value: Json, allowed: str) -> ManifestError:
+    return ManifestError(
+        "The manifest contradicts itself.",
+        got=f"{where} = {value!r}",
+        allowed=allowed,
+        do="don't edit it; compile the model again, or copy it anew",
+    )
+
+
+def _is_same(dest: Path, envelope: Envelope) -> bool:
+    """Whether the same program, undamaged, is at ``dest`` already: then nothing is to be done."""
+    try:
+        found = read_envelope(dest)
+        if found.seal != envelope.seal:
+            return False
+        check_files(dest, found, digests=True)
+    except ArtefactError:
+        return False
+    return True
+
+
+def _refuse_dest(dest: Path, source: Path, stage: str) -> None:
+    real = Path(os.path.realpath(dest))
+    if real == source or real.is_relative_to(source) or source.is_relative_to(real):
+        raise _bad_dest("lies inside the artefact's own folder, or around it", dest)
+    if not os.path.lexists(dest):
+        return
+    if dest.is_symlink() or not dest.is_dir():
+        raise _bad_dest("is not a folder", dest)
+    with disk_errors("The folder to save to can't be read.", dest):
+        if not any(dest.iterdir()):
+            return
+        try:
+            listed_only(dest, _read(dest, stage))
+        except ArtefactError as error:
+            raise _bad_dest(f"holds something else ({error.what} {error.got or ''})", dest) from error
+
+
+def _bad_dest(what: str, dest: Path) -> CacheError:
+    return CacheError(
+        f"The folder to save to {what}.",
+        got=str(dest),
+        allowed="a folder that does not exist, is empty, or holds such an artefact and nothing else",
+        do="choose another folder, or empty this one",
+    )
+
+
+def _copy_artefact(source: Path, envelope: Envelope, dest: Path) -> None:
+    dest.mkdir()
+    for name, facts in envelope.files.items():
+        (dest / name).parent.mkdir(parents=True, exist_ok=True)
+        found = _copy_file(source / name, dest / name)
+        if found != facts:
+            raise CorruptArtefactError(
+                "A file of the artefact was changed after it was made.",
+                got=f"{source / name}: {found.size} bytes, SHA-256 {found.sha256}",
+                allowed=f"{facts.size} bytes, SHA-256 {facts.sha256}",
+                do="compile the model again",
+            )
+    _copy_file(source / MANIFEST, dest / MANIFEST)
+    sync_tree(dest)
+
+
+def _copy_file(source: Path, dest: Path) -> FileFacts:
+    """Copies and flushes a file; returns the facts of what was written."""
+    digest, size = sha256(), 0
+    with open(source, "rb") as src, open(dest, "xb") as dst:
+        while chunk := src.read(1 << 20):
+            dst.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        dst.flush()
+        os.fsync(dst.fileno())
+    return FileFacts(size, digest.hexdigest())
