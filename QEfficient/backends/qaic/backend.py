@@ -1,0 +1,230 @@
+"""The card as a backend: compiles with the SDK's compiler, runs through its Python runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from QEfficient import settings
+from QEfficient.backends import card_options
+from QEfficient.backends.base import Availability
+from QEfficient.backends.qaic import native, options
+from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
+from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
+from QEfficient.backends.qaic.sdk import Compiler, Sdk, find
+from QEfficient.backends.qaic.session import SLOTS, QaicSession
+from QEfficient.errors import BackendUnavailableError, OptionError, QEfficientError, StaleProgramError
+from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target
+
+QPC = "qpc"
+OPTION_FILES = "options"
+_INSTALL = "install the Qualcomm Cloud AI SDK, or set QEFF_QAIC_SDK to the root of one"
+_SMALL_FILES = {"specializations": "specializations.json", "partition": "partition.json"}
+
+
+class QaicBackend:
+    """See :class:`QEfficient.backends.base.Backend`.
+
+    Args:
+        sdk: The SDK to use; ``None`` looks up the settings at each call.
+        runner: What runs the compiler.
+        slots: Inferences in flight per device group.
+        timeout_ms: How long the runtime waits for the device.
+    """
+
+    name = "qaic"
+    compute = ("fp16", "fp32")
+
+    def __init__(
+        self,
+        *,
+        sdk: Sdk | None = None,
+        runner: Runner = run_subprocess,
+        slots: int = SLOTS,
+        timeout_ms: int = DATA_PATH_TIMEOUT_MS,
+    ) -> None:
+        self._sdk, self._runner, self._slots, self._timeout_ms = sdk, runner, slots, timeout_ms
+
+    @property
+    def sdk(self) -> Sdk:
+        """The SDK in use."""
+        return self._sdk or find()
+
+    def can_compile(self) -> Availability:
+        """Whether the compiler is on this machine."""
+        compiler = self.sdk.compiler
+        if compiler is None:
+            return Availability(False, f"no qaic-compile or qaic-exec in {self.sdk.root / 'exec'}", _INSTALL)
+        return Availability(True, f"{compiler.path}, SDK {self.sdk.version}")
+
+    def can_run(self) -> Availability:
+        """Whether the runtime and a ready device are on this machine."""
+        try:
+            found = native.query_devices(native.load(self.sdk))
+        except QEfficientError as error:
+            reason = error.what if error.got is None else f"{error.what} {error.got}"
+            return Availability(False, reason, error.do or _INSTALL)
+        ready = [device.id for device in found if device.ready]
+        if not ready:
+            return Availability(False, "no device is ready", "check the driver with qaic-util -q")
+        return Availability(True, f"ready devices: {', '.join(map(str, ready))}")
+
+    def version(self) -> str:
+        """The SDK's version, ``"unknown"`` where it does not say."""
+        return self.sdk.version
+
+    def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
+        """See :func:`QEfficient.backends.card_options.parse`."""
+        return card_options.parse(keywords)
+
+    def compile(
+        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+    ) -> Program:
+        """Writes graph, option files and ``qpc/programqpc.bin`` into ``workdir``.
+
+        In the returned manifest ``options.files`` are relative to the program's folder.
+
+        Raises:
+            OptionError: The target does not fit this compiler or the visible devices.
+            CompileError: The compiler failed; its output is kept.
+            BackendUnavailableError: There is no compiler.
+        """
+        compiler = self._compiler()
+        if target.compute not in self.compute:
+            raise OptionError(
+                "The card can't compute in this precision.",
+                got=target.compute,
+                allowed=", ".join(self.compute),
+                do="leave compute= out for fp16",
+            )
+        check_cores(native.devices(self.sdk), target.cores)
+        # imports onnx, which a machine that only runs programs need not have
+        from QEfficient.onnx_transforms.graph_file import adopt
+
+        graph = adopt(model.path, workdir).path
+        files = _copy_files(options.files, workdir)
+        argv = self._argv(compiler, graph, model, buckets, target, options, files, workdir)
+        compile_program(
+            argv,
+            outdir=workdir / QPC,
+            workdir=workdir,
+            title=f"{compiler.kind}: {len(buckets)} shape{'s' if len(buckets) > 1 else ''}, {target.cores} cores",
+            timeout=settings.compile_timeout(),
+            runner=self._runner,
+        )
+        manifest = Manifest(
+            target=target,
+            buckets=tuple(sorted(buckets)),
+            inputs=model.inputs,
+            outputs=model.outputs,
+            onnx=graph.name,
+            options=dataclasses.replace(options, files=files),
+            binary=QPC,
+            sdk=self.version(),
+        )
+        return Program(workdir, manifest)
+
+    def _compiler(self) -> Compiler:
+        compiler = self.sdk.compiler
+        if compiler is None:
+            raise BackendUnavailableError(
+                "The card's compiler is not on this machine.",
+                got=self.can_compile().reason,
+                do=f"{_INSTALL}; compile(backend='onnxruntime') runs on this host",
+            )
+        return compiler
+
+    def _argv(
+        self,
+        compiler: Compiler,
+        graph: Path,
+        model: OnnxModel,
+        buckets: Sequence[Bucket],
+        target: Target,
+        wanted: CompileOptions,
+        files: Mapping[str, Path],
+        workdir: Path,
+    ) -> tuple[str, ...]:
+        """The command, after its small input files were written."""
+        own_partition = files.get("mdp_load_partition_config")
+        if own_partition is not None:
+            options.check_partition((workdir / own_partition).read_text(errors="replace"), target)
+        texts = {
+            "specializations": options.specializations(model.inputs, buckets, named=compiler.kind == "qaic-compile"),
+            "partition": None if own_partition else options.partition(target),
+        }
+        written = {}
+        for name, text in texts.items():
+            if text is not None:
+                written[name] = workdir / _SMALL_FILES[name]
+                written[name].write_text(text)
+        return options.argv(
+            compiler=compiler,
+            hw_version=self.sdk.hw_version(),
+            model=graph,
+            target=target,
+            options=dataclasses.replace(wanted, files={name: workdir / path for name, path in files.items()}),
+            specializations=written.get("specializations"),
+            partition=written.get("partition"),
+            outdir=workdir / QPC,
+        )
+
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> QaicSession:
+        """Loads a program onto its devices. A card's shapes are always fixed, so ``strict`` changes nothing.
+
+        Args:
+            program: A program of this SDK version.
+            devices: A multiple of ``num_devices`` ids, each group is one replica; ``None`` takes ready devices.
+            strict: Always so on a card.
+
+        Raises:
+            StaleProgramError: Another SDK version compiled it.
+            BackendUnavailableError: No runtime, or no ready device.
+            OptionError: ``devices`` is empty or not a multiple.
+            DeviceError: A device refuses.
+        """
+        manifest, sdk = program.manifest, self.sdk
+        folder = program.binary_path
+        if manifest.target.backend != self.name or folder is None:
+            raise OptionError(
+                "This program is not compiled for the card.",
+                got=manifest.target.backend,
+                allowed=self.name,
+                do="compile(backend='qaic')",
+            )
+        runs = self.can_run()
+        if not runs.ok:
+            raise BackendUnavailableError(
+                "The card's program can't run on this machine.",
+                got=runs.reason,
+                do=f"{runs.hint}; or run its graph on the host: compile(onnx_path={str(program.onnx_path)!r}, "
+                "backend='onnxruntime')",
+            )
+        if manifest.sdk != sdk.version:
+            raise StaleProgramError(
+                "The program was compiled by another SDK version than the one installed.",
+                got=f"compiled by SDK {manifest.sdk}, installed is SDK {sdk.version}",
+                allowed="the same version",
+                do=f"compile it again: model.compile(onnx_path={str(program.onnx_path)!r}, backend='qaic')",
+            )
+        runtime = native.load(sdk)
+        target = manifest.target
+        groups = native.replicas(native.query_devices(runtime), target.devices, target.cores, devices)
+        return QaicSession(
+            manifest,
+            lambda: [Replica(runtime, folder, group, timeout_ms=self._timeout_ms) for group in groups],
+            slots=self._slots,
+            facts={"backend": self.name, "sdk": sdk.version, "cores": target.cores, "compute": target.compute},
+        )
+
+
+def _copy_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
+    """Copies of the option files in the program's folder: name → path relative to it."""
+    if files:
+        (workdir / OPTION_FILES).mkdir()
+    copies = {}
+    for position, (name, source) in enumerate(files.items()):
+        copies[name] = Path(OPTION_FILES) / f"{position}-{source.name}"
+        (workdir / copies[name]).write_bytes(source.read_bytes())
+    return copies

@@ -1,0 +1,239 @@
+"""Runs the card's compiler, through a runner that tests can replace."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from tqdm.auto import tqdm
+
+from QEfficient import settings
+from QEfficient.backends.qaic.native import Device
+from QEfficient.errors import CompileError, OptionError
+
+BINARY = "programqpc.bin"
+LOG = "compiler.log"
+_KEPT_LINES = 1000  # of each stream, for the error; the log has all of it
+_TICK_SECONDS = 0.2
+_GRACE_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a run ended. ``exit_code`` is ``None`` when it was stopped for taking too long."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+
+
+class Runner(Protocol):
+    """Runs a command to its end."""
+
+    def __call__(self, argv: Sequence[str], *, cwd: Path, log: Path, timeout: float | None, title: str) -> Completed:
+        """Run ``argv`` in ``cwd``, writing all that it prints to ``log`` as it comes.
+
+        Args:
+            argv: The command; no shell reads it.
+            cwd: Its working folder.
+            log: The file to write.
+            timeout: Seconds after which it is stopped, ``None`` for never.
+            title: What a progress line says.
+        """
+        ...
+
+
+def run_subprocess(argv: Sequence[str], *, cwd: Path, log: Path, timeout: float | None, title: str) -> Completed:
+    """The default :class:`Runner`: a process group of its own, which is ended as a whole on timeout or Ctrl-C."""
+    with open(log, "wb") as sink:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        streams = _Streams(process, sink)
+        try:
+            exit_code = _wait(process, timeout, title)
+        finally:  # also helpers that the compiler left behind, which would hold its pipes open
+            _end_group(process)
+            stdout, stderr = streams.join()
+        return Completed(exit_code, stdout, stderr)
+
+
+class _Streams:
+    """Two threads that copy a process' output to the log and keep its last lines."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sink: IO[bytes]) -> None:
+        self._sink, self._lock = sink, threading.Lock()
+        self._tails: list[deque[bytes]] = []
+        self._threads: list[threading.Thread] = []
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None  # both are PIPE
+            tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
+            thread = threading.Thread(target=self._copy, args=(pipe, tail), name="qaic-compiler-output", daemon=True)
+            self._tails.append(tail)
+            self._threads.append(thread)
+            thread.start()
+
+    def _copy(self, pipe: IO[bytes], tail: deque[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                tail.append(line)
+                with self._lock:
+                    self._sink.write(line)
+                    self._sink.flush()
+
+    def join(self) -> tuple[str, str]:
+        """Wait for the last line; the kept text of stdout and stderr."""
+        for thread in self._threads:
+            thread.join()
+        out, err = (b"".join(tail).decode(errors="replace") for tail in self._tails)
+        return out, err
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float | None, title: str) -> int | None:
+    """The exit code, or ``None`` after ``timeout`` seconds."""
+    end = None if timeout is None else time.monotonic() + timeout
+    with _progress_line(title) as line:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(_TICK_SECONDS)
+            line.refresh()
+            if end is not None and time.monotonic() >= end:
+                return None
+
+
+@contextlib.contextmanager
+def _progress_line(title: str) -> Iterator[tqdm[None]]:
+    """``title`` with the time that passed; drawn to a terminal only."""
+    hidden = not (settings.progress_bars() and sys.stderr.isatty())
+    with tqdm(desc=title, bar_format="{desc} [{elapsed}]", disable=hidden, leave=False) as line:
+        yield line
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):  # all of the group has ended
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+
+
+def compile_program(
+    argv: Sequence[str], *, outdir: Path, workdir: Path, title: str, timeout: float | None, runner: Runner
+) -> None:
+    """Run the compiler; ``outdir`` holds ``programqpc.bin`` afterwards, or nothing is there.
+
+    Args:
+        argv: The whole command.
+        outdir: The folder that ``-aic-binary-dir`` names. An older one is removed first.
+        workdir: The program's folder; the log is written there, and moved to ``<home>/logs`` on failure.
+        title: What the progress line says.
+        timeout: Seconds, or ``None``.
+        runner: What runs it.
+
+    Raises:
+        CompileError: It could not start, failed, took too long, or reported success without the file.
+    """
+    shutil.rmtree(outdir, ignore_errors=True)
+    log = workdir / LOG
+    _log.info("%s: %s", title, " ".join(argv))
+    try:
+        done = runner(argv, cwd=workdir, log=log, timeout=timeout, title=title)
+    except OSError as error:
+        raise CompileError("The card's compiler can't be started.", command=argv, got=str(error)) from error
+    except BaseException:  # Ctrl-C: nothing half-written stays
+        shutil.rmtree(outdir, ignore_errors=True)
+        raise
+    binary = outdir / BINARY
+    if done.exit_code == 0 and binary.is_file() and binary.stat().st_size:
+        return
+    shutil.rmtree(outdir, ignore_errors=True)
+    raise _failure(argv, done, timeout, _keep(log))
+
+
+def _failure(argv: Sequence[str], done: Completed, timeout: float | None, log: Path | None) -> CompileError:
+    what, do = _explain(done, timeout)
+    return CompileError(
+        what,
+        command=argv,
+        exit_code=done.exit_code,
+        stdout=done.stdout,
+        stderr=done.stderr,
+        log_file=None if log is None else str(log),
+        do=do,
+    )
+
+
+def _explain(done: Completed, timeout: float | None) -> tuple[str, str]:
+    """What happened and what to do, from the messages that the compiler is known to print."""
+    text = done.stderr + done.stdout
+    if done.exit_code is None:
+        return (
+            f"The card's compiler was stopped after {timeout:g} s.",
+            f"give it longer with {settings.QEFF_COMPILE_TIMEOUT.name}, or 0 for no limit",
+        )
+    if done.exit_code == 0:
+        return f"The card's compiler reported success but wrote no {BINARY}.", "see its output below"
+    if "Invalid option" in text:
+        return "The card's compiler does not know an option.", "leave it out, or install the SDK that has it"
+    messages = [line.strip() for line in text.splitlines() if line.strip().startswith("Error message:")]
+    if messages:
+        return (
+            f"The card's compiler refused the graph. {messages[0]}",
+            "a newer SDK may support it; the graph runs on the host with backend='onnxruntime'",
+        )
+    if done.exit_code < 0:
+        name = signal.strsignal(-done.exit_code)
+        return (
+            f"The card's compiler was ended by signal {-done.exit_code} ({name}).",
+            "see its output below; signal 9 often means that the machine ran out of memory",
+        )
+    return "The card's compiler failed.", "see its output below"
+
+
+def _keep(log: Path) -> Path | None:
+    """Move the log out of the work folder, which goes when the compile failed."""
+    if not log.is_file():
+        return None
+    folder = settings.home() / "logs"
+    kept = folder / f"qaic-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**6:06}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.move(log, kept))
+    except OSError as error:  # full or read-only: the error below still has the output
+        _log.warning("The compiler's log could not be kept: %s", error)
+        return None
+
+
+def check_cores(devices: Sequence[Device], cores: int) -> None:
+    """Refuse a program that no visible device has the cores for. Without a device there is nothing to compare with.
+
+    Raises:
+        OptionError: With the number that fits.
+    """
+    known = [device.cores for device in devices if device.ready and device.cores]
+    if cores < 1 or (known and cores > max(known)):
+        most = max(known) if known else None
+        raise OptionError(
+            "num_cores does not fit the devices of this machine." if most else "num_cores must be positive.",
+            got=cores,
+            allowed=f"1 to {most}" if most else "1 or more",
+            do=f"compile(num_cores={most or 16})",
+        )

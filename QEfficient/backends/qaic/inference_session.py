@@ -1,0 +1,225 @@
+"""``QAICInferenceSession``: a compiled program under the name and signature that people know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient import program as programs
+from QEfficient.backends.base import Arrays
+from QEfficient.backends.qaic import native
+from QEfficient.backends.qaic.compiler import BINARY
+from QEfficient.backends.qaic.descriptor import Binding, Shape
+from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica, Slot
+from QEfficient.backends.qaic.sdk import find
+from QEfficient.backends.qaic.session import from_bytes
+from QEfficient.cache import MANIFEST
+from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
+from QEfficient.records import Target
+
+_SKIPPED: Shape = (0,)
+
+
+class QAICInferenceSession:
+    """One program on one device group, with buffers that stay set from run to run. For one thread at a time.
+
+    What :meth:`set_buffers` sets, outputs included, stays until it is set again. An output that was never set gets its
+    size from the compiled shape that fits the inputs, an input that was never set is zeros.
+
+    Args:
+        qpc_path: The folder with ``programqpc.bin``, or a program's folder.
+        device_ids: The devices that the program spans together; ``None`` takes ready ones.
+        activate: Take the devices' cores at once; else :meth:`activate` does.
+        enable_debug_logs: Ask the runtime for debug logs.
+        data_path_timeout_ms: How long the runtime waits for the device.
+
+    Attributes:
+        input_names, output_names: In order of their index.
+        bindings: The runtime's own binding messages, by index.
+        binding_index_map: Name → index.
+        allowed_shapes: One entry a compiled shape: ``(itemsize, dims)`` of each binding; empty for a single shape.
+        is_active: Whether it holds cores.
+
+    Raises:
+        LoadError: There is no program at ``qpc_path``.
+        BackendUnavailableError: The SDK's runtime is not here.
+        DeviceError: A device refuses.
+    """
+
+    def __init__(
+        self,
+        qpc_path: str | os.PathLike[str],
+        device_ids: Sequence[int] | None = None,
+        activate: bool = True,
+        enable_debug_logs: bool = False,
+        data_path_timeout_ms: int = DATA_PATH_TIMEOUT_MS,
+    ) -> None:
+        folder, target = _locate(Path(qpc_path).expanduser().absolute())
+        runtime = native.load(find())
+        devices = _devices(runtime, target, device_ids)
+        self._replica = Replica(runtime, folder, devices, timeout_ms=data_path_timeout_ms, debug=enable_debug_logs)
+        self._slot: Slot | None = None
+        self._sticky: dict[str, tuple[bytes, Shape]] = {}
+        described = self._replica.descriptor
+        self._by_name = {binding.name: binding for binding in described.bindings}
+        self.bindings: list[Any] = sorted(described.raw.selected_set.bindings, key=lambda b: b.index)
+        self.binding_index_map = {binding.name: binding.index for binding in described.bindings}
+        self.input_names = [binding.name for binding in described.bindings if binding.is_input]
+        self.output_names = [binding.name for binding in described.bindings if not binding.is_input]
+        self.allowed_shapes: list[list[tuple[int, list[int]]]] = [
+            [(b.item_size, list(shape)) for b, shape in zip(described.bindings, entry, strict=True)]
+            for entry in described.allowed
+        ]
+        if activate:
+            self.activate()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it holds cores."""
+        return self._slot is not None
+
+    def activate(self) -> None:
+        """Take the devices' cores. Again is no effect."""
+        if self._slot is not None:
+            return
+        self._replica.activate()
+        try:
+            self._slot = Slot(self._replica)
+        except DeviceError:
+            self._replica.deactivate()
+            raise
+
+    def deactivate(self) -> None:
+        """Give the cores back. Again is no effect; :meth:`activate` takes them anew."""
+        self._slot = None  # the ExecObj first: a program with one can't be deactivated
+        self._replica.deactivate()
+
+    def set_buffers(self, buffers: Mapping[str, NDArray[Any]]) -> None:
+        """Set inputs, and for outputs the shape that results are read with. They stay set for further runs.
+
+        Raises:
+            InputError: An unknown name or another dtype.
+        """
+        checked = {}
+        for name, array in buffers.items():
+            binding = self._binding(name)
+            if array.dtype != binding.dtype:
+                raise InputError(
+                    f"The buffer {name!r} has another dtype.",
+                    got=str(array.dtype),
+                    allowed=binding.dtype,
+                    do=f"pass {name}.astype('{binding.dtype}')",
+                )
+            checked[name] = (np.ascontiguousarray(array).tobytes(), array.shape or (1,))
+        self._sticky.update(checked)
+
+    def skip_buffers(self, skipped_buffer_names: Sequence[str]) -> None:
+        """Pass no buffer for these; an output among them is left out of the results.
+
+        Raises:
+            InputError: An unknown name, or one that the program does not let go.
+        """
+        for name in skipped_buffer_names:
+            if not self._binding(name).partial:
+                raise InputError(
+                    f"The program needs the buffer {name!r}.",
+                    got=name,
+                    allowed=", ".join(b.name for b in self._by_name.values() if b.partial) or "none can be skipped",
+                    do="set it",
+                )
+        self._sticky.update({name: (b"", _SKIPPED) for name in skipped_buffer_names})
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Set ``inputs`` and run once.
+
+        Returns:
+            Output name → new array.
+
+        Raises:
+            InputError: A name, dtype or combination of shapes does not fit.
+            DeviceError: The session is not active, or the device failed.
+        """
+        self.set_buffers(inputs)
+        if self._slot is None:
+            raise DeviceError("The session is not active.", do="call activate() first")
+        shapes = self._shapes()
+        bindings = self._by_name.values()
+        buffers = [
+            self._sticky[b.name][0] if b.name in self._sticky else bytes(b.bytes_of(shape))
+            for b, shape in zip(bindings, shapes, strict=True)
+        ]
+        try:
+            results = self._slot.execute(buffers, shapes)
+        except DeviceError:
+            self._slot.exec_obj = None  # it may still be in flight
+            self._slot = Slot(self._replica)
+            raise
+        return {
+            b.name: from_bytes(results, b, shape).copy()
+            for b, shape in zip(bindings, shapes, strict=True)
+            if not b.is_input and shape != _SKIPPED
+        }
+
+    def _shapes(self) -> tuple[Shape, ...]:
+        """One shape a binding: as set, the others from the compiled shape that fits."""
+        described = self._replica.descriptor
+        given = {name: shape for name, (_, shape) in self._sticky.items()}
+        # a partial buffer of a program with one shape may be smaller than that
+        fixed = {
+            name: shape
+            for name, shape in given.items()
+            if shape != _SKIPPED and (described.allowed or not self._by_name[name].partial)
+        }
+        match = described.match(fixed)
+        if match is None:
+            raise InputError(
+                "The program was not compiled for these shapes together.",
+                got=given,
+                allowed=" or ".join(
+                    str({b.name: s for b, s in zip(described.bindings, entry, strict=True)})
+                    for entry in described.shapes
+                ),
+                do="pad to one of them, and set each buffer again whose shape changes",
+            )
+        return tuple(given.get(b.name, shape) for b, shape in zip(described.bindings, match, strict=True))
+
+    def _binding(self, name: str) -> Binding:
+        if name not in self._by_name:
+            raise InputError(
+                f"The program has no buffer {name!r}.{nearest(name, sorted(self._by_name))}",
+                got=name,
+                allowed=", ".join(self._by_name),
+                do="correct the name",
+            )
+        return self._by_name[name]
+
+
+def _locate(path: Path) -> tuple[Path, Target | None]:
+    """The folder with ``programqpc.bin``, and what it was compiled for where a manifest says so."""
+    for folder in (path, path.parent):
+        if (folder / MANIFEST).is_file():
+            program = programs.load(folder)
+            binary = program.binary_path
+            if binary is not None and path in (folder, binary):
+                return binary, program.manifest.target
+    if not (path / BINARY).is_file():
+        raise LoadError(
+            "There is no compiled program for the card in this folder.",
+            got=str(path),
+            allowed=f"a folder with {BINARY}, or the folder of a program for the card",
+            do="pass what compile(backend='qaic') returned",
+        )
+    return path, None
+
+
+def _devices(runtime: native.Runtime, target: Target | None, ids: Sequence[int] | None) -> tuple[int, ...]:
+    if ids is not None and not ids:
+        raise OptionError("device_ids is empty.", got=[], allowed="None or at least one id", do="leave device_ids out")
+    span = len(ids) if ids is not None else target.devices if target else 1
+    cores = target.cores if target else 1
+    return native.replicas(native.query_devices(runtime), span, cores, ids)[0]

@@ -1,0 +1,254 @@
+"""Loads the SDK's Python modules, and asks them for devices.
+
+``qaicrt`` is a compiled extension made for one Python version, ``QAicApi_pb2`` is generated code made for one range
+of protobuf versions. Either mismatch is an error of its own that names both versions.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from QEfficient.backends.qaic.sdk import Sdk
+from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
+
+_AGAIN_TRIES, _AGAIN_SECONDS = 5, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The loaded modules. ``Any`` begins here: neither has types."""
+
+    qaicrt: Any
+    api: Any
+
+    def check(self, status: Any, doing: str, *, do: str = "see the device's log, and qaic-util -q") -> None:
+        """Raise unless ``status`` is success.
+
+        Raises:
+            DeviceError: With the status' own name.
+        """
+        if status != self.qaicrt.QStatus.QS_SUCCESS:
+            name = status_name(status)
+            raise DeviceError(f"The card's runtime failed to {doing}.", status=name, allowed="QS_SUCCESS", do=do)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device (SoC).
+
+    Attributes:
+        id: Its QID.
+        ready: Whether it takes programs.
+        cores, free_cores: AI cores (NSP) in all and not in use; ``None`` where it does not say.
+    """
+
+    id: int
+    ready: bool
+    cores: int | None = None
+    free_cores: int | None = None
+
+
+_LOADED: dict[Path, Runtime] = {}
+_LOADING = threading.Lock()
+
+
+def load(sdk: Sdk) -> Runtime:
+    """The SDK's runtime, loaded once per process.
+
+    Raises:
+        BackendUnavailableError: A module is absent, made for another Python, or generated for another protobuf.
+    """
+    with _LOADING:
+        if sdk.root not in _LOADED:
+            _LOADED[sdk.root] = Runtime(qaicrt=_load_qaicrt(sdk), api=_load_api(sdk))
+        return _LOADED[sdk.root]
+
+
+def status_name(status: Any) -> str:
+    """``QS_BUSY``, from a pybind enum or whatever else stands for it."""
+    return str(getattr(status, "name", status))
+
+
+def _load_qaicrt(sdk: Sdk) -> ModuleType:
+    folder = sdk.library_folder
+    # EXTENSION_SUFFIXES runs from the exact ABI tag over .abi3.so to the untagged .so
+    for suffix in (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES):
+        if (folder / f"qaicrt{suffix}").is_file():
+            return _import_qaicrt(folder / f"qaicrt{suffix}")
+    others = sorted(folder.glob("qaicrt.*.so"))
+    if others:
+        raise _other_python(others[0], ", ".join(_python_of(path.name) for path in others))
+    raise BackendUnavailableError(
+        "The card's runtime (qaicrt) is not on this machine.",
+        got=f"no qaicrt in {folder}",
+        do="install the Platform SDK, or set QEFF_QAIC_SDK to its root",
+    )
+
+
+def _import_qaicrt(path: Path) -> ModuleType:
+    try:
+        return _module("qaicrt", path)
+    except ImportError as error:
+        text = str(error)
+        made_for = re.search(r"compiled for Python (\d+\.\d+)", text)  # pybind's own wording
+        if made_for or "undefined symbol: _Py" in text or "undefined symbol: Py" in text:
+            raise _other_python(path, made_for[1] if made_for else "another version") from error
+        raise BackendUnavailableError(
+            "The card's runtime (qaicrt) can't be loaded.",
+            got=f"{path}: {text}",
+            do=f"let the loader find its libraries: LD_LIBRARY_PATH={path.parent}, or QAIC_LIB for libQAic.so",
+        ) from error
+
+
+def _python_of(file_name: str) -> str:
+    """The Python version that an extension's file name is tagged with."""
+    tag = re.search(r"cpython-(\d)(\d+)", file_name)
+    return f"{tag[1]}.{tag[2]}" if tag else file_name
+
+
+def _other_python(path: Path, made_for: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        "The card's runtime (qaicrt) is made for another Python.",
+        got=f"{path} for Python {made_for}, running Python {platform.python_version()}",
+        do=f"run Python {made_for}, or install the SDK release for Python {platform.python_version()}",
+    )
+
+
+def _load_api(sdk: Sdk) -> ModuleType:
+    path = sdk.python_folder / "QAicApi_pb2.py"
+    if not path.is_file():
+        raise BackendUnavailableError(
+            "The card's runtime is not complete: QAicApi_pb2.py is missing.",
+            got=str(path),
+            do="install the Platform SDK, or set QEFF_QAIC_SDK to its root",
+        )
+    try:
+        return _module("QAicApi_pb2", path)
+    except Exception as error:  # generated code fails with TypeError, ImportError or protobuf's own VersionError
+        installed = _protobuf_version()
+        header = re.search(r"Protobuf Python Version:\s*(\S+)", path.read_text(errors="replace"))
+        made_for = header[1] if header else "before 5.26 (the file names no version)"
+        raise BackendUnavailableError(
+            "The SDK's QAicApi_pb2.py does not fit the installed protobuf.",
+            got=f"generated by protobuf {made_for}, installed protobuf {installed}: {error}",
+            do="install the SDK release that fits this Python environment, or that protobuf",
+        ) from error
+
+
+def _protobuf_version() -> str:
+    try:
+        return metadata.version("protobuf")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no loader for {path}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def devices(sdk: Sdk) -> tuple[Device, ...]:
+    """Every visible device, by id: through ``qaicrt``, else through ``qaic-util``; none when neither is here."""
+    try:
+        runtime = load(sdk)
+    except BackendUnavailableError:
+        return parse_query(sdk.query() or "")
+    return query_devices(runtime)
+
+
+def query_devices(runtime: Runtime) -> tuple[Device, ...]:
+    """The devices that ``qaicrt.Util`` reports.
+
+    Raises:
+        DeviceError: The query itself failed.
+    """
+    util = runtime.qaicrt.Util()
+    status, ids = util.getDeviceIds()
+    if status_name(status) == "QS_NODEV":
+        return ()
+    runtime.check(status, "list the devices", do="check the driver: ls /dev/accel, and qaic-util -q")
+    return tuple(_device(runtime, util, int(ids[i])) for i in range(len(ids)))
+
+
+def _device(runtime: Runtime, util: Any, number: int) -> Device:
+    for _ in range(_AGAIN_TRIES):
+        status, info = util.getDeviceInfo(number)
+        if status_name(status) != "QS_AGAIN":
+            break
+        time.sleep(_AGAIN_SECONDS)  # a device that boots answers "again"
+    if status != runtime.qaicrt.QStatus.QS_SUCCESS or info.devStatus != runtime.qaicrt.QDevStatus.QDS_READY:
+        return Device(number, ready=False)
+    resources = info.devData.resourceInfo
+    return Device(number, ready=True, cores=int(resources.nspTotal), free_cores=int(resources.nspFree))
+
+
+def parse_query(text: str) -> tuple[Device, ...]:
+    """The devices in the text that ``qaic-util -q`` prints: a line ``QID N``, then indented ``Key:Value`` lines."""
+    found = []
+    for block in re.split(r"(?m)^(?=QID \d+)", text):
+        head = re.match(r"QID (\d+)", block)
+        if head is None:
+            continue
+        total, free = re.search(r"Nsp Total:\s*(\d+)", block), re.search(r"Nsp Free:\s*(\d+)", block)
+        ready = re.search(r"Status:\s*Ready", block) is not None
+        found.append(Device(int(head[1]), ready, int(total[1]) if total else None, int(free[1]) if free else None))
+    return tuple(found)
+
+
+def replicas(found: Sequence[Device], span: int, cores: int, ids: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
+    """Groups of device ids, one a replica of the program.
+
+    Args:
+        found: The visible devices.
+        span: Devices that one replica uses (``num_devices``).
+        cores: Cores that it uses on each.
+        ids: The caller's ``device_ids``: a multiple of ``span`` ids, each run of ``span`` is one replica. ``None``
+            takes the first ready devices, those with enough free cores before the others.
+
+    Raises:
+        OptionError: ``ids`` is empty, repeats an id within a replica, or is not a multiple of ``span``.
+        DeviceError: An id is unknown or not ready, or there are too few devices.
+    """
+    ready = {device.id: device for device in found if device.ready}
+    if ids is None:
+        free = [d.id for d in ready.values() if d.free_cores is None or d.free_cores >= cores]
+        chosen = (free + [i for i in ready if i not in free])[:span]
+        if len(chosen) < span:
+            raise DeviceError(
+                f"The program spans {span} device(s), but not as many are ready.",
+                got=f"ready: {sorted(ready)}",
+                do="check qaic-util -q, or compile with a smaller num_devices",
+            )
+        return (tuple(sorted(chosen)),)
+    groups = tuple(tuple(ids[i : i + span]) for i in range(0, len(ids), span))
+    if not ids or any(len(set(group)) != span for group in groups):
+        raise OptionError(
+            "device_ids does not name whole replicas of the program.",
+            got=list(ids),
+            allowed=f"a multiple of num_devices={span} ids, different ones within each {span}",
+            do="leave device_ids out to let the library choose",
+        )
+    unknown = [i for i in ids if i not in ready]
+    if unknown:
+        raise DeviceError(
+            "device_ids names a device that is not there or not ready.",
+            got=unknown,
+            allowed=f"the ready devices {sorted(ready)}",
+            do="correct device_ids, or check qaic-util -q",
+        )
+    return groups

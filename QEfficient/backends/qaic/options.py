@@ -1,0 +1,169 @@
+"""From a target and options to what the compiler reads: its argument vector and its small input files.
+
+Everything here is a pure function; golden files in the tests hold the results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from QEfficient.backends.card_options import TABLE, raw_file_name
+from QEfficient.backends.qaic.sdk import Compiler
+from QEfficient.errors import CompileError, OptionError
+from QEfficient.records import Bucket, CompileOptions, Json, Target, TensorSpec
+
+MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
+
+
+def argv(
+    *,
+    compiler: Compiler,
+    hw_version: str,
+    model: Path,
+    target: Target,
+    options: CompileOptions,
+    specializations: Path | None,
+    partition: Path | None,
+    outdir: Path,
+) -> tuple[str, ...]:
+    """The compiler's argument vector, in the order that the vendor's own library uses.
+
+    Args:
+        compiler: Which of the two compilers, and where.
+        hw_version: ``"ai100"``, ``"ai200"`` or ``"2.0"``.
+        model: The ONNX file.
+        target: Precision and cores.
+        options: ``files`` are the paths that the compiler reads, thus the copies in the program's folder.
+        specializations: The specialization file; ``None`` when the graph has no free dim.
+        partition: The generated partition file for several devices, or ``None``.
+        outdir: The folder that the compiler makes.
+    """
+    files = dict(options.files)
+    user_partition, custom_io = files.pop("mdp_load_partition_config", None), files.pop("custom_IO_list_file", None)
+    flags = dict(options.flags)
+    sub_functions = flags.pop("sub_functions", False)
+    return (
+        str(compiler.path),
+        "-aic-hw",
+        f"-aic-hw-version={hw_version}",
+        f"-m={model}",
+        *([f"-mdp-load-partition-config={user_partition}"] if user_partition else []),
+        *(["-convert-to-fp16"] if target.compute == "fp16" else []),
+        f"-aic-num-cores={target.cores}",
+        *(flag for name, value in flags.items() for flag in render(name, value)),
+        *(f"{TABLE[name].flag}={path}" for name, path in files.items() if name in TABLE),
+        *_raw(options.raw, files),
+        *(["-sub-functions"] if sub_functions else []),
+        *([f"-mdp-load-partition-config={partition}"] if partition else []),
+        *([f"-network-specialization-config={specializations}"] if specializations else []),
+        *([f"-custom-IO-list-file={custom_io}"] if custom_io else []),
+        *(["-compile-only"] if compiler.kind == "qaic-exec" else []),
+        f"-aic-binary-dir={outdir}",
+    )
+
+
+def render(name: str, value: Json) -> tuple[str, ...]:
+    """One checked option as the compiler takes it: ``("mos", [1, 2])`` is ``("-mos=1,2",)``."""
+    option = TABLE[name]
+    if option.kind == "flag":
+        return (option.flag,) if value else ()
+    if option.kind == "switch":
+        return (f"{option.flag}={'true' if value else 'false'}",)
+    if isinstance(value, list | tuple):
+        return (f"{option.flag}={','.join(str(item) for item in value)}",)
+    return (f"{option.flag}={value:g}" if isinstance(value, float) else f"{option.flag}={value}",)
+
+
+def _raw(raw: Sequence[str], files: Mapping[str, Path]) -> list[str]:
+    """The forced flags; one whose value is a file reads the copy in the program's folder."""
+    return [
+        f"{flag.partition('=')[0]}={files[raw_file_name(position)]}" if raw_file_name(position) in files else flag
+        for position, flag in enumerate(raw)
+    ]
+
+
+def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, named: bool) -> str | None:
+    """Text of the specialization file: one entry a bucket, ascending.
+
+    Args:
+        inputs: The graph's inputs; only dims that are free in them are bound.
+        buckets: The shapes to compile.
+        named: The form ``{"name", "symbols"}`` of ``qaic-compile``; else the flat form of ``qaic-exec``.
+
+    Returns:
+        The JSON text, or ``None`` when the graph has no free dim.
+
+    Raises:
+        CompileError: A free dim that the buckets don't size.
+    """
+    free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
+    if not free:
+        return None
+    entries = [{name: str(size) for name, size in b.sizes.items() if name in free} for b in sorted(buckets)]
+    unbound = sorted(free - set(entries[0]))
+    if unbound:
+        raise CompileError(
+            "The graph has a free dim that no bucket gives a size to.",
+            got=unbound,
+            allowed=f"the free dims {', '.join(sorted(buckets[0].sizes))}",
+            do="export the graph with batch and length as its only free dims",
+        )
+    if not named:
+        return _json({"specializations": entries})
+    names = ["Embedding"] if len(entries) == 1 else [f"Embedding_{i}" for i in range(len(entries))]
+    return _json({"specializations": [{"name": n, "symbols": e} for n, e in zip(names, entries, strict=True)]})
+
+
+def partition(target: Target) -> str | None:
+    """Text of the partition file: one partition, tensor-sliced over all devices; ``None`` for one device.
+
+    Raises:
+        OptionError: More devices than the vendor's partitioning spans.
+    """
+    if target.devices == 1:
+        return None
+    if not 1 < target.devices <= MAX_DEVICES:
+        raise OptionError(
+            "num_devices is out of range.",
+            got=target.devices,
+            allowed=f"1 to {MAX_DEVICES}",
+            do="use fewer devices for one program, and device_ids= to run copies of it side by side",
+        )
+    ids = list(range(target.devices))  # logical ids; the session maps them to real ones
+    devices = [{"deviceId": i, "numCores": target.cores} for i in ids]
+    return _json(
+        {
+            "connections": [{"devices": ids, "type": "p2p"}],
+            "partitions": [{"name": "Partition0", "devices": devices}],
+        }
+    )
+
+
+def check_partition(text: str, target: Target) -> None:
+    """Refuse a caller's partition file that places the graph on another number of devices than ``num_devices``.
+
+    Raises:
+        OptionError: It is no partition file, or its devices are not 0 to num_devices - 1.
+    """
+    try:
+        used = {d["deviceId"] for part in json.loads(text)["partitions"] for d in part["devices"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(
+            "mdp_load_partition_config is not a partition file.",
+            got=f"{type(error).__name__}: {error}",
+            allowed='JSON with "partitions", each with "devices", each with "deviceId" and "numCores"',
+            do="correct the file",
+        ) from error
+    if used != set(range(target.devices)):
+        raise OptionError(
+            "The partition file and num_devices disagree.",
+            got=f"deviceId {sorted(used)} with num_devices={target.devices}",
+            allowed=f"deviceId {list(range(target.devices))}",
+            do=f"compile(num_devices={len(used)}), or number the file's devices from 0",
+        )
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, indent=2) + "\n"

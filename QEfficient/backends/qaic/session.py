@@ -1,0 +1,266 @@
+"""A program on the card, behind the library's Session protocol."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.backends.base import Arrays
+from QEfficient.backends.qaic.descriptor import Binding, Shape
+from QEfficient.backends.qaic.replica import Replica, SlotPool
+from QEfficient.errors import DeviceError, InputError, nearest
+from QEfficient.records import Bucket, Json, Manifest
+
+SLOTS = 2  # one inference computes while the next one's buffers are made
+_log = logging.getLogger(__name__)
+
+
+class _Live:
+    """What a session holds of the device. All of it is dropped and made again in a forked child."""
+
+    def __init__(self, replicas: Sequence[Replica], slots: int) -> None:
+        self.replicas = replicas
+        self.executor: ThreadPoolExecutor | None = None
+        try:
+            for replica in replicas:
+                replica.activate()
+            self.pool = SlotPool(replicas, slots)
+        except BaseException:  # no core stays taken by a session that did not open
+            for replica in replicas:
+                with suppress(DeviceError):  # the first error is the one to show
+                    replica.deactivate()
+            raise
+
+    def close(self) -> None:
+        """Let what is in flight finish, then give the cores back: first every ExecObj, then the programs."""
+        if self.executor is not None:
+            self.executor.shutdown(wait=True)
+        self.pool.close()
+        errors = []
+        for replica in self.replicas:
+            try:
+                replica.deactivate()
+            except DeviceError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+class QaicSession:
+    """A program on one group of devices or several; see :class:`QEfficient.backends.base.Session`.
+
+    Args:
+        manifest: What the program was compiled for.
+        connect: Makes one replica per device group; called again in a forked child.
+        slots: Inferences in flight per replica.
+        facts: What :meth:`report` adds.
+    """
+
+    fixed_shapes = True
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        connect: Callable[[], Sequence[Replica]],
+        *,
+        slots: int = SLOTS,
+        facts: Mapping[str, Json] | None = None,
+    ) -> None:
+        self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
+        self._connect, self._per_replica, self._facts = connect, slots, dict(facts or {})
+        self._lock, self._closed = threading.Lock(), False
+        self._live: _Live | None = None
+        live = self._current()
+        self._devices = [list(replica.devices) for replica in live.replicas]
+        self._descriptor = live.replicas[0].descriptor
+        self._shapes: dict[Bucket, tuple[Shape, ...]] = {}
+        try:
+            self._agree()
+        except DeviceError:
+            self.close()
+            raise
+        self.slots = live.pool.size
+        _SESSIONS.add(self)
+
+    def _agree(self) -> None:
+        """Check the manifest against what the program says of itself, and note each bucket's shapes."""
+        by_name = {binding.name: binding for binding in self._descriptor.bindings}
+        inputs = {binding.name for binding in self._descriptor.bindings if binding.is_input}
+        if inputs != {spec.name for spec in self.inputs} or not {spec.name for spec in self.outputs} <= set(by_name):
+            raise _disagree("inputs and outputs", sorted(by_name), sorted(s.name for s in self.inputs + self.outputs))
+        for spec in (*self.inputs, *self.outputs):
+            binding = by_name[spec.name]
+            if binding.quantised or _kind(binding.dtype) != _kind(spec.dtype):
+                raise _disagree(f"the type of {spec.name!r}", binding.dtype, spec.dtype)
+        for bucket in self.buckets:
+            given = {spec.name: spec.at(bucket) for spec in (*self.inputs, *self.outputs)}
+            shapes = self._descriptor.match(given)
+            if shapes is None:
+                raise _disagree("shapes", [list(s) for s in self._descriptor.shapes], given)
+            self._shapes[bucket] = shapes
+
+    def _current(self) -> _Live:
+        with self._lock:
+            if self._closed:
+                raise DeviceError("The session is closed.", do="open the program again")
+            if self._live is None:
+                self._live = _Live(self._connect(), self._per_replica)
+            return self._live
+
+    def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Input name → array in, output name → new array out. Shapes are those of one bucket."""
+        return self._run(self._current(), arrays)
+
+    def _run(self, live: _Live, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        bucket = self._bucket(arrays)
+        bindings, shapes = self._descriptor.bindings, self._shapes[bucket]
+        buffers = [
+            _to_bytes(arrays[b.name], b) if b.is_input else bytes(b.bytes_of(s))
+            for b, s in zip(bindings, shapes, strict=True)
+        ]
+        slot = live.pool.take()
+        failed = True
+        try:
+            results = slot.execute(buffers, shapes)
+            failed = False
+        finally:
+            live.pool.give(slot, failed=failed)
+        return self._unpack(results, shapes)
+
+    def _unpack(self, results: Sequence[bytes], shapes: Sequence[Shape]) -> Arrays:
+        dtypes = {spec.name: spec.dtype for spec in self.outputs}
+        found = {
+            b.name: from_bytes(results, b, shape).astype(dtypes[b.name])  # astype copies: the caller owns it
+            for b, shape in zip(self._descriptor.bindings, shapes, strict=True)
+            if b.name in dtypes
+        }
+        return {spec.name: found[spec.name] for spec in self.outputs}
+
+    def _bucket(self, arrays: Mapping[str, NDArray[np.generic]]) -> Bucket:
+        names = {spec.name for spec in self.inputs}
+        for name in [*arrays, *names]:
+            if name not in names or name not in arrays:
+                raise InputError(
+                    f"The program has no input {name!r}.{nearest(name, sorted(names))}"
+                    if name not in names
+                    else f"The input {name!r} is missing.",
+                    got=sorted(arrays),
+                    allowed=", ".join(sorted(names)),
+                    do="pass exactly these arrays",
+                )
+        for spec in self.inputs:
+            if arrays[spec.name].dtype != spec.dtype:
+                raise InputError(
+                    f"The input {spec.name!r} has another dtype.",
+                    got=str(arrays[spec.name].dtype),
+                    allowed=spec.dtype,
+                    do=f"pass {spec.name}.astype('{spec.dtype}')",
+                )
+        for bucket in self.buckets:
+            if all(arrays[spec.name].shape == spec.at(bucket) for spec in self.inputs):
+                return bucket
+        raise InputError(
+            "The program was not compiled for this shape.",
+            got={name: arrays[name].shape for name in sorted(names)},
+            allowed=", ".join(f"({b.batch}, {b.length})" for b in self.buckets),
+            do="pad to one of these shapes, or compile with other seq_len= and batch_size=",
+        )
+
+    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
+        """As :meth:`run`, in the background. At most ``slots`` are on the device at once, the others wait."""
+        live = self._current()
+        with self._lock:
+            if live.executor is None:
+                live.executor = ThreadPoolExecutor(live.pool.size or 1, thread_name_prefix="qaic-session")
+            try:
+                return live.executor.submit(self._run, live, arrays)
+            except RuntimeError as error:  # closed by another thread since
+                raise DeviceError("The session is closed.", do="open the program again") from error
+
+    def report(self) -> dict[str, Json]:
+        """Device ids by replica, slots, and what the backend adds."""
+        return {"devices": self._devices, "slots": self.slots, **self._facts}
+
+    def close(self) -> None:
+        """Free the devices. Runs in flight finish first; a second call does nothing."""
+        with self._lock:
+            live, self._live = self._live, None
+            self._closed = True
+        if live is not None:
+            live.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except DeviceError as closing:
+            if error is None:
+                raise
+            _log.warning("Closing the session failed as well: %s", closing)  # the error inside is the one to show
+
+    def _after_fork(self) -> None:
+        """In a forked child: forget the parent's device objects, to be opened again on the next use."""
+        self._lock = threading.Lock()  # another thread of the parent may hold the old one
+        if self._live is not None:
+            _INHERITED.append(self._live)
+            self._live = None
+
+
+_SESSIONS: weakref.WeakSet[QaicSession] = weakref.WeakSet()
+_INHERITED: list[object] = []  # a child must not run the destructors of objects that belong to its parent
+
+
+def _forked() -> None:
+    for session in list(_SESSIONS):
+        session._after_fork()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def from_bytes(results: Sequence[bytes], binding: Binding, shape: Shape) -> NDArray[Any]:
+    """The array of one binding, as a read-only view of its buffer.
+
+    Raises:
+        DeviceError: The buffer has another size than the shape.
+    """
+    if binding.index >= len(results) or len(results[binding.index]) != binding.bytes_of(shape):
+        got = len(results[binding.index]) if binding.index < len(results) else "none"
+        raise DeviceError(
+            f"The card returned a buffer of another size for {binding.name!r}.",
+            got=got,
+            allowed=f"{binding.bytes_of(shape)} bytes, for {binding.dtype} {list(shape)}",
+            do="check the device with qaic-util -q, and compile the program again",
+        )
+    return np.frombuffer(results[binding.index], binding.dtype).reshape(shape)
+
+
+def _to_bytes(array: NDArray[np.generic], binding: Binding) -> bytes:
+    return np.ascontiguousarray(array, dtype=binding.dtype).tobytes()
+
+
+def _kind(dtype: str) -> str:
+    return "float" if np.dtype(dtype).kind == "f" else "integer"
+
+
+def _disagree(what: str, got: object, allowed: object) -> DeviceError:
+    return DeviceError(
+        f"The compiled program and its manifest disagree on {what}.",
+        got=f"the program has {got}",
+        allowed=f"{allowed}, as the manifest says",
+        do="compile it again",
+    )

@@ -1,0 +1,1 @@
+"""Import paths that people of the vendor's library already use."""
