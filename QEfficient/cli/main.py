@@ -1,0 +1,33 @@
+"""The entry point of ``qefficient``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from QEfficient.cli import cache
+from QEfficient.errors import QEfficientError
+
+app = typer.Typer(
+    name="qefficient",
+    help="Compile and run HuggingFace models on Qualcomm Cloud AI 100, and on the host.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cache.app, name="cache")
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``cache`` a group of its own, also while it is the only one."""
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 all is well, 1 a problem was found, 2 the command was given wrongly."""
+    try:
+        app()
+    except QEfficientError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
