@@ -58,10 +58,7 @@ class QEFFTransformersBase:
         found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
-            request.refuse_keywords(keywords, found.name)
-            program = programs.load(found.folder)
-            backend = registry.get(program.manifest.target.backend)
-            self._begin(None, Ready(program, backend, "the saved program was compiled for it"))
+            self._begin(None, request.saved_program(found, keywords))
         else:
             self._begin(RepoOrigin(found, cls._auto_class, args, keywords))
         return self

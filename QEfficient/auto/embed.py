@@ -16,6 +16,7 @@ from QEfficient import settings
 from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
 from QEfficient.records import TextFacts
+from QEfficient.text.tokenizer import Overlong
 
 Vectors = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ class Wish:
     convert_to_tensor: bool = False
     normalize_embeddings: bool = False
     truncate_dim: int | None = None
-    overlong: str = "truncate"
+    overlong: Overlong = "truncate"
     device_ids: Sequence[int] | None = None
 
 
@@ -205,7 +206,7 @@ def _ends_normalised(ready: Ready) -> bool:
 def normalize(vectors: Vectors) -> Vectors:
     """Each row scaled to length 1; a zero row stays zero."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(norms, TINY)).astype(np.float32, copy=False)
+    return np.asarray(vectors / np.maximum(norms, TINY), dtype=np.float32)
 
 
 def _tensor(array: NDArray[Any]) -> Any:
@@ -266,13 +267,13 @@ def _cosine(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
 
 def _euclidean(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
     if pairwise:
-        return -np.linalg.norm(a - b, axis=-1)
+        return np.asarray(-np.linalg.norm(a - b, axis=-1))
     return -np.stack([np.linalg.norm(row - b, axis=-1) for row in a])
 
 
 def _manhattan(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
     if pairwise:
-        return -np.abs(a - b).sum(-1)
+        return np.asarray(-np.abs(a - b).sum(-1))
     return -np.stack([np.abs(row - b).sum(-1) for row in a])
 
 

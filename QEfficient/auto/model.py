@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient.auto import embed, request
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_pooling
+from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
 from QEfficient.errors import UsageError
 from QEfficient.records import TextFacts
 
@@ -33,7 +33,7 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
-        self._head = parse_pooling(pooling, None)
+        self._head = parse_head(pooling, None)
 
     @classmethod
     def from_pretrained(
@@ -57,7 +57,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             facts = self._need_ready().program.manifest.model
             check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
         else:
-            self._head = parse_pooling(pooling, self._origin.repo)
+            self._head = parse_head(pooling, self._origin.repo)
         return self
 
     # ------------------------------------------------------------------------------------ strings → vectors

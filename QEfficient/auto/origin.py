@@ -50,7 +50,7 @@ class RepoOrigin:
     def config(self) -> dict[str, Json]:
         """The raw ``config.json``, with the caller's overrides when the model was loaded."""
         if self._module is not None:
-            return dict(self._module.config.to_dict())
+            return _config_of(self._module)
         if hasattr(self.keywords.get("config"), "to_dict"):
             return dict(self.keywords["config"].to_dict())
         if self._config is None:
@@ -123,7 +123,7 @@ class ModuleOrigin:
 
     def config(self) -> dict[str, Json]:
         """The module's config as a mapping."""
-        return dict(self._module.config.to_dict())
+        return _config_of(self._module)
 
     def module(self) -> nn.Module:
         """The caller's own module."""
@@ -154,13 +154,18 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
     for name, tensor in _tensors(module):
         tensors.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
         tensors.update(_bytes_view(tensor))
-    config = {k: v for k, v in module.config.to_dict().items() if _json_like(v)}
+    config = {k: v for k, v in _config_of(module).items() if _json_like(v)}
     return {
         "class": f"{type(module).__module__}.{type(module).__qualname__}",
         "config": config,
         "structure": structure.hexdigest(),
         "tensors": tensors.hexdigest(),
     }
+
+
+def _config_of(module: nn.Module) -> dict[str, Json]:
+    config: Any = module.config  # a transformers config; nn.Module does not know it
+    return dict(config.to_dict())
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -172,7 +177,8 @@ def _bytes_view(tensor: torch.Tensor) -> memoryview:
     import torch
 
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    view: memoryview = flat.view(torch.uint8).numpy().data
+    return view
 
 
 def _is_native(module: nn.Module) -> bool:

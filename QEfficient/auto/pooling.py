@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import PoolingError, nearest
+from QEfficient.errors import PoolingError
+from QEfficient.pytorch_transforms.pooling import MODES, parse_pooling
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 
@@ -16,36 +17,21 @@ if TYPE_CHECKING:
 PoolingFunction = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 PoolingArgument = str | PoolingFunction | None
 
-MODES = {
-    "mean": "mean",
-    "avg": "mean",
-    "max": "max",
-    "cls": "cls",
-    "last_token": "last_token",
-    "weighted_mean": "weighted_mean",
-    "mean_sqrt_len": "mean_sqrt_len",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """What follows the encoder.
 
     Attributes:
-        steps: One JSON object a step, in order; empty for token embeddings.
-        function: The caller's own pooling, which no steps can describe.
+        steps: One JSON object a step, in order; empty for token embeddings. A callable is a step too.
+        function: The caller's own pooling, which no step can describe.
     """
 
     steps: tuple[Mapping[str, Json], ...] = ()
     function: PoolingFunction | None = None
 
-    @property
-    def pools(self) -> bool:
-        """Whether a row becomes one vector."""
-        return bool(self.steps) or self.function is not None
 
-
-def parse_pooling(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
+def parse_head(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
     """The head that a ``pooling`` argument names.
 
     Args:
@@ -55,10 +41,6 @@ def parse_pooling(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
     Raises:
         PoolingError: The name is unknown, or ``"auto"`` without a repo that says how to pool.
     """
-    if pooling is None:
-        return Head()
-    if callable(pooling):
-        return Head(function=pooling)
     if pooling == "auto":
         if repo is None:
             raise PoolingError(
@@ -68,15 +50,7 @@ def parse_pooling(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
                 do='name the pooling that the model was trained with, for example pooling="mean"',
             )
         return Head(steps=repo.steps)
-    if not isinstance(pooling, str) or pooling not in MODES:
-        hint = nearest(pooling, list(MODES)) if isinstance(pooling, str) else ""
-        raise PoolingError(
-            f"Unknown pooling.{hint}",
-            got=pooling,
-            allowed=f"{', '.join(map(repr, MODES))}, 'auto', a callable (last_hidden_states, attention_mask), or None",
-            do='choose one of these; "auto" follows the sentence-transformers repo',
-        )
-    return Head(steps=({"step": "pooling", "modes": [MODES[pooling]]},))
+    return Head(steps=parse_pooling(pooling), function=pooling if callable(pooling) else None)
 
 
 def check_saved_pooling(pooling: PoolingArgument, steps: tuple[Mapping[str, Any], ...], name: str) -> None:
@@ -87,7 +61,7 @@ def check_saved_pooling(pooling: PoolingArgument, steps: tuple[Mapping[str, Any]
     """
     if pooling is None or pooling == "auto":
         return
-    wanted = parse_pooling(pooling, None)
+    wanted = parse_head(pooling, None)
     if wanted.function is not None or [dict(s) for s in wanted.steps] != [dict(s) for s in steps]:
         raise PoolingError(
             f"The saved program {name!r} pools in its own way, which can't be changed after compiling.",

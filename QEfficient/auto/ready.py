@@ -87,7 +87,7 @@ class Ready:
         """Rows in, arrays out, in order."""
         text = self.program.manifest.text
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
-        return run(self.session(devices), rows, fill=fill, per_token=self.per_token, progress=progress)
+        return run(self.session(devices), rows, fill=fill, progress=progress)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient import hub
 from QEfficient import program as programs
+from QEfficient.auto.ready import Ready
 from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths, keep_onnx
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays, Backend
@@ -126,15 +127,27 @@ def refuse_later(keywords: dict[str, Any]) -> None:
             )
 
 
-def refuse_keywords(keywords: Mapping[str, Any], name: str) -> None:
-    """Refuses loading keywords on a saved program: they could not have any effect."""
+def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
+    """A saved program, ready on the backend it was compiled for, or with its graph on the one that is asked for.
+
+    Raises:
+        UsageError: A keyword of a model load: it could not have any effect.
+    """
+    wanted, strict = keywords.pop("backend", None), bool(keywords.pop("strict", False))
     if keywords:
         raise UsageError(
-            f"{name!r} is a saved program; it takes no keywords of a model load.",
+            f"{found.name!r} is a saved program; it takes no keywords of a model load.",
             got=", ".join(sorted(keywords)),
             allowed="pooling (equal to the program's), backend, strict, and the hub's keywords",
             do="drop them, or load the original model",
         )
+    program = programs.load(found.folder)
+    backend, reason = registry.get(program.manifest.target.backend), "the saved program was compiled for it"
+    if wanted not in (None, backend.name):
+        backend, reason = registry.choose(wanted)
+        if backend.name != program.manifest.target.backend:
+            program = rehost(program, backend, Cache())
+    return Ready(program, backend, reason, strict=strict)
 
 
 def sequence_limit(value: object, limit: int | None) -> int:
@@ -196,8 +209,8 @@ def adopt_onnx(path: Path, name: str, cache: Cache) -> OnnxModel:
             allowed="the path of a .onnx file; its external data stands beside it",
             do="check the path, or leave onnx_path out to export the model",
         )
-    with tempfile.TemporaryDirectory(dir=cache.scratch(), prefix="adopt-") as scratch:
-        return keep_onnx(adopt(path, Path(scratch)), name, cache)
+    with cache.work_folder() as scratch:
+        return keep_onnx(adopt(path, scratch), name, cache)
 
 
 def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
@@ -223,9 +236,8 @@ def _pad(column: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
     return result
 
 
-def rehost(program: Program, backend_name: str, cache: Cache) -> Program:
+def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     """The same graph and buckets, compiled for another backend; needs no torch."""
-    backend = registry.get(backend_name)
     model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
     target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}

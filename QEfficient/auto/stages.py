@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ def text_facts(origin: Origin, limit: int | None) -> TextFacts:
     """What the model's files say of its text side; for a module in memory only what its config says."""
     if origin.folder is None:
         config = origin.config()
-        pad = find(str(config.get("model_type", ""))).pad_id(config)
+        pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
         return TextFacts(tokenizer=None, max_length=limit or NO_LIMIT, pad_id=pad)
     return read_facts(origin.folder, repo=origin.repo, max_positions=limit)
 
@@ -103,9 +102,8 @@ def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
         )
         log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
         return programs.load_onnx(folder)
-    with tempfile.TemporaryDirectory(dir=cache.scratch(), prefix="export-") as scratch:
-        model = _export(recipe, Path(scratch))
-        return keep_onnx(model, recipe.origin.name, cache)
+    with cache.work_folder() as scratch:
+        return keep_onnx(_export(recipe, scratch), recipe.origin.name, cache)
 
 
 def keep_onnx(model: OnnxModel, name: str, cache: Cache) -> OnnxModel:
@@ -211,7 +209,7 @@ def _finish(
         model_class=(config.get("architectures") or [config.get("model_type", "")])[0],
         model_type=str(config.get("model_type", "")),
         task=recipe.task,
-        head=recipe.head.steps if recipe.head.function is None else ({"step": "function"},),
+        head=recipe.head.steps,
         dim=width if isinstance(width, int) else None,
         config=CONFIG_FILE,
     )

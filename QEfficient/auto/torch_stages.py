@@ -1,0 +1,121 @@
+"""The stages that need torch. Imported only when the cache has no answer, or when the torch model itself is run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from QEfficient.architectures import Architecture, find
+from QEfficient.auto.origin import RepoOrigin
+from QEfficient.backends import registry
+from QEfficient.backends.base import Arrays
+from QEfficient.export.exporter import export
+from QEfficient.numerics.check import Array, check, probes
+from QEfficient.onnx_transforms import apply
+from QEfficient.pytorch_transforms.blocks import exportable
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
+from QEfficient.pytorch_transforms.head import Head
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Target, TensorSpec, TextFacts
+from QEfficient.runtime.rows import from_arrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from QEfficient.auto.stages import Recipe
+
+PROBE_LENGTH = 40  # tokens of the longest check input
+
+
+def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
+    """Torch → ONNX → graph passes.
+
+    Args:
+        recipe: What to export.
+        raw: Empty folder for the exporter's own graph.
+        folder: Where the finished graph goes.
+    """
+    encoder, architecture = _encoder(recipe)
+    twin, _ = exportable(encoder, architecture.swaps())
+    inputs = graph_inputs(encoder)
+    module = EmbeddingModule(twin, _head(recipe), inputs, architecture.mask_kind(recipe.origin.config())).eval()
+    limit = architecture.max_length(recipe.origin.config())
+    exported = export(module, inputs=inputs, outputs=recipe.outputs, folder=raw, length_limit=limit)
+    return apply(exported, folder)
+
+
+def reference(recipe: Recipe) -> nn.Module:
+    """HuggingFace's own model, blocks and masks untouched, with the head behind it."""
+    encoder, _ = _encoder(recipe)
+    return EmbeddingModule(encoder, _head(recipe), graph_inputs(encoder), "own").eval()
+
+
+def _encoder(recipe: Recipe) -> tuple[nn.Module, Architecture]:
+    architecture = find(str(recipe.origin.config().get("model_type", "")))
+    return architecture.encoder_of(recipe.origin.module()), architecture
+
+
+def _head(recipe: Recipe) -> Head:
+    origin = recipe.origin
+    folder = origin.files.folder if isinstance(origin, RepoOrigin) else None
+    head = Head(recipe.head.steps, folder=folder, pooling=recipe.head.function)
+    width = origin.config().get("hidden_size")
+    if recipe.head.function is not None and isinstance(width, int):
+        head.check(width)  # the caller's own code: a fault is named before the exporter meets it
+    return head
+
+
+def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
+    """The graph's numbers against HuggingFace's, on inputs that move what exporters get wrong."""
+    config = recipe.origin.config()
+    architecture = find(str(config.get("model_type", "")))
+    inputs = {spec.name for spec in model.inputs}
+    samples = probes(
+        int(config["vocab_size"]),
+        min(PROBE_LENGTH, architecture.max_length(config) or PROBE_LENGTH),
+        architecture.pad_id(config) or 0,
+        token_types="token_type_ids" in inputs,
+    )
+    torch_model = reference(recipe)
+    backend = registry.get("onnxruntime")
+    target = Target(backend=backend.name, compute=backend.compute[0])
+    with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
+        program = backend.compile(model, (Bucket(PROBE_LENGTH),), target, CompileOptions(), Path(folder))
+        with backend.open(program) as session:
+            result = check(
+                lambda arrays: _run_module(torch_model, arrays),
+                lambda arrays: session.run(arrays)[recipe.outputs[0]],
+                samples,
+                recipe.origin.name,
+            )
+    return {"verify": "on", **result}
+
+
+def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Array:
+    with torch.no_grad():
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        output: Array = module(**tensors).float().numpy()
+        return output
+
+
+def run_torch(recipe: Recipe, inputs: Mapping[str, Any], text: TextFacts) -> Arrays:
+    """``generate(…, runtime_ai100=False)``: the torch model on the caller's arrays, checked and cut back alike."""
+    encoder, _ = _encoder(recipe)
+    specs = [TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in graph_inputs(encoder)]
+    rows = from_arrays(inputs, specs, max_length=text.max_length, buckets=())
+    fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id}
+    arrays: dict[str, Array] = {}
+    for name, column in rows.columns.items():
+        array = np.full((len(rows), rows.width), fill.get(name, 0), dtype=np.int64)
+        for index, row in enumerate(column):
+            array[index, : len(row)] = row
+        arrays[name] = array
+    output = np.array(_run_module(reference(recipe), arrays))
+    if output.ndim == 3:
+        for index, length in enumerate(rows.lengths):
+            output[index, length:] = 0.0
+    return {recipe.outputs[0]: output}

@@ -1,0 +1,215 @@
+"""The cache cannot lie: each ingredient of the key, flipped alone, must miss; an identical rerun must hit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from QEfficient import QEFFAutoModel, cache
+from tests.tiny_repo import tiny_repo
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_repo(tmp_path_factory.mktemp("repo"))
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with each real export."""
+    import QEfficient.auto.torch_stages as torch_stages
+
+    seen: list[str] = []
+    real = torch_stages.export_graph
+
+    def counted(*args: Any, **keywords: Any) -> Any:
+        seen.append("export")
+        return real(*args, **keywords)
+
+    monkeypatch.setattr(torch_stages, "export_graph", counted)
+    return seen
+
+
+def program(repo: Path, pooling: Any = "mean", load: dict[str, Any] | None = None, **keywords: Any) -> str:
+    model = QEFFAutoModel.from_pretrained(repo, pooling, **(load or {}))
+    model.compile(**({"seq_len": 32, "verify": "off"} | keywords))
+    path = model.program_path
+    assert path is not None
+    return path
+
+
+def test_an_identical_rerun_hits_and_does_not_export(repo: Path, exports: list[str]) -> None:
+    first = program(repo)
+    assert exports == ["export"]
+    assert program(repo) == first
+    assert exports == ["export"]
+
+
+KEYWORDS: list[tuple[str, dict[str, Any]]] = [
+    ("seq_len", {"seq_len": [32, 64]}),
+    ("batch_size", {"batch_size": 2}),
+    ("num_cores", {"num_cores": 4}),
+    ("num_devices", {"num_devices": 2}),
+    ("mxfp6_matmul", {"mxfp6_matmul": True}),
+    ("use_onnx_subfunctions", {"use_onnx_subfunctions": True}),
+    ("a compiler option", {"mos": 1}),
+    ("another value of the option", {"mos": 2}),
+    ("a raw flag", {"raw_compiler_flags": ["-x=1"]}),
+    ("verify", {"verify": "on"}),
+    ("pooling mode", {"pooling": "max"}),
+    ("no pooling", {"pooling": None}),
+    ("the repo's own head", {"pooling": "auto"}),
+    ("a loading keyword", {"load": {"num_hidden_layers": 1}}),
+    ("dtype", {"load": {"dtype": "float16"}}),
+]
+
+
+@pytest.mark.parametrize("changed", [k for _, k in KEYWORDS], ids=[name for name, _ in KEYWORDS])
+def test_a_changed_argument_misses(repo: Path, changed: dict[str, Any]) -> None:
+    before = program(repo)
+    assert program(repo, **changed) != before
+    assert program(repo) == before
+
+
+def flip_weights(repo: Path) -> None:
+    tiny_repo(repo, seed=1)
+
+
+def flip_config(repo: Path) -> None:
+    file = repo / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"layer_norm_eps": 1e-5}))
+
+
+def flip_tokenizer(repo: Path) -> None:
+    file = repo / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["normalizer"]["lowercase"] = not content["normalizer"]["lowercase"]
+    file.write_text(json.dumps(content))
+
+
+def flip_limit(repo: Path) -> None:
+    (repo / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 48, "do_lower_case": False}))
+
+
+@pytest.mark.parametrize("flip", [flip_weights, flip_config, flip_tokenizer, flip_limit])
+def test_changed_content_of_a_model_file_misses(tmp_path: Path, flip: Callable[[Path], None]) -> None:
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    tiny_repo(folder)
+    before = program(folder)
+    import shutil
+
+    if flip is flip_weights:
+        shutil.rmtree(folder / "1_Pooling")
+    flip(folder)
+    assert program(folder) != before
+
+
+def test_the_content_of_an_option_s_file_counts_not_its_path(repo: Path, tmp_path: Path) -> None:
+    file = tmp_path / "precision.yaml"
+    file.write_text("FP32NodeInstanceNames: [a]\n")
+    before = program(repo, node_precision_info=str(file))
+    same = tmp_path / "elsewhere.yaml"
+    same.write_text(file.read_text())
+    assert program(repo, node_precision_info=str(same)) == before
+    file.write_text("FP32NodeInstanceNames: [b]\n")
+    assert program(repo, node_precision_info=str(file)) != before
+
+
+@pytest.mark.parametrize(
+    "package", ["QEfficient", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime"]
+)
+def test_another_version_of_a_package_misses(repo: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    before = program(repo)
+    real = cache.library_versions()
+    assert package in real
+    changed = real | {package: "999.0"}
+    for module in ("QEfficient.auto.stages", "QEfficient.auto.request"):
+        monkeypatch.setattr(f"{module}.library_versions", lambda: changed)
+    assert program(repo) != before
+
+
+def test_another_version_of_the_backend_misses(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+
+    before = program(repo)
+    monkeypatch.setattr(OnnxRuntimeBackend, "version", lambda self: "999.0")
+    assert program(repo) != before
+
+
+def first_token(states: Any, mask: Any) -> Any:
+    return states[:, 0]
+
+
+def first_token_doubled(states: Any, mask: Any) -> Any:
+    return states[:, 0] * 2
+
+
+def test_pooling_code_is_keyed_by_the_graph_it_exports_to(repo: Path, exports: list[str]) -> None:
+    before = program(repo, first_token)
+    assert program(repo, first_token) == before  # exported again, compiled once
+    assert len(exports) == 2
+    assert program(repo, lambda states, mask: states[:, 0]) == before
+    assert program(repo, first_token_doubled) != before
+
+
+def test_a_model_that_was_handed_out_is_hashed_by_its_tensors(repo: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, "mean")
+    model.compile(seq_len=32, verify="off")
+    before = model.program_path
+    weight = model.model.encoder.layer[0].output.dense.weight
+    model.compile(seq_len=32, verify="off")
+    untouched = model.program_path
+    weight.data[0, 0] += 1
+    model.compile(seq_len=32, verify="off")
+    assert len({before, untouched, model.program_path}) == 3
+    weight.data[0, 0] -= 1
+    model.model.encoder.layer[0].attention.self.scaling = 0.5
+    model.compile(seq_len=32, verify="off")
+    assert model.program_path not in (before, untouched)
+
+
+def test_a_module_in_memory_is_keyed_by_its_tensors(repo: Path) -> None:
+    from transformers import AutoModel
+
+    module = AutoModel.from_pretrained(repo)
+
+    def compiled() -> str | None:
+        model = QEFFAutoModel(module, "mean")
+        model.compile(seq_len=32, verify="off")
+        return model.program_path
+
+    first = compiled()
+    assert compiled() == first
+    module.pooler.dense.bias.data[0] += 1  # not even used by the graph: still another model
+    assert compiled() != first
+
+
+def test_a_foreign_module_is_always_exported(repo: Path, exports: list[str]) -> None:
+    from torch import nn
+    from transformers import AutoModel
+
+    class Doubled(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, states: Any) -> Any:
+            return self.inner(states) * 2
+
+    module = AutoModel.from_pretrained(repo)
+
+    def compiled() -> str | None:
+        model = QEFFAutoModel(module, "mean")
+        model.compile(seq_len=32, verify="off")
+        return model.program_path
+
+    plain = compiled()
+    module.encoder.layer[0].output.dense = Doubled(module.encoder.layer[0].output.dense)
+    doubled = compiled()
+    assert compiled() == doubled != plain
+    assert len(exports) == 3
