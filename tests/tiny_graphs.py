@@ -6,11 +6,13 @@ It answers as real encoders do: a row's vectors depend on every real token of th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from QEfficient.records import OnnxModel, TensorSpec
 
@@ -104,3 +106,17 @@ def _weights(token_types: bool) -> dict[str, np.ndarray]:
         shapes["w_types"] = (2, DIM)
     arrays = {name: random.standard_normal(shape).astype(np.float32) / 2 for name, shape in shapes.items()}
     return arrays | {"w_scale": np.ones(DIM, np.float32)}
+
+
+def reference(model: OnnxModel, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The output of ``model`` as onnx's own evaluator computes it, node by node in numpy."""
+    return np.asarray(ReferenceEvaluator(str(model.path)).run(None, dict(arrays))[0])
+
+
+def feed(*lengths: int, width: int | None = None, seed: int = 0, token_types: bool = False) -> dict[str, np.ndarray]:
+    """Random rows of these lengths, padded on the right to ``width`` or to the longest."""
+    random = np.random.default_rng(seed)
+    shape = (len(lengths), width or max(lengths))
+    mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype(np.int64)
+    arrays = {"input_ids": random.integers(1, VOCABULARY, shape) * mask, "attention_mask": mask}
+    return arrays | ({"token_type_ids": random.integers(0, 2, shape) * mask} if token_types else {})

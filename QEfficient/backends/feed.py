@@ -1,0 +1,87 @@
+"""The check of what a session is given, the same for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.errors import InputError, nearest
+from QEfficient.records import Bucket, TensorSpec
+
+
+def check(
+    arrays: Mapping[str, NDArray[np.generic]],
+    inputs: Sequence[TensorSpec],
+    buckets: Sequence[Bucket],
+    *,
+    fixed_shapes: bool,
+) -> None:
+    """Refuses arrays that don't fit a session.
+
+    Args:
+        arrays: Input name → array.
+        inputs: The program's inputs.
+        buckets: The compiled buckets.
+        fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
+
+    Raises:
+        InputError: A name, dtype or shape does not fit.
+    """
+    _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
+    for spec in inputs:
+        array = arrays[spec.name]
+        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
+            raise InputError(
+                f"The input {spec.name!r} has another dtype.",
+                got=f"{getattr(array, 'dtype', type(array).__name__)}",
+                allowed=f"a numpy array of {spec.dtype}",
+                do=f"pass np.asarray({spec.name}, dtype='{spec.dtype}')",
+            )
+    shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
+    if fixed_shapes:
+        if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
+            return
+        allowed = " or ".join(f"batch {bucket.batch}, length {bucket.length}" for bucket in buckets)
+        do = "pad to one of these shapes, or compile with other seq_len and batch_size"
+    else:
+        if _fits(shapes, inputs, buckets):
+            return
+        allowed = f"at least 1 row, 1 to {max(bucket.length for bucket in buckets)} tokens, the same for every input"
+        do = "shorten the rows, or compile with a longer seq_len"
+    raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
+
+
+def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"The program has no input {name!r}.{nearest(name, known)}",
+                got=", ".join(given),
+                allowed=", ".join(known),
+                do="pass exactly these arrays",
+            )
+    missing = [name for name in known if name not in given]
+    if missing:
+        raise InputError(
+            f"The input {', '.join(map(repr, missing))} is missing.",
+            got=", ".join(given) or "no inputs",
+            allowed=", ".join(known),
+            do="pass exactly these arrays",
+        )
+
+
+def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], buckets: Sequence[Bucket]) -> bool:
+    """Whether one size for each free dim explains all shapes, and the length is no more than the longest bucket's."""
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        shape = shapes[spec.name]
+        if len(shape) != len(spec.shape):
+            return False
+        for dim, size in zip(spec.shape, shape, strict=True):
+            expected = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
+            if size != expected or size < 1:
+                return False
+    longest = max(buckets)
+    return sizes.get(longest.length_dim, 1) <= longest.length

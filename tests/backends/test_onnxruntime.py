@@ -1,0 +1,226 @@
+"""The host backend: the common suite, and what is the host's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from QEfficient.backends import onnxruntime as host
+from QEfficient.backends.base import Backend
+from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
+from QEfficient.errors import CompileError, CorruptArtefactError, DeviceError, InputError, OptionError
+from QEfficient.records import Bucket, CompileOptions, Manifest, OnnxModel, Program, Target, TensorSpec
+from tests import tiny_graphs
+from tests.backends.conformance import BackendConformance
+
+BACKEND = OnnxRuntimeBackend()
+HOST = Target("onnxruntime")
+
+
+class TestOnnxRuntime(BackendConformance):
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return OnnxRuntimeBackend()
+
+    @pytest.fixture
+    def absent(self, monkeypatch: pytest.MonkeyPatch) -> Backend:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # an import of it raises ImportError
+        return OnnxRuntimeBackend()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    (tmp_path / "program").mkdir()
+    model = tiny_graphs.make(tmp_path / "graph")
+    return BACKEND.compile(model, [Bucket(16)], HOST, CompileOptions(), tmp_path / "program")
+
+
+def move_external_data(program: Program, location: str) -> None:
+    """Lets the graph look for its weights at ``location``."""
+    graph = onnx.load(program.onnx_path, load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    program.onnx_path.unlink()  # it shares its bytes with the model's own file
+    onnx.save(graph, program.onnx_path)
+
+
+def test_free_shapes_by_default(program: Program) -> None:
+    with BACKEND.open(program) as session:
+        assert not session.fixed_shapes
+        assert session.report()["threads"] == host.usable_cpus()
+
+
+def test_weights_are_linked_not_copied(program: Program, tmp_path: Path) -> None:
+    assert (program.path / tiny_graphs.EXTERNAL).samefile(tmp_path / "graph" / tiny_graphs.EXTERNAL)
+
+
+def test_external_data_in_a_folder_below(program: Program, tmp_path: Path) -> None:
+    move_external_data(program, "weights/all.bin")
+    (program.path / "weights").mkdir()
+    (program.path / tiny_graphs.EXTERNAL).rename(program.path / "weights/all.bin")
+    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
+    (tmp_path / "again").mkdir()
+    again = BACKEND.compile(model, [Bucket(16)], HOST, CompileOptions(), tmp_path / "again")
+    with BACKEND.open(again) as session:
+        assert session.run(tiny_graphs.feed(3))["output"].shape == (1, tiny_graphs.DIM)
+
+
+def test_devices_are_refused(program: Program) -> None:
+    with pytest.raises(OptionError, match="device_ids"):
+        BACKEND.open(program, [0])
+
+
+@pytest.mark.parametrize(
+    ("target", "buckets"), [(replace(HOST, compute="fp16"), [Bucket(16)]), (HOST, [])], ids=["compute", "buckets"]
+)
+def test_what_the_host_can_not_compile(target: Target, buckets: list[Bucket], tmp_path: Path) -> None:
+    model = tiny_graphs.make(tmp_path / "graph")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(OptionError):
+        BACKEND.compile(model, buckets, target, CompileOptions(), tmp_path / "work")
+
+
+def test_a_graph_that_onnxruntime_refuses(tmp_path: Path) -> None:
+    graph = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (int64[n] x) => (int64[n] y) { y = NoSuchOperator(x) }'
+    )
+    onnx.save(graph, tmp_path / "model.onnx")
+    spec = TensorSpec("x", "int64", ("n",))
+    model = OnnxModel(tmp_path / "model.onnx", (spec,), (replace(spec, name="y"),), digest="")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(CompileError, match="NoSuchOperator"):
+        BACKEND.compile(model, [Bucket(8)], HOST, CompileOptions(), tmp_path / "work")
+
+
+@pytest.mark.parametrize("form", ["climb", "hidden climb", "absolute", "link"])
+def test_external_data_outside_the_folder_is_never_used(program: Program, tmp_path: Path, form: str) -> None:
+    outside = tmp_path / "outside.data"
+    shutil.copy(program.path / tiny_graphs.EXTERNAL, outside)  # good weights: only their place is wrong
+    (program.path / "below").mkdir()
+    places = {"climb": "../outside.data", "hidden climb": "below/../../outside.data", "absolute": str(outside)}
+    if form == "link":
+        (program.path / "link.data").symlink_to(outside)
+    move_external_data(program, places.get(form, "link.data"))
+    with pytest.raises(CorruptArtefactError, match="External data path|Absolute path"):
+        BACKEND.open(program)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", tiny_graphs.EXTERNAL])
+@pytest.mark.parametrize("size", [None, 0, 300])
+def test_a_damaged_file(program: Program, name: str, size: int | None) -> None:
+    data = (program.path / name).read_bytes()
+    (program.path / name).unlink()
+    if size is not None:
+        (program.path / name).write_bytes(data[:size])
+    with pytest.raises(CorruptArtefactError, match=r"model\.onnx"):
+        BACKEND.open(program)
+
+
+def test_a_manifest_of_another_graph(program: Program) -> None:
+    other = replace(program.manifest, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    with pytest.raises(CorruptArtefactError, match="logits"):
+        BACKEND.open(Program(program.path, other))
+
+
+def test_an_id_outside_of_the_vocabulary(program: Program) -> None:
+    arrays = tiny_graphs.feed(3)
+    arrays["input_ids"][0, 1] = tiny_graphs.VOCABULARY
+    with BACKEND.open(program) as session:
+        with pytest.raises(InputError, match=str(tiny_graphs.VOCABULARY)):
+            session.run(arrays)
+        assert np.isfinite(session.run(tiny_graphs.feed(3))["output"]).all()
+
+
+def test_a_run_that_fails_inside(program: Program) -> None:
+    too_long = replace(program.manifest, buckets=(Bucket(2 * tiny_graphs.POSITIONS),))  # more than it has positions
+    with BACKEND.open(Program(program.path, too_long)) as session:
+        with pytest.raises(DeviceError) as caught:
+            session.run(tiny_graphs.feed(tiny_graphs.POSITIONS + 1))
+        assert caught.value.status and caught.value.do
+
+
+def test_nothing_is_printed_by_a_failure(program: Program, capfd: pytest.CaptureFixture[str]) -> None:
+    arrays = tiny_graphs.feed(3)
+    arrays["input_ids"][0, 1] = tiny_graphs.VOCABULARY
+    with BACKEND.open(program) as session, pytest.raises(InputError):
+        session.run(arrays)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_onnxruntime_and_numpy_are_imported_to_run(program: Program) -> None:
+    code = f"""
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "onnx", "onnx_ir", "huggingface_hub", "tokenizers"):
+            raise AssertionError("imported " + name)
+sys.meta_path.insert(0, Block())
+from pathlib import Path
+from QEfficient.backends import registry
+from QEfficient.records import *
+from QEfficient.runtime.rows import from_arrays
+from QEfficient.runtime.run import run
+ids = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
+mask = TensorSpec("attention_mask", "int64", ("batch_size", "seq_len"))
+out = TensorSpec("output", "float32", ("batch_size", {tiny_graphs.DIM}))
+manifest = Manifest(Target("onnxruntime"), (Bucket(16),), (ids, mask), (out,), "model.onnx")
+backend = registry.get("onnxruntime")
+with backend.open(Program(Path({str(program.path)!r}), manifest)) as session:
+    rows = from_arrays({{"input_ids": [[1, 2, 3]]}}, session.inputs, max_length=None, buckets=session.buckets)
+    print(run(session, rows, fill={{}})["output"].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == (f"(1, {tiny_graphs.DIM})\n", "")
+
+
+def test_a_hub_snapshot_is_links_into_one_folder(program: Program, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "models--x/blobs", tmp_path / "models--x/snapshots/abc"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, name in enumerate(("model.onnx", tiny_graphs.EXTERNAL)):
+        shutil.copy(program.path / name, blobs / str(number))
+        (snapshot / name).symlink_to(os.path.relpath(blobs / str(number), snapshot))
+    with BACKEND.open(Program(snapshot, program.manifest)) as session:
+        assert session.run(tiny_graphs.feed(3))["output"].shape == (1, tiny_graphs.DIM)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    ],
+)
+def test_the_quota_of_a_container(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert host._cpu_quota(tmp_path) == cpus
+
+
+def test_threads_stay_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for quota, expected in ((None, 8), (0.5, 1), (2.5, 3), (64.0, 8)):
+        monkeypatch.setattr(host, "_cpu_quota", lambda quota=quota: quota)
+        assert host.usable_cpus() == expected
+
+
+def test_sessions_do_not_pile_up(program: Program) -> None:
+    assert isinstance(program.manifest, Manifest)
+    with BACKEND.open(program) as session:
+        assert isinstance(session, OnnxRuntimeSession)
+        assert session in host._SESSIONS
+    del session
+    assert not [s for s in host._SESSIONS if s._path == program.onnx_path]
