@@ -16,10 +16,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from QEfficient import settings
+from QEfficient.cache import MANIFEST
 from QEfficient.errors import LoadError, nearest
 from QEfficient.records import Json
-
-MANIFEST = "qefficient.json"  # as cache.MANIFEST; this room needs nothing else of that one
 
 # Patterns as fnmatch reads them: "*" crosses "/". Folders such as 1_Pooling belong to sentence-transformers.
 _SMALL_FILES = (
@@ -304,12 +303,14 @@ def _missing(request: _Request, commit: str, snapshot: Path) -> list[str]:
     listing = request.repo_folder / "trees" / f"{commit}.json"
     if not listing.is_file():
         return []
-    files = read_json(listing).get("files", {})
+    content = read_json(listing)
+    if not isinstance(content, dict) or content.get("format_version") != 1:
+        return []
     wanted = request.patterns([*_SMALL_FILES, *_SAFETENSORS])
     ignored = request.patterns(_IGNORED)
     return [
         name
-        for name in files
+        for name in content["files"]
         if any(fnmatchcase(name, pattern) for pattern in wanted)
         and not any(fnmatchcase(name, pattern) for pattern in ignored)
         and not (snapshot / name).is_file()

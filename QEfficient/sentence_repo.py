@@ -210,7 +210,8 @@ def _check_transformer(repo: SentenceRepo) -> None:
         unknown["transformer_task"] = options["transformer_task"]
     if options.get("module_output_name", "token_embeddings") != "token_embeddings":
         unknown["module_output_name"] = options["module_output_name"]
-    if options.get("modality_config", {"text": _TEXT_ROAD}).get("text") != _TEXT_ROAD:
+    roads = options.get("modality_config", {"text": _TEXT_ROAD})
+    if not isinstance(roads, dict) or roads.get("text") != _TEXT_ROAD:
         unknown["modality_config"] = options["modality_config"]
     if unknown:
         raise PoolingError(

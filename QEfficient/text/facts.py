@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from QEfficient.hub import read_json
 from QEfficient.records import Json, TextFacts
 from QEfficient.sentence_repo import SentenceRepo
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer as FastTokenizer
-    from transformers import PreTrainedTokenizerBase
 
 TOKENIZER = "tokenizer.json"
 # Tokenizers without a limit say 10^30; the models with the longest context stay below this.
@@ -36,8 +29,6 @@ _FILES = (
     "tokenizer.model",
     "spm.model",
 )
-
-_log = logging.getLogger(__name__)
 
 
 def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions: int | None = None) -> TextFacts:
@@ -96,17 +87,13 @@ def write_tokenizer(folder: Path, dest: Path) -> str | None:
         The name of the file in ``dest``, or ``None`` when the tokenizer has no form that works without
         transformers; the reason is logged.
     """
-    tokenizer = _load_with_transformers(folder)
-    if tokenizer is None:
+    if not tokenizer_files(folder):
         return None
-    reason = _not_portable(tokenizer)
-    backend = None if reason else _without_type_ids(tokenizer)
+    from QEfficient.text import convert  # needs transformers; only where a program is being made
+
+    backend = convert.portable_tokenizer(folder)
     if backend is None:
-        reason = reason or "it gives token type ids that its transformers class drops"
-        _log.warning("The program of %s takes ids only, not strings: %s.", folder, reason)
         return None
-    backend.no_truncation()
-    backend.no_padding()
     backend.save(str(dest / TOKENIZER))
     return TOKENIZER
 
@@ -154,64 +141,3 @@ def _vocabulary_id(folder: Path, token: str) -> int | None:
 def _object(path: Path) -> dict[str, Json]:
     content = read_json(path) if path.is_file() else {}
     return content if isinstance(content, dict) else {}
-
-
-def _load_with_transformers(folder: Path) -> PreTrainedTokenizerBase | None:
-    from transformers import AutoTokenizer  # 3 s; only where a program is being made
-
-    if not tokenizer_files(folder):
-        return None
-    try:
-        # Tokenizer classes raise whatever their reader raises, and a repo's own code is never run.
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:
-        _log.warning(
-            "The program of %s takes ids only, not strings: transformers can't load its tokenizer: %s", folder, error
-        )
-        return None
-    return tokenizer
-
-
-def _not_portable(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Why ``tokenizers`` alone would not do what this tokenizer does, or ``None``."""
-    if not tokenizer.is_fast:
-        return f"{type(tokenizer).__name__} has no fast form"
-    if tokenizer.truncation_side != "right":
-        return "it shortens texts at their start"
-    if getattr(tokenizer, "split_special_tokens", False):
-        return "it splits special tokens"
-    return None
-
-
-def _without_type_ids(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer | None:
-    """The fast tokenizer, with type ids of 0 where its transformers class does not return them.
-
-    Models such as XLM-R have one token type only; HuggingFace leaves the column out, so that they see zeros.
-    ``None`` when that can't be written into the file.
-    """
-    from tokenizers import Tokenizer as FastTokenizer
-
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    if "token_type_ids" not in tokenizer.model_input_names:
-        _zero_type_ids(content.get("post_processor"))
-    backend: FastTokenizer = FastTokenizer.from_str(json.dumps(content))
-    backend.no_truncation()
-    backend.no_padding()
-    if "token_type_ids" not in tokenizer.model_input_names and any(backend.encode("a", "b").type_ids):
-        return None
-    return backend
-
-
-def _zero_type_ids(node: Json) -> None:
-    """Sets every ``type_id`` of the post-processor's templates to 0."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "type_id":
-                node[key] = 0
-            else:
-                _zero_type_ids(value)
-    elif isinstance(node, list):
-        for value in node:
-            _zero_type_ids(value)
