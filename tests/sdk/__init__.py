@@ -1,0 +1,117 @@
+"""A fake Qualcomm Cloud AI SDK: a compiler, ``qaic-util``, ``qaicrt`` and ``QAicApi_pb2`` that need no card.
+
+``make_sdk(root)`` lays out a tree that looks like ``/opt/qti-aic``. The parts are strict: they fail where the real
+ones are known to fail, and where nothing is known they take the stricter of two readings. What a test sets through
+``FakeSdk.set`` is read by every part at its next step:
+
+    devices            list of {"qid", "status", "nsp_total", "busy"}; "busy" cores are taken by another process
+    image_variant      firmware image that qaic-util shows
+    device_time_ms     time that one inference takes
+    compute            "emulate": the graph in emulated fp16; "digest": a cheap function of the real tokens
+    binding_dims       "largest" or "first": what a program with several shapes gives as its binding dims
+    dram_unit          "MB" or "KB"
+    compiler_failure   "unsupported", "crash", "no_file", "empty_file", "partial" or "hang"
+    status             method → QStatus name that it answers, {"enqueue": "QS_BUSY"}
+    throw              class → text that its constructor throws
+    late_nsp_failure   too few cores show when an ExecObj is made, not at activate()
+    wrong_size         bindings state a size that is not that of their dims
+    wrong_type         allowed shapes state another type than their bindings
+    short_output       results are one byte short
+    out_of_order       later inferences may finish first
+    util_hang          seconds that qaic-util takes
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PARTS = Path(__file__).parent / "parts"
+COMPILERS = {"new": "qaic-compile", "old": "qaic-exec"}
+VERSIONS = {"new": "1.22.0", "old": "1.20.2"}
+CONTROL = "control.json"
+
+
+@dataclass(frozen=True)
+class FakeSdk:
+    """A laid-out tree, and the switches of its parts."""
+
+    root: Path
+    generation: str
+
+    def set(self, **switches: Any) -> None:
+        """Change switches; they hold from the next step of any part, in this process or another."""
+        path = self.root / CONTROL
+        control = json.loads(path.read_text()) | switches
+        aside = path.with_suffix(".new")
+        aside.write_text(json.dumps(control))
+        aside.replace(path)
+
+    def set_version(self, version: str) -> None:
+        """What both halves of the SDK say they are."""
+        for name in ("apps", "platform"):
+            build = f"<base_version>{version}</base_version><build_id>7</build_id>"
+            text = f"<versions><ci_build>{build}</ci_build></versions>"
+            (self.root / "versions" / f"{name}.xml").write_text(text)
+
+    @property
+    def library_folder(self) -> Path:
+        return self.root / "dev" / "lib" / platform.machine()
+
+    @property
+    def api_file(self) -> Path:
+        return self.root / "dev" / "python" / "QAicApi_pb2.py"
+
+    @property
+    def compiler(self) -> Path:
+        return self.root / "exec" / COMPILERS[self.generation]
+
+
+def make_sdk(
+    root: Path,
+    *,
+    generation: str = "new",
+    devices: int | Sequence[dict[str, Any]] = 1,
+    nsp: int = 16,
+    version: str | None = None,
+    **switches: Any,
+) -> FakeSdk:
+    """Lay out an SDK below ``root``.
+
+    Args:
+        root: The folder that stands for ``/opt/qti-aic``.
+        generation: ``"new"`` has qaic-compile and ``dataPathTimeoutMs``, ``"old"`` qaic-exec and
+            ``SubmitRetryTimeoutMs``.
+        devices: How many ready devices, or the list itself.
+        nsp: Cores of each, when ``devices`` is a number.
+        version: Version of both halves; one of the generation by default.
+        switches: First values, see this module's docstring.
+    """
+    sdk = FakeSdk(root, generation)
+    for folder in ("exec", "tools", "versions", "dev/python"):
+        (root / folder).mkdir(parents=True)
+    sdk.library_folder.mkdir(parents=True)
+    _script(PARTS / "compiler.py", sdk.compiler)
+    _script(PARTS / "util.py", root / "tools" / "qaic-util")
+    shutil.copy(PARTS / "emulate.py", root / "exec" / "emulate.py")
+    shutil.copy(PARTS / "runtime.py", sdk.library_folder / "qaicrt.py")
+    shutil.copy(PARTS / "api.py", sdk.api_file)
+    sdk.set_version(version or VERSIONS[generation])
+    if isinstance(devices, int):
+        devices = [{"qid": qid, "status": "Ready", "nsp_total": nsp, "busy": 0} for qid in range(devices)]
+    (root / CONTROL).write_text("{}")
+    sdk.set(generation=generation, devices=list(devices), **switches)
+    return sdk
+
+
+def _script(source: Path, target: Path) -> None:
+    """An executable that this very Python runs."""
+    target.write_text(f"#!{sys.executable}\n{source.read_text()}")
+    target.chmod(target.stat().st_mode | stat.S_IXUSR)

@@ -1,0 +1,68 @@
+"""Rewrites a graph so that onnxruntime computes it as the card does in fp16: every weight and activation rounded.
+
+Types at the interface stay as they are. Bit equality with hardware is not claimed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
+
+
+def emulate(source: Path, target: Path, *, fp16: bool, fp32_outputs: frozenset = frozenset()) -> None:
+    """Write the graph at ``source`` to ``target``, its weights beside it in ``<target>.data``.
+
+    Args:
+        source: The ONNX file; functions in it are inlined.
+        target: The file to write.
+        fp16: Whether to round; else only copies.
+        fp32_outputs: First output names of the nodes that stay in fp32.
+    """
+    model = onnx.load_model(source, load_external_data=False)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    _read_weights(model.graph, source.parent)
+    if fp16:
+        _round(model, fp32_outputs)
+    onnx.save_model(model, target, save_as_external_data=True, location=f"{target.name}.data", size_threshold=1024)
+
+
+def _read_weights(graph, folder: Path) -> None:
+    """Read external data by hand: onnx refuses files with several hard links, the real compiler does not."""
+    for tensor in graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            info = {entry.key: entry.value for entry in tensor.external_data}
+            with open(folder / info["location"], "rb") as file:
+                file.seek(int(info.get("offset", 0)))
+                tensor.raw_data = file.read(int(info["length"]))
+            tensor.ClearField("external_data")
+            tensor.data_location = TensorProto.DEFAULT
+
+
+def _float_names(model) -> set:
+    inferred = shape_inference.infer_shapes(model).graph
+    values = [*inferred.input, *inferred.output, *inferred.value_info]
+    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+
+
+def _round(model, fp32_outputs: frozenset) -> None:
+    graph, floats, nodes = model.graph, _float_names(model), []
+    for tensor in list(graph.initializer):
+        if tensor.data_type == TensorProto.FLOAT:
+            with np.errstate(over="ignore"):  # a constant outside of fp16 becomes infinite, as on the card
+                half = numpy_helper.to_array(tensor).astype(np.float16)
+            nodes.append(helper.make_node("Cast", [f"{tensor.name}/half"], [tensor.name], to=TensorProto.FLOAT))
+            graph.initializer.remove(tensor)
+            graph.initializer.append(numpy_helper.from_array(half, f"{tensor.name}/half"))
+    for node in graph.node:
+        nodes.append(node)
+        if node.output[0] in fp32_outputs:
+            continue
+        for index, name in enumerate(node.output):
+            if name in floats:
+                node.output[index] = f"{name}/full"
+                nodes.append(helper.make_node("Cast", [f"{name}/full"], [f"{name}/half"], to=TensorProto.FLOAT16))
+                nodes.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+    del graph.node[:]
+    graph.node.extend(nodes)
