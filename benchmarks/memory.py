@@ -18,10 +18,12 @@ from pathlib import Path
 
 
 def peak_mb() -> float:
+    """This process's peak so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(layers: int, hidden: int) -> None:
+    """Builds, exports and transforms; prints the peak after each step."""
     import torch
     import transformers
 
@@ -64,6 +66,7 @@ def measure(layers: int, hidden: int) -> None:
 
 
 def main() -> None:
+    """Starts the child that is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--hidden", type=int, default=1024)

@@ -35,7 +35,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("MPNetModel", {**_COMMON, "max_position_embeddings": LIMIT + 2}),
     "distilbert": (
         "DistilBertModel",
-        {"vocab_size": VOCAB, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": LIMIT},
+        {"vocab_size": VOCAB, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+        | {"max_position_embeddings": LIMIT},
     ),
     "electra": ("ElectraModel", {**_COMMON, "embedding_size": 16}),
     "t5": (

@@ -4,7 +4,7 @@ from QEfficient.architectures.record import Architecture, Config, positions
 
 
 def limit(config: Config) -> int:
-    """transformers writes padding_idx = 1 into ``MPNetEmbeddings``."""
+    """``MPNetEmbeddings`` has padding_idx = 1 written into its code."""
     return positions(config) - 2
 
 

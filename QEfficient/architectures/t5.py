@@ -2,6 +2,4 @@
 
 from QEfficient.architectures.record import Architecture, no_limit
 
-ARCHITECTURE = Architecture(
-    model_type="t5", limit=no_limit, default_pad_id=0, mask="additive", part="encoder"
-)
+ARCHITECTURE = Architecture(model_type="t5", limit=no_limit, default_pad_id=0, mask="additive", part="encoder")

@@ -26,7 +26,7 @@ _EXAMPLE = (2, 16)  # rows and tokens of the traced example; neither is 0 or 1, 
 # Messages of the exporter that are wrong or no one's business, each matched from its first character.
 _NOISE = (
     # It keeps the names: both axes are named as asked, in inputs and outputs.
-    (r"# The axis name: (batch_size|seq_len) will not be used, since it shares the same shape constraints", UserWarning),
+    (r"# The axis name: (batch_size|seq_len) will not be used, since it shares the same shape", UserWarning),
     # torch copying its own tree specs.
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 )
@@ -44,9 +44,9 @@ def export(
     """Writes a module's graph to ``folder/model.onnx``, and its weights beside it to ``model.onnx.data``.
 
     Args:
-        module: Its forward takes ``inputs`` by name, each an int64 tensor of shape (batch, length). Its attention must be
-            eager and its tensors float32 already, as ``pytorch_transforms.blocks.exportable`` makes them.
-            It is exported in eval mode; its own mode is put back.
+        module: Its forward takes ``inputs`` by name, each an int64 tensor of shape (batch, length). Its attention is
+            eager and its tensors float32 already, as ``pytorch_transforms.blocks.exportable`` makes them. It is
+            exported in eval mode; its own mode is put back.
         inputs: Names of the graph's inputs, in order.
         outputs: Names of the graph's outputs, in order.
         folder: Exists; the two files are written there.

@@ -1,1 +1,1 @@
-"""Torch → torch: block swaps, fp16-safe rewrites, pooling heads. Nothing is imported here: ``pooling`` needs no torch."""
+"""Torch → torch: block swaps, fp16-safe rewrites, heads. Nothing is imported here: ``pooling`` needs no torch."""

@@ -10,6 +10,7 @@ onnxruntime it is no faster.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +24,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
     """Attention over projected states, each of shape (batch, length, heads × width). The queries are scaled already.
 
     Args:
-        query, key, value: The projections.
+        query: What each token asks for.
+        key: What each token answers to.
+        value: What each token gives.
         heads: Number of heads.
         mask: Added to the logits, broadcast to (batch, heads, length, length).
         bias: Relative positions, added likewise.
@@ -41,7 +44,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor |
 
 def scale(old: Any) -> float:
     """What transformers multiplies the logits with: one over the root of a head's width."""
-    return float(old.attention_head_size) ** -0.5
+    return 1.0 / math.sqrt(old.attention_head_size)
 
 
 def _like(old: Any) -> nn.Linear:

@@ -25,8 +25,10 @@ from QEfficient.errors import TransformError
 class Rule(Protocol):
     """How one tensor of the new block is made from tensors of the old one."""
 
-    names: tuple[str, ...]
-    """Names of the tensors that it uses, in the old block."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tensors that it uses, in the old block."""
+        ...
 
     def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
         """The new tensor, from those of :attr:`names`."""
@@ -66,11 +68,11 @@ class Scaled:
         return tensors[0].detach() * self.by(old)
 
 
+@dataclass(frozen=True)
 class Concat:
     """Several tensors, one behind the other along their first dim, as a fused projection holds them."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    names: tuple[str, ...]
 
     def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
         """A new tensor."""
@@ -112,8 +114,8 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
     """A copy of a model, made ready for export, that shares the model's tensors.
 
     The copy is in eval mode, in float32, with eager attention and without a cache of keys and values; its blocks are
-    swapped. What stays: the caller's model with its mode, config, layout and numbers, and the memory, which grows only by
-    the tensors that a rule computes.
+    swapped. What stays: the caller's model with its mode, config, layout and numbers. Memory grows only by the tensors
+    that a rule computes, and by those that were not float32.
 
     Args:
         model: Any module; a transformers model as a rule.
@@ -184,7 +186,7 @@ def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
     with torch.device("meta"):
         new = target(old)
     wanted = _tensors(new)
-    rules: dict[str, Rule] = {name: Same(name) for name in wanted} | dict(target.weights)
+    rules: dict[str, Rule] = {**{name: Same(name) for name in wanted}, **target.weights}
     _check_names(rules, wanted, _tensors(old), path, target)
     for name, rule in rules.items():
         held = _tensors(old)

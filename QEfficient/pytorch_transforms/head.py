@@ -96,7 +96,7 @@ def _not_a_vector_a_row(got: object, width: int | None = None) -> PoolingError:
     return PoolingError(
         "The pooling does not give one vector a row.",
         got=got,
-        allowed=f"a floating point tensor of shape (batch, dim), from states of shape (batch, length, {width or 'width'})",
+        allowed=f"floats of shape (batch, dim), from states of shape (batch, length, {width or 'width'})",
         do="return a tensor whose first dim is the batch and whose second is the vector",
     )
 
