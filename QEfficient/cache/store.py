@@ -250,12 +250,16 @@ class Cache:
         if max_bytes is not None:
             chosen = _oldest_until(entries, chosen, max_bytes)
         if not dry_run:
-            self.sweep()
-            for entry in chosen:
-                self._remove(entry)
-            with disk_errors("The cache can't be written.", self.home):
-                forget_missing()
+            self.remove(chosen)
         return tuple(chosen)
+
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Removes entries, what killed processes left, and the remembered digests of files that are gone."""
+        self.sweep()
+        for entry in entries:
+            self._remove(entry)
+        with disk_errors("The cache can't be written.", self.home):
+            forget_missing()
 
     def _remove(self, entry: Entry) -> None:
         with locked(self._lock_file(entry.path)), self.work_folder() as work:

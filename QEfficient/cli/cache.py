@@ -20,7 +20,7 @@ app = typer.Typer(help="Look at, check and clean up compiled artefacts (QEFF_HOM
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _AGES = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-Model = Annotated[str | None, typer.Argument(help="Only this model: its repo id, or the name in the list.")]
+Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model: its repo id, or the name in the list.")]
 
 
 @app.command()
@@ -87,8 +87,8 @@ def prune(
         return
     if not yes:
         typer.confirm("Remove them?", abort=True)
-    removed = cache.prune(model, before=before, max_bytes=limit)
-    print(f"{len(removed)} artefacts removed")
+    cache.remove(chosen)  # what was shown, whatever came since
+    print(f"{len(chosen)} artefacts removed")
 
 
 def _as_json(entry: Entry) -> dict[str, object]:
