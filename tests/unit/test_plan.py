@@ -1,0 +1,89 @@
+"""Lengths → batches: pure, smallest fit, every row once."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from QEfficient.errors import InputError
+from QEfficient.records import Bucket
+from QEfficient.runtime.plan import Batch, choose_bucket, plan
+
+BUCKETS = st.lists(st.builds(Bucket, st.integers(1, 64), st.integers(1, 9)), min_size=1, max_size=6, unique=True)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(BUCKETS, st.integers(1, 64))
+def test_the_smallest_bucket_that_fits(buckets: list[Bucket], length: int) -> None:
+    fitting = [(bucket.length, bucket.batch) for bucket in buckets if bucket.length >= length]
+    if fitting:
+        chosen = choose_bucket(length, buckets)
+        assert (chosen.length, chosen.batch) == min(fitting)
+    else:
+        with pytest.raises(InputError, match=f"{length} tokens") as caught:
+            choose_bucket(length, buckets)
+        assert f"at most {max(bucket.length for bucket in buckets)} tokens" in str(caught.value)
+
+
+def test_the_choice_depends_on_the_length_only() -> None:
+    buckets = [Bucket(length, batch) for length in (32, 64, 128, 256) for batch in (1, 8)]
+    calls = [1 + number % 256 for number in range(10_000)]
+    expected = {length: choose_bucket(length, buckets) for length in range(1, 257)}
+    for seed in range(3):
+        random.Random(seed).shuffle(calls)
+        order = random.Random(seed).sample(buckets, len(buckets))
+        assert all(choose_bucket(length, order) == expected[length] for length in calls)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.data(), BUCKETS, st.booleans(), st.integers(1, 200))
+def test_every_row_stands_in_one_batch_that_holds_it(
+    data: st.DataObject, buckets: list[Bucket], fixed: bool, tokens: int
+) -> None:
+    lengths = data.draw(st.lists(st.integers(1, max(bucket.length for bucket in buckets)), max_size=40))
+    batches = plan(lengths, buckets, fixed_shapes=fixed, batch_tokens=tokens)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[row] for row in batch.rows)
+        if fixed:
+            assert batch.shape in buckets
+            assert len(batch.rows) <= batch.shape.batch
+            assert all(choose_bucket(lengths[row], buckets).length == batch.shape.length for row in batch.rows)
+        else:
+            assert (batch.shape.batch, batch.shape.length) == (len(batch.rows), longest)
+            assert len(batch.rows) == 1 or len(batch.rows) * longest <= tokens
+    order = [row for batch in batches for row in batch.rows]
+    assert all(lengths[a] >= lengths[b] for a, b in pairwise(order))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(1, 32), max_size=30), st.booleans())
+def test_the_same_lengths_give_the_same_plan(lengths: list[int], fixed: bool) -> None:
+    buckets = (Bucket(8, 4), Bucket(32, 4))
+    first = plan(lengths, buckets, fixed_shapes=fixed)
+    plan([32] * 7, buckets, fixed_shapes=not fixed)
+    assert plan(list(lengths), buckets[::-1], fixed_shapes=fixed) == first
+
+
+def test_a_remainder_takes_the_smallest_batch_that_holds_it() -> None:
+    buckets = [Bucket(16, batch) for batch in (8, 1, 4)]
+    sizes = {
+        n: [batch.shape.batch for batch in plan([9] * n, buckets, fixed_shapes=True)] for n in (1, 2, 5, 9, 12, 19)
+    }
+    assert sizes == {1: [1], 2: [4], 5: [8], 9: [8, 1], 12: [8, 4], 19: [8, 8, 4]}
+
+
+def test_the_dims_keep_their_names() -> None:
+    bucket = Bucket(16, 1, length_dim="tokens", batch_dim="rows")
+    expected = (Batch((0, 1), Bucket(5, 2, length_dim="tokens", batch_dim="rows")),)
+    assert plan([5, 5], [bucket], fixed_shapes=False) == expected
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_too_long(fixed: bool) -> None:
+    with pytest.raises(InputError, match="17 tokens"):
+        plan([3, 17], [Bucket(16)], fixed_shapes=fixed)

@@ -1,0 +1,234 @@
+"""Rows through a session and back in order. The session is a small real one, in numpy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from QEfficient.backends import feed
+from QEfficient.backends.base import Arrays
+from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
+from QEfficient.records import Bucket, Rows, TensorSpec
+from QEfficient.runtime.rows import from_arrays
+from QEfficient.runtime.run import run
+
+INPUTS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
+POOLED = TensorSpec("output", "float32", ("batch_size", 2))
+TOKENS = TensorSpec("output", "float32", ("batch_size", "seq_len", 2))
+SCORES = TensorSpec("start_logits", "float32", ("batch_size", "seq_len"))
+BUCKETS = (Bucket(4, 3), Bucket(8, 3))
+
+
+class ExampleSession:
+    """Per token (id, place); pooled (sum of the ids with mask 1, number of them). Beyond the mask it gives junk."""
+
+    def __init__(
+        self,
+        *outputs: TensorSpec,
+        fixed: bool = False,
+        slots: int = 1,
+        before: Callable[[Arrays], None] = lambda arrays: None,
+    ) -> None:
+        self.inputs, self.outputs, self.buckets = INPUTS, outputs or (POOLED,), BUCKETS
+        self.fixed_shapes, self.slots, self.before = fixed, slots, before
+        self.shapes: list[tuple[int, int]] = []
+        self.flying = self.most = 0
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(slots)
+
+    def run(self, arrays: Mapping[str, Any]) -> Arrays:
+        feed.check(arrays, self.inputs, self.buckets, fixed_shapes=self.fixed_shapes)
+        with self._lock:
+            self.flying += 1
+            self.most = max(self.most, self.flying)
+            self.shapes.append(arrays["input_ids"].shape)
+        try:
+            self.before(dict(arrays))
+            return self._answer(arrays["input_ids"], arrays["attention_mask"])
+        finally:
+            with self._lock:
+                self.flying -= 1
+
+    def _answer(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+        assert mask.any(axis=1).all(), "a row without tokens reached the session"
+        junk = np.where(mask == 1, ids, 1e9).astype(np.float32)
+        pooled = np.stack([(ids * mask).sum(1), mask.sum(1)], axis=-1).astype(np.float32)
+        tokens = np.stack([junk, np.broadcast_to(np.arange(ids.shape[1]), ids.shape)], axis=-1).astype(np.float32)
+        every = {2: pooled, 3: tokens}
+        return {spec.name: junk if spec is SCORES else every[len(spec.shape)] for spec in self.outputs}
+
+    def submit(self, arrays: Mapping[str, Any]) -> Future[Arrays]:
+        return self._pool.submit(self.run, arrays)
+
+    def report(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def rows_of(mask: Any) -> Rows:
+    """Rows whose ids tell row and place: 100 · row + place + 1."""
+    mask = np.array(mask, np.int64)
+    ids = 100 * np.arange(mask.shape[0])[:, None] + np.arange(mask.shape[1]) + 1
+    return from_arrays({"input_ids": ids, "attention_mask": mask}, INPUTS, max_length=None, buckets=BUCKETS)
+
+
+def full(*lengths: int) -> Rows:
+    return rows_of([[1] * n + [0] * (8 - n) for n in lengths])
+
+
+# every row is some mask of 8 columns with a real token: padding left, right, on both sides, holes
+MASKS = st.lists(st.lists(st.integers(0, 1), min_size=8, max_size=8).filter(any), min_size=1, max_size=3 * 3 + 1)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(MASKS, st.booleans(), st.integers(1, 3))
+def test_rows_come_back_in_order(mask: list[list[int]], fixed: bool, slots: int) -> None:
+    with ExampleSession(fixed=fixed, slots=slots) as session:
+        result = run(session, rows_of(mask), fill={"input_ids": 77})["output"]
+    ids = [[100 * row + place + 1 for place, real in enumerate(places) if real] for row, places in enumerate(mask)]
+    assert result.tolist() == [[sum(row), len(row)] for row in ids]
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(MASKS, st.booleans(), st.integers(1, 3))
+def test_tokens_come_back_in_order_with_zeros_behind_them(mask: list[list[int]], fixed: bool, slots: int) -> None:
+    with ExampleSession(TOKENS, fixed=fixed, slots=slots) as session:
+        result = run(session, rows_of(mask), fill={"input_ids": 77})["output"]
+    assert result.shape == (len(mask), 8, 2)
+    for row, places in enumerate(mask):
+        end = max(place for place, real in enumerate(places) if real) + 1
+        assert not result[row, end:].any()
+        for place in range(end):
+            assert result[row, place].tolist() == [100 * row + place + 1 if places[place] else 1e9, place]
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("rows", range(3 * 3 + 2))
+def test_any_number_of_rows(rows: int, fixed: bool) -> None:
+    mask = np.ones((rows, 4), np.int64)
+    with ExampleSession(POOLED, SCORES, fixed=fixed) as session:
+        result = run(session, rows_of(mask), fill={})
+    assert result["output"].tolist() == [[400 * row + 10, 4] for row in range(rows)]
+    assert result["start_logits"].tolist() == [[100 * row + place + 1 for place in range(4)] for row in range(rows)]
+    if fixed:
+        assert set(session.shapes) <= {(3, 4)} and len(session.shapes) == -(-rows // 3)
+
+
+@pytest.mark.parametrize(("spec", "shape"), [(POOLED, (0, 2)), (TOKENS, (0, 5, 2)), (SCORES, (0, 5))])
+def test_no_rows_in_no_rows_out(spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    with ExampleSession(spec) as session:
+        result = run(session, rows_of(np.zeros((0, 5))), fill={})[spec.name]
+    assert result.shape == shape and result.dtype == np.float32 and not session.shapes
+
+
+def test_fill_goes_where_a_row_ends() -> None:
+    seen: list[Arrays] = []
+    with ExampleSession(fixed=True, before=seen.append) as session:
+        run(session, full(2, 3), fill={"input_ids": 77, "attention_mask": 1})
+    assert seen[0]["input_ids"].tolist() == [[101, 102, 103, 77], [1, 2, 77, 77], [101, 102, 103, 77]]
+    assert seen[0]["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
+
+
+def test_the_host_runs_true_lengths() -> None:
+    with ExampleSession() as session:
+        run(session, full(2, 7, 5), fill={})
+    assert session.shapes == [(3, 7)]
+
+
+def test_progress_counts_rows() -> None:
+    done: list[int] = []
+    with ExampleSession(fixed=True) as session:
+        run(session, full(*[2] * 7, 8), fill={}, progress=done.append)
+    assert sorted(done) == [1, 1, 3, 3]
+
+
+def test_no_more_in_flight_than_slots() -> None:
+    with ExampleSession(fixed=True, slots=3, before=lambda arrays: time.sleep(0.002)) as session:
+        run(session, full(*[2] * 60), fill={})
+    assert len(session.shapes) == 20
+    assert 2 <= session.most <= 3
+
+
+def test_the_first_failure_stops_the_rest() -> None:
+    def fail(arrays: Arrays) -> None:
+        if len(session.shapes) == 4:
+            raise DeviceError("The device is gone.", status="QS_DEV_ERROR")
+
+    with ExampleSession(fixed=True, slots=2, before=fail) as session:
+        with pytest.raises(DeviceError, match="gone"):
+            run(session, full(*[2] * 90), fill={})
+        assert session.flying == 0
+        assert len(session.shapes) <= 6
+
+
+def test_an_interrupt_leaves_nothing_running() -> None:
+    def interrupt(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with ExampleSession(fixed=True, slots=3, before=lambda arrays: time.sleep(0.002)) as session:
+        with pytest.raises(KeyboardInterrupt):
+            run(session, full(*[2] * 90), fill={}, progress=interrupt)
+        assert session.flying == 0
+        started = len(session.shapes)
+        time.sleep(0.02)
+        assert len(session.shapes) == started < 10
+
+
+class Spoiled(ExampleSession):
+    """Gives NaN for ids above 300, that is from row 3 on, and in front of the mask's end as well."""
+
+    def _answer(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+        answer = super()._answer(ids, mask)
+        bad = (ids * mask).max(axis=1) > 300
+        return {name: np.where(bad.reshape(-1, *[1] * (a.ndim - 1)), np.nan, a) for name, a in answer.items()}
+
+
+@pytest.mark.parametrize("spec", [POOLED, TOKENS, SCORES])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_numbers_that_are_not_finite_are_named(spec: TensorSpec, fixed: bool) -> None:
+    with Spoiled(spec, fixed=fixed) as session:
+        run(session, full(2, 2, 2), fill={})
+        with pytest.raises(NumericsError) as caught:
+            run(session, full(2, 2, 2, 7), fill={})
+    assert caught.value.got == "row 3 (7 tokens)"
+
+
+def test_junk_in_padding_is_no_failure() -> None:
+    class JunkBehind(ExampleSession):
+        def _answer(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+            return {"output": np.where(mask[..., None] == 1, super()._answer(ids, mask)["output"], np.nan)}
+
+    with JunkBehind(TOKENS) as session:
+        result = run(session, full(2, 8, 5), fill={})["output"]
+    assert np.isfinite(result).all() and not result[0, 2:].any()
+
+
+def test_a_missing_column() -> None:
+    rows = Rows({"attention_mask": [np.ones(3, np.int64)]}, width=3)
+    with ExampleSession() as session, pytest.raises(InputError, match="input_ids"):
+        run(session, rows, fill={})
+
+
+@pytest.mark.parametrize("shape", [(4, 2), ("batch_size", 2, "seq_len"), ("batch_size", "other")])
+def test_an_output_that_can_not_be_cut_into_rows(shape: tuple[int | str, ...]) -> None:
+    with ExampleSession(TensorSpec("odd", "float32", shape)) as session, pytest.raises(ManifestError, match="odd"):
+        run(session, full(2), fill={})
