@@ -91,12 +91,12 @@ class QaicBackend:
             BackendUnavailableError: There is no compiler.
         """
         compiler = self._compiler()
-        if target.compute not in self.compute:
+        if target.compute not in self.compute or not buckets:
             raise OptionError(
-                "The card can't compute in this precision.",
-                got=target.compute,
-                allowed=", ".join(self.compute),
-                do="leave compute= out for fp16",
+                "The card can't be compiled for this.",
+                got=f"compute={target.compute!r} for {len(buckets)} shapes",
+                allowed=f"compute {' or '.join(self.compute)}, at least one shape",
+                do="leave compute= out for fp16, and seq_len= for the model's own lengths",
             )
         check_cores(native.devices(self.sdk), target.cores)
         # imports onnx, which a machine that only runs programs need not have
@@ -210,10 +210,14 @@ class QaicBackend:
             )
         runtime = native.load(sdk)
         target = manifest.target
-        groups = native.replicas(native.query_devices(runtime), target.devices, target.cores, devices)
+
+        def connect() -> list[Replica]:  # asks for devices anew in a forked child: its parent holds the first ones
+            groups = native.replicas(native.query_devices(runtime), target.devices, target.cores, devices)
+            return [Replica(runtime, folder, group, timeout_ms=self._timeout_ms) for group in groups]
+
         return QaicSession(
             manifest,
-            lambda: [Replica(runtime, folder, group, timeout_ms=self._timeout_ms) for group in groups],
+            connect,
             slots=self._slots,
             facts={"backend": self.name, "sdk": sdk.version, "cores": target.cores, "compute": target.compute},
         )

@@ -15,10 +15,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.qaic.descriptor import Binding, Shape
 from QEfficient.backends.qaic.replica import Replica, SlotPool
-from QEfficient.errors import DeviceError, InputError, nearest
+from QEfficient.errors import DeviceError
 from QEfficient.records import Bucket, Json, Manifest
 
 SLOTS = 2  # one inference computes while the next one's buffers are made
@@ -122,7 +123,9 @@ class QaicSession:
         return self._run(self._current(), arrays)
 
     def _run(self, live: _Live, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        bucket = self._bucket(arrays)
+        feed.check(arrays, self.inputs, self.buckets, fixed_shapes=True)
+        first = self.inputs[0]
+        bucket = next(b for b in self.buckets if first.at(b) == arrays[first.name].shape)
         bindings, shapes = self._descriptor.bindings, self._shapes[bucket]
         buffers = [
             _to_bytes(arrays[b.name], b) if b.is_input else bytes(b.bytes_of(s))
@@ -145,36 +148,6 @@ class QaicSession:
             if b.name in dtypes
         }
         return {spec.name: found[spec.name] for spec in self.outputs}
-
-    def _bucket(self, arrays: Mapping[str, NDArray[np.generic]]) -> Bucket:
-        names = {spec.name for spec in self.inputs}
-        for name in [*arrays, *names]:
-            if name not in names or name not in arrays:
-                raise InputError(
-                    f"The program has no input {name!r}.{nearest(name, sorted(names))}"
-                    if name not in names
-                    else f"The input {name!r} is missing.",
-                    got=sorted(arrays),
-                    allowed=", ".join(sorted(names)),
-                    do="pass exactly these arrays",
-                )
-        for spec in self.inputs:
-            if arrays[spec.name].dtype != spec.dtype:
-                raise InputError(
-                    f"The input {spec.name!r} has another dtype.",
-                    got=str(arrays[spec.name].dtype),
-                    allowed=spec.dtype,
-                    do=f"pass {spec.name}.astype('{spec.dtype}')",
-                )
-        for bucket in self.buckets:
-            if all(arrays[spec.name].shape == spec.at(bucket) for spec in self.inputs):
-                return bucket
-        raise InputError(
-            "The program was not compiled for this shape.",
-            got={name: arrays[name].shape for name in sorted(names)},
-            allowed=", ".join(f"({b.batch}, {b.length})" for b in self.buckets),
-            do="pad to one of these shapes, or compile with other seq_len= and batch_size=",
-        )
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
         """As :meth:`run`, in the background. At most ``slots`` are on the device at once, the others wait."""
