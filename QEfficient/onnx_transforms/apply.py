@@ -47,7 +47,7 @@ def apply(
 
     Args:
         model: The graph to read. Its files stay as they are.
-        folder: Where to write; made if needed, and not the folder of ``model``.
+        folder: Where to write; made if needed. It must not hold a ``model.onnx`` or its data yet.
         passes: What makes each pass, in the order in which they run. The weights are stored in any case.
         file_limit: Most bytes of one data file; with more, there are several.
 
@@ -60,11 +60,12 @@ def apply(
         CorruptArtefactError: The graph can't be read, or its external data is missing, short or outside its folder.
         OSError: The disk is full, or the folder can't be written.
     """
-    if folder.resolve() == model.path.parent.resolve():
+    taken = [path.name for path in folder.glob("model*.onnx*")]
+    if taken:
         raise TransformError(
-            "The graph passes can't write into the folder that they read from.",
-            got=str(folder),
-            allowed="another folder",
+            "The graph passes can't write: the folder holds a graph already.",
+            got=f"{folder}: {', '.join(sorted(taken))}",
+            allowed="a folder without model.onnx and its data",
             do="pass an empty folder",
         )
     graph = read(model.path)

@@ -129,14 +129,19 @@ def _range(tensor: ir.TensorProtocol) -> _Range:
     return _Range(float(low), float(high))
 
 
+def _magnitude(array: NDArray[np.generic]) -> NDArray[np.floating]:
+    # Not in fp16 or bf16 themselves: the first can't hold 1e9, the second is too coarse.
+    return np.abs(array.astype(np.result_type(array.dtype, np.float32), copy=False))
+
+
 def _quantities(block: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.bool_]:
-    size = np.abs(block.astype(np.float64))
+    size = _magnitude(block)
     return (size > limit) & (size < threshold)
 
 
 def _clamp(array: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.generic]:
     clipped = np.clip(array, array.dtype.type(-limit), array.dtype.type(limit))
-    return np.where(np.abs(array) >= array.dtype.type(threshold), clipped, array)
+    return np.where(_magnitude(array) >= threshold, clipped, array).astype(array.dtype, copy=False)
 
 
 def _where(value: ir.Value) -> str:

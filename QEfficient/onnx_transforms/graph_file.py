@@ -66,10 +66,10 @@ def describe(path: Path) -> OnnxModel:
 
 
 def adopt(path: Path, folder: Path) -> OnnxModel:
-    """Brings a user's own ONNX file with its external data into ``folder``; files of the cache are linked, others copied.
+    """Brings a user's own ONNX file with its external data into ``folder``.
 
-    Needed because a graph from a HuggingFace cache is a set of symbolic links, which onnx and onnx_ir refuse to read.
-    Names stay as they are, since the graph holds them. ``path`` itself is never changed.
+    Files of the cache are linked, others copied; names stay as they are, since the graph holds them. It is needed
+    because a graph in a HuggingFace cache is a set of symbolic links, which onnx and onnx_ir refuse to read.
 
     Raises:
         CorruptArtefactError: As :func:`external_files`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,11 +36,17 @@ class StoreWeights(ir.passes.InPlacePass):
         """Changes ``model`` in place."""
         modified = _lift_constants(model, self.threshold)
         modified |= _load_attributes(model)
-        before = _places(model)
+        if all(self._is_in_place(tensor) for tensor in _initializers(model)):
+            return ir.passes.PassResult(model, modified=modified)
         ir.external_data.unload_from_model(
             model, self.folder, NAME, size_threshold_bytes=self.threshold, max_shard_size_bytes=self.file_limit
         )
-        return ir.passes.PassResult(model, modified=modified or _places(model) != before)
+        return ir.passes.PassResult(model, modified=True)
+
+    def _is_in_place(self, tensor: ir.TensorProtocol) -> bool:
+        if isinstance(tensor, ir.ExternalTensor):
+            return tensor.nbytes > self.threshold and Path(tensor.path).parent == self.folder
+        return tensor.nbytes <= self.threshold
 
 
 def _lift_constants(model: ir.Model, threshold: int) -> bool:
@@ -62,11 +69,6 @@ def _load_attributes(model: ir.Model) -> bool:
     return modified
 
 
-def _places(model: ir.Model) -> list[tuple[str, str, int]]:
-    """Path, offset of every weight that stands outside."""
-    found = []
+def _initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in weights.graphs(model):
-        for name, value in graph.initializers.items():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                found.append((name, value.const_value.path, value.const_value.offset or 0))
-    return found
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
