@@ -190,7 +190,7 @@ def _checked_texts(texts: Sequence[Text], prompt: str) -> list[Any]:
             do="put a single text into a list",
         )
     if not isinstance(prompt, str):
-        raise InputError("prompt is not a string.", got=prompt, allowed="a string", do="pass the prompt's text")
+        raise InputError("prompt is not a string.", got=repr(prompt), allowed="a string", do="pass the prompt's text")
     items: list[Any] = []
     for i, text in enumerate(texts):
         if isinstance(text, str):
