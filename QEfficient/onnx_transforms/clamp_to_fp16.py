@@ -131,7 +131,8 @@ def _range(tensor: ir.TensorProtocol) -> _Range:
 
 def _magnitude(array: NDArray[np.generic]) -> NDArray[np.floating]:
     # Not in fp16 or bf16 themselves: the first can't hold 1e9, the second is too coarse.
-    return np.abs(array.astype(np.result_type(array.dtype, np.float32), copy=False))
+    magnitude: NDArray[np.floating] = np.abs(array.astype(np.result_type(array.dtype, np.float32), copy=False))
+    return magnitude
 
 
 def _quantities(block: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.bool_]:
