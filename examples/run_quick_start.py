@@ -26,6 +26,7 @@ def main() -> int:
             "HF_HOME": folder,
             "HF_HUB_CACHE": str(hub),
             "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "QEFF_HOME": str(Path(folder, "programs")),
         }
         return subprocess.run([sys.executable, str(SCRIPT)], env=environment, check=False).returncode

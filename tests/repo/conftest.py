@@ -28,6 +28,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "HF_HOME": str(folder),
         "HF_HUB_CACHE": str(folder / "hub"),
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "QEFF_HOME": str(folder / "programs"),  # shared: the second child finds what the first one compiled
         "XDG_CACHE_HOME": str(folder / "xdg"),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from QEfficient.cli import cache
 from tests.repo.conftest import Child
 from tests.repo.run_blocks import blocks
 from tests.repo.source import ROOT, library_files
@@ -65,5 +66,7 @@ def test_docstrings_show_code_as_doctests(path: Path) -> None:
 @pytest.mark.parametrize("path", PROSE, ids=name)
 def test_make_targets_and_commands_exist(path: Path) -> None:
     text = path.read_text()
+    commands = {one.name or one.callback.__name__ for one in cache.app.registered_commands if one.callback}
+    assert set(re.findall(r"qefficient cache (\w+)", text)) <= commands
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|`|[A-Z]+=))", text, re.MULTILINE)) <= targets

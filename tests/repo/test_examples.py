@@ -42,7 +42,8 @@ def test_make_quickstart_s_driver(child: Child, tmp_path: Path) -> None:
     found = re.search(r"^cosine to HuggingFace fp32: (0\.\d+|1\.0+)$", done.stdout.strip().splitlines()[-1])
     assert found
     assert float(found[1]) >= 0.99999
-    assert re.match(VECTOR, done.stdout)
+    assert re.match(VECTOR, done.stdout, re.DOTALL)
+    assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []  # its throw-away folder is gone
 
 
