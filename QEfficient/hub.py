@@ -42,7 +42,7 @@ _SMALL_FILES = (
 _SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json", "[0-9]*_*/model*.safetensors")
 _TORCH_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _IGNORED = ("model.*.safetensors", "onnx/*", "openvino/*", ".*")  # variants such as model.fp16.safetensors
-_REPO_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
+_REPO_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -259,7 +259,8 @@ def _checked(folder: Path, name: str) -> Path:
 def _no_folder(name: str, local: Path) -> LoadError:
     """The error for a path that is not there and can't be an id either."""
     parent = local.parent
-    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    readable = parent.is_dir() and os.access(parent, os.R_OK | os.X_OK)
+    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if readable else []
     return LoadError(
         "There is no such folder, and it is not a repo id of the hub either." + nearest(local.name, siblings),
         got=f"the file {name}" if local.is_file() else name or "an empty string",

@@ -95,7 +95,8 @@ def test_a_misspelled_path_names_the_nearest_folder(model: Path) -> None:
     assert "Did you mean 'model'?" in str(refusal(model.parent / "modell"))
     assert refusal("").got == "an empty string"
     assert "the file" in str(refusal(model / "config.json"))
-    assert "not a repo id" in str(refusal("a/b/c"))
+    for name in ("a/b/c", "./nope", "../nope", "~/nope", "/nope", "a--b", "owner/"):
+        assert "not a repo id" in str(refusal(name))
 
 
 def test_an_empty_folder_says_that_it_is_empty(tmp_path: Path) -> None:
