@@ -12,6 +12,11 @@ from typing import Any
 import torch
 import transformers
 
+from QEfficient.architectures import find
+from QEfficient.pytorch_transforms.blocks import exportable
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
+from QEfficient.pytorch_transforms.head import Head
+
 LIMIT = 24
 """Most tokens that a row of a tiny model can have (where its positions are absolute)."""
 
@@ -20,7 +25,7 @@ VOCAB = 97
 _COMMON = {
     "vocab_size": VOCAB,
     "hidden_size": 32,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "max_position_embeddings": LIMIT,
@@ -35,13 +40,14 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("MPNetModel", {**_COMMON, "max_position_embeddings": LIMIT + 2}),
     "distilbert": (
         "DistilBertModel",
-        {"vocab_size": VOCAB, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+        {"vocab_size": VOCAB, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
         | {"max_position_embeddings": LIMIT},
     ),
     "electra": ("ElectraModel", {**_COMMON, "embedding_size": 16}),
+    "albert": ("AlbertModel", {**_COMMON, "embedding_size": 16}),  # has no file: stands for every such type
     "t5": (
         "T5EncoderModel",
-        {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4},
+        {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
     ),
 }
 """``model_type`` → class name in transformers and the arguments of its config."""
@@ -88,3 +94,11 @@ def batch(rows: int, length: int, *, padding: str = "right", seed: int = 0) -> d
             mask[row, 1 + row % (length - 2)] = 0
     types = (torch.arange(length) >= length // 2).to(torch.int64).expand(rows, length).contiguous()
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def chain(model: Any, pooling: Any = None) -> EmbeddingModule:
+    """The module that is exported for a model: swapped blocks, finished mask, head."""
+    config = model.config.to_dict()
+    architecture = find(config["model_type"])
+    encoder, _ = exportable(architecture.encoder_of(model), architecture.swaps())
+    return EmbeddingModule(encoder, Head.of(pooling), graph_inputs(encoder), architecture.mask_kind(config)).eval()

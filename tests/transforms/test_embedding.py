@@ -1,0 +1,77 @@
+"""Inputs from the model's own signature, the mask, and the module that is exported."""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from QEfficient.errors import ExportError
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, graph_inputs
+from QEfficient.pytorch_transforms.head import Head
+from tests.tiny_models import batch, chain, tiny
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "types"),
+    [
+        ("bert", {}, True),
+        ("bert", {"type_vocab_size": 1}, False),
+        ("roberta", {}, False),
+        ("roberta", {"type_vocab_size": 2}, True),
+        ("mpnet", {}, False),
+        ("distilbert", {}, False),
+        ("electra", {}, True),
+    ],
+)
+def test_inputs_are_those_of_the_model(model_type: str, changes: dict[str, int], types: bool) -> None:
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    assert graph_inputs(tiny(model_type, **changes)) == (wanted if types else wanted[:2])
+
+
+def test_a_model_without_token_ids_is_refused() -> None:
+    with pytest.raises(ExportError, match="does not take token ids"):
+        graph_inputs(nn.Linear(2, 2))
+
+
+def test_position_ids_are_never_asked_for() -> None:
+    assert "position_ids" not in inspect.signature(EmbeddingModule.forward).parameters
+
+
+def test_the_mask_is_finite_and_exact_in_fp16() -> None:
+    mask = additive_mask(torch.tensor([[1, 1, 0]]))
+    assert mask.shape == (1, 1, 1, 3) and mask.flatten().tolist() == [0.0, 0.0, -30000.0]
+    assert torch.equal(mask.half().float(), mask)
+    assert torch.isfinite(mask.half() - 35000.0).all()
+    assert (torch.tensor([500.0, -500.0, 1000.0]).half() + mask.half()).softmax(-1).flatten().tolist() == [1, 0, 0]
+
+
+def test_a_decoder_keeps_its_causal_mask() -> None:
+    model = tiny("bert", is_decoder=True)
+    inputs = batch(2, 6)
+    with torch.no_grad():
+        expected = model(**inputs, use_cache=False).last_hidden_state
+        got = chain(model)(**inputs)
+        bidirectional = tiny("bert")(**inputs).last_hidden_state
+    real = inputs["attention_mask"] > 0
+    torch.testing.assert_close(got[real], expected[real], rtol=1e-4, atol=1e-5)
+    assert (bidirectional[real] - expected[real]).abs().max() > 0.1
+
+
+def test_token_types_reach_the_model_and_are_zeros_when_left_out() -> None:
+    module = chain(tiny("bert"), "mean")
+    inputs = batch(2, 6)
+    with torch.no_grad():
+        given = module(**inputs)
+        zeros = module(**{**inputs, "token_type_ids": torch.zeros_like(inputs["input_ids"])})
+        left_out = module(inputs["input_ids"], inputs["attention_mask"])
+    assert torch.equal(left_out, zeros) and not torch.allclose(given, zeros, atol=1e-2)
+
+
+def test_an_encoder_that_gives_a_tuple() -> None:
+    class Plain(nn.Module):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return input_ids.unsqueeze(-1).float(), None
+
+    module = EmbeddingModule(Plain(), Head.of("max"), ("input_ids", "attention_mask"))
+    assert module(torch.tensor([[1, 5, 9]]), torch.tensor([[1, 1, 0]])).tolist() == [[5.0]]
