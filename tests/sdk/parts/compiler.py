@@ -15,9 +15,7 @@ from pathlib import Path
 
 import yaml
 
-SELF = Path(__file__).resolve()
-ROOT = SELF.parents[1]
-CONTROL = json.loads((ROOT / "control.json").read_text())
+CONTROL: dict = {}  # filled by main
 MAGIC = 0x00A1CD7C
 # ONNX element type → type number in QAicApi, bytes
 TYPES = {1: (0, 4), 10: (1, 2), 6: (6, 4), 7: (7, 8), 9: (8, 1), 3: (8, 1)}
@@ -291,6 +289,7 @@ def write_network(path: Path, target: Path, options: dict) -> None:
 
 
 def main(arguments: list) -> int:
+    CONTROL.update(json.loads((Path(__file__).resolve().parents[1] / "control.json").read_text()))
     try:
         options = parse(arguments)
         check_together(options)

@@ -1,0 +1,267 @@
+"""Running the compiler: what it is given, what it leaves behind, and every way in which it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from QEfficient import program as programs
+from QEfficient.backends.qaic import QaicBackend
+from QEfficient.backends.qaic.compiler import BINARY, Completed, run_subprocess
+from QEfficient.errors import BackendUnavailableError, CompileError, OptionError, QEfficientError
+from QEfficient.records import CompileOptions, OnnxModel, Program, Target
+from tests.backends.qaic.conftest import LONG, SHORT, Compile
+from tests.sdk import FakeSdk
+
+FOLDERS = {"model.onnx", "model.onnx.data", "specializations.json", "compiler.log", "qpc"}
+
+
+def argument(program: Program, name: str) -> str:
+    """The value of one argument that the compiler was called with."""
+    record = json.loads((program.path / "qpc" / BINARY).read_bytes().partition(b"{")[2].join([b"{", b""]))
+    return next(a.partition("=")[2] for a in record["arguments"] if a.startswith(f"-{name}="))
+
+
+@pytest.fixture
+def backend(sdk: FakeSdk) -> QaicBackend:
+    return QaicBackend()  # with the real runner
+
+
+def test_a_program_is_complete(compile_model: Compile, model: OnnxModel) -> None:
+    program = compile_model(LONG, SHORT)
+    assert {path.name for path in program.path.iterdir()} == FOLDERS
+    assert "Generated binary is present at" in (program.path / "compiler.log").read_text()
+    manifest = program.manifest
+    assert (manifest.buckets, manifest.sdk, manifest.binary) == ((SHORT, LONG), "1.22.0", "qpc")
+    assert program.binary_path and (program.binary_path / BINARY).is_file()
+    written = json.loads((program.path / "specializations.json").read_text())
+    assert [entry["name"] for entry in written["specializations"]] == ["Embedding_0", "Embedding_1"]
+
+
+def test_a_program_survives_its_manifest(compile_model: Compile, tmp_path: Path) -> None:
+    nodes = tmp_path / "nodes.yaml"
+    nodes.write_text("FP32NodeInstanceNames: [states]\n")
+    program = programs.write(compile_model(mos=[1, 2], node_precision_info=nodes))
+    loaded = programs.load(program.path, check=True)
+    assert loaded.manifest.options == CompileOptions(
+        flags={"mos": [1, 2]}, files={"node_precision_info": Path("options/0-nodes.yaml")}
+    )
+
+
+def test_option_files_are_copied_and_the_copy_is_compiled(compile_model: Compile, tmp_path: Path) -> None:
+    nodes = tmp_path / "nodes.yaml"
+    nodes.write_text("FP32NodeInstanceNames: [states]\n")
+    program = compile_model(node_precision_info=nodes)
+    copy = program.path / program.manifest.options.files["node_precision_info"]
+    assert copy.read_bytes() == nodes.read_bytes() and copy.is_relative_to(program.path)
+    assert argument(program, "node-precision-info") == str(copy)
+
+
+@pytest.mark.parametrize("end", ["slash", "space"])
+def test_odd_paths(end: str, backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
+    workdir = tmp_path / ("a b; $(false) 'c'" if end == "space" else "a=b,c")
+    workdir.mkdir()
+    program = backend.compile(model, [SHORT], Target("qaic", "fp16", 4), CompileOptions(), workdir)
+    assert (workdir / "qpc" / BINARY).is_file() and program.path == workdir
+
+
+def test_a_partition_file_for_several_devices(compile_model: Compile) -> None:
+    program = compile_model(devices=2)
+    written = json.loads(Path(argument(program, "mdp-load-partition-config")).read_text())
+    assert len(written["partitions"][0]["devices"]) == 2
+
+
+def test_the_users_partition_file_takes_its_place(compile_model: Compile, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    devices = [{"deviceId": i, "numCores": 4} for i in range(2)]
+    own.write_text(json.dumps({"partitions": [{"name": "P", "devices": devices}]}))
+    program = compile_model(devices=2, mdp_load_partition_config=own)
+    assert argument(program, "mdp-load-partition-config").endswith("options/0-own.json")
+    with pytest.raises(OptionError, match="num_devices=2"):
+        compile_model(name="other", devices=1, mdp_load_partition_config=own)
+
+
+FAILURES = {
+    "unsupported": (1, "Einsum"),
+    "crash": (-signal.SIGSEGV, "signal 11"),
+    "no_file": (0, "wrote no programqpc.bin"),
+    "empty_file": (0, "wrote no programqpc.bin"),
+    "partial": (1, "compiler failed"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_keeps_all_and_leaves_nothing(
+    failure: str, sdk: FakeSdk, compile_model: Compile, tmp_path: Path
+) -> None:
+    sdk.set(compiler_failure=failure)
+    code, text = FAILURES[failure]
+    with pytest.raises(CompileError) as caught:
+        compile_model()
+    error = caught.value
+    assert error.exit_code == code and text in error.what and error.do
+    assert error.command[0] == str(sdk.compiler) and "-aic-hw" in error.command
+    assert not (tmp_path / "program" / "qpc").exists()
+    assert error.log_file and Path(error.log_file).is_relative_to(tmp_path / "qeff_home" / "logs")
+    assert Path(error.log_file).read_text() in (error.stdout + error.stderr, error.stderr + error.stdout)
+    if failure == "unsupported":
+        assert "Error message:" in error.stderr and "Einsum" in str(error)
+
+
+def test_an_option_that_this_sdk_does_not_know(compile_model: Compile) -> None:
+    with pytest.raises(CompileError, match="does not know an option") as caught:
+        compile_model(raw_compiler_flags=["-very-new"])
+    assert "Invalid option -very-new" in caught.value.stderr
+
+
+def test_a_compiler_that_can_not_be_started(sdk: FakeSdk, compile_model: Compile) -> None:
+    sdk.compiler.write_text("#!/nowhere/python\n")
+    with pytest.raises(CompileError, match="can't be started"):
+        compile_model()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended. One that nobody waited for yet has ended too."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_timeout_ends_the_compiler_and_its_helpers(
+    sdk: FakeSdk, compile_model: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk.set(compiler_failure="hang")
+    monkeypatch.setenv("QEFF_COMPILE_TIMEOUT", "3")
+    with pytest.raises(CompileError, match="stopped after 3 s") as caught:
+        compile_model()
+    assert caught.value.exit_code is None and "QEFF_COMPILE_TIMEOUT" in str(caught.value.do)
+    helper = re.search(r"helper (\d+)", caught.value.stdout)
+    assert helper and gone(int(helper[1]))
+
+
+def test_ctrl_c_ends_the_compiler_and_its_helpers(tmp_path: Path) -> None:
+    """In a child process, since the signal goes to a whole program."""
+    code = """
+import sys
+from pathlib import Path
+from QEfficient.backends.qaic.compiler import run_subprocess
+slow = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+slow += "print(p.pid, flush=True); time.sleep(600)"
+folder = Path(sys.argv[1])
+run_subprocess([sys.executable, "-c", slow], cwd=folder, log=folder / "log", timeout=None, title="slow")
+"""
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "log"
+    for _ in range(200):
+        if log.exists() and log.read_text().strip():
+            break
+        time.sleep(0.1)
+    helper = int(log.read_text())
+    assert not gone_now(helper)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=30)
+    assert "KeyboardInterrupt" in stderr and child.returncode != 0
+    assert gone(helper)
+
+
+def gone_now(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_output_reaches_the_log_as_it_comes(tmp_path: Path) -> None:
+    code = "import sys, time; print('first', flush=True); time.sleep(600)"
+    log = tmp_path / "log"
+    started: list[Completed] = []
+    command = [sys.executable, "-c", code]
+    thread = threading.Thread(
+        target=lambda: started.append(run_subprocess(command, cwd=tmp_path, log=log, timeout=5, title="slow"))
+    )
+    thread.start()
+    seen = ""
+    while thread.is_alive() and not seen:
+        seen = log.read_text() if log.exists() else ""
+        time.sleep(0.02)
+    assert seen == "first\n" and thread.is_alive()
+    thread.join()
+    assert started == [Completed(None, "first\n", "")]
+
+
+def test_much_output_on_both_streams(tmp_path: Path) -> None:
+    code = "import sys\nfor i in range(20000): print('out', i); print('err', i, file=sys.stderr)"
+    log = tmp_path / "log"
+    done = run_subprocess([sys.executable, "-c", code], cwd=tmp_path, log=log, timeout=60, title="")
+    assert done.exit_code == 0 and len(log.read_text().splitlines()) == 40000
+    assert done.stdout.splitlines()[-1] == "out 19999" and len(done.stderr.splitlines()) == 1000
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(compile_model: Compile, capfd: pytest.CaptureFixture[str]) -> None:
+    compile_model(SHORT)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_stale_output_is_removed(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
+    (tmp_path / "work" / "qpc").mkdir(parents=True)
+    (tmp_path / "work" / "qpc" / BINARY).write_bytes(b"old")
+    backend.compile(model, [SHORT], Target("qaic", "fp16", 4), CompileOptions(), tmp_path / "work")
+    assert (tmp_path / "work" / "qpc" / BINARY).read_bytes() != b"old"
+
+
+def test_too_many_cores_are_refused_before_compiling(sdk: FakeSdk, model: OnnxModel, tmp_path: Path) -> None:
+    def never(argv: Sequence[str], **kw: Any) -> Completed:
+        raise AssertionError("the compiler was started")
+
+    sdk.set(devices=[{"qid": 0, "status": "Ready", "nsp_total": 14, "busy": 0}])
+    with pytest.raises(OptionError) as caught:
+        QaicBackend(runner=never).compile(model, [SHORT], Target("qaic", "fp16", 16), CompileOptions(), tmp_path)
+    assert "num_cores=14" in str(caught.value.do) and caught.value.got == 16
+
+
+def test_a_host_without_devices_compiles_for_any_number(sdk: FakeSdk, compile_model: Compile) -> None:
+    sdk.set(devices=[])
+    assert compile_model(cores=16).manifest.target.cores == 16
+
+
+@pytest.mark.parametrize("compute", ["fp16", "fp32"])
+def test_precision(compile_model: Compile, compute: str) -> None:
+    program = compile_model(compute=compute)
+    assert program.manifest.target.compute == compute
+
+
+def test_what_can_not_be_compiled(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
+    for target, buckets in ((Target("qaic", "int4"), [SHORT]), (Target("qaic", "fp16"), [])):
+        with pytest.raises(OptionError):
+            backend.compile(model, buckets, target, CompileOptions(), tmp_path / "work")
+
+
+def test_no_compiler(sdk: FakeSdk, compile_model: Compile) -> None:
+    sdk.compiler.unlink()
+    with pytest.raises(BackendUnavailableError, match="QEFF_QAIC_SDK") as caught:
+        compile_model()
+    assert "onnxruntime" in str(caught.value.do)
+
+
+def test_a_full_disk_while_the_log_is_kept(sdk: FakeSdk, compile_model: Compile, tmp_path: Path) -> None:
+    (tmp_path / "qeff_home").mkdir(exist_ok=True)
+    (tmp_path / "qeff_home" / "logs").write_text("a file where the folder should be")
+    sdk.set(compiler_failure="unsupported")
+    with pytest.raises(QEfficientError, match="Einsum") as caught:
+        compile_model()
+    assert isinstance(caught.value, CompileError) and caught.value.log_file is None
+    assert os.listdir(tmp_path / "program").count("qpc") == 0
