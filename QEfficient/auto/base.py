@@ -302,7 +302,9 @@ class QEFFTransformersBase:
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
         chosen, reason = registry.choose(backend)
         options = dict(compiler_options)
-        options |= {name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on}
+        options |= {
+            name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on
+        }
         order = request.order(
             chosen,
             text=self._text(),

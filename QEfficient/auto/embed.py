@@ -129,7 +129,9 @@ def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None
     return facts.prompts[name]
 
 
-def _run(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> tuple[Vectors, Sequence[int] | None, list[int]]:
+def _run(
+    ready: Ready, facts: TextFacts, texts: list[str], wish: Wish
+) -> tuple[Vectors, Sequence[int] | None, list[int]]:
     prompt = resolve_prompt(facts, wish.prompt, wish.prompt_name)
     if prompt and not facts.include_prompt:
         raise NotYetSupportedError(
@@ -218,7 +220,9 @@ def _tensor(array: NDArray[Any]) -> Any:
 @contextmanager
 def _progress(total: int, wanted: bool | None) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on long work, to a terminal or notebook only."""
-    visible = wanted if wanted is not None else total >= LONG_WORK and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    visible = (
+        wanted if wanted is not None else total >= LONG_WORK and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    )
     if not visible or not settings.progress_bars():
         yield None
         return

@@ -136,16 +136,25 @@ class QEFFAutoModel(QEFFTransformersBase):
         facts = self._need_ready().text
         return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
 
-    def encode_query(self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
+    def encode_query(
+        self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+    ) -> Any:
         """As :meth:`encode`, with the repo's ``"query"`` prompt unless another is named."""
         return self._encode_with(("query",), sentences, prompt_name, prompt, kwargs)
 
-    def encode_document(self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
+    def encode_document(
+        self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+    ) -> Any:
         """As :meth:`encode`, with the repo's ``"document"``, ``"passage"`` or ``"corpus"`` prompt unless another is named."""
         return self._encode_with(("document", "passage", "corpus"), sentences, prompt_name, prompt, kwargs)
 
     def _encode_with(
-        self, names: tuple[str, ...], sentences: str | Sequence[str], prompt_name: str | None, prompt: str | None, kwargs: dict[str, Any]
+        self,
+        names: tuple[str, ...],
+        sentences: str | Sequence[str],
+        prompt_name: str | None,
+        prompt: str | None,
+        kwargs: dict[str, Any],
     ) -> Any:
         if prompt_name is None and prompt is None:
             prompt_name = next((name for name in names if name in self.prompts), None)

@@ -34,7 +34,11 @@ class RepoOrigin:
     """
 
     def __init__(
-        self, files: hub.ModelFiles, auto_class: str, args: tuple[Any, ...] = (), keywords: Mapping[str, Any] | None = None
+        self,
+        files: hub.ModelFiles,
+        auto_class: str,
+        args: tuple[Any, ...] = (),
+        keywords: Mapping[str, Any] | None = None,
     ) -> None:
         self.files = files
         self.name = files.name
@@ -148,8 +152,12 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
     """
     structure = hashlib.sha256()
     for name, part in module.named_modules():
-        plain = {k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool, tuple)) and k != "training"}
-        structure.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode())
+        plain = {
+            k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool, tuple)) and k != "training"
+        }
+        structure.update(
+            f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode()
+        )
     tensors = hashlib.sha256()
     for name, tensor in _tensors(module):
         tensors.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())

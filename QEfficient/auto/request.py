@@ -245,7 +245,10 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
 
     def build(workdir: Path) -> None:
         made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
-        for name in (program.manifest.text and program.manifest.text.tokenizer, program.manifest.model and program.manifest.model.config):
+        for name in (
+            program.manifest.text and program.manifest.text.tokenizer,
+            program.manifest.model and program.manifest.model.config,
+        ):
             if name:
                 link_or_copy(program.path / name, workdir / name)
         manifest = dataclasses.replace(

@@ -194,9 +194,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     return programs.load(path)
 
 
-def _finish(
-    made: Program, recipe: Recipe, order: Order, model: OnnxModel, ingredients: Mapping[str, Json]
-) -> None:
+def _finish(made: Program, recipe: Recipe, order: Order, model: OnnxModel, ingredients: Mapping[str, Json]) -> None:
     """Adds what the backend does not know (text side, config, check result) and writes the manifest, last."""
     config = recipe.origin.config()
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")

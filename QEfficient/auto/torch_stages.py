@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.export.exporter import export
 from QEfficient.numerics.check import Array, check, probes
-from QEfficient.onnx_transforms import apply
+from QEfficient.onnx_transforms import DEFAULT, apply
+from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
 from QEfficient.pytorch_transforms.head import Head
@@ -45,7 +47,9 @@ def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
     module = EmbeddingModule(twin, _head(recipe), inputs, architecture.mask_kind(recipe.origin.config())).eval()
     limit = architecture.max_length(recipe.origin.config())
     exported = export(module, inputs=inputs, outputs=recipe.outputs, folder=raw, length_limit=limit)
-    return apply(exported, folder)
+    if not recipe.functions:
+        return apply(exported, folder)
+    return replace(apply(exported, folder, passes=(*DEFAULT, LayerFunctions)), functions=True)
 
 
 def reference(recipe: Recipe) -> nn.Module:

@@ -68,12 +68,16 @@ def test_equals_sentence_transformers_at_the_repo_s_limit(
     chosen = texts if batch > 7 else texts[:140] + texts[-7:]
     rows = list(range(len(texts))) if batch > 7 else [*range(140), *range(2000 - 7, 2000)]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning
+        )
         parts = [model.encode(chosen[i : i + batch]) for i in range(0, len(chosen), batch)]
     assert_equal(at_256[rows], np.concatenate(parts))
 
 
-def test_equals_sentence_transformers_at_512_tokens(home: str, reference: SentenceTransformer, texts: list[str]) -> None:
+def test_equals_sentence_transformers_at_512_tokens(
+    home: str, reference: SentenceTransformer, texts: list[str]
+) -> None:
     lengths = [len(ids) for ids in reference.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
     assert sum(length > 256 for length in lengths) >= 100
     model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
@@ -88,7 +92,9 @@ def test_equals_sentence_transformers_at_512_tokens(home: str, reference: Senten
     finally:
         reference.max_seq_length = old
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning
+        )
         assert_equal(want, model.encode(sample))
 
 
