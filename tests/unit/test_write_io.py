@@ -1,0 +1,50 @@
+"""The raw files and the JSON that the SDK's runner reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from QEfficient.runtime.write_io import write_io
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    ids = np.arange(6, dtype=np.int64).reshape(2, 3)
+    inputs = {"input_ids": ids, "attention_mask": np.asfortranarray(ids + 1)}
+    outputs = {"output": np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4), "scale": np.float32(2)}
+    path = write_io(tmp_path / "io", inputs, {name: np.asarray(array) for name, array in outputs.items()})
+    (entries,) = json.loads(path.read_text())["IO-files"]
+    assert [entry["map-to"] for entry in entries] == ["input_ids", "attention_mask", "output", "scale"]
+    for entry in entries:
+        direction = "in" if entry["map-to"] in inputs else "out"
+        array = np.asarray((inputs | outputs)[entry["map-to"]])
+        raw = (path.parent / entry["path"]).read_bytes()
+        assert entry["io-direction"] == direction and entry["elem-size"] == array.dtype.itemsize
+        assert np.array_equal(np.frombuffer(raw, array.dtype).reshape(entry["dims"]), array.reshape(entry["dims"]))
+    assert entries[-1]["dims"] == [1]
+
+
+def test_the_form_is_the_runners(tmp_path: Path) -> None:
+    path = write_io(tmp_path, {"input_ids": np.zeros((1, 128), np.int64)}, {})
+    assert json.loads(path.read_text()) == {
+        "IO-files": [
+            [
+                {
+                    "path": "input_ids.raw",
+                    "io-direction": "in",
+                    "elem-size": 8,
+                    "map-to": "input_ids",
+                    "dims": [1, 128],
+                }
+            ]
+        ]
+    }
+
+
+def test_names_that_are_no_file_names(tmp_path: Path) -> None:
+    path = write_io(tmp_path, {"a/b": np.zeros(1), "x": np.zeros(1)}, {"x": np.ones(1), "../y": np.ones(1)})
+    (entries,) = json.loads(path.read_text())["IO-files"]
+    files = [entry["path"] for entry in entries]
+    assert len(set(files)) == 4 and all((tmp_path / name).is_file() and "/" not in name for name in files)
