@@ -161,13 +161,13 @@ def copy_folder(source: Path, dest: str | Path) -> Path:
     dest = Path(dest).absolute()
     envelope = read_envelope(source)
     check_files(source, envelope)
+    prefix = f".{dest.name}.saving-"
+    sweep(dest.parent, prefix)  # what a killed save left
     if _is_same(dest, envelope):
         return dest
     _refuse_dest(dest, Path(os.path.realpath(source)), envelope.stage)
     with disk_errors("The artefact can't be saved.", dest):
         dest.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{dest.name}.saving-"
-    sweep(dest.parent, prefix)
     with work_folder(dest.parent, prefix) as work, disk_errors("The artefact can't be saved.", dest):
         _copy_artefact(source, envelope, work / "new")
         _swap(work / "new", dest, work / "old")
@@ -189,7 +189,12 @@ def _swap(new: Path, dest: Path, old: Path) -> None:
 def _read(folder: Path, stage: str) -> Envelope:
     envelope = read_envelope(folder, sealed=False)
     if envelope.stage != stage:
-        raise _inconsistent("stage", envelope.stage, repr(stage))
+        raise ManifestError(
+            "The folder holds another kind of artefact.",
+            got=f"{folder}: stage {envelope.stage!r}",
+            allowed=f"stage {stage!r}",
+            do="give the folder that compile or save_pretrained made",
+        )
     return envelope
 
 

@@ -4,7 +4,7 @@ A test writes a small script that does its set-up and then runs the stage in ``w
 measures how long that block takes, then runs the script again and again, each time with an empty cache, and kills it:
 
 - at ``drawn`` moments spread over the measured duration,
-- ``held`` times between the last write and the rename that publishes an entry,
+- ``held`` times between the last write and the rename that publishes the result,
 - ``published`` times between that rename and the removal of the work folder.
 
 The last two are reached by holding the child at its rename: the hook lives in the child only.
@@ -51,7 +51,7 @@ def _hold_at_rename(moment: str) -> None:
     rename = os.rename
 
     def held(src: str | Path, dst: str | Path) -> None:
-        publishes = Path(src).name == "new" and Path(src).parents[1].name == "tmp"
+        publishes = Path(src).name == "new"  # as the cache and ``program.copy_folder`` name it
         if publishes and moment == "before":
             _wait_for_death()
         rename(src, dst)

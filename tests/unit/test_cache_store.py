@@ -312,7 +312,7 @@ def test_a_home_that_is_a_file_is_a_cache_error(tmp_path: Path) -> None:
 
 def test_names_are_safe() -> None:
     assert safe_name("org/model") == "org--model"
-    assert safe_name("/home/me/my model") == "home--me--my_model"
+    assert safe_name("/data/models/my model") == "data--models--my_model"
     for name in ("tmp", "locks", "digests", "..", ".", "", "/", "a" * 500, "../../etc", "ü/é"):
         safe = safe_name(name)
         assert safe not in ("tmp", "locks", "digests", "", ".", "..")
