@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +221,25 @@ def test_threads_stay_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch)
     for quota, expected in ((None, 8), (0.5, 1), (2.5, 3), (64.0, 8)):
         monkeypatch.setattr(host, "_cpu_quota", lambda quota=quota: quota)
         assert host.usable_cpus() == expected
+
+
+def test_close_waits_for_a_run_of_another_thread(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def slow(*arguments: object) -> dict[str, np.ndarray]:
+        began.set()
+        time.sleep(0.1)
+        ended.set()
+        return {}
+
+    session = BACKEND.open(program)
+    monkeypatch.setattr(session, "_execute", slow)
+    thread = threading.Thread(target=session.run, args=(tiny_graphs.feed(3),))
+    thread.start()
+    assert began.wait(timeout=60)
+    session.close()
+    assert ended.is_set()
+    thread.join()
 
 
 def test_sessions_do_not_pile_up(program: Program) -> None:

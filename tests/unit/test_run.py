@@ -36,6 +36,7 @@ class ExampleSession:
         *outputs: TensorSpec,
         fixed: bool = False,
         slots: int = 1,
+        workers: int | None = None,
         before: Callable[[Arrays], None] = lambda arrays: None,
     ) -> None:
         self.inputs, self.outputs, self.buckets = INPUTS, outputs or (POOLED,), BUCKETS
@@ -43,7 +44,7 @@ class ExampleSession:
         self.shapes: list[tuple[int, int]] = []
         self.flying = self.most = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(slots)
+        self._pool = ThreadPoolExecutor(workers or slots)
 
     def run(self, arrays: Mapping[str, Any]) -> Arrays:
         feed.check(arrays, self.inputs, self.buckets, fixed_shapes=self.fixed_shapes)
@@ -178,6 +179,17 @@ def test_the_first_failure_stops_the_rest() -> None:
             run(session, full(*[2] * 90), fill={})
         assert session.flying == 0
         assert len(session.shapes) <= 6
+
+
+def test_a_failure_cancels_what_has_not_begun() -> None:
+    def fail(arrays: Arrays) -> None:
+        time.sleep(0.05)  # the others are submitted by now
+        raise DeviceError("The device is gone.")
+
+    with ExampleSession(fixed=True, slots=3, workers=1, before=fail) as session:
+        with pytest.raises(DeviceError, match="gone"):
+            run(session, full(*[2] * 9), fill={})
+    assert len(session.shapes) <= 2  # the worker may take the next one before it can be cancelled
 
 
 def test_an_interrupt_leaves_nothing_running() -> None:
