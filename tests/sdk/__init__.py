@@ -12,7 +12,7 @@ ones are known to fail, and where nothing is known they take the stricter of two
     dram_unit          "MB" or "KB"
     compiler_failure   "unsupported", "crash", "no_file", "empty_file", "partial" or "hang"
     status             method → QStatus name that it answers, {"enqueue": "QS_BUSY"}
-    throw              class → text that its constructor throws
+    throw              class or method → text that it throws
     late_nsp_failure   too few cores show when an ExecObj is made, not at activate()
     wrong_size         bindings state a size that is not that of their dims
     wrong_type         allowed shapes state another type than their bindings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from QEfficient.backends.qaic.native import Runtime
+from QEfficient.backends.qaic.native import Runtime, guarded
 from QEfficient.errors import DeviceError
 
 # Data type in QAicApi_pb2 → numpy dtype, as the vendor's client reads them. Bool arrives as INT8_TYPE.
@@ -94,10 +94,11 @@ def read(runtime: Runtime, qpc: Any) -> Descriptor:
     Raises:
         DeviceError: It can't be had, or contradicts itself.
     """
-    status, blob = qpc.getIoDescriptor()
-    runtime.check(status, "describe the program's inputs and outputs", do="compile the program again")
+    doing, do = "describe the program's inputs and outputs", "compile the program again"
+    blob = runtime.call(qpc.getIoDescriptor, doing=doing, do=do)
     message = runtime.api.IoDesc()
-    message.ParseFromString(bytes(blob))
+    with guarded(doing, do=do):
+        message.ParseFromString(bytes(blob))
     types = _type_names(runtime.api)
     bindings = sorted((_binding(runtime.api, types, b) for b in message.selected_set.bindings), key=lambda b: b.index)
     allowed = tuple(tuple(_dims(shape.dims) for shape in entry.shapes) for entry in message.allowed_shapes)

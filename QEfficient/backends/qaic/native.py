@@ -10,7 +10,8 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
@@ -22,6 +23,7 @@ from typing import Any
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
 
+QUERY = "check the device with qaic-util -q, and this user's rights on /dev/accel"
 _AGAIN_TRIES, _AGAIN_SECONDS = 5, 0.05
 
 
@@ -32,15 +34,38 @@ class Runtime:
     qaicrt: Any
     api: Any
 
-    def check(self, status: Any, doing: str, *, do: str = "see the device's log, and qaic-util -q") -> None:
-        """Raise unless ``status`` is success.
+    def call(self, function: Callable[..., Any], *arguments: Any, doing: str, do: str = QUERY) -> Any:
+        """Call a method of the runtime that answers a status, or a status and a value.
+
+        Returns:
+            The value, ``None`` where there is none.
 
         Raises:
-            DeviceError: With the status' own name.
+            DeviceError: The status is not success; it is kept by name. Or the method throws.
         """
+        with guarded(doing, do=do):
+            try:
+                answer = function(*arguments)
+            finally:
+                # the traceback of an error would keep an ExecObj alive, and its program from being deactivated
+                del function, arguments
+        status, value = answer if isinstance(answer, tuple) else (answer, None)
         if status != self.qaicrt.QStatus.QS_SUCCESS:
-            name = status_name(status)
-            raise DeviceError(f"The card's runtime failed to {doing}.", status=name, allowed="QS_SUCCESS", do=do)
+            raise DeviceError(
+                f"The card's runtime failed to {doing}.", status=status_name(status), allowed="QS_SUCCESS", do=do
+            )
+        return value
+
+
+@contextmanager
+def guarded(doing: str, *, do: str = QUERY) -> Iterator[None]:
+    """Turns what the native module throws into a DeviceError: the types of its exceptions are not documented."""
+    try:
+        yield
+    except Exception as error:
+        raise DeviceError(
+            f"The card's runtime failed to {doing}.", got=f"{type(error).__name__}: {error}", do=do
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +188,11 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 def devices(sdk: Sdk) -> tuple[Device, ...]:
-    """Every visible device, by id: through ``qaicrt``, else through ``qaic-util``; none when neither is here."""
+    """Every visible device, by id: through ``qaicrt``, else through ``qaic-util``; none when neither tells."""
     try:
-        runtime = load(sdk)
-    except BackendUnavailableError:
+        return query_devices(load(sdk))
+    except (BackendUnavailableError, DeviceError):
         return parse_query(sdk.query() or "")
-    return query_devices(runtime)
 
 
 def query_devices(runtime: Runtime) -> tuple[Device, ...]:
@@ -177,24 +201,32 @@ def query_devices(runtime: Runtime) -> tuple[Device, ...]:
     Raises:
         DeviceError: The query itself failed.
     """
-    util = runtime.qaicrt.Util()
-    status, ids = util.getDeviceIds()
-    if status_name(status) == "QS_NODEV":
-        return ()
-    runtime.check(status, "list the devices", do="check the driver: ls /dev/accel, and qaic-util -q")
+    doing = "list the devices"
+    with guarded(doing):
+        util = runtime.qaicrt.Util()
+    try:
+        ids = runtime.call(util.getDeviceIds, doing=doing)
+    except DeviceError as error:
+        if error.status == "QS_NODEV":
+            return ()
+        raise
     return tuple(_device(runtime, util, int(ids[i])) for i in range(len(ids)))
 
 
 def _device(runtime: Runtime, util: Any, number: int) -> Device:
     for _ in range(_AGAIN_TRIES):
-        status, info = util.getDeviceInfo(number)
-        if status_name(status) != "QS_AGAIN":
+        try:
+            info = runtime.call(util.getDeviceInfo, number, doing=f"describe device {number}")
+        except DeviceError as error:
+            if error.status != "QS_AGAIN":
+                break
+            time.sleep(_AGAIN_SECONDS)  # a device that boots answers so
+            continue
+        if info.devStatus != runtime.qaicrt.QDevStatus.QDS_READY:
             break
-        time.sleep(_AGAIN_SECONDS)  # a device that boots answers "again"
-    if status != runtime.qaicrt.QStatus.QS_SUCCESS or info.devStatus != runtime.qaicrt.QDevStatus.QDS_READY:
-        return Device(number, ready=False)
-    resources = info.devData.resourceInfo
-    return Device(number, ready=True, cores=int(resources.nspTotal), free_cores=int(resources.nspFree))
+        resources = info.devData.resourceInfo
+        return Device(number, ready=True, cores=int(resources.nspTotal), free_cores=int(resources.nspFree))
+    return Device(number, ready=False)
 
 
 def parse_query(text: str) -> tuple[Device, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from QEfficient.backends.qaic import descriptor
 from QEfficient.backends.qaic.descriptor import Shape
-from QEfficient.backends.qaic.native import Runtime
+from QEfficient.backends.qaic.native import Runtime, guarded
 from QEfficient.errors import BackendUnavailableError, DeviceError
 
 DATA_PATH_TIMEOUT_MS = 60_000
@@ -39,16 +39,15 @@ class Slot:
         Raises:
             DeviceError: A step failed. The slot must not be used again.
         """
-        owner, runtime = self.owner, self.owner.runtime
-        native = [runtime.qaicrt.QBuffer(buffer) for buffer in buffers]
+        owner, call, qaicrt = self.owner, self.owner.runtime.call, self.owner.runtime.qaicrt
         sizes = [binding.item_size for binding in owner.descriptor.bindings]
-        dims = [(size, list(shape)) for size, shape in zip(sizes, shapes, strict=True)]
-        dims_ref = runtime.qaicrt.BufferDimensionsVecRef(dims)
-        runtime.check(self.exec_obj.setData(native, dims_ref), "take the buffers", do=_SHAPES)
-        runtime.check(owner.queue.enqueue(self.exec_obj), "queue the inference", do=_DEVICE)
-        runtime.check(self.exec_obj.waitForCompletion(), "finish the inference", do=_WAIT)
-        status, outputs = self.exec_obj.getData()
-        runtime.check(status, "hand out the results", do=_DEVICE)
+        with guarded("take the buffers", do=_SHAPES):
+            native = [qaicrt.QBuffer(buffer) for buffer in buffers]
+            dims = qaicrt.BufferDimensionsVecRef([(n, list(s)) for n, s in zip(sizes, shapes, strict=True)])
+        call(self.exec_obj.setData, native, dims, doing="take the buffers", do=_SHAPES)
+        call(owner.queue.enqueue, self.exec_obj, doing="queue the inference", do=_DEVICE)
+        call(self.exec_obj.waitForCompletion, doing="finish the inference", do=_WAIT)
+        outputs = call(self.exec_obj.getData, doing="hand out the results", do=_DEVICE)
         return [bytes(output) for output in outputs]
 
 
@@ -80,12 +79,12 @@ class Replica:
         self.runtime, self.devices = runtime, tuple(devices)
         self._timeout_ms, self._active = timeout_ms, False
         qaicrt = runtime.qaicrt
-        with _native(f"open device(s) {list(devices)}"):
+        with guarded(f"open device(s) {list(devices)}"):
             self._context = qaicrt.Context(qaicrt.QIDList(list(devices)))
             self.queue = qaicrt.Queue(self._context, self.devices[0])
         if debug:
-            runtime.check(self._context.setLogLevel(qaicrt.QLogLevel.QL_DEBUG), "set its log level")
-        with _native(f"open the program in {folder}", do="check the program's files, or compile it again"):
+            runtime.call(self._context.setLogLevel, qaicrt.QLogLevel.QL_DEBUG, doing="set its log level")
+        with guarded(f"open the program in {folder}", do="check the program's files, or compile it again"):
             self._qpc = qaicrt.Qpc(str(folder))
         self.descriptor = descriptor.read(runtime, self._qpc)
         self._program = self._make_program()
@@ -105,7 +104,7 @@ class Replica:
                     do="install a newer SDK, or compile with num_devices=1",
                 )
             properties.devMapping = ":".join(map(str, self.devices))
-        with _native(f"prepare the program for device(s) {list(self.devices)}"):
+        with guarded(f"prepare the program for device(s) {list(self.devices)}"):
             return qaicrt.Program(self._context, None if several else self.devices[0], self._qpc, properties)
 
     @property
@@ -121,8 +120,8 @@ class Replica:
         """
         if self._active:
             return
-        self.runtime.check(self._program.load(), "load the program", do=_CORES)
-        self.runtime.check(self._program.activate(), "activate the program", do=_CORES)
+        self.runtime.call(self._program.load, doing="load the program", do=_CORES)
+        self.runtime.call(self._program.activate, doing="activate the program", do=_CORES)
         self._active = True
 
     def make_exec_obj(self) -> Any:
@@ -131,7 +130,7 @@ class Replica:
         Raises:
             DeviceError: The runtime refuses.
         """
-        with _native(f"start the program on device(s) {list(self.devices)}", do=_CORES):
+        with guarded(f"start the program on device(s) {list(self.devices)}", do=_CORES):
             return self.runtime.qaicrt.ExecObj(self._context, self._program)
 
     def deactivate(self) -> None:
@@ -143,27 +142,10 @@ class Replica:
         if not self._active:
             return
         self._active = False
-        self.runtime.check(self._program.deactivate(), "deactivate the program")
+        self.runtime.call(self._program.deactivate, doing="deactivate the program")
 
 
 _CORES = "free cores on the device (qaic-util -q shows them), use other device_ids, or compile with fewer num_cores"
-
-
-class _native:  # noqa: N801  # reads as a statement
-    """Turn what a constructor of the native module throws into a DeviceError: its types are not documented."""
-
-    def __init__(
-        self, doing: str, *, do: str = "check qaic-util -q, and that this user is in the group 'qaic'"
-    ) -> None:
-        self._doing, self._do = doing, do
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception):
-            raise DeviceError(
-                f"The card's runtime failed to {self._doing}.", got=f"{type(error).__name__}: {error}", do=self._do
-            ) from error
 
 
 class SlotPool:

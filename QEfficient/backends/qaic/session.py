@@ -87,7 +87,7 @@ class QaicSession:
         self._shapes: dict[Bucket, tuple[Shape, ...]] = {}
         try:
             self._agree()
-        except DeviceError:
+        except BaseException:  # whatever is wrong, the cores go back
             self.close()
             raise
         self.slots = live.pool.size

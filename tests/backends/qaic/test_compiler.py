@@ -191,7 +191,7 @@ def test_output_reaches_the_log_as_it_comes(tmp_path: Path) -> None:
     started: list[Completed] = []
     command = [sys.executable, "-c", code]
     thread = threading.Thread(
-        target=lambda: started.append(run_subprocess(command, cwd=tmp_path, log=log, timeout=5, title="slow"))
+        target=lambda: started.append(run_subprocess(command, cwd=tmp_path, log=log, timeout=2, title="slow"))
     )
     thread.start()
     seen = ""

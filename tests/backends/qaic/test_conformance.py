@@ -9,6 +9,7 @@ import pytest
 from QEfficient.backends.base import Backend
 from QEfficient.backends.qaic import QaicBackend
 from tests.backends.conformance import BackendConformance
+from tests.backends.qaic.conftest import Remembering
 from tests.sdk import make_sdk
 
 
@@ -17,10 +18,10 @@ class Conformance(BackendConformance):
     generation = "new"
 
     @pytest.fixture
-    def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Remembering) -> Backend:
         # several devices: a second session, and a forked child, need cores beside the first one's
         monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", generation=self.generation, devices=3).root))
-        return QaicBackend()
+        return QaicBackend(runner=runner)
 
     @pytest.fixture
     def absent(self) -> Backend:

@@ -153,6 +153,8 @@ def test_devices_through_the_runtime(sdk: FakeSdk) -> None:
 
 def test_devices_through_the_tool(sdk: FakeSdk) -> None:
     sdk.set(devices=MIXED)
+    sdk.set(status={"getDeviceIds": "QS_ERROR"})
+    assert native.devices(Sdk(sdk.root)) == SEEN
     sdk.api_file.unlink()
     assert native.devices(Sdk(sdk.root)) == SEEN
 
@@ -176,6 +178,8 @@ def test_a_query_that_fails(sdk: FakeSdk) -> None:
         native.query_devices(native.load(Sdk(sdk.root)))
     assert caught.value.status == "QS_PERM"
     assert "QS_PERM" in QaicBackend().can_run().reason
+    sdk.set(throw={"Util": "no driver"})
+    assert "no driver" in QaicBackend().can_run().reason
 
 
 FOUR = tuple(Device(i, True, 16, 16 if i else 2) for i in range(4))

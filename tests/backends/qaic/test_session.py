@@ -128,6 +128,17 @@ def test_every_status_is_checked(sdk: FakeSdk, backend: QaicBackend, program: Pr
         assert free_cores(sdk) == {0: 16}
 
 
+def test_a_step_that_throws_instead(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
+    with backend.open(program) as session:
+        expected = session.run(ROWS)["output"]
+        for step in ("QBuffer", "setData", "enqueue", "waitForCompletion", "getData"):
+            sdk.set(throw={step: "Runtime Exception: told to"})
+            with pytest.raises(DeviceError, match="told to"):
+                session.run(ROWS)
+            sdk.set(throw={})
+            assert np.array_equal(session.run(ROWS)["output"], expected)
+
+
 def test_a_busy_device(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
     with backend.open(program) as session:
         sdk.set(status={"enqueue": "QS_BUSY"})

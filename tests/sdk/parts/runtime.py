@@ -89,9 +89,16 @@ class QAicDeviceType(enum.Enum):
 
 
 def _told(method: str) -> QStatus | None:
-    """The status that a test wants this method to answer."""
+    """The status that a test wants this method to answer, unless it wants it to throw."""
+    _throw(method)
     name = _control().get("status", {}).get(method)
     return None if name is None else QStatus[name]
+
+
+def _throw(what: str) -> None:
+    text = _control().get("throw", {}).get(what)
+    if text is not None:
+        raise RuntimeError(text)
 
 
 class _Object:
@@ -99,9 +106,7 @@ class _Object:
 
     def _made(self) -> None:
         self._pid = os.getpid()
-        text = _control().get("throw", {}).get(type(self).__name__)
-        if text is not None:
-            raise RuntimeError(text)
+        _throw(type(self).__name__)
 
     def _ours(self) -> None:
         if self._pid != os.getpid():
@@ -333,6 +338,7 @@ def _tokens(arrays, inputs, row, mask):
 
 class QBuffer:
     def __init__(self, data, /):
+        _throw("QBuffer")
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError("QBuffer(): incompatible constructor arguments")
         self._data = bytes(data)
@@ -470,6 +476,9 @@ class _Record:
 
 
 class Util:
+    def __init__(self):
+        _throw("Util")
+
     def getDeviceIds(self, deviceType=QAicDeviceType.QAIC_DEVICE_TYPE_DEFAULT, /):
         told = _told("getDeviceIds")
         ids = QIDList(device["qid"] for device in _control()["devices"])
