@@ -20,7 +20,7 @@ def find(model_type: str) -> Architecture:
     name = model_type.replace("-", "_").lower()
     path = f"{__name__}.{name}"
     # A config is foreign text: only a plain name may become a module's path.
-    if not re.fullmatch(r"[a-z0-9_]+", name) or name == "record" or importlib.util.find_spec(path) is None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) or name == "record" or importlib.util.find_spec(path) is None:
         return Architecture(model_type=model_type, limit=any_positions)
     found: Architecture = importlib.import_module(path).ARCHITECTURE
     return found

@@ -167,7 +167,7 @@ def _function(name: str, layer: _Layer, constants: dict[int, ir.TensorProtocol],
     for index, value in enumerate(layer.inputs):
         inside[value] = ir.Value(name=f"input_{index}", type=value.type, shape=value.shape)
         if index in constants:
-            tensor = ir.tensor(constants[index].numpy(), name=f"constant_{index}")
+            tensor = ir.tensor(constants[index].numpy())
             nodes.append(ir.node("Constant", [], {"value": tensor}, outputs=[inside[value]]))
     for node in layer.nodes:
         for position, value in enumerate(node.outputs):

@@ -1,0 +1,120 @@
+"""Whether a rewrite of attention pays on onnxruntime, at the size of all-MiniLM-L6-v2.
+
+    python benchmarks/rewrites.py [--rounds 15]
+
+Four forms of the same model, random weights: ``hf`` (transformers' own block), ``folded`` (the scale in the query's
+weights: what the library uses), ``split`` and ``stacked`` (a fused query-key-value projection, taken apart in two
+ways). The sessions take turns, two threads each; what is printed is the median, over the rounds, of hf's time divided
+by the form's time in the same round: above 1 is faster than hf.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from QEfficient.export.exporter import export
+from QEfficient.onnx_transforms import apply
+from QEfficient.pytorch_transforms.bert import SelfAttention, attend
+from QEfficient.pytorch_transforms.blocks import Block, Concat, Rule, Swap, exportable
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
+from QEfficient.pytorch_transforms.head import Head
+
+SHAPES = [(1, 16), (1, 128), (8, 32), (8, 128), (32, 64), (8, 256)]
+THREADS = 2
+
+
+class Split(Block):
+    """A fused projection whose result is cut into three along the last dim."""
+
+    weights: ClassVar[Mapping[str, Rule]] = {
+        f"qkv.{leaf}": Concat((f"query.{leaf}", f"key.{leaf}", f"value.{leaf}")) for leaf in ("weight", "bias")
+    }
+
+    def __init__(self, old: Any) -> None:
+        super().__init__(old)
+        self.heads, self.width, self.scale = old.num_attention_heads, old.all_head_size, old.scaling
+        self.qkv = nn.Linear(self.width, 3 * self.width)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor, **_: Any) -> tuple[Tensor, None]:
+        """As BERT's block."""
+        query, key, value = self.qkv(hidden_states).split(self.width, dim=-1)
+        return attend(query * self.scale, key, value, self.heads, attention_mask, None), None
+
+
+class Stacked(Split):
+    """A fused projection whose result is seen as five dims, (3, batch, heads, length, width)."""
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor, **_: Any) -> tuple[Tensor, None]:
+        """As BERT's block."""
+        batch, length = hidden_states.shape[:2]
+        query, key, value = self.qkv(hidden_states).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        logits = torch.matmul(query * self.scale, key.transpose(2, 3)) + attention_mask
+        mixed = torch.matmul(logits.softmax(dim=-1), value)
+        return mixed.transpose(1, 2).reshape(batch, length, -1), None
+
+
+FORMS: dict[str, type[Block] | None] = {"hf": None, "folded": SelfAttention, "split": Split, "stacked": Stacked}
+
+
+def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
+    """One session a form, all with the same weights."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    model = transformers.BertModel(transformers.BertConfig(**sizes), add_pooling_layer=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    made = {}
+    for name, block in FORMS.items():
+        twin, _ = exportable(model, [Swap(BertSelfAttention, block)] if block else [])
+        module = EmbeddingModule(twin, Head.of("mean"), graph_inputs(twin), "additive")
+        (folder / name).mkdir()
+        graph = apply(export(module, inputs=module.inputs, folder=folder / name), folder / f"{name}-done")
+        made[name] = onnxruntime.InferenceSession(graph.path, options)
+    return made
+
+
+def main() -> None:
+    """Prints one line a shape."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        made = sessions(Path(folder))
+        print("batch x length   hf ms  " + "  ".join(f"{name:>8}" for name in FORMS if name != "hf"))
+        for rows, length in SHAPES:
+            inputs = {name: np.ones((rows, length), np.int64) for name in ("input_ids", "attention_mask")}
+            inputs |= {"token_type_ids": np.zeros((rows, length), np.int64)}
+            inputs["input_ids"] = random.integers(999, 30000, (rows, length))
+            times: dict[str, list[float]] = {name: [] for name in FORMS}
+            for round_ in range(rounds + 2):  # the first two warm up
+                for name, session in made.items():
+                    start = time.perf_counter()
+                    session.run(None, inputs)
+                    if round_ > 1:
+                        times[name].append(time.perf_counter() - start)
+            ratios = {
+                name: statistics.median(hf / own for hf, own in zip(times["hf"], times[name], strict=True))
+                for name in FORMS
+            }
+            print(
+                f"{rows:5d} x {length:<6d} {statistics.median(times['hf']) * 1e3:8.1f}  "
+                + "  ".join(f"{ratios[name]:8.3f}" for name in FORMS if name != "hf")
+            )
+
+
+if __name__ == "__main__":
+    main()
