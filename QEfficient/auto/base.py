@@ -15,7 +15,7 @@ from QEfficient.auto import request
 from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.stages import Recipe, compile_stage, export_stage, keep_onnx, model_limit, text_facts
+from QEfficient.auto.stages import Recipe, compile_stage, export_stage, model_limit, text_facts
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache

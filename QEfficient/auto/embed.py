@@ -79,7 +79,7 @@ def _check(ready: Ready, wish: Wish) -> None:
             "This program gives one vector a token, so a text has no single vector.",
             got="pooling=None",
             allowed="a program compiled with pooling",
-            do='load with pooling="auto" (or a named mode) and compile again, or encode(…, output_value="token_embeddings")',
+            do='load with pooling="auto" (or a named mode) and compile, or pass output_value="token_embeddings"',
         )
     if wish.output_value == "token_embeddings" and not ready.per_token:
         raise UsageError(
@@ -240,7 +240,8 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
 
     Args:
         name: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
-        first, second: ``(n, dim)`` and ``(m, dim)``, or one vector ``(dim,)``.
+        first: ``(n, dim)``, or one vector ``(dim,)``.
+        second: ``(m, dim)``, or one vector.
         pairwise: Rows at equal positions, ``(n,)``, instead of every pair, ``(n, m)``.
     """
     tensors = any(hasattr(value, "detach") for value in (first, second))

@@ -44,9 +44,10 @@ class QEFFAutoModel(QEFFTransformersBase):
         Args:
             pretrained_model_name_or_path: A hub id, a local folder, or the folder of a saved program.
             pooling: As in the constructor; ``"auto"`` follows the repo's ``modules.json``.
-            *args, **kwargs: As ``transformers.AutoModel.from_pretrained`` takes them (``revision``, ``token``,
-                ``cache_dir``, ``trust_remote_code``, ``dtype``, ``local_files_only``, …). A saved program takes
-                ``backend`` (run its graph there) and ``strict`` (exactly the compiled shapes) instead.
+            *args: As ``transformers.AutoModel.from_pretrained`` takes them.
+            **kwargs: Likewise (``revision``, ``token``, ``cache_dir``, ``trust_remote_code``, ``dtype``,
+                ``local_files_only``, …). A saved program takes ``backend`` (run its graph there) and ``strict``
+                (exactly the compiled shapes) instead.
 
         Raises:
             LoadError: No such model, or it can't be read.
@@ -145,7 +146,7 @@ class QEFFAutoModel(QEFFTransformersBase):
     def encode_document(
         self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
     ) -> Any:
-        """As :meth:`encode`, with the repo's ``"document"``, ``"passage"`` or ``"corpus"`` prompt unless another is named."""
+        """As :meth:`encode`, with the ``"document"``, ``"passage"`` or ``"corpus"`` prompt unless another is named."""
         return self._encode_with(("document", "passage", "corpus"), sentences, prompt_name, prompt, kwargs)
 
     def _encode_with(
@@ -160,7 +161,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             prompt_name = next((name for name in names if name in self.prompts), None)
         return self.encode(sentences, prompt_name, prompt, **kwargs)
 
-    # ------------------------------------------------------------------------------------ as sentence-transformers has them
+    # ------------------------------------------------------------------------------ as sentence-transformers
 
     @property
     def prompts(self) -> dict[str, str]:

@@ -75,12 +75,12 @@ class RepoOrigin:
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
         try:
             model = getattr(transformers, self.auto_class).from_pretrained(str(self.folder), *self.args, **keywords)
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError) as error:
             raise LoadError(
                 f"transformers could not load {self.name!r}.",
                 got=f"{type(error).__name__}: {error}",
                 allowed="what transformers.AutoModel.from_pretrained takes",
-                do="try transformers.AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
+                do="try AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
             ) from error
         return model.eval()  # type: ignore[no-any-return]
 
@@ -190,8 +190,9 @@ def _bytes_view(tensor: torch.Tensor) -> memoryview:
 
 
 def _is_native(module: nn.Module) -> bool:
-    """Whether every part is torch's or transformers' own class, unhooked and unpatched: then config, structure and
-    tensors determine the graph.
+    """Whether every part is torch's or transformers' own class, unhooked and unpatched.
+
+    Then config, structure and tensors determine the graph.
     """
     for part in module.modules():
         if type(part).__module__.partition(".")[0] not in ("torch", "transformers"):

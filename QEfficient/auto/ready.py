@@ -79,7 +79,8 @@ class Ready:
     @property
     def per_token(self) -> bool:
         """Whether the output is one vector a token."""
-        return len(self.program.manifest.outputs[0].shape) == 3
+        manifest = self.program.manifest
+        return manifest.buckets[0].length_dim in manifest.outputs[0].shape
 
     def run(
         self, rows: Rows, devices: Sequence[int] | None = None, progress: Callable[[int], None] | None = None

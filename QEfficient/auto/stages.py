@@ -101,7 +101,7 @@ def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
             recipe.origin.name, "onnx", ingredients, lambda workdir: _build_onnx(recipe, workdir, ingredients)
         )
         log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
-        return programs.load_onnx(folder)
+        return programs.load_onnx(folder, check=hit)  # what was built now was digested now
     with cache.work_folder() as scratch:
         return keep_onnx(_export(recipe, scratch), recipe.origin.name, cache)
 

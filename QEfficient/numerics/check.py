@@ -38,7 +38,8 @@ def compare(reference: Array, candidate: Array) -> Agreement:
     """Agreement of two arrays of vectors.
 
     Args:
-        reference, candidate: Shape ``(rows, dim)``; computed in float64.
+        reference: Shape ``(rows, dim)``; computed in float64.
+        candidate: Of the same shape.
 
     Raises:
         NumericsError: NaN or Inf in either, or unequal shapes.

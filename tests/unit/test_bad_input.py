@@ -1,4 +1,4 @@
-"""Bad input, one line a kind: the error says what, the value, what is allowed and what to do; nothing half-written stays."""
+"""Bad input, one line a kind: what, the value, what is allowed, what to do; and nothing half-written stays."""
 
 from __future__ import annotations
 
@@ -115,8 +115,20 @@ def read_only_cache(b: Bench) -> Any:
     b.fresh().compile()
 
 
-def card_program_elsewhere(b: Bench) -> Any:
-    return QEFFAutoModel.from_pretrained(b.saved, backend="no-such-backend")
+def keywords_on_saved(**keywords: Any) -> Callable[[Bench], Any]:
+    return lambda b: QEFFAutoModel.from_pretrained(b.saved, **keywords)
+
+
+def torch_run_of_saved(b: Bench) -> Any:
+    return _saved(b).generate({"input_ids": IDS}, runtime_ai100=False)
+
+
+def token_vectors(b: Bench) -> Any:
+    return b.model.encode("a", output_value="token_embeddings")
+
+
+def card_device_on_host(b: Bench) -> Any:
+    return b.model.generate({"input_ids": IDS}, device_ids=[0])
 
 
 CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = [
@@ -141,7 +153,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ),
     ("an integer result dtype", lambda b: b.model.generate({"input_ids": IDS}, dtype="int8"), e.InputError, "int8"),
     ("no devices", lambda b: b.model.generate({"input_ids": IDS}, device_ids=[]), e.QEfficientError, "[]"),
-    ("a card's device on the host", lambda b: b.model.generate({"input_ids": IDS}, device_ids=[0]), e.QEfficientError, "[0]"),
+    ("a card's device on the host", card_device_on_host, e.QEfficientError, "[0]"),
     # texts
     ("None to encode", lambda b: b.model.encode(None), e.InputError, "NoneType"),
     ("None among texts", lambda b: b.model.encode(["a", None]), e.InputError, "Row 1"),
@@ -151,7 +163,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("unknown prompt", lambda b: b.model.encode("a", prompt_name="query"), e.UsageError, "query"),
     ("truncate_dim past the vector", lambda b: b.model.encode("a", truncate_dim=33), e.UsageError, "33"),
     ("a text that fits no bucket", lambda b: _short_buckets(b).encode("word " * 50), e.InputError, "32"),
-    ("token vectors of a pooled program", lambda b: b.model.encode("a", output_value="token_embeddings"), e.UsageError, "pooling=None"),
+    ("token vectors of a pooled program", token_vectors, e.UsageError, "pooling=None"),
     ("encode without pooling", lambda b: _compiled(b.fresh(pooling=None)).encode("a"), e.UsageError, 'pooling="auto"'),
     ("encode before compile", lambda b: b.fresh().encode("a"), e.UsageError, "compile()"),
     ("max_seq_length past the model", lambda b: setattr(b.fresh(), "max_seq_length", 65), e.InputError, "64"),
@@ -160,8 +172,8 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("a hub id, offline", lambda b: QEFFAutoModel.from_pretrained("nobody/nothing"), e.LoadError, "nobody/nothing"),
     ("unknown pooling", lambda b: b.fresh(pooling="meen"), e.PoolingError, "'mean'"),
     ("a pooling number", lambda b: b.fresh(pooling=3), e.PoolingError, "3"),
-    ("another pooling on a saved program", lambda b: QEFFAutoModel.from_pretrained(b.saved, pooling="max"), e.PoolingError, "max"),
-    ("load keywords on a saved program", lambda b: QEFFAutoModel.from_pretrained(b.saved, dtype="float16"), e.UsageError, "dtype"),
+    ("another pooling on a saved program", keywords_on_saved(pooling="max"), e.PoolingError, "max"),
+    ("load keywords on a saved program", keywords_on_saved(dtype="float16"), e.UsageError, "dtype"),
     ("another attention", lambda b: b.fresh(attn_implementation="sdpa"), e.UsageError, "sdpa"),
     ("not a model", lambda b: QEFFAutoModel("bert-base-uncased"), e.UsageError, "from_pretrained"),
     ("to a device", lambda b: b.model.to("cuda"), e.UsageError, "cuda"),
@@ -190,9 +202,9 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("external data outside the folder", data_outside, e.CorruptArtefactError, "External"),
     ("full disk", full_disk, e.CacheError, "No space left"),
     ("a cache that can't be written", read_only_cache, e.CacheError, "file-in-the-way"),
-    ("a saved program on an unknown backend", card_program_elsewhere, e.UnknownBackendError, "no-such-backend"),
+    ("a saved program elsewhere", keywords_on_saved(backend="no-such-backend"), e.UnknownBackendError, "no-such-backend"),
     # a saved program has no torch model
-    ("torch run of a saved program", lambda b: _saved(b).generate({"input_ids": IDS}, runtime_ai100=False), e.UsageError, "saved program"),
+    ("torch run of a saved program", torch_run_of_saved, e.UsageError, "saved program"),
     ("model of a saved program", lambda b: _saved(b).model, e.UsageError, "saved program"),
     ("compile a saved program", lambda b: _saved(b).compile(), e.UsageError, "saved program"),
 ]  # fmt: skip

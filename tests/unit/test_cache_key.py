@@ -27,7 +27,7 @@ def one_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_repo(tmp_path_factory.mktemp("repo"), layers=1)
+    return tiny_repo(tmp_path_factory.mktemp("repo"), layers=2)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_changed_argument_misses(repo: Path, changed: dict[str, Any]) -> None:
 
 def flip_weights(repo: Path) -> None:
     shutil.rmtree(repo / "1_Pooling")
-    tiny_repo(repo, layers=1, seed=1)
+    tiny_repo(repo, layers=2, seed=1)
 
 
 def flip_config(repo: Path) -> None:
@@ -137,7 +137,7 @@ def test_changed_content_of_a_model_file_misses(
 ) -> None:
     folder = tmp_path / "repo"
     folder.mkdir()
-    tiny_repo(folder, layers=1)
+    tiny_repo(folder, layers=2)
     before = entry(folder, monkeypatch)
     flip(folder)
     assert entry(folder, monkeypatch) != before
