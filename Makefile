@@ -47,8 +47,8 @@ types: $(VENV)/.dev  ## mypy, strict
 docs: $(VENV)/.dev  ## docs/_build/index.html; a warning is an error
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build
 
-bench: $(VENV)/.dev  ## start-up time and memory beside sentence-transformers
-	@$(BIN)/python benchmarks/startup.py
+bench: $(VENV)/.dev  ## start-up beside sentence-transformers, peak memory of an export, gain of each rewrite
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit; done
 
 clean:  ## everything that the other targets made
 	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data

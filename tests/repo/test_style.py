@@ -91,6 +91,18 @@ def test_what_the_library_imports_is_declared() -> None:
     assert not [text for text in missing if "qaicrt" not in text and "QAicApi_pb2" not in text]
 
 
+def test_what_the_tests_import_is_declared() -> None:
+    declared = {
+        canonicalize_name(one.name) for extra in ("", "quickstart", "docs", "test") for one in requirements(extra)
+    }
+    known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
+    files = [path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    foreign = {one for file in files for one in imports(file) if known.get(one.top)}
+    assert not [
+        f"{one.where} imports {one.name}" for one in foreign if not known[one.top] & (declared | {"qefficient"})
+    ]
+
+
 def test_what_is_declared_is_imported() -> None:
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     used = {dist for file in library_files() for one in imports(file) for dist in known.get(one.top, set())}
