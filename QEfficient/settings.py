@@ -25,7 +25,7 @@ class Setting:
         return os.environ.get(self.name) or self.default
 
 
-QEFF_HOME = Setting("QEFF_HOME", "", "Folder of all artefacts; else XDG_CACHE_HOME/qeff_cache, else ~/.cache/qeff_cache.")
+QEFF_HOME = Setting("QEFF_HOME", "", "Folder of all artefacts; else qeff_cache in XDG_CACHE_HOME, else in ~/.cache.")
 XDG_CACHE_HOME = Setting("XDG_CACHE_HOME", "", "The desktop standard's cache folder, used when QEFF_HOME is unset.")
 QEFF_BACKEND = Setting("QEFF_BACKEND", "auto", "Backend of compile when the call names none: auto, onnxruntime, qaic.")
 QEFF_QAIC_SDK = Setting("QEFF_QAIC_SDK", "/opt/qti-aic", "Root of the Qualcomm Cloud AI SDK.")

@@ -201,7 +201,8 @@ class QEFFTransformersBase:
     @property
     def qpc_session(self) -> Any:
         """The open session of the program."""
-        return self._need_ready().session()
+        with self._need_ready().session() as session:
+            return session
 
     # ------------------------------------------------------------------------------------ export and compile
 
@@ -322,8 +323,16 @@ class QEFFTransformersBase:
             program = compile_stage(recipe, order, cache, graph)
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)
-            self._ready = Ready(program, chosen, reason, strict=strict)
+            self._put_in_place(Ready(program, chosen, reason, strict=strict))
         return str(self.qpc_path)
+
+    def _put_in_place(self, new: Ready) -> None:
+        old = self._ready
+        if old is not None and (old.program, old.strict) == (new.program, new.strict):
+            return  # the same program: its open session goes on
+        self._ready = new
+        if old is not None:
+            old.retire()
 
     # ------------------------------------------------------------------------------------ run
 
@@ -372,10 +381,9 @@ class QEFFTransformersBase:
 
     def warmup(self) -> Self:
         """Opens the program and runs every bucket once, so that the first real call is as fast as the others."""
-        ready = self._need_ready()
-        session = ready.session()
-        for bucket in session.buckets:
-            session.run({spec.name: np.ones(spec.at(bucket), dtype=spec.dtype) for spec in session.inputs})
+        with self._need_ready().session() as session:
+            for bucket in session.buckets:
+                session.run({spec.name: np.ones(spec.at(bucket), dtype=spec.dtype) for spec in session.inputs})
         return self
 
     def device_report(self) -> dict[str, Json]:

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 class QEFFAutoModel(QEFFTransformersBase):
     """An encoder on the card or the host.
 
-    Example::
-
-        model = QEFFAutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", pooling="mean")
-        model.compile(num_cores=16)
-        output = model.generate(tokenizer("My name is", return_tensors="pt"))   # {"output": (1, 384)}
+    >>> model = QEFFAutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", pooling="mean")
+    >>> path = model.compile(num_cores=16)
+    >>> model.encode(["My name is", "Hello"]).shape
+    (2, 384)
 
     Args:
         model: A HuggingFace model that is already loaded.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.errors import UsageError
@@ -24,9 +26,17 @@ class Ready:
 
     def __init__(self, program: Program, backend: Backend, reason: str, *, strict: bool = False) -> None:
         self.program, self.backend, self.reason, self.strict = program, backend, reason, strict
-        self._sessions: dict[tuple[int, ...] | None, Session] = {}
+        self._session: Session | None = None
+        self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
-        self._lock = threading.Lock()
+        self._retired = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """State that belongs to one process: a forked child starts with nobody using the session."""
+        self._pid = os.getpid()
+        self._users = 0
+        self._changed = threading.Condition()
 
     @property
     def text(self) -> TextFacts:
@@ -44,17 +54,37 @@ class Ready:
             )
         return self.program.manifest.text
 
-    def session(self, devices: Sequence[int] | None = None) -> Session:
-        """The session on these devices, opened once."""
-        key = None if devices is None else tuple(devices)
-        session = self._sessions.get(key)
-        if session is None:
-            with self._lock:
-                session = self._sessions.get(key)
-                if session is None:
-                    session = self.backend.open(self.program, devices, strict=self.strict)
-                    self._sessions[key] = session
-        return session
+    @contextmanager
+    def session(self, devices: Sequence[int] | None = None) -> Iterator[Session]:
+        """Lends the session on these devices.
+
+        It is opened once and kept. Other devices than the last caller's close it first, since a device has cores for
+        one program only; whoever still uses it finishes before.
+        """
+        if os.getpid() != self._pid:
+            self._begin()
+        wanted = None if devices is None else tuple(devices)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users or self._devices == wanted)
+            if self._session is None or self._devices != wanted:
+                self._close()
+                self._session = self.backend.open(self.program, devices, strict=self.strict)
+                self._devices = wanted
+            session = self._session
+            self._users += 1
+        try:
+            yield session
+        finally:
+            with self._changed:
+                self._users -= 1
+                if self._retired and not self._users:
+                    self._close()
+                self._changed.notify_all()
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -71,9 +101,8 @@ class Ready:
                     allowed="generate(inputs) with ids from the model's own tokenizer",
                     do="load the model by name, from a repo whose tokenizer has a fast form",
                 )
-            with self._lock:
-                if self._tokenizer is None:
-                    self._tokenizer = Tokenizer.from_folder(self.program.path, self.text)
+            # Two threads may both read it; either copy serves.
+            self._tokenizer = Tokenizer.from_folder(self.program.path, self.text)
         return self._tokenizer
 
     @property
@@ -88,12 +117,12 @@ class Ready:
         """Rows in, arrays out, in order."""
         text = self.program.manifest.text
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
-        return run(self.session(devices), rows, fill=fill, progress=progress)
+        with self.session(devices) as session:
+            return run(session, rows, fill=fill, progress=progress)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""
         manifest = self.program.manifest
-        sessions = [session.report() for session in self._sessions.values()]
         return {
             "backend": self.backend.name,
             "reason": self.reason,
@@ -101,12 +130,18 @@ class Ready:
             "buckets": [bucket.sizes for bucket in manifest.buckets],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
-            "sessions": sessions,
+            "session": None if self._session is None else self._session.report(),
         }
 
+    def retire(self) -> None:
+        """Closes the session as soon as nobody uses it: another program takes this one's place, and maybe its cores."""
+        with self._changed:
+            self._retired = True
+            if not self._users:
+                self._close()
+
     def close(self) -> None:
-        """Closes every session."""
-        with self._lock:
-            sessions, self._sessions = list(self._sessions.values()), {}
-        for session in sessions:
-            session.close()
+        """Closes the session once nobody uses it; the next call opens it again."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users)
+            self._close()

@@ -20,7 +20,9 @@ app = typer.Typer(help="Look at, check and clean up compiled artefacts (QEFF_HOM
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _AGES = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-Model = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model: its repo id, or the name in the list.")]
+Model = Annotated[
+    str | None, typer.Argument(metavar="[MODEL]", help="Only this model: its repo id, or the name in the list.")
+]
 
 
 @app.command()

@@ -202,7 +202,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("external data outside the folder", data_outside, e.CorruptArtefactError, "External"),
     ("full disk", full_disk, e.CacheError, "No space left"),
     ("a cache that can't be written", read_only_cache, e.CacheError, "file-in-the-way"),
-    ("a saved program elsewhere", keywords_on_saved(backend="no-such-backend"), e.UnknownBackendError, "no-such-backend"),
+    ("a saved program elsewhere", keywords_on_saved(backend="moon"), e.UnknownBackendError, "moon"),
     # a saved program has no torch model
     ("torch run of a saved program", torch_run_of_saved, e.UsageError, "saved program"),
     ("model of a saved program", lambda b: _saved(b).model, e.UsageError, "saved program"),

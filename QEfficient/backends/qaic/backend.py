@@ -131,6 +131,7 @@ class QaicBackend:
             raise BackendUnavailableError(
                 "The card's compiler is not on this machine.",
                 got=self.can_compile().reason,
+                allowed="an SDK with qaic-compile or qaic-exec",
                 do=f"{_INSTALL}; compile(backend='onnxruntime') runs on this host",
             )
         return compiler
@@ -198,8 +199,9 @@ class QaicBackend:
             raise BackendUnavailableError(
                 "The card's program can't run on this machine.",
                 got=runs.reason,
-                do=f"{runs.hint}; or run its graph on the host: compile(onnx_path={str(program.onnx_path)!r}, "
-                "backend='onnxruntime')",
+                allowed="the card's runtime and a ready device",
+                do=f"{runs.hint}; or run its graph on this host: "
+                f"QEFFAutoModel.from_pretrained({str(program.path)!r}, backend='onnxruntime')",
             )
         if manifest.sdk != sdk.version:
             raise StaleProgramError(
