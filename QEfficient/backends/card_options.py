@@ -217,7 +217,12 @@ def parse(keywords: Mapping[str, Json]) -> CompileOptions:
 
 def _find(name: str) -> Option:
     if name in REFUSED:
-        raise OptionError(f"The library sets the compiler flag {name!r} itself.", got=name, do=f"use {REFUSED[name]}")
+        raise OptionError(
+            f"The library sets the compiler flag {name!r} itself.",
+            got=name,
+            allowed="the flags in QEfficient.backends.card_options.TABLE",
+            do=f"use {REFUSED[name]}",
+        )
     if name not in TABLE:
         raise OptionError(
             f"compile knows no option {name!r}.{nearest(name, sorted(TABLE))}",

@@ -157,7 +157,13 @@ def compile_program(
     try:
         done = runner(argv, cwd=workdir, log=log, timeout=timeout, title=title)
     except OSError as error:
-        raise CompileError("The card's compiler can't be started.", command=argv, got=str(error)) from error
+        raise CompileError(
+            "The card's compiler can't be started.",
+            command=argv,
+            got=str(error),
+            allowed="an executable of this machine",
+            do="check the SDK's installation: the compiler is made for x86-64",
+        ) from error
     except BaseException:  # Ctrl-C: nothing half-written stays
         shutil.rmtree(outdir, ignore_errors=True)
         raise
@@ -177,6 +183,8 @@ def _failure(argv: Sequence[str], done: Completed, timeout: float | None, log: P
         stdout=done.stdout,
         stderr=done.stderr,
         log_file=None if log is None else str(log),
+        got=f"exit code {done.exit_code}",
+        allowed=f"exit code 0 and a {BINARY}",
         do=do,
     )
 

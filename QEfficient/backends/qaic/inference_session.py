@@ -146,7 +146,12 @@ class QAICInferenceSession:
         """
         self.set_buffers(inputs)
         if self._slot is None:
-            raise DeviceError("The session is not active.", do="call activate() first")
+            raise DeviceError(
+                "The session is not active.",
+                got="is_active=False",
+                allowed="an active session",
+                do="call activate() first",
+            )
         shapes = self._shapes()
         bindings = self._by_name.values()
         buffers = [

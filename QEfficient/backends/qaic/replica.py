@@ -101,6 +101,7 @@ class Replica:
                 raise BackendUnavailableError(
                     "This SDK's runtime can't map one program to several devices.",
                     got="QAicProgramProperties without devMapping",
+                    allowed="an SDK with devMapping",
                     do="install a newer SDK, or compile with num_devices=1",
                 )
             properties.devMapping = ":".join(map(str, self.devices))
@@ -148,6 +149,23 @@ class Replica:
 _CORES = "free cores on the device (qaic-util -q shows them), use other device_ids, or compile with fewer num_cores"
 
 
+def closed() -> DeviceError:
+    """The error of a session that was closed."""
+    return DeviceError(
+        "The session is closed.", got="a run after close()", allowed="an open session", do="open the program again"
+    )
+
+
+def lost(replicas: int) -> DeviceError:
+    """The error of a session none of whose slots works any more."""
+    return DeviceError(
+        "The session has lost its device.",
+        got=f"every slot of {replicas} device group(s) failed",
+        allowed="at least one slot that works",
+        do="check the device with qaic-util -q, and open the program again",
+    )
+
+
 class SlotPool:
     """Slots of all replicas, handed out to one thread each, the longest idle first."""
 
@@ -178,10 +196,7 @@ class SlotPool:
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed or not self._all)
             if self._closed or not self._all:
-                raise DeviceError(
-                    "The session is closed." if self._closed else "The session has lost its device.",
-                    do="open the program again",
-                )
+                raise closed() if self._closed else lost(len(self._replicas))
             return self._free.popleft()
 
     def give(self, slot: Slot, *, failed: bool = False) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.qaic.descriptor import Binding, Shape
-from QEfficient.backends.qaic.replica import Replica, SlotPool
+from QEfficient.backends.qaic.replica import Replica, SlotPool, closed
 from QEfficient.errors import DeviceError
 from QEfficient.records import Bucket, Json, Manifest
 
@@ -113,7 +113,7 @@ class QaicSession:
     def _current(self) -> _Live:
         with self._lock:
             if self._closed:
-                raise DeviceError("The session is closed.", do="open the program again")
+                raise closed()
             if self._live is None:
                 self._live = _Live(self._connect(), self._per_replica)
             return self._live
@@ -158,7 +158,7 @@ class QaicSession:
             try:
                 return live.executor.submit(self._run, live, arrays)
             except RuntimeError as error:  # closed by another thread since
-                raise DeviceError("The session is closed.", do="open the program again") from error
+                raise closed() from error
 
     def report(self) -> dict[str, Json]:
         """Device ids by replica, slots, and what the backend adds."""

@@ -133,6 +133,6 @@ def test_a_partition_file_for_another_number_of_devices() -> None:
 
 
 def test_every_golden_file_is_used() -> None:
-    known = {f"argv_{name}.txt" for name in SETS} | {"partition_4.json"}
+    known = {f"argv_{name}.txt" for name in [*SETS, "example_new", "example_old"]} | {"partition_4.json"}
     known |= {f"specializations_{form}_{count}.json" for form in ("named", "flat") for count in (1, 2)}
     assert {path.name for path in GOLDEN.iterdir()} == known

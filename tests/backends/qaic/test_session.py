@@ -165,6 +165,7 @@ def test_constructors_that_throw(sdk: FakeSdk, backend: QaicBackend, program: Pr
     with pytest.raises(DeviceError, match="told to"):
         backend.open(program)
     sdk.set(throw={})
+    assert free_cores(sdk) == {0: 16}
     with backend.open(program) as session:
         session.run(ROWS)
 
@@ -275,7 +276,7 @@ def test_no_device_offers_the_host(sdk: FakeSdk, backend: QaicBackend, program: 
     sdk.set(devices=devices)
     with pytest.raises(BackendUnavailableError) as caught:
         backend.open(program)
-    assert "backend='onnxruntime'" in str(caught.value.do) and str(program.onnx_path) in str(caught.value.do)
+    assert f"from_pretrained({str(program.path)!r}, backend='onnxruntime')" in str(caught.value.do)
 
 
 def test_a_host_program_is_refused(backend: QaicBackend, program: Program) -> None:
@@ -365,6 +366,19 @@ def test_close_from_many_threads(backend: QaicBackend, program: Program, sdk: Fa
     for thread in threads:
         thread.join()
     assert len({future.result(timeout=30)["output"].tobytes() for future in futures}) == 1
+    assert free_cores(sdk) == {0: 16}
+
+
+def test_close_waits_for_a_run_of_another_thread(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
+    session = backend.open(program)
+    expected = session.run(ROWS)["output"]
+    sdk.set(device_time_ms=400)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(session.run, ROWS)
+        while len(session._current().pool._free) == session.slots:
+            time.sleep(0.005)
+        session.close()
+        assert future.done() and np.array_equal(future.result()["output"], expected)
     assert free_cores(sdk) == {0: 16}
 
 

@@ -224,8 +224,8 @@ class Program(_Object):
             self.devices = [dev]
         elif props.devMapping:
             self.devices = [int(part) for part in props.devMapping.split(":")]
-        else:
-            self.devices = context.ids[:span]
+        else:  # the real rule of choice is not documented: a client must not rely on it
+            self.devices = context.ids[:1]
         if len(self.devices) != span or not set(self.devices) <= set(context.ids):
             raise RuntimeError(f"Initialization Exception: program for {span} device(s), given {self.devices}")
         self.loaded = self.active = False
