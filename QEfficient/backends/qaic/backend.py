@@ -71,8 +71,8 @@ class QaicBackend:
         return Availability(True, f"ready devices: {', '.join(map(str, ready))}")
 
     def version(self) -> str:
-        """The SDK's version, ``"unknown"`` where it does not say."""
-        return self.sdk.version
+        """SDK version and hardware generation, ``"1.22.0 ai100"``: both decide what the compiler makes."""
+        return f"{self.sdk.version} {self.sdk.hw_version()}"
 
     def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
         """See :func:`QEfficient.backends.card_options.parse`."""
@@ -121,7 +121,7 @@ class QaicBackend:
             onnx=graph.name,
             options=dataclasses.replace(options, files=files),
             binary=QPC,
-            sdk=self.version(),
+            sdk=self.sdk.version,
         )
         return Program(workdir, manifest)
 
@@ -226,11 +226,22 @@ class QaicBackend:
 
 
 def _copy_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
-    """Copies of the option files in the program's folder: name → path relative to it."""
+    """Copies of the option files in the program's folder: name → path relative to it.
+
+    Raises:
+        OptionError: A file is gone.
+    """
     if files:
         (workdir / OPTION_FILES).mkdir()
     copies = {}
     for position, (name, source) in enumerate(files.items()):
+        if not source.is_file():
+            raise OptionError(
+                f"The file of the option {name!r} is not there any more.",
+                got=str(source),
+                allowed="a file that exists",
+                do="give the option again",
+            )
         copies[name] = Path(OPTION_FILES) / f"{position}-{source.name}"
         (workdir / copies[name]).write_bytes(source.read_bytes())
     return copies

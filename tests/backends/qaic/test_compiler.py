@@ -250,6 +250,20 @@ def test_what_can_not_be_compiled(backend: QaicBackend, model: OnnxModel, tmp_pa
             backend.compile(model, buckets, target, CompileOptions(), tmp_path / "work")
 
 
+def test_the_key_holds_sdk_and_hardware(sdk: FakeSdk, backend: QaicBackend) -> None:
+    assert backend.version() == "1.22.0 ai100"
+    sdk.set(image_variant="AIC200.FW")
+    sdk.set_version("1.23.0")
+    assert backend.version() == "1.23.0 ai200"
+
+
+def test_an_option_file_that_is_gone(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    options = CompileOptions(files={"node_precision_info": tmp_path / "gone.yaml"})
+    with pytest.raises(OptionError, match=r"gone\.yaml"):
+        backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / "work")
+
+
 def test_no_compiler(sdk: FakeSdk, compile_model: Compile) -> None:
     sdk.compiler.unlink()
     with pytest.raises(BackendUnavailableError, match="QEFF_QAIC_SDK") as caught:
