@@ -112,6 +112,11 @@ def _strings(sentences: object) -> list[str]:
     return texts
 
 
+def all_prompts(facts: TextFacts) -> dict[str, str]:
+    """The repo's prompts; where it has none for queries or documents they are empty, as in sentence-transformers."""
+    return {"query": "", "document": "", **facts.prompts}
+
+
 def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None) -> str:
     """The text put before each string; ``prompt`` goes before ``prompt_name``, that before the repo's default."""
     if prompt is not None:
@@ -119,14 +124,15 @@ def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None
     name = prompt_name if prompt_name is not None else facts.default_prompt
     if name is None:
         return ""
-    if name not in facts.prompts:
+    known = all_prompts(facts)
+    if name not in known:
         raise UsageError(
-            f"The model has no prompt of this name.{nearest(name, list(facts.prompts))}",
+            f"The model has no prompt of this name.{nearest(name, list(known))}",
             got=f"prompt_name={name!r}",
-            allowed=", ".join(map(repr, facts.prompts)) or "none: the repo names no prompts",
+            allowed=", ".join(map(repr, known)),
             do="choose one of these, or pass the text itself as prompt=",
         )
-    return facts.prompts[name]
+    return known[name]
 
 
 def _run(

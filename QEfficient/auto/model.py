@@ -165,7 +165,7 @@ class QEFFAutoModel(QEFFTransformersBase):
     @property
     def prompts(self) -> dict[str, str]:
         """Prompt name → text."""
-        return dict((self._ready.text if self._ready else self._text()).prompts)
+        return embed.all_prompts(self._ready.text if self._ready else self._text())
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """Width of a pooled vector, ``None`` before ``compile`` or without pooling."""

@@ -75,7 +75,7 @@ class RepoOrigin:
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
         try:
             model = getattr(transformers, self.auto_class).from_pretrained(str(self.folder), *self.args, **keywords)
-        except (OSError, ValueError, TypeError, ImportError) as error:
+        except Exception as error:  # transformers raises whatever its readers raise
             raise LoadError(
                 f"transformers could not load {self.name!r}.",
                 got=f"{type(error).__name__}: {error}",

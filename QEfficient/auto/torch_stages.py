@@ -19,7 +19,7 @@ from QEfficient.export.exporter import export
 from QEfficient.numerics.check import Array, check, probes
 from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
-from QEfficient.pytorch_transforms.blocks import exportable
+from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
 from QEfficient.pytorch_transforms.head import Head
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Target, TensorSpec, TextFacts
@@ -52,10 +52,16 @@ def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
     return replace(apply(exported, folder, passes=(*DEFAULT, LayerFunctions)), functions=True)
 
 
-def reference(recipe: Recipe) -> nn.Module:
-    """HuggingFace's own model, blocks and masks untouched, with the head behind it."""
+def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
+    """HuggingFace's own blocks and masks, with the head behind them; a copy that shares the model's tensors.
+
+    Args:
+        recipe: Which model.
+        float32: Compute in float32 whatever the weights' dtype.
+    """
     encoder, _ = _encoder(recipe)
-    return EmbeddingModule(encoder, _head(recipe), graph_inputs(encoder), "own").eval()
+    twin = exportable(encoder)[0] if float32 else structural_copy(encoder)
+    return EmbeddingModule(twin, _head(recipe), graph_inputs(encoder), "own").eval()
 
 
 def _encoder(recipe: Recipe) -> tuple[nn.Module, Architecture]:
@@ -67,7 +73,8 @@ def _head(recipe: Recipe) -> Head:
     origin = recipe.origin
     folder = origin.files.folder if isinstance(origin, RepoOrigin) else None
     head = Head(recipe.head.steps, folder=folder, pooling=recipe.head.function)
-    width = origin.config().get("hidden_size")
+    config = origin.config()
+    width = next((config[name] for name in ("hidden_size", "d_model", "dim") if name in config), None)
     if recipe.head.function is not None and isinstance(width, int):
         head.check(width)  # the caller's own code: a fault is named before the exporter meets it
     return head
@@ -84,7 +91,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
         architecture.pad_id(config) or 0,
         token_types="token_type_ids" in inputs,
     )
-    torch_model = reference(recipe)
+    torch_model = reference(recipe, float32=True)
     backend = registry.get("onnxruntime")
     target = Target(backend=backend.name, compute=backend.compute[0])
     with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
@@ -118,7 +125,7 @@ def run_torch(recipe: Recipe, inputs: Mapping[str, Any], text: TextFacts) -> Arr
         for index, row in enumerate(column):
             array[index, : len(row)] = row
         arrays[name] = array
-    output = np.array(_run_module(reference(recipe), arrays))
+    output = np.array(_run_module(reference(recipe, float32=False), arrays))
     if output.ndim == 3:
         for index, length in enumerate(rows.lengths):
             output[index, length:] = 0.0

@@ -160,7 +160,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("bytes to encode", lambda b: b.model.encode(b"a"), e.InputError, "bytes"),
     ("overlong text refused", lambda b: b.model.encode("word " * 99, overlong="error"), e.InputError, "101"),
     ("unknown overlong", lambda b: b.model.encode("a", overlong="crop"), e.UsageError, "crop"),
-    ("unknown prompt", lambda b: b.model.encode("a", prompt_name="query"), e.UsageError, "query"),
+    ("unknown prompt", lambda b: b.model.encode("a", prompt_name="qurey"), e.UsageError, "query"),
     ("truncate_dim past the vector", lambda b: b.model.encode("a", truncate_dim=33), e.UsageError, "33"),
     ("a text that fits no bucket", lambda b: _short_buckets(b).encode("word " * 50), e.InputError, "32"),
     ("token vectors of a pooled program", token_vectors, e.UsageError, "pooling=None"),
