@@ -14,7 +14,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint types docs bench clean
 BIN := $(VENV)/bin
-export ORT_DISABLE_TELEMETRY := 1  # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md
+# onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
+export ORT_DISABLE_TELEMETRY := 1
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'

@@ -11,30 +11,57 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from QEfficient.auto.base import QEFFTransformersBase
     from QEfficient.auto.later import (
+        QEFFAutoModelForAudioClassification,
         QEFFAutoModelForCausalLM,
+        QEFFAutoModelForCTC,
+        QEFFAutoModelForImageClassification,
         QEFFAutoModelForImageTextToText,
+        QEFFAutoModelForMaskedLM,
+        QEFFAutoModelForMultipleChoice,
+        QEFFAutoModelForQuestionAnswering,
+        QEFFAutoModelForSequenceClassification,
         QEFFAutoModelForSpeechSeq2Seq,
+        QEFFAutoModelForTokenClassification,
     )
     from QEfficient.auto.model import QEFFAutoModel
     from QEfficient.errors import QEfficientError
     from QEfficient.generation.cloud_infer import QAICInferenceSession
 
+_LATER = (
+    "QEFFAutoModelForAudioClassification",
+    "QEFFAutoModelForCTC",
+    "QEFFAutoModelForCausalLM",
+    "QEFFAutoModelForImageClassification",
+    "QEFFAutoModelForImageTextToText",
+    "QEFFAutoModelForMaskedLM",
+    "QEFFAutoModelForMultipleChoice",
+    "QEFFAutoModelForQuestionAnswering",
+    "QEFFAutoModelForSequenceClassification",
+    "QEFFAutoModelForSpeechSeq2Seq",
+    "QEFFAutoModelForTokenClassification",
+)
 _HOME = {
     "QEFFAutoModel": "QEfficient.auto.model",
-    "QEFFAutoModelForCausalLM": "QEfficient.auto.later",
-    "QEFFAutoModelForImageTextToText": "QEfficient.auto.later",
-    "QEFFAutoModelForSpeechSeq2Seq": "QEfficient.auto.later",
     "QEFFTransformersBase": "QEfficient.auto.base",
     "QAICInferenceSession": "QEfficient.generation.cloud_infer",
     "QEfficientError": "QEfficient.errors",
+    **dict.fromkeys(_LATER, "QEfficient.auto.later"),
 }
 
 __all__ = [
     "QAICInferenceSession",
     "QEFFAutoModel",
+    "QEFFAutoModelForAudioClassification",
+    "QEFFAutoModelForCTC",
     "QEFFAutoModelForCausalLM",
+    "QEFFAutoModelForImageClassification",
     "QEFFAutoModelForImageTextToText",
+    "QEFFAutoModelForMaskedLM",
+    "QEFFAutoModelForMultipleChoice",
+    "QEFFAutoModelForQuestionAnswering",
+    "QEFFAutoModelForSequenceClassification",
     "QEFFAutoModelForSpeechSeq2Seq",
+    "QEFFAutoModelForTokenClassification",
     "QEFFTransformersBase",
     "QEfficientError",
     "__version__",

@@ -156,6 +156,14 @@ def test_another_sdk_version_is_refused_with_the_way_out(sdk: FakeSdk, repo: Pat
         QEFFAutoModel.from_pretrained(saved).encode("a text")
 
 
+def test_another_sdk_version_misses_the_cache(sdk: FakeSdk, repo: Path) -> None:
+    model = tiny(repo)
+    first = model.compile(seq_len=32)
+    assert model.compile(seq_len=32) == first
+    sdk.set_version("9.9.9")
+    assert model.compile(seq_len=32) != first
+
+
 def test_a_card_program_without_a_card_offers_the_host(
     sdk: FakeSdk, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
