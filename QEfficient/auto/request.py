@@ -210,7 +210,7 @@ def adopt_onnx(path: Path, name: str, cache: Cache) -> OnnxModel:
             do="check the path, or leave onnx_path out to export the model",
         )
     with cache.work_folder() as scratch:
-        return keep_onnx(adopt(path, scratch), name, cache)
+        return keep_onnx(adopt(path, scratch), name, cache, verify="not run")
 
 
 def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:

@@ -103,12 +103,12 @@ def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
         log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
         return programs.load_onnx(folder, check=hit)  # what was built now was digested now
     with cache.work_folder() as scratch:
-        return keep_onnx(_export(recipe, scratch), recipe.origin.name, cache)
+        return keep_onnx(_export(recipe, scratch), recipe.origin.name, cache, verify=recipe.verify)
 
 
-def keep_onnx(model: OnnxModel, name: str, cache: Cache) -> OnnxModel:
-    """Puts a graph into the cache under its own digest."""
-    ingredients: dict[str, Json] = {"graph": model.digest}
+def keep_onnx(model: OnnxModel, name: str, cache: Cache, *, verify: str) -> OnnxModel:
+    """Puts a graph into the cache under its own digest, beside the result of its check, which ``verify`` names."""
+    ingredients: dict[str, Json] = {"graph": model.digest, "verify": verify}
 
     def build(workdir: Path) -> None:
         for file in sorted(model.path.parent.iterdir()):
@@ -179,7 +179,11 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     source = None if onnx is not None else recipe.ingredients()
     if source is None and onnx is None:
         onnx = export_stage(recipe, cache)
-    ingredients |= {"onnx": source} if source is not None else {"graph": onnx.digest} if onnx else {}
+    if source is not None:
+        ingredients["onnx"] = source
+    elif onnx is not None:
+        config = json.loads(json.dumps(recipe.origin.config(), default=str))
+        ingredients |= {"graph": onnx.digest, "verify": recipe.verify, "config": config}
     folder = recipe.origin.folder
     if folder is not None:
         ingredients["tokenizer"] = {path.name: file_digest(path) for path in tokenizer_files(folder)}
