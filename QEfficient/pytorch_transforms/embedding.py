@@ -38,8 +38,14 @@ def graph_inputs(model: nn.Module) -> tuple[str, ...]:
             allowed="a forward with input_ids and attention_mask",
             do="load a text encoder",
         )
-    types = getattr(getattr(model, "config", None), "type_vocab_size", 0) or 0
-    return INPUTS if "token_type_ids" in names and types > 1 else INPUTS[:2]
+    return INPUTS if _token_types(model) > 1 else INPUTS[:2]
+
+
+def _token_types(model: nn.Module) -> int:
+    """Size of the model's table of token types. Some have none and look types up among their words (GPT-2, XLM)."""
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        return 0
+    return getattr(getattr(model, "config", None), "type_vocab_size", 0) or 0
 
 
 def additive_mask(attention_mask: Tensor) -> Tensor:
@@ -61,7 +67,7 @@ class EmbeddingModule(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
         self.inputs, self.mask = tuple(inputs), mask
-        self._takes = set(inspect.signature(encoder.forward).parameters)
+        self._has_types = _token_types(encoder) > 0
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Integers of shape (batch, length) each → the head's result.
@@ -69,7 +75,7 @@ class EmbeddingModule(nn.Module):
         Position ids are never asked for: the encoder counts them as transformers does.
         """
         given: dict[str, Any] = {"input_ids": input_ids}
-        if "token_type_ids" in self._takes:  # one type: zeros, which spares the graph the model's own buffer
+        if self._has_types:  # one type: zeros, which spares the graph the model's own buffer
             given["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         given["attention_mask"] = additive_mask(attention_mask) if self.mask == "additive" else attention_mask
         out = self.encoder(**given)

@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2Model
 
 from QEfficient.errors import ExportError
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, graph_inputs
@@ -66,6 +67,15 @@ def test_token_types_reach_the_model_and_are_zeros_when_left_out() -> None:
         zeros = module(**{**inputs, "token_type_ids": torch.zeros_like(inputs["input_ids"])})
         left_out = module(inputs["input_ids"], inputs["attention_mask"])
     assert torch.equal(left_out, zeros) and not torch.allclose(given, zeros, atol=1e-2)
+
+
+def test_a_model_without_a_table_of_types_is_given_none() -> None:
+    """GPT-2 takes types too, but looks them up among its words: zeros would add the first word to every token."""
+    config = GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4, n_positions=24, bos_token_id=1, eos_token_id=1)
+    model = GPT2Model(config).eval()
+    inputs = {name: value for name, value in batch(2, 6).items() if name != "token_type_ids"}
+    with torch.no_grad():
+        torch.testing.assert_close(chain(model)(**inputs), model(**inputs).last_hidden_state)
 
 
 def test_an_encoder_that_gives_a_tuple() -> None:
