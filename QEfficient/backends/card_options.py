@@ -69,9 +69,12 @@ _WORDS: dict[Kind, str] = {
     "file": "the path of a file that exists",
 }
 _SCHEMAS = ("asymmetric", "symmetric", "symmetric_with_uint8", "symmetric_with_power2_scale")
+HARDWARE = ("ai100", "ai200", "2.0")
 _CALIBRATIONS = ("None", "KLMinimization", "KLMinimizationV2", "Percentile", "MSE", "SQNR")
 
 _ALL = (
+    # Target
+    Option("aic_hw_version", "text", "Hardware generation; left out, the device says it.", choices=HARDWARE),
     # Input and output
     Option("stats_batchsize", "int", "Batch that reported statistics are divided by.", 1),
     Option("dynamic_shape_input", "names", "Inputs to treat as dynamic in shape."),
@@ -152,7 +155,6 @@ TABLE: Mapping[str, Option] = MappingProxyType({option.name: option for option i
 
 _MODEL = "nothing: compile takes the model that it exported, or onnx_path="
 _RUN = "nothing: programs are compiled here and run with generate()"
-_HARDWARE = "nothing: the library asks the device"
 _OUTPUTS = "nothing: inputs and outputs are those of the graph"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
@@ -161,8 +163,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "model_input": _OUTPUTS,
         "output_node_name": _OUTPUTS,
         "output_node_names": _OUTPUTS,
-        "aic_hw": _HARDWARE,
-        "aic_hw_version": _HARDWARE,
+        "aic_hw": "nothing: programs are for a card, never for the simulator",
         "aic_binary_dir": "compile_dir=",
         "aic_num_cores": "num_cores=",
         "convert_to_fp16": 'compute="fp16" (the default on the card) or compute="fp32"',

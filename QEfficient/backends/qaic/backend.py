@@ -162,7 +162,7 @@ class QaicBackend:
                 written[name].write_text(text)
         return options.argv(
             compiler=compiler,
-            hw_version=self.sdk.hw_version(),
+            hw_version=options.hardware(compiler, wanted.flags.get("aic_hw_version"), self.sdk.hw_version()),
             model=graph,
             target=target,
             options=dataclasses.replace(wanted, files={name: workdir / path for name, path in files.items()}),

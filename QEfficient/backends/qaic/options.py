@@ -44,6 +44,7 @@ def argv(
     user_partition, custom_io = files.pop("mdp_load_partition_config", None), files.pop("custom_IO_list_file", None)
     flags = dict(options.flags)
     sub_functions = flags.pop("sub_functions", False)
+    flags.pop("aic_hw_version", None)  # hw_version is what became of it
     return (
         str(compiler.path),
         "-aic-hw",
@@ -62,6 +63,24 @@ def argv(
         *(["-compile-only"] if compiler.kind == "qaic-exec" else []),
         f"-aic-binary-dir={outdir}",
     )
+
+
+def hardware(compiler: Compiler, wanted: str | None, found: str) -> str:
+    """The ``-aic-hw-version`` for the caller's wish, or what was ``found`` on this machine.
+
+    Raises:
+        OptionError: The wish is a generation that this compiler does not build for.
+    """
+    if wanted is None or compiler.kind == "qaic-compile":
+        return wanted or found
+    if wanted == "ai200":
+        raise OptionError(
+            "This SDK's compiler is older than the AI 200.",
+            got=f"aic_hw_version={wanted!r} for {compiler.kind}",
+            allowed="2.0 or ai100, which are the same",
+            do="install an SDK that has qaic-compile, or leave aic_hw_version out",
+        )
+    return "2.0"  # qaic-exec's name of the AI 100
 
 
 def render(name: str, value: Json) -> tuple[str, ...]:

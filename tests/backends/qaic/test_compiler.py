@@ -19,10 +19,11 @@ import pytest
 from QEfficient import program as programs
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.backends.qaic.compiler import BINARY, Completed, run_subprocess
+from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.errors import BackendUnavailableError, CompileError, OptionError, QEfficientError
 from QEfficient.records import CompileOptions, OnnxModel, Program, Target
 from tests.backends.qaic.conftest import LONG, SHORT, Compile
-from tests.sdk import FakeSdk
+from tests.sdk import FakeSdk, make_sdk
 
 FOLDERS = {"model.onnx", "model.onnx.data", "specializations.json", "compiler.log", "qpc"}
 
@@ -255,6 +256,23 @@ def test_the_key_holds_sdk_and_hardware(sdk: FakeSdk, backend: QaicBackend) -> N
     sdk.set(image_variant="AIC200.FW")
     sdk.set_version("1.23.0")
     assert backend.version() == "1.23.0 ai200"
+
+
+def test_another_hardware_generation_is_asked_for(compile_model: Compile) -> None:
+    assert argument(compile_model(aic_hw_version="ai200"), "aic-hw-version") == "ai200"
+
+
+def test_the_old_compiler_has_its_own_name_of_the_hardware(tmp_path: Path, model: OnnxModel) -> None:
+    backend = QaicBackend(sdk=Sdk(make_sdk(tmp_path / "old", generation="old").root))
+    for wanted in ("ai100", "2.0"):
+        (tmp_path / wanted).mkdir()
+        options = backend.parse_options({"aic_hw_version": wanted})
+        program = backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / wanted)
+        assert argument(program, "aic-hw-version") == "2.0"
+    (tmp_path / "ai200").mkdir()
+    with pytest.raises(OptionError, match="ai200"):
+        options = backend.parse_options({"aic_hw_version": "ai200"})
+        backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / "ai200")
 
 
 def test_an_option_file_that_is_gone(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
