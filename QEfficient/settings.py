@@ -30,6 +30,9 @@ XDG_CACHE_HOME = Setting("XDG_CACHE_HOME", "", "The desktop standard's cache fol
 QEFF_BACKEND = Setting("QEFF_BACKEND", "auto", "Backend of compile when the call names none: auto, onnxruntime, qaic.")
 QEFF_QAIC_SDK = Setting("QEFF_QAIC_SDK", "/opt/qti-aic", "Root of the Qualcomm Cloud AI SDK.")
 QEFF_COMPILE_TIMEOUT = Setting("QEFF_COMPILE_TIMEOUT", "0", "Seconds the card compiler may take; 0 is no limit.")
+QAIC_VISIBLE_DEVICES = Setting(
+    "QAIC_VISIBLE_DEVICES", "", "Ids of the card's devices that may be used, as 0,1; unset or empty is all of them."
+)
 HF_HUB_OFFLINE = Setting("HF_HUB_OFFLINE", "", "1: no network, as huggingface_hub reads it.")
 TRANSFORMERS_OFFLINE = Setting("TRANSFORMERS_OFFLINE", "", "1: no network, as transformers reads it.")
 HF_HUB_DISABLE_PROGRESS_BARS = Setting("HF_HUB_DISABLE_PROGRESS_BARS", "", "1: no progress bars.")
@@ -40,6 +43,7 @@ ALL = (
     QEFF_BACKEND,
     QEFF_QAIC_SDK,
     QEFF_COMPILE_TIMEOUT,
+    QAIC_VISIBLE_DEVICES,
     HF_HUB_OFFLINE,
     TRANSFORMERS_OFFLINE,
     HF_HUB_DISABLE_PROGRESS_BARS,
@@ -85,6 +89,22 @@ def compile_timeout() -> float | None:
             do=f"unset {QEFF_COMPILE_TIMEOUT.name}, or set it to a number such as 3600",
         )
     return seconds or None
+
+
+def visible_devices() -> frozenset[int] | None:
+    """Ids of the devices that may be used, or ``None`` for all."""
+    text = QAIC_VISIBLE_DEVICES.get().strip()
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(
+            f"{QAIC_VISIBLE_DEVICES.name} is not a list of device ids.",
+            got=text,
+            allowed="whole numbers from 0 on, separated by commas",
+            do=f"unset {QAIC_VISIBLE_DEVICES.name}, or set it to a list such as 0,1",
+        )
+    return frozenset(map(int, parts))
 
 
 def offline() -> bool:

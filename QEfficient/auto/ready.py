@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from QEfficient.backends.base import Arrays, Backend, Session
+from QEfficient.backends.feed import device_ids
 from QEfficient.errors import UsageError
 from QEfficient.records import Json, Program, Rows, TextFacts
 from QEfficient.runtime.run import run
@@ -63,7 +64,7 @@ class Ready:
         """
         if os.getpid() != self._pid:
             self._begin()
-        wanted = None if devices is None else tuple(devices)
+        wanted = None if devices is None else device_ids(devices)
         with self._changed:
             self._changed.wait_for(lambda: not self._users or self._devices == wanted)
             if self._session is None or self._devices != wanted:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import InputError, nearest
+from QEfficient.errors import InputError, OptionError, nearest
 from QEfficient.records import Bucket, TensorSpec
 
 
@@ -51,6 +52,25 @@ def check(
         allowed = f"at least 1 row, 1 to {max(bucket.length for bucket in buckets)} tokens, the same for every input"
         do = "shorten the rows, or compile with a longer seq_len"
     raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
+
+
+def device_ids(ids: Sequence[int]) -> tuple[int, ...]:
+    """A caller's ``device_ids`` as plain ints, which is all that a card's runtime takes; numpy's numbers are fine.
+
+    Raises:
+        OptionError: It is no list of whole numbers.
+    """
+    try:
+        if isinstance(ids, str) or any(isinstance(i, bool) for i in ids):
+            raise TypeError
+        return tuple(operator.index(i) for i in ids)
+    except TypeError:
+        raise OptionError(
+            "device_ids is not a list of device ids.",
+            got=ids,
+            allowed="a list of whole numbers, such as [0]",
+            do="pass a list, or leave device_ids out to let the library choose",
+        ) from None
 
 
 def _check_names(given: Sequence[str], known: Sequence[str]) -> None:

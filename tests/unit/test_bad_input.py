@@ -153,6 +153,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ),
     ("an integer result dtype", lambda b: b.model.generate({"input_ids": IDS}, dtype="int8"), e.InputError, "int8"),
     ("no devices", lambda b: b.model.generate({"input_ids": IDS}, device_ids=[]), e.QEfficientError, "[]"),
+    ("a device that is no list", lambda b: b.model.generate({"input_ids": IDS}, device_ids=0), e.OptionError, "0"),
     ("a card's device on the host", card_device_on_host, e.QEfficientError, "[0]"),
     # texts
     ("None to encode", lambda b: b.model.encode(None), e.InputError, "NoneType"),

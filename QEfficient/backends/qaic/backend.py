@@ -14,7 +14,7 @@ from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_progr
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
-from QEfficient.errors import BackendUnavailableError, OptionError, QEfficientError, StaleProgramError
+from QEfficient.errors import BackendError, BackendUnavailableError, OptionError, StaleProgramError
 from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target
 
 QPC = "qpc"
@@ -59,15 +59,19 @@ class QaicBackend:
         return Availability(True, f"{compiler.path}, SDK {self.sdk.version}")
 
     def can_run(self) -> Availability:
-        """Whether the runtime and a ready device are on this machine."""
+        """Whether the runtime and a ready device are on this machine.
+
+        Raises:
+            UsageError: ``QAIC_VISIBLE_DEVICES`` is no list of ids: an answer would hide the mistake.
+        """
         try:
             found = native.query_devices(native.load(self.sdk))
-        except QEfficientError as error:
+        except BackendError as error:
             reason = error.what if error.got is None else f"{error.what} {error.got}"
             return Availability(False, reason, error.do or _INSTALL)
         ready = [device.id for device in found if device.ready]
         if not ready:
-            return Availability(False, "no device is ready", "check the driver with qaic-util -q")
+            return Availability(False, "no device is ready", f"check qaic-util -q{native.visible_note()}")
         return Availability(True, f"ready devices: {', '.join(map(str, ready))}")
 
     def version(self) -> str:

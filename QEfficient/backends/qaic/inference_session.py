@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from QEfficient import program as programs
 from QEfficient.backends.base import Arrays
+from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Shape
@@ -223,7 +224,8 @@ def _locate(path: Path) -> tuple[Path, Target | None]:
 
 
 def _devices(runtime: native.Runtime, target: Target | None, ids: Sequence[int] | None) -> tuple[int, ...]:
-    if ids is not None and not ids:
+    ids = None if ids is None else device_ids(ids)
+    if ids == ():
         raise OptionError("device_ids is empty.", got=[], allowed="None or at least one id", do="leave device_ids out")
     span = len(ids) if ids is not None else target.devices if target else 1
     cores = target.cores if target else 1

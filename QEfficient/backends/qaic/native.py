@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from QEfficient import settings
+from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
 
@@ -200,15 +202,20 @@ def devices(sdk: Sdk) -> tuple[Device, ...]:
     try:
         return query_devices(load(sdk))
     except (BackendUnavailableError, DeviceError):
-        return parse_query(sdk.query() or "")
+        visible = settings.visible_devices()
+        return tuple(d for d in parse_query(sdk.query() or "") if visible is None or d.id in visible)
 
 
 def query_devices(runtime: Runtime) -> tuple[Device, ...]:
-    """The devices that ``qaicrt.Util`` reports.
+    """The devices that ``qaicrt.Util`` reports, those alone that ``QAIC_VISIBLE_DEVICES`` lists where it is set.
+
+    What the runtime itself makes of that variable is not documented; its other readers take it as a list of ids.
 
     Raises:
+        UsageError: The variable is no list of ids.
         DeviceError: The query itself failed.
     """
+    visible = settings.visible_devices()
     doing = "list the devices"
     with guarded(doing):
         util = runtime.qaicrt.Util()
@@ -218,7 +225,8 @@ def query_devices(runtime: Runtime) -> tuple[Device, ...]:
         if error.status == "QS_NODEV":
             return ()
         raise
-    return tuple(_device(runtime, util, int(ids[i])) for i in range(len(ids)))
+    found = [int(ids[i]) for i in range(len(ids))]
+    return tuple(_device(runtime, util, number) for number in found if visible is None or number in visible)
 
 
 def _device(runtime: Runtime, util: Any, number: int) -> Device:
@@ -273,9 +281,10 @@ def replicas(found: Sequence[Device], span: int, cores: int, ids: Sequence[int] 
                 f"The program spans {span} device(s), but not as many are ready.",
                 got=f"ready: {sorted(ready)}",
                 allowed=f"{span} ready devices",
-                do="check qaic-util -q, or compile with a smaller num_devices",
+                do=f"check qaic-util -q{visible_note()}, or compile with a smaller num_devices",
             )
         return (tuple(sorted(chosen)),)
+    ids = device_ids(ids)
     groups = tuple(tuple(ids[i : i + span]) for i in range(0, len(ids), span))
     if not ids or any(len(set(group)) != span for group in groups):
         raise OptionError(
@@ -290,6 +299,12 @@ def replicas(found: Sequence[Device], span: int, cores: int, ids: Sequence[int] 
             "device_ids names a device that is not there or not ready.",
             got=unknown,
             allowed=f"the ready devices {sorted(ready)}",
-            do="correct device_ids, or check qaic-util -q",
+            do=f"correct device_ids, or check qaic-util -q{visible_note()}",
         )
     return groups
+
+
+def visible_note() -> str:
+    """For an error about devices: what else may hide them, or ``""``."""
+    text = settings.QAIC_VISIBLE_DEVICES.get()
+    return f" and {settings.QAIC_VISIBLE_DEVICES.name}={text}" if text else ""

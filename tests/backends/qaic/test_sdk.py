@@ -8,12 +8,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.native import Device, replicas
 from QEfficient.backends.qaic.sdk import Sdk, find
-from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
+from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError, UsageError
 from tests.sdk import FakeSdk, make_sdk
 
 
@@ -159,6 +160,30 @@ def test_devices_through_the_tool(sdk: FakeSdk) -> None:
     assert native.devices(Sdk(sdk.root)) == SEEN
 
 
+def test_only_visible_devices_are_used(sdk: FakeSdk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sdk.set(devices=MIXED)
+    for text, seen in (("3", SEEN[2:]), (" 0, 3,9", (SEEN[0], SEEN[2])), ("", SEEN)):
+        monkeypatch.setenv("QAIC_VISIBLE_DEVICES", text)
+        for failure in ({}, {"getDeviceIds": "QS_ERROR"}):  # through the runtime, and through the tool
+            sdk.set(status=failure)
+            assert native.devices(Sdk(sdk.root)) == seen
+    monkeypatch.setenv("QAIC_VISIBLE_DEVICES", "7")
+    sdk.set(status={})
+    found = QaicBackend().can_run()
+    assert not found.ok and "QAIC_VISIBLE_DEVICES=7" in found.hint
+    with pytest.raises(DeviceError, match="QAIC_VISIBLE_DEVICES=7"):
+        replicas(native.devices(Sdk(sdk.root)), 1, 4, [3])
+
+
+@pytest.mark.parametrize("text", ["0;1", "-1", "all", "0,,1"])
+def test_a_list_of_visible_devices_that_is_none(sdk: FakeSdk, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("QAIC_VISIBLE_DEVICES", text)
+    with pytest.raises(UsageError, match="QAIC_VISIBLE_DEVICES"):
+        native.devices(Sdk(sdk.root))
+    with pytest.raises(UsageError):  # "auto" must not take the host for it
+        QaicBackend().can_run()
+
+
 def test_no_devices(sdk: FakeSdk, tmp_path: Path) -> None:
     sdk.set(devices=[])
     assert native.devices(Sdk(sdk.root)) == native.devices(Sdk(tmp_path)) == ()
@@ -203,6 +228,17 @@ def test_groups_of_devices(span: int, ids: list[int] | None, groups: Any) -> Non
 def test_ids_that_are_no_whole_replicas(span: int, ids: list[int]) -> None:
     with pytest.raises(OptionError, match=f"num_devices={span}"):
         replicas(FOUR, span, 4, ids)
+
+
+@pytest.mark.parametrize("ids", [0, "0", [True], [0.0], ["0"], [None]])
+def test_ids_that_are_no_list_of_numbers(ids: Any) -> None:
+    with pytest.raises(OptionError, match="list of device ids"):
+        replicas(FOUR, 1, 4, ids)
+
+
+def test_numpys_numbers_are_ids(sdk: FakeSdk) -> None:
+    [[found]] = replicas(FOUR, 1, 4, np.array([2]))  # type: ignore[arg-type]
+    assert found == 2 and type(found) is int
 
 
 @pytest.mark.parametrize(("span", "ids"), [(1, [9]), (5, None)])
