@@ -65,6 +65,8 @@ def export(
     with _eval_mode(module), _quiet(), torch.no_grad():
         try:
             program = _trace(module, tuple(inputs), tuple(outputs), length_limit)
+            traced = list(program.model.graph.initializers.values())
+            program.optimize()
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
             raise ExportError(
                 f"The ONNX exporter refused {_name(module)}.",
@@ -74,6 +76,8 @@ def export(
             ) from error
         program.save(path, external_data=True)
     graph = program.model.graph
+    for weight in (*traced, *graph.initializers.values()):
+        weight.const_value = None  # onnxscript's rewrite rules hold the last graph that they saw, but not its weights
     return OnnxModel(
         path=path, inputs=tuple(map(_spec, graph.inputs)), outputs=tuple(map(_spec, graph.outputs)), digest=""
     )
@@ -98,6 +102,7 @@ def _trace(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], lim
         output_names=outputs,
         dynamic_shapes=dict.fromkeys(inputs, dims),
         external_data=True,
+        optimize=False,  # done by export(), which must know the weights that it replaces
         verbose=False,
     )
     assert program is not None  # dynamo=True always returns one; the stubs allow the other exporter's None
