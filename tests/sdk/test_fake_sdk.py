@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from tests import tiny_graphs
 from tests.sdk import FakeSdk, make_sdk
+from tests.sdk.parts.emulate import round_to_mxfp6
 
 FLAT = {"specializations": [{"batch_size": "2", "seq_len": "8"}, {"batch_size": "2", "seq_len": "16"}]}
 NAMED = {"specializations": [{"name": f"N{i}", "symbols": s} for i, s in enumerate(FLAT["specializations"])]}
@@ -100,6 +104,38 @@ BAD_SPECS: dict[str, list[dict[str, Any]]] = {
 def test_bad_specializations(bench: Bench, what: str) -> None:
     done = bench.compile(bench.spec({"specializations": BAD_SPECS[what]}), without="-network")
     assert done.returncode == 1 and done.stderr and not bench.out.exists()
+
+
+def test_the_new_compiler_takes_what_it_no_longer_needs(bench: Bench) -> None:
+    assert bench.compile("-compile-only").returncode == 0
+
+
+def test_mxfp6_needs_fp16(bench: Bench) -> None:
+    assert "needs -convert-to-fp16" in bench.compile("-mxfp6-matmul").stderr
+
+
+def test_numbers_in_mxfp6() -> None:
+    """By hand: the largest of a block sets its power of two, and steps are an eighth of the number's own."""
+    column = np.zeros((40, 1), np.float32)
+    column[:6, 0] = [7.5, 1.06, -1.9, 0.06, 0.07, 3.9]
+    column[32:35, 0] = [0.75, 0.4, -1e-9]  # the second block, cut short
+    expected = np.zeros_like(column)
+    expected[:6, 0] = [7.5, 1.0, -1.875, 0, 0.125, 4.0]
+    expected[32:35, 0] = [0.75, 0.40625, 0]
+    assert np.array_equal(round_to_mxfp6(column), expected)
+
+
+@given(
+    npst.arrays(np.float32, npst.array_shapes(min_dims=2, max_dims=3, max_side=70), elements=st.floats(-4, 4, width=32))
+)
+def test_mxfp6_is_near_and_settles(weights: np.ndarray) -> None:
+    once = round_to_mxfp6(weights)
+    assert np.array_equal(round_to_mxfp6(once), once)
+    for start in range(0, weights.shape[-2], 32):
+        block, found = (a[..., start : start + 32, :] for a in (weights, once))
+        largest = np.abs(block).max(axis=-2, keepdims=True)
+        # 1/16 of a number of the upper octaves, 1/64 of the largest for small ones, 1/16 of it where it is cut to 7.5
+        assert (np.abs(found - block) <= np.maximum(np.abs(block), largest / 4) / 16).all()
 
 
 def test_each_generation_reads_its_form(tmp_path: Path) -> None:

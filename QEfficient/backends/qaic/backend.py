@@ -102,6 +102,13 @@ class QaicBackend:
                 allowed=f"compute {' or '.join(self.compute)}, at least one shape",
                 do="leave compute= out for fp16, and seq_len= for the model's own lengths",
             )
+        if target.compute != "fp16" and options.flags.get("mxfp6_matmul"):
+            raise OptionError(
+                "mxfp6_matmul is for fp16: the card expands such weights to fp16 before it multiplies.",
+                got=f"mxfp6_matmul=True with compute={target.compute!r}",
+                allowed="compute='fp16', the default on the card",
+                do="leave compute= or mxfp6_matmul= out",
+            )
         check_cores(native.devices(self.sdk), target.cores)
         # imports onnx, which a machine that only runs programs need not have
         from QEfficient.onnx_transforms.graph_file import adopt

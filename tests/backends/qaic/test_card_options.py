@@ -130,10 +130,11 @@ def test_any_keywords_either_pass_or_are_an_option_error(keywords: dict[str, Any
         assert set(options.flags) <= set(TABLE)
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_the_fake_compiler_knows_each_flag_of_the_table(name: str) -> None:
+@pytest.mark.parametrize("name", [*TABLE, *REFUSED])
+def test_the_fake_compiler_knows_each_documented_flag(name: str) -> None:
     """Two readings of the vendor's documentation, written apart, agree on the names."""
-    assert fake_compiler.known(TABLE[name].flag.removeprefix("-"))
+    flag = name.replace("_", "-")
+    assert fake_compiler.known(flag) or flag == "onnx-define-symbol"  # which may be repeated, and is parsed apart
 
 
 def test_each_line_of_help_is_one_sentence() -> None:

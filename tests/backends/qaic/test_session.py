@@ -44,6 +44,21 @@ def test_fp16_is_near_and_fp32_equal(backend: QaicBackend, compile_model: Compil
     assert errors["fp32"] < 1e-6
 
 
+def test_mxfp6_rounds_the_weights_of_matrix_products(backend: QaicBackend, compile_model: Compile, model: Any) -> None:
+    expected = tiny_graphs.reference(model, ROWS)
+    scale = np.abs(expected).max()
+    errors = {}
+    for name, on in (("half", False), ("six", True)):
+        with backend.open(compile_model(name=name, mxfp6_matmul=on)) as session:
+            errors[name] = np.abs(session.run(ROWS)["output"] - expected).max() / scale
+    assert 5 * errors["half"] < errors["six"] < 0.25
+
+
+def test_mxfp6_is_for_fp16(compile_model: Compile) -> None:
+    with pytest.raises(OptionError, match="mxfp6_matmul"):
+        compile_model(compute="fp32", mxfp6_matmul=True)
+
+
 def test_a_node_precision_file_has_its_effect(
     backend: QaicBackend, compile_model: Compile, model: Any, tmp_path: Path
 ) -> None:

@@ -23,12 +23,12 @@ TYPES = {1: (0, 4), 10: (1, 2), 6: (6, 4), 7: (7, 8), 9: (8, 1), 3: (8, 1)}
 FLAGS = """aic-hw compile-only multicast-weights aic-enable-depth-first aic-preproc host-preproc sub-functions
 always-expand-onnx-functions retained-state io-crc qpc-crc io-encrypt convert-to-fp16 mxfp6-matmul allow-mxint8-mdp-io
 convert-to-quantize enable-channelwise enable-rowwise ddr-stats time-passes aic-perf-warnings aic-perf-metrics
-enable-debug v vvv""".split()
+enable-debug v vvv use-random-input-data""".split()
 SWITCHES = "combine-inputs combine-outputs retained-state".split()
 LISTS = """dynamic-shape-input output-node-name output-node-names execute-nodes-in-fp16 aic-pmu-events
 keep-original-precision-for-nodes model-input""".split()
 READ = """m model custom-IO-list-file network-specialization-config mdp-load-partition-config node-precision-info
-load-profile external-quantization external-quantization-file register-custom-op load-embedding-tables""".split()
+input-list-file json-input-file load-profile external-quantization external-quantization-file register-custom-op load-embedding-tables""".split()
 WRITTEN = """aic-binary-dir dump-custom-IO-config-template dump-custom-IO-config-template-file dump-profile
 mdp-dump-partition-config dump-embedding-tables""".split()
 INTEGERS = {  # name → lowest, highest
@@ -45,6 +45,9 @@ INTEGERS = {  # name → lowest, highest
     "profiling-threads": (1, None),
     "io-crc-stride": (1, None),
     "num-histogram-bins": (1, None),
+    "device-id": (0, None),
+    "num-iter": (1, None),
+    "aic-num-of-instances": (1, None),
     "stats-level": (0, 100),
 }
 NUMBERS = {"vtcm-working-set-limit-ratio": (0, 1), "percentile-calibration-value": (90, 100)}
@@ -52,6 +55,7 @@ INTEGER_LISTS = {"mos": (1, 64), "sdp-cluster-sizes": (1, None)}
 _SCHEMA = "asymmetric symmetric symmetric_with_uint8 symmetric_with_power2_scale".split()
 CHOICES = {
     "aic-hw-version": ["2.0", "ai100", "ai200"],
+    "operators-supported": ["onnx", "tensorflow", "pytorch", "caffe", "caffe2"],
     "aic-profiling-type": ["stats", "trace", "latency"],
     "aic-pmu-recipe": ["AxiRd", "AxiWr", "AxiRdWr", "KernelUtil", "HmxMacs"],
     "quantization-schema": _SCHEMA,
@@ -131,6 +135,8 @@ def check_together(options: dict) -> None:
     need(not clash, "-aic-preproc can not be combined with -network-specialization-config")
     both = "convert-to-quantize" in options and {"dump-profile", "load-profile"} & set(options)
     need(not both, "-convert-to-quantize can not be combined with a profile")
+    half = "mxfp6-matmul" not in options or "convert-to-fp16" in options
+    need(half, "-mxfp6-matmul needs -convert-to-fp16")
     target = Path(options["aic-binary-dir"])
     need(not (target / "programqpc.bin").exists(), f"{target} already holds a program")
     need(target.parent.is_dir(), f"{target.parent} does not exist")
@@ -285,7 +291,8 @@ def write_network(path: Path, target: Path, options: dict) -> None:
         listed = yaml.safe_load(Path(options["node-precision-info"]).read_text()) or {}
         need(set(listed) <= {"FP16NodeInstanceNames", "FP32NodeInstanceNames"}, f"unknown keys {sorted(listed)}")
         keep = frozenset(listed.get("FP32NodeInstanceNames") or ())
-    emulate(path, target / "network.onnx", fp16="convert-to-fp16" in options, fp32_outputs=keep)
+    halves, sixes = "convert-to-fp16" in options, "mxfp6-matmul" in options
+    emulate(path, target / "network.onnx", fp16=halves, mxfp6=sixes, fp32_outputs=keep)
 
 
 def main(arguments: list) -> int:

@@ -1,5 +1,7 @@
 """Rewrites a graph so that onnxruntime computes it as the card does in fp16: every weight and activation rounded.
 
+MXFP6 weights follow the Open Compute Project's Microscaling formats 1.0: blocks of 32 along the reduced dim share a
+power of two, each element is E2M3 (the vendor does not say which of the two six-bit elements it is; one client does).
 Types at the interface stay as they are. Bit equality with hardware is not claimed.
 """
 
@@ -10,19 +12,24 @@ import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
 
-def emulate(source: Path, target: Path, *, fp16: bool, fp32_outputs: frozenset = frozenset()) -> None:
+def emulate(
+    source: Path, target: Path, *, fp16: bool, mxfp6: bool = False, fp32_outputs: frozenset = frozenset()
+) -> None:
     """Write the graph at ``source`` to ``target``, its weights beside it in ``<target>.data``.
 
     Args:
         source: The ONNX file; functions in it are inlined.
         target: The file to write.
         fp16: Whether to round; else only copies.
+        mxfp6: Whether the weights of matrix products are stored as MXFP6.
         fp32_outputs: First output names of the nodes that stay in fp32.
     """
     model = onnx.load_model(source, load_external_data=False)
     if model.functions:
         model = inliner.inline_local_functions(model)
     _read_weights(model.graph, source.parent)
+    if mxfp6:
+        _store_weights_as_mxfp6(model.graph)
     if fp16:
         _round(model, fp32_outputs)
     onnx.save_model(model, target, save_as_external_data=True, location=f"{target.name}.data", size_threshold=1024)
@@ -38,6 +45,35 @@ def _read_weights(graph, folder: Path) -> None:
                 tensor.raw_data = file.read(int(info["length"]))
             tensor.ClearField("external_data")
             tensor.data_location = TensorProto.DEFAULT
+
+
+def round_to_mxfp6(weights: np.ndarray) -> np.ndarray:
+    """The numbers that are left of a ``(…, K, N)`` weight; a block is 32 numbers along K."""
+    k, n = weights.shape[-2:]
+    padded = np.pad(weights.astype(np.float64), [(0, 0)] * (weights.ndim - 2) + [(0, -k % 32), (0, 0)])
+    blocks = padded.reshape(*weights.shape[:-2], -1, 32, n)
+    scale = np.exp2(_exponent(np.abs(blocks).max(axis=-2, keepdims=True)) - 2)  # the largest element is below 2 ** 3
+    scaled = blocks / scale
+    step = np.exp2(np.maximum(_exponent(scaled), 0) - 3)  # three bits of mantissa; below 1 the numbers are subnormal
+    elements = np.clip(np.round(scaled / step) * step, -7.5, 7.5)
+    return (elements * scale).reshape(padded.shape)[..., :k, :].astype(weights.dtype)
+
+
+def _exponent(numbers: np.ndarray) -> np.ndarray:
+    return np.frexp(numbers)[1] - 1.0
+
+
+def _store_weights_as_mxfp6(graph) -> None:
+    """A weight that another node reads as well, such as an embedding's table, keeps its own full numbers there."""
+    weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) > 1}
+    for node in graph.node:
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights:
+            array = numpy_helper.to_array(weights[node.input[1]])
+            turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            rounded = round_to_mxfp6(array.T).T if turned else round_to_mxfp6(array)
+            name = f"{node.output[0]}/mxfp6"
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(rounded), name))
+            node.input[1] = name
 
 
 def _float_names(model) -> set:
