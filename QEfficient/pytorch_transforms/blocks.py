@@ -95,7 +95,11 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class Swap:
-    """Replace blocks whose type is exactly ``source``; a subclass may compute something else and is left alone."""
+    """Replace blocks whose type is exactly ``source``; a subclass may compute something else and is left alone.
+
+    So may a block that was changed by hand: one with a hook, a patched method, or a layer that is not torch's own
+    (LoRA, quantised weights).
+    """
 
     source: type[nn.Module]
     target: type[Block]
@@ -159,7 +163,7 @@ def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:
     kept: list[nn.Module] = []  # shared blocks must stay alive, or another object could get their id
     for path, parent, name, old in list(_children(model)):
         target = by_type.get(type(old))
-        if target is None:
+        if target is None or not _as_it_was_made(old):
             continue
         if id(old) not in done:
             done[id(old)] = _replacement(old, target, path)
@@ -167,6 +171,19 @@ def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:
             report.append(Swapped(path, type(old).__name__, target.__name__))
         setattr(parent, name, done[id(old)])
     return tuple(report)
+
+
+def is_patched(part: nn.Module) -> bool:
+    """Whether a module has a hook, or an attribute of its own in the place of a method of its class."""
+    own_methods = any(callable(getattr(type(part), name, None)) for name in vars(part))
+    return own_methods or bool(part._forward_hooks or part._forward_pre_hooks)
+
+
+def _as_it_was_made(block: nn.Module) -> bool:
+    layers = [part for part in block.modules() if part is not block]
+    return not any(map(is_patched, (block, *layers))) and all(
+        type(layer).__module__.startswith("torch.nn.modules.") for layer in layers
+    )
 
 
 def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Module]]:

@@ -1,7 +1,7 @@
 """Block swaps: exact type, checked weights, shared memory, and a caller's model that stays as it was."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -60,6 +60,35 @@ def test_swap_by_exact_type_keeps_the_numbers() -> None:
     assert [type(part).__name__ for part in (model[0], model[1], model[2][0])] == ["Fused", "OtherPair", "Fused"]
     for expected, part in zip(before, (model[0], model[2][0]), strict=True):
         torch.testing.assert_close(part(x), expected)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 2
+
+
+def hooked(pair: Pair) -> None:
+    pair.left.register_forward_hook(lambda part, args, out: out * 2)
+
+
+def hooked_before(pair: Pair) -> None:
+    pair.register_forward_pre_hook(lambda part, args: (args[0] * 2,))
+
+
+def patched(pair: Pair) -> None:
+    plain = pair.left.forward
+    pair.left.forward = lambda x: plain(x) * 2  # type: ignore[method-assign]
+
+
+def of_another_class(pair: Pair) -> None:
+    pair.left = Doubled(4, 3)
+
+
+@pytest.mark.parametrize("change", [hooked, hooked_before, patched, of_another_class])
+def test_a_block_that_was_changed_by_hand_is_left_alone(change: Callable[[Pair], None]) -> None:
+    model = nn.Sequential(Pair())
+    change(model[0])
+    assert swap_blocks(model, [Swap(Pair, Fused)]) == () and type(model[0]) is Pair
 
 
 def test_a_block_in_two_places_stays_one() -> None:
