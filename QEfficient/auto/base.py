@@ -15,7 +15,8 @@ from QEfficient.auto import request
 from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.stages import Recipe, compile_stage, export_stage, model_limit, text_facts
+from QEfficient.auto.saved import saved_program
+from QEfficient.auto.stages import Recipe, adopt_onnx, compile_stage, copy_onnx, export_stage, model_limit, text_facts
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
@@ -58,7 +59,7 @@ class QEFFTransformersBase:
         found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
-            self._begin(None, request.saved_program(found, keywords))
+            self._begin(None, saved_program(found, keywords))
         else:
             self._begin(RepoOrigin(found, cls._auto_class, args, keywords))
         return self
@@ -253,7 +254,7 @@ class QEFFTransformersBase:
         with self._lock:
             self._onnx = export_stage(recipe, Cache())
             if export_dir is not None:
-                self._onnx = request.copy_onnx(self._onnx, Path(export_dir))
+                self._onnx = copy_onnx(self._onnx, Path(export_dir))
             return str(self._onnx.path)
 
     def compile(
@@ -319,7 +320,9 @@ class QEFFTransformersBase:
         )
         with self._lock:
             cache = Cache()
-            graph = request.adopt_onnx(Path(onnx_path), recipe.origin.name, cache) if onnx_path is not None else None
+            graph = None
+            if onnx_path is not None:
+                graph = adopt_onnx(Path(onnx_path), recipe.origin.name, order.buckets, cache)
             program = compile_stage(recipe, order, cache, graph)
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)

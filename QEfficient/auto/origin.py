@@ -153,7 +153,9 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
     structure = hashlib.sha256()
     for name, part in module.named_modules():
         plain = {
-            k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool, tuple)) and k != "training"
+            k: v
+            for k, v in vars(part).items()
+            if isinstance(v, (int, float, str, bool, tuple, list)) and k != "training"
         }
         structure.update(
             f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode()
@@ -194,12 +196,12 @@ def _is_native(module: nn.Module) -> bool:
 
     Then config, structure and tensors determine the graph.
     """
-    for part in module.modules():
-        if type(part).__module__.partition(".")[0] not in ("torch", "transformers"):
-            return False
-        if "forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks:
-            return False
-    return True
+    from QEfficient.pytorch_transforms.blocks import is_patched  # torch; the module is loaded already
+
+    return not any(
+        type(part).__module__.partition(".")[0] not in ("torch", "transformers") or is_patched(part)
+        for part in module.modules()
+    )
 
 
 def _json_like(value: object) -> bool:

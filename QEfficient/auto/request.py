@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient import hub
-from QEfficient import program as programs
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths, keep_onnx
-from QEfficient.backends import registry
+from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths
 from QEfficient.backends.base import Arrays, Backend
-from QEfficient.cache import Cache, library_versions, link_or_copy
-from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
-from QEfficient.records import Bucket, Json, Manifest, OnnxModel, Program, Rows, Target, TextFacts
+from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
+from QEfficient.records import Bucket, Json, Manifest, Program, Rows, Target, TextFacts
 from QEfficient.runtime.rows import from_arrays
 
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
@@ -127,29 +121,6 @@ def refuse_later(keywords: dict[str, Any]) -> None:
             )
 
 
-def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
-    """A saved program, ready on the backend it was compiled for, or with its graph on the one that is asked for.
-
-    Raises:
-        UsageError: A keyword of a model load: it could not have any effect.
-    """
-    wanted, strict = keywords.pop("backend", None), bool(keywords.pop("strict", False))
-    if keywords:
-        raise UsageError(
-            f"{found.name!r} is a saved program; it takes no keywords of a model load.",
-            got=", ".join(sorted(keywords)),
-            allowed="pooling (equal to the program's), backend, strict, and the hub's keywords",
-            do="drop them, or load the original model",
-        )
-    program = programs.load(found.folder)
-    backend, reason = registry.get(program.manifest.target.backend), "the saved program was compiled for it"
-    if wanted not in (None, backend.name):
-        backend, reason = registry.choose(wanted)
-        if backend.name != program.manifest.target.backend:
-            program = rehost(program, backend, Cache())
-    return Ready(program, backend, reason, strict=strict)
-
-
 def sequence_limit(value: object, limit: int | None) -> int:
     """A checked ``max_seq_length``."""
     wanted = positive("max_seq_length", value, "tokens")
@@ -198,28 +169,6 @@ def rows(inputs: Any, manifest: Manifest) -> Rows:
     )
 
 
-def adopt_onnx(path: Path, name: str, cache: Cache) -> OnnxModel:
-    """A graph of the caller's, taken into the cache with its external data."""
-    from QEfficient.onnx_transforms import adopt
-
-    if not path.is_file():
-        raise UsageError(
-            "There is no ONNX file at this path.",
-            got=f"onnx_path={str(path)!r}",
-            allowed="the path of a .onnx file; its external data stands beside it",
-            do="check the path, or leave onnx_path out to export the model",
-        )
-    with cache.work_folder() as scratch:
-        return keep_onnx(adopt(path, scratch), name, cache, verify="not run")
-
-
-def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
-    """Copies a cached graph to ``parent/<entry's name>/``; the cache's own files are never handed out for change."""
-    target = parent.expanduser().absolute() / model.path.parent.name
-    programs.copy_folder(model.path.parent, target)
-    return dataclasses.replace(model, path=target / model.path.name)
-
-
 def write_io(program: Program, batch: Rows, arrays: Arrays) -> Path:
     """Writes one call's arrays below the working directory, as the SDK's runner reads them."""
     from QEfficient.runtime.write_io import write_io as write
@@ -234,33 +183,3 @@ def _pad(column: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
     for index, row in enumerate(column):
         result[index, : len(row)] = row
     return result
-
-
-def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
-    """The same graph and buckets, compiled for another backend; needs no torch."""
-    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
-    target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
-    key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
-    key["backend_version"] = backend.version()
-
-    def build(workdir: Path) -> None:
-        made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
-        for name in (
-            program.manifest.text and program.manifest.text.tokenizer,
-            program.manifest.model and program.manifest.model.config,
-        ):
-            if name:
-                link_or_copy(program.path / name, workdir / name)
-        manifest = dataclasses.replace(
-            made.manifest,
-            text=program.manifest.text,
-            model=program.manifest.model,
-            key=key,
-            versions=library_versions(),
-            verify=program.manifest.verify,
-        )
-        programs.write(Program(made.path, manifest))
-
-    name = program.manifest.model.name if program.manifest.model else program.path.name
-    path, _ = cache.get_or_build(name, "program", key, build)
-    return programs.load(path)

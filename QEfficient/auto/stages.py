@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from QEfficient.auto.origin import Origin
 from QEfficient.auto.pooling import Head
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
+from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
 from QEfficient.text.facts import read_facts, tokenizer_files, write_tokenizer
 
@@ -121,6 +123,48 @@ def keep_onnx(model: OnnxModel, name: str, cache: Cache, *, verify: str) -> Onnx
     return programs.load_onnx(folder)
 
 
+def adopt_onnx(path: Path, name: str, buckets: Sequence[Bucket], cache: Cache) -> OnnxModel:
+    """A graph of the caller's, taken into the cache with its external data.
+
+    Raises:
+        OptionError: An input has other dims than the buckets give sizes to.
+    """
+    from QEfficient.onnx_transforms import adopt
+
+    if not path.is_file():
+        raise UsageError(
+            "There is no ONNX file at this path.",
+            got=f"onnx_path={str(path)!r}",
+            allowed="the path of a .onnx file; its external data stands beside it",
+            do="check the path, or leave onnx_path out to export the model",
+        )
+    with cache.work_folder() as scratch:
+        graph = adopt(path, scratch)
+        _check_dims(graph, buckets)
+        return keep_onnx(graph, name, cache, verify="not run")
+
+
+def _check_dims(graph: OnnxModel, buckets: Sequence[Bucket]) -> None:
+    """Each input is ``(batch, length)``; a dim is free under its own name, or fixed at every bucket's size."""
+    for spec in graph.inputs:
+        for bucket in buckets:
+            dims = ((bucket.batch_dim, bucket.batch), (bucket.length_dim, bucket.length))
+            if len(spec.shape) != 2 or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
+                raise OptionError(
+                    "The graph's inputs can't take the lengths that it is to be compiled for.",
+                    got=f"{spec.name!r} is {list(spec.shape)}, for seq_len={bucket.length}, batch_size={bucket.batch}",
+                    allowed=f"[{bucket.batch_dim}, {bucket.length_dim}], or these sizes themselves",
+                    do="export the graph with these free dims, or pass seq_len= and batch_size= as the graph has them",
+                )
+
+
+def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
+    """Copies a cached graph to ``parent/<entry's name>/``; the cache's own files are never handed out for change."""
+    target = parent.expanduser().absolute() / model.path.parent.name
+    programs.copy_folder(model.path.parent, target)
+    return dataclasses.replace(model, path=target / model.path.name)
+
+
 def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) -> None:
     model = _export(recipe, workdir)
     programs.write_onnx(model, key=ingredients, versions=library_versions())
@@ -137,6 +181,7 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
     result = check_graph(recipe, model) if recipe.verify == "on" else {"verify": "off"}
     (folder / CHECK_FILE).write_text(json.dumps(result, indent=1), encoding="utf-8")
     recipe.origin.release()
+    gc.collect()  # the exporter leaves cycles behind that hold the weights
     return model
 
 
