@@ -153,9 +153,7 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
     structure = hashlib.sha256()
     for name, part in module.named_modules():
         plain = {
-            k: v
-            for k, v in vars(part).items()
-            if isinstance(v, (int, float, str, bool, tuple, list)) and k != "training"
+            k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool, tuple)) and k != "training"
         }
         structure.update(
             f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode()

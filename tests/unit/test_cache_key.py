@@ -247,3 +247,21 @@ def test_a_foreign_module_is_always_exported(repo: Path, exports: list[str]) -> 
     doubled = compiled()
     assert compiled() == doubled != plain
     assert len(exports) == 2
+
+
+def test_a_patched_method_is_not_taken_for_the_class_s_own(repo: Path) -> None:
+    """Not only ``forward`` decides a graph."""
+    from transformers import AutoModel
+
+    module = AutoModel.from_pretrained(repo)
+
+    def compiled() -> str | None:
+        model = QEFFAutoModel(module, "mean")
+        model.compile(seq_len=32, verify="off")
+        return model.program_path
+
+    plain = compiled()
+    layer = module.encoder.layer[0]
+    own = layer.feed_forward_chunk
+    layer.feed_forward_chunk = lambda states: own(states) * 2
+    assert compiled() != plain
