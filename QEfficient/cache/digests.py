@@ -108,11 +108,11 @@ def _remember(memory: Path, real: str, facts: Mapping[str, int], digest: str) ->
 
 
 def forget_missing() -> None:
-    """Drops what is remembered of files that are gone."""
+    """Drops what is remembered of files that are gone, and what a process that was killed had begun to write."""
     folder = settings.home() / "digests"
     for memory in folder.iterdir() if folder.is_dir() else ():
         try:
-            gone = not os.path.exists(json.loads(memory.read_bytes())["path"])
+            gone = memory.suffix == ".tmp" or not os.path.exists(json.loads(memory.read_bytes())["path"])
         except (OSError, ValueError, KeyError, TypeError):
             gone = True
         if gone:
