@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BatchEncoding
 
 from QEfficient import QEFFAutoModel, QEFFTransformersBase
-from QEfficient.errors import LoadError, UsageError
+from QEfficient.errors import LoadError, OptionError, UsageError
 from tests.tiny_repo import tiny_repo
 
 
@@ -206,6 +206,23 @@ def test_a_graph_of_the_caller_s(model: QEFFAutoModel, repo: Path, tmp_path: Pat
     other.compile(onnx_path=graph)
     assert (other.encode("a text") == expected).all()
     assert Path(graph).is_file()
+
+
+def test_a_graph_with_other_dims_than_the_buckets(model: QEFFAutoModel, repo: Path, tmp_path: Path) -> None:
+    import onnx
+
+    path = Path(model.export(tmp_path / "graph"))
+    graph = onnx.load(path, load_external_data=False)
+    for value in (*graph.graph.input, *graph.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == "seq_len":
+                dim.dim_value = 32
+    onnx.save(graph, path)
+    other = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+    for lengths in (None, 64, [32, 64]):
+        with pytest.raises(OptionError, match="seq_len"):
+            other.compile(onnx_path=path, seq_len=lengths)
+    other.compile(onnx_path=path, seq_len=32)
 
 
 def test_write_io(model: QEFFAutoModel, inputs: BatchEncoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from QEfficient.backends.base import Availability
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
-from QEfficient.backends.qaic.sdk import Compiler, Sdk, find
+from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
-from QEfficient.errors import BackendError, BackendUnavailableError, OptionError, StaleProgramError
+from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
 from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target
 
 QPC = "qpc"
@@ -76,7 +76,7 @@ class QaicBackend:
 
     def version(self) -> str:
         """SDK version and hardware generation, ``"1.22.0 ai100"``: both decide what the compiler makes."""
-        return f"{self.sdk.version} {self.sdk.hw_version()}"
+        return f"{self.sdk.identity} {self.sdk.hw_version()}"
 
     def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
         """See :func:`QEfficient.backends.card_options.parse`."""
@@ -109,7 +109,7 @@ class QaicBackend:
                 allowed="compute='fp16', the default on the card",
                 do="leave compute= or mxfp6_matmul= out",
             )
-        check_cores(native.devices(self.sdk), target.cores)
+        check_cores(native.devices(self.sdk), target.cores, target.devices)
         # imports onnx, which a machine that only runs programs need not have
         from QEfficient.onnx_transforms.graph_file import adopt
 
@@ -214,13 +214,7 @@ class QaicBackend:
                 do=f"{runs.hint}; or run its graph on this host: "
                 f"QEFFAutoModel.from_pretrained({str(program.path)!r}, backend='onnxruntime')",
             )
-        if manifest.sdk != sdk.version:
-            raise StaleProgramError(
-                "The program was compiled by another SDK version than the one installed.",
-                got=f"compiled by SDK {manifest.sdk}, installed is SDK {sdk.version}",
-                allowed="the same version",
-                do=f"compile it again: model.compile(onnx_path={str(program.onnx_path)!r}, backend='qaic')",
-            )
+        refuse_other_version(program, sdk)
         runtime = native.load(sdk)
         target = manifest.target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -128,11 +129,17 @@ def _progress_line(title: str) -> Iterator[tqdm[None]]:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):  # all of the group has ended
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
+    try:
+        _signal_group(process, signal.SIGTERM)
+    finally:  # also on a second Ctrl-C, by somebody who does not want to wait
+        _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # all of the group has ended
+        os.killpg(process.pid, number)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
 
 
 def compile_program(
@@ -153,7 +160,7 @@ def compile_program(
     """
     shutil.rmtree(outdir, ignore_errors=True)
     log = workdir / LOG
-    _log.info("%s: %s", title, " ".join(argv))
+    _log.info("%s: %s", title, shlex.join(argv))
     try:
         done = runner(argv, cwd=workdir, log=log, timeout=timeout, title=title)
     except OSError as error:
@@ -230,15 +237,20 @@ def _keep(log: Path) -> Path | None:
         return None
 
 
-def check_cores(devices: Sequence[Device], cores: int) -> None:
-    """Refuse a program that no visible device has the cores for. Without a device there is nothing to compare with.
+def check_cores(devices: Sequence[Device], cores: int, span: int = 1) -> None:
+    """Refuse a program that the visible devices have too few cores for. Without devices nothing is compared.
+
+    Args:
+        devices: What is there.
+        cores: Cores that the program needs on each of its devices.
+        span: Devices that it needs.
 
     Raises:
         OptionError: With the number that fits.
     """
-    known = [device.cores for device in devices if device.ready and device.cores]
-    if cores < 1 or (known and cores > max(known)):
-        most = max(known) if known else None
+    known = sorted((device.cores for device in devices if device.ready and device.cores), reverse=True)
+    most = known[min(span, len(known)) - 1] if known else None
+    if cores < 1 or (most is not None and cores > most):
         raise OptionError(
             "num_cores does not fit the devices of this machine." if most else "num_cores must be positive.",
             got=cores,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
@@ -17,13 +17,14 @@ from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Shape
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica, Slot
-from QEfficient.backends.qaic.sdk import find
+from QEfficient.backends.qaic.sdk import find, refuse_other_version
 from QEfficient.backends.qaic.session import from_bytes
 from QEfficient.cache import MANIFEST
 from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
-from QEfficient.records import Target
+from QEfficient.records import Program, Target
 
 _SKIPPED: Shape = (0,)
+_log = logging.getLogger(__name__)
 
 
 class QAICInferenceSession:
@@ -48,6 +49,7 @@ class QAICInferenceSession:
 
     Raises:
         LoadError: There is no program at ``qpc_path``.
+        StaleProgramError: Another SDK version compiled it, as its manifest says.
         BackendUnavailableError: The SDK's runtime is not here.
         DeviceError: A device refuses.
     """
@@ -60,8 +62,12 @@ class QAICInferenceSession:
         enable_debug_logs: bool = False,
         data_path_timeout_ms: int = DATA_PATH_TIMEOUT_MS,
     ) -> None:
-        folder, target = _locate(Path(qpc_path).expanduser().absolute())
-        runtime = native.load(find())
+        folder, program = _locate(Path(qpc_path).expanduser().absolute())
+        sdk = find()
+        runtime = native.load(sdk)
+        if program is not None:
+            refuse_other_version(program, sdk)
+        target = program.manifest.target if program is not None else None
         devices = _devices(runtime, target, device_ids)
         self._replica = Replica(runtime, folder, devices, timeout_ms=data_path_timeout_ms, debug=enable_debug_logs)
         self._slot: Slot | None = None
@@ -103,8 +109,10 @@ class QAICInferenceSession:
     def set_buffers(self, buffers: Mapping[str, NDArray[Any]]) -> None:
         """Set inputs, and for outputs the shape that results are read with. They stay set for further runs.
 
+        An empty array skips its buffer, as :meth:`skip_buffers` does.
+
         Raises:
-            InputError: An unknown name or another dtype.
+            InputError: An unknown name, another dtype, or no data for a buffer that the program needs.
         """
         checked = {}
         for name, array in buffers.items():
@@ -116,7 +124,9 @@ class QAICInferenceSession:
                     allowed=binding.dtype,
                     do=f"pass {name}.astype('{binding.dtype}')",
                 )
-            checked[name] = (np.ascontiguousarray(array).tobytes(), array.shape or (1,))
+            if not array.size:
+                self._refuse_needed(binding)
+            checked[name] = (array.tobytes(), array.shape or (1,)) if array.size else (b"", _SKIPPED)
         self._sticky.update(checked)
 
     def skip_buffers(self, skipped_buffer_names: Sequence[str]) -> None:
@@ -126,14 +136,17 @@ class QAICInferenceSession:
             InputError: An unknown name, or one that the program does not let go.
         """
         for name in skipped_buffer_names:
-            if not self._binding(name).partial:
-                raise InputError(
-                    f"The program needs the buffer {name!r}.",
-                    got=name,
-                    allowed=", ".join(b.name for b in self._by_name.values() if b.partial) or "none can be skipped",
-                    do="set it",
-                )
+            self._refuse_needed(self._binding(name))
         self._sticky.update({name: (b"", _SKIPPED) for name in skipped_buffer_names})
+
+    def _refuse_needed(self, binding: Binding) -> None:
+        if not binding.partial:
+            raise InputError(
+                f"The program needs the buffer {binding.name!r}.",
+                got="no data",
+                allowed=", ".join(b.name for b in self._by_name.values() if b.partial) or "no buffer can be skipped",
+                do="set it to an array of a compiled shape",
+            )
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Set ``inputs`` and run once.
@@ -161,15 +174,22 @@ class QAICInferenceSession:
         ]
         try:
             results = self._slot.execute(buffers, shapes)
-        except DeviceError:
-            self._slot.exec_obj = None  # it may still be in flight
-            self._slot = Slot(self._replica)
+        except BaseException:  # also Ctrl-C
+            self._renew_slot(self._slot)
             raise
         return {
             b.name: from_bytes(results, b, shape).copy()
             for b, shape in zip(bindings, shapes, strict=True)
             if not b.is_input and shape != _SKIPPED
         }
+
+    def _renew_slot(self, failed: Slot) -> None:
+        """A new ExecObj in place of one that may still be in flight; without one the session is not active."""
+        self._slot = failed.exec_obj = None
+        try:
+            self._slot = Slot(self._replica)
+        except DeviceError as error:  # the run's own error is the one to show
+            _log.warning("The session is not active any more: %s", error)
 
     def _shapes(self) -> tuple[Shape, ...]:
         """One shape a binding: as set, the others from the compiled shape that fits."""
@@ -205,14 +225,14 @@ class QAICInferenceSession:
         return self._by_name[name]
 
 
-def _locate(path: Path) -> tuple[Path, Target | None]:
-    """The folder with ``programqpc.bin``, and what it was compiled for where a manifest says so."""
+def _locate(path: Path) -> tuple[Path, Program | None]:
+    """The folder with ``programqpc.bin``, and the program that it belongs to where there is a manifest."""
     for folder in (path, path.parent):
         if (folder / MANIFEST).is_file():
             program = programs.load(folder)
             binary = program.binary_path
             if binary is not None and path in (folder, binary):
-                return binary, program.manifest.target
+                return binary, program
     if not (path / BINARY).is_file():
         raise LoadError(
             "There is no compiled program for the card in this folder.",

@@ -141,6 +141,13 @@ def _import_qaicrt(path: Path) -> ModuleType:
             allowed="an extension that loads",
             do=f"let the loader find its libraries: LD_LIBRARY_PATH={path.parent}, or QAIC_LIB for libQAic.so",
         ) from error
+    except Exception as error:  # what an extension throws while it starts is not documented
+        raise BackendUnavailableError(
+            "The card's runtime (qaicrt) fails while it is loaded.",
+            got=f"{path}: {type(error).__name__}: {error}",
+            allowed="an extension that loads",
+            do="check the SDK's installation and driver with qaic-util -q",
+        ) from error
 
 
 def _python_of(file_name: str) -> str:

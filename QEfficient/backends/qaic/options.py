@@ -161,13 +161,14 @@ def partition(target: Target) -> str | None:
 
 
 def check_partition(text: str, target: Target) -> None:
-    """Refuse a caller's partition file that places the graph on another number of devices than ``num_devices``.
+    """Refuse a caller's partition file that disagrees with ``num_devices`` or ``num_cores``.
 
     Raises:
-        OptionError: It is no partition file, or its devices are not 0 to num_devices - 1.
+        OptionError: It is no partition file, its devices are not 0 to num_devices - 1, or it uses other cores.
     """
     try:
-        used = {d["deviceId"] for part in json.loads(text)["partitions"] for d in part["devices"]}
+        placed = [d for part in json.loads(text)["partitions"] for d in part["devices"]]
+        used, cores = {d["deviceId"] for d in placed}, {d["numCores"] for d in placed}
     except (ValueError, KeyError, TypeError) as error:
         raise OptionError(
             "mdp_load_partition_config is not a partition file.",
@@ -181,6 +182,13 @@ def check_partition(text: str, target: Target) -> None:
             got=f"deviceId {sorted(used)} with num_devices={target.devices}",
             allowed=f"deviceId {list(range(target.devices))}",
             do=f"compile(num_devices={len(used)}), or number the file's devices from 0",
+        )
+    if cores != {target.cores}:
+        raise OptionError(
+            "The partition file and num_cores disagree.",
+            got=f"numCores {sorted(cores)} with num_cores={target.cores}",
+            allowed=f"numCores {target.cores} on each device",
+            do=f"compile(num_cores={max(cores)}), or correct the file",
         )
 
 

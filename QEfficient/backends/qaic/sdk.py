@@ -15,6 +15,9 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from QEfficient import settings
+from QEfficient.cache import file_digest
+from QEfficient.errors import StaleProgramError
+from QEfficient.records import Program
 
 UNKNOWN = "unknown"
 _QUERY_SECONDS = 10  # the vendor's library gives qaic-util as long
@@ -59,6 +62,14 @@ class Sdk:
         return self.apps_version or self.platform_version or UNKNOWN
 
     @property
+    def identity(self) -> str:
+        """What the cache key holds: the version, or the compiler's own digest where no file names a version."""
+        compiler = self.compiler
+        if self.version != UNKNOWN or compiler is None:
+            return self.version
+        return f"{UNKNOWN} {file_digest(compiler.path)[:16]}"
+
+    @property
     def library_folder(self) -> Path:
         """Where ``qaicrt`` stands."""
         return self.root / "dev" / "lib" / platform.machine()
@@ -96,6 +107,21 @@ class Sdk:
 def find() -> Sdk:
     """The SDK that the settings name."""
     return Sdk(settings.qaic_sdk())
+
+
+def refuse_other_version(program: Program, sdk: Sdk) -> None:
+    """Refuse a program that another SDK version compiled: whether the runtime takes it is not documented.
+
+    Raises:
+        StaleProgramError: With both versions, and the line that compiles it again.
+    """
+    if program.manifest.sdk != sdk.version:
+        raise StaleProgramError(
+            "The program was compiled by another SDK version than the one installed.",
+            got=f"compiled by SDK {program.manifest.sdk}, installed is SDK {sdk.version}",
+            allowed="the same version",
+            do=f"compile it again: model.compile(onnx_path={str(program.onnx_path)!r}, backend='qaic')",
+        )
 
 
 def _base_version(path: Path) -> str | None:

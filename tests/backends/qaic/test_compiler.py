@@ -157,29 +157,40 @@ def test_a_timeout_ends_the_compiler_and_its_helpers(
     assert helper and gone(int(helper[1]))
 
 
-def test_ctrl_c_ends_the_compiler_and_its_helpers(tmp_path: Path) -> None:
-    """In a child process, since the signal goes to a whole program."""
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_ends_the_compiler_and_its_helpers(tmp_path: Path, presses: int) -> None:
+    """In a child process, since the signal goes to a whole program. The compiler ignores a polite request to end."""
     code = """
 import sys
 from pathlib import Path
-from QEfficient.backends.qaic.compiler import run_subprocess
-slow = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+from QEfficient.backends.qaic.compiler import compile_program, run_subprocess
+slow = "import pathlib, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+slow += "pathlib.Path('qpc').mkdir(); pathlib.Path('qpc/constants.bin').write_bytes(b'half');"
+slow += "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
 slow += "print(p.pid, flush=True); time.sleep(600)"
 folder = Path(sys.argv[1])
-run_subprocess([sys.executable, "-c", slow], cwd=folder, log=folder / "log", timeout=None, title="slow")
+compile_program(
+    [sys.executable, "-c", slow], outdir=folder / "qpc", workdir=folder, title="", timeout=None, runner=run_subprocess
+)
 """
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True)
-    log = tmp_path / "log"
-    for _ in range(200):
+    log = tmp_path / "compiler.log"
+    for _ in range(600):
         if log.exists() and log.read_text().strip():
             break
         time.sleep(0.1)
     helper = int(log.read_text())
-    assert not gone_now(helper)
-    child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=30)
+    group = os.getpgid(helper)
+    assert not gone_now(helper) and not gone_now(group)
+    start = time.monotonic()
+    for _ in range(presses):
+        child.send_signal(signal.SIGINT)
+        time.sleep(1)
+    _, stderr = child.communicate(timeout=60)
     assert "KeyboardInterrupt" in stderr and child.returncode != 0
-    assert gone(helper)
+    assert gone(helper) and gone(group)
+    assert not (tmp_path / "qpc").exists()
+    assert presses == 1 or time.monotonic() - start < 4.5  # it was not waited for
 
 
 def gone_now(pid: int) -> bool:
@@ -234,6 +245,13 @@ def test_too_many_cores_are_refused_before_compiling(sdk: FakeSdk, model: OnnxMo
     assert "num_cores=14" in str(caught.value.do) and caught.value.got == 16
 
 
+def test_each_device_of_a_program_needs_the_cores(sdk: FakeSdk, compile_model: Compile) -> None:
+    sdk.set(devices=[{"qid": i, "status": "Ready", "nsp_total": n, "busy": 0} for i, n in enumerate((16, 14))])
+    assert compile_model(SHORT, cores=16, devices=1)
+    with pytest.raises(OptionError, match="num_cores=14"):
+        compile_model(SHORT, name="both", cores=16, devices=2)
+
+
 def test_a_host_without_devices_compiles_for_any_number(sdk: FakeSdk, compile_model: Compile) -> None:
     sdk.set(devices=[])
     assert compile_model(cores=16).manifest.target.cores == 16
@@ -273,6 +291,15 @@ def test_the_old_compiler_has_its_own_name_of_the_hardware(tmp_path: Path, model
     with pytest.raises(OptionError, match="ai200"):
         options = backend.parse_options({"aic_hw_version": "ai200"})
         backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / "ai200")
+
+
+def test_without_a_version_the_key_holds_the_compiler_itself(sdk: FakeSdk, backend: QaicBackend) -> None:
+    for name in ("apps", "platform"):
+        (sdk.root / "versions" / f"{name}.xml").unlink()
+    first = backend.version()
+    assert first.startswith("unknown ") and backend.version() == first
+    sdk.compiler.write_text(sdk.compiler.read_text() + "# another release")
+    assert backend.version() != first
 
 
 def test_an_option_file_that_is_gone(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from QEfficient import program as programs
-from QEfficient.errors import DeviceError, InputError, LoadError, OptionError
+from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, StaleProgramError
 from QEfficient.generation.cloud_infer import QAICInferenceSession
 from QEfficient.records import Program
 from tests import tiny_graphs
@@ -94,6 +94,34 @@ def test_skipped_buffers(session: QAICInferenceSession, compile_model: Compile) 
         QAICInferenceSession(single.path / "qpc").skip_buffers(["output"])
 
 
+def test_an_empty_array_skips_its_buffer(session: QAICInferenceSession, compile_model: Compile) -> None:
+    session.set_buffers({"output": np.zeros((0, 3), np.float32)})
+    assert session.run(ROWS) == {}
+    session.deactivate()
+    single = QAICInferenceSession(compile_model(SHORT, name="single").path / "qpc")
+    with pytest.raises(InputError, match="needs the buffer"):
+        single.set_buffers({"input_ids": np.zeros(0, np.int64)})
+    expected = single.run(ROWS)["output"]
+    with pytest.raises(InputError, match="needs the buffer"):
+        single.run({"input_ids": np.zeros(0, np.int64)})
+    assert np.array_equal(single.run({})["output"], expected)
+
+
+def test_a_float16_output_stays_float16(compile_model: Compile, tmp_path: Path) -> None:
+    file = tmp_path / "io.yaml"
+    file.write_text(" - IOName: output\n   Precision: float16\n")
+    session = QAICInferenceSession(compile_model(custom_IO_list_file=file).path / "qpc")
+    assert session.run(ROWS)["output"].dtype == np.float16
+    assert session.allowed_shapes[0][2] == (2, [2, tiny_graphs.DIM])
+
+
+def test_a_program_of_another_sdk_is_refused(sdk: FakeSdk, program: Program) -> None:
+    programs.write(program)
+    sdk.set_version("1.23.0")
+    with pytest.raises(StaleProgramError, match=r"1\.22\.0.*1\.23\.0"):
+        QAICInferenceSession(program.path)
+
+
 def test_results_belong_to_the_caller(session: QAICInferenceSession) -> None:
     first = session.run(ROWS)["output"]
     kept = first.copy()
@@ -136,6 +164,21 @@ def test_a_failed_run_leaves_it_usable(sdk: FakeSdk, session: QAICInferenceSessi
     with pytest.raises(DeviceError, match="QS_TIMEDOUT"):
         session.run(ROWS)
     sdk.set(status={})
+    assert np.array_equal(session.run(ROWS)["output"], expected)
+
+
+def test_a_device_that_disappears(sdk: FakeSdk, session: QAICInferenceSession) -> None:
+    expected = session.run(ROWS)["output"]
+    sdk.set(status={"waitForCompletion": "QS_DEV_ERROR"}, throw={"ExecObj": "device is gone"})
+    with pytest.raises(DeviceError) as caught:
+        session.run(ROWS)
+    assert caught.value.status == "QS_DEV_ERROR" and not session.is_active
+    with pytest.raises(DeviceError, match="activate"):
+        session.run(ROWS)
+    with pytest.raises(DeviceError, match="device is gone"):
+        session.activate()
+    sdk.set(status={}, throw={})
+    session.activate()
     assert np.array_equal(session.run(ROWS)["output"], expected)
 
 

@@ -130,6 +130,8 @@ def test_a_partition_file_for_another_number_of_devices() -> None:
     check_partition(text, replace(CARD, devices=2))
     with pytest.raises(OptionError, match="num_devices=2"):
         check_partition(text, CARD)
+    with pytest.raises(OptionError, match="num_cores=16"):
+        check_partition(text, replace(CARD, devices=2, cores=4))
 
 
 def test_every_golden_file_is_used() -> None:

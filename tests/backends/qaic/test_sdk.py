@@ -109,6 +109,13 @@ def test_an_extension_that_does_not_load(sdk: FakeSdk, name: str) -> None:
         native.load(Sdk(sdk.root))
 
 
+def test_an_extension_that_throws_while_it_starts(sdk: FakeSdk) -> None:
+    (sdk.library_folder / "qaicrt.py").write_text("raise RuntimeError('no driver')")
+    with pytest.raises(BackendUnavailableError, match="no driver"):
+        native.load(Sdk(sdk.root))
+    assert not QaicBackend().can_run().ok
+
+
 def test_no_runtime(sdk: FakeSdk) -> None:
     (sdk.library_folder / "qaicrt.py").unlink()
     with pytest.raises(BackendUnavailableError, match="Platform SDK"):

@@ -267,6 +267,22 @@ def test_a_session_that_loses_its_device_says_so(sdk: FakeSdk, backend: QaicBack
     session.close()
 
 
+def test_the_other_replica_goes_on_without_a_lost_device(
+    sdk: FakeSdk, backend: QaicBackend, compile_model: Compile
+) -> None:
+    sdk.set(devices=[{"qid": i, "status": "Ready", "nsp_total": 16, "busy": 0} for i in range(2)])
+    with backend.open(compile_model(), [0, 1]) as session:
+        expected = session.run(ROWS)["output"]
+        slots = [session._current().pool.take() for _ in range(session.slots)]
+        sdk.set(throw={"ExecObj": "device is gone"})
+        for slot in slots:
+            session._current().pool.give(slot, failed=slot.owner.devices == (0,))
+        assert session._current().pool.size == session.slots // 2
+        assert all(np.array_equal(session.run(ROWS)["output"], expected) for _ in range(4))
+    sdk.set(throw={})
+    assert free_cores(sdk) == {0: 16, 1: 16}
+
+
 def test_the_error_inside_is_the_one_that_shows(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
     with pytest.raises(KeyError), backend.open(program):
         sdk.set(status={"deactivate": "QS_ERROR"})

@@ -28,7 +28,8 @@ SWITCHES = "combine-inputs combine-outputs retained-state".split()
 LISTS = """dynamic-shape-input output-node-name output-node-names execute-nodes-in-fp16 aic-pmu-events
 keep-original-precision-for-nodes model-input""".split()
 READ = """m model custom-IO-list-file network-specialization-config mdp-load-partition-config node-precision-info
-input-list-file json-input-file load-profile external-quantization external-quantization-file register-custom-op load-embedding-tables""".split()
+input-list-file json-input-file
+load-profile external-quantization external-quantization-file register-custom-op load-embedding-tables""".split()
 WRITTEN = """aic-binary-dir dump-custom-IO-config-template dump-custom-IO-config-template-file dump-profile
 mdp-dump-partition-config dump-embedding-tables""".split()
 INTEGERS = {  # name → lowest, highest
