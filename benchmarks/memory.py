@@ -1,82 +1,207 @@
-"""Peak memory of export and graph passes, for a BERT with random weights. A child process is measured.
+"""Peak memory of the whole road, through the public classes, for a BERT with random weights.
 
-    python benchmarks/memory.py            # 1.3 GB of weights
-    python benchmarks/memory.py --layers 6 # smaller and quicker
+    python benchmarks/memory.py               # 1.3 GB of weights, then 2.2 GB
+    python benchmarks/memory.py --layers 6    # one size, smaller and quicker
 
-The peak is the child's greatest resident set (``ru_maxrss``), libraries included.
+The road is export, transform, compile, save, move and reload. It is measured twice: with the model in memory already,
+and loaded from files. Every part runs in a process of its own. A peak is the process's own greatest resident set
+(``VmHWM``), libraries and mapped files included; ``ru_maxrss`` of a child starts at its parent's size.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZES = (24, 42)  # layers of 1024: 1.3 GB, and 2.2 GB, which is past what one protobuf file can hold
+IDS = np.arange(1000, 1012).reshape(1, 12)
+MB = 1e6
 
 
-def peak_mb() -> float:
-    """This process's peak so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(what: str) -> float:
+    """``VmHWM`` (the peak so far) or ``VmRSS`` (now) of this process, in MB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) * 1024 / MB
+    raise RuntimeError(f"/proc/self/status holds no {what}; this benchmark needs Linux")
 
 
-def measure(layers: int, hidden: int) -> None:
-    """Builds, exports and transforms; prints the peak after each step."""
+class Log:
+    """What a child says of itself, a line of JSON a step."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __call__(self, step: str, **more: float) -> None:
+        """Reports a step that is done."""
+        facts = {"step": step, "peak": memory("VmHWM"), "now": memory("VmRSS"), **more}
+        print(json.dumps(facts | {"seconds": time.perf_counter() - self.start}), flush=True)
+        self.start = time.perf_counter()
+
+
+# ---------------------------------------------------------------------------------------------- the children
+
+
+def random_bert(layers: int, hidden: int) -> Any:
+    """A BERT with the same random weights at every call, built without a second copy of them."""
     import torch
-    import transformers
+    from transformers import BertConfig, BertModel
 
-    from QEfficient.architectures import find
-    from QEfficient.export.exporter import export
-    from QEfficient.onnx_transforms import apply
-    from QEfficient.pytorch_transforms.blocks import exportable
-    from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
-    from QEfficient.pytorch_transforms.head import Head
-
-    print(f"libraries            {peak_mb():7.0f} MB")
-    config = transformers.BertConfig(
+    config = BertConfig(
         hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 64, intermediate_size=4 * hidden
     )
     with torch.device("meta"):
-        model = transformers.BertModel(config, add_pooling_layer=False)
+        model = BertModel(config, add_pooling_layer=False)
     model = model.to_empty(device="cpu").eval()
+    torch.manual_seed(0)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.02)
-        model.embeddings.position_ids.copy_(torch.arange(512))
+        for name, parameter in model.named_parameters():
+            parameter.normal_(1.0 if name.endswith("LayerNorm.weight") else 0.0, 0.03)
+        model.embeddings.position_ids.copy_(torch.arange(config.max_position_embeddings))
         model.embeddings.token_type_ids.zero_()
-    weights = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
-    print(f"weights              {weights:7.0f} MB")
-    print(f"model built          {peak_mb():7.0f} MB")
-    architecture = find("bert")
-    twin, swapped = exportable(model, architecture.swaps())
-    print(f"{len(swapped):2d} blocks swapped    {peak_mb():7.0f} MB")
-    module = EmbeddingModule(twin, Head.of("mean"), graph_inputs(twin), "additive")
-    with tempfile.TemporaryDirectory() as work:
-        raw = Path(work) / "raw"
-        raw.mkdir()
-        start = time.perf_counter()
-        exported = export(module, inputs=module.inputs, folder=raw, length_limit=512)
-        print(f"exported             {peak_mb():7.0f} MB  {time.perf_counter() - start:5.1f} s")
-        start = time.perf_counter()
-        apply(exported, Path(work) / "done")
-        print(f"graph passes         {peak_mb():7.0f} MB  {time.perf_counter() - start:5.1f} s")
-    print(f"allowed: 1.3 x weights + 900 MB = {1.3 * weights + 900:.0f} MB")
+    return model
+
+
+def prepare(work: Path, layers: int, hidden: int) -> None:
+    """Saves the model as HuggingFace does, and the vector that torch gives for ``IDS``."""
+    import torch
+
+    model = random_bert(layers, hidden)
+    model.save_pretrained(work / "model")
+    with torch.no_grad():
+        np.save(work / "torch.npy", model(torch.from_numpy(IDS)).last_hidden_state.mean(1).numpy())
+    Log()("prepared", weights=sum(p.numel() * p.element_size() for p in model.parameters()) / MB)
+
+
+def road(work: Path, layers: int, hidden: int, source: str) -> None:
+    """Everything up to the moved folder; then the same process goes on and answers from it."""
+    from QEfficient import QEFFAutoModel
+
+    log = Log()
+    if source == "memory":
+        module = random_bert(layers, hidden)
+        log("model built")
+        model = QEFFAutoModel(module, pooling="mean")
+        del module
+    else:
+        model = QEFFAutoModel.from_pretrained(work / "model", pooling="mean")
+    model.export(verify="off")
+    log("exported and transformed")
+    model.compile(backend="onnxruntime", verify="off")
+    log("compiled")
+    model.save_pretrained(work / "saved")
+    log("saved")
+    (work / "saved").rename(work / "moved")
+    del model
+    log("moved")
+    answer(work, "same process")
+
+
+def answer(work: Path, step: str = "reloaded") -> None:
+    """Loads the moved program and runs it once."""
+    from QEfficient import QEFFAutoModel
+
+    log = Log()
+    model = QEFFAutoModel.from_pretrained(work / "moved")
+    np.save(work / "answer.npy", model.generate({"input_ids": IDS})["output"])
+    log(step)
+
+
+# ---------------------------------------------------------------------------------------------- the parent
+
+
+def child(work: Path, part: str, layers: int, hidden: int) -> list[dict[str, Any]]:
+    """Runs one part in a process of its own; its steps in order."""
+    command = [sys.executable, __file__, "--part", part, f"--work={work}", f"--layers={layers}", f"--hidden={hidden}"]
+    environment = os.environ | {"QEFF_HOME": str(work / f"home-{part}"), "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{part} failed:\n{done.stderr}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def cosine(work: Path) -> float:
+    """Between the program's vector and torch's."""
+    want, got = (np.load(work / name).astype(np.float64).ravel() for name in ("torch.npy", "answer.npy"))
+    return float(want @ got / (np.linalg.norm(want) * np.linalg.norm(got)))
+
+
+def measure(layers: int, hidden: int) -> dict[str, dict[str, Any]]:
+    """Both roads of one model, in children.
+
+    Args:
+        layers: Of the BERT.
+        hidden: Its width.
+
+    Returns:
+        For ``"memory"`` and ``"files"`` (where the model is when the road begins): ``weights`` in MB, ``steps`` (one
+        mapping each: ``step``, ``peak`` so far and ``now`` in MB, ``seconds``), ``peak`` of the road, ``reload`` (peak
+        of a fresh process that answers) and ``cosine`` to torch, the lesser of both answers'.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        weights = child(work, "prepare", layers, hidden)[0]["weights"]
+        for source in ("memory", "files"):
+            steps = child(work, source, layers, hidden)
+            same_process = cosine(work)
+            (work / "answer.npy").unlink()
+            steps += child(work, "reload", layers, hidden)
+            peaks = {step["step"]: step["peak"] for step in steps}
+            found[source] = {
+                "weights": weights,
+                "steps": steps,
+                "peak": peaks["moved"],
+                "reload": peaks["reloaded"],
+                "cosine": min(same_process, cosine(work)),
+            }
+            shutil.rmtree(work / "moved")
+            shutil.rmtree(work / f"home-{source}")
+    return found
+
+
+def report(source: str, found: Mapping[str, Any]) -> None:
+    """Prints one measured road."""
+    print(f"\n{found['weights']:.0f} MB of weights, model {'in memory' if source == 'memory' else 'read from files'}")
+    print(f"{'':28}{'peak, MB':>10}{'now, MB':>10}{'seconds':>10}")
+    for step in found["steps"]:
+        print(f"{step['step']:28}{step['peak']:10.0f}{step['now']:10.0f}{step['seconds']:10.1f}")
+    allowed = 1.3 * found["weights"] + 900
+    print(f"{'export to moved folder':28}{found['peak']:10.0f}  of 1.3 x weights + 900 MB = {allowed:.0f} MB")
+    print(f"{'reload in a fresh process':28}{found['reload']:10.0f}")
+    print(f"cosine to torch {found['cosine']:.7f}", flush=True)
 
 
 def main() -> None:
-    """Starts the child that is measured."""
+    """Measures, or is one of the children."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--layers", type=int)
     parser.add_argument("--hidden", type=int, default=1024)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.child:
-        measure(chosen.layers, chosen.hidden)
+    if chosen.part == "prepare":
+        prepare(chosen.work, chosen.layers, chosen.hidden)
+    elif chosen.part == "reload":
+        answer(chosen.work)
+    elif chosen.part:
+        road(chosen.work, chosen.layers, chosen.hidden, chosen.part)
     else:
-        command = [sys.executable, __file__, "--child", f"--layers={chosen.layers}", f"--hidden={chosen.hidden}"]
-        sys.exit(subprocess.run(command, check=False).returncode)
+        for layers in [chosen.layers] if chosen.layers else SIZES:
+            for source, found in measure(layers, chosen.hidden).items():
+                report(source, found)
 
 
 if __name__ == "__main__":

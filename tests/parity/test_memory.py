@@ -1,0 +1,52 @@
+"""What the road costs in memory: about one copy of the weights, and none once the graph is on disk."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from benchmarks.memory import child, measure, random_bert
+from QEfficient import QEFFAutoModel
+
+
+@pytest.mark.slow
+def test_the_whole_road_holds_the_weights_once(tmp_path: Path) -> None:
+    libraries = child(tmp_path, "memory", layers=1, hidden=64)  # the same road without weights to speak of
+    base = max(step["peak"] for step in libraries)
+    for source, found in measure(layers=3, hidden=1024).items():
+        weights = found["weights"]
+        assert weights > 250  # a second copy is far past what the bounds leave
+        assert found["peak"] <= base + 1.3 * weights, (source, base, found)
+        assert found["reload"] <= base + 1.3 * weights, (source, base, found)
+        assert max(step["peak"] for step in found["steps"]) <= base + 1.3 * weights, (source, base, found)
+        assert found["cosine"] >= 0.99999, source
+
+
+def test_nothing_keeps_the_weights_alive_after_a_compile() -> None:
+    module = random_bert(layers=1, hidden=64)
+    alive = [weakref.ref(tensor) for tensor in module.parameters()]
+    model = QEFFAutoModel(module, pooling="mean")
+    model.compile(backend="onnxruntime", verify="off", seq_len=32)
+    del module, model
+    assert not any(tensor() is not None for tensor in alive)
+
+
+def test_a_model_read_from_files_is_let_go_of_by_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_bert(layers=1, hidden=64).save_pretrained(tmp_path / "model")
+    gc.collect()
+    model = QEFFAutoModel.from_pretrained(tmp_path / "model", pooling="mean")
+    read: list[weakref.ref[object]] = []
+    origin = model._need_origin("this test")
+    release = origin.release
+
+    def watched() -> None:
+        # not the pooler's: the graph does not use it, and the exporter drops it before anyone can let go of it
+        read.extend(weakref.ref(tensor) for tensor in origin.module().encoder.parameters())
+        release()
+
+    monkeypatch.setattr(origin, "release", watched)
+    model.compile(backend="onnxruntime", verify="off", seq_len=32)
+    assert read and not any(tensor() is not None for tensor in read)
