@@ -1,0 +1,69 @@
+"""A saved program, made ready; on another backend than its own when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from QEfficient import hub
+from QEfficient import program as programs
+from QEfficient.auto.ready import Ready
+from QEfficient.backends import registry
+from QEfficient.backends.base import Backend
+from QEfficient.cache import Cache, library_versions, link_or_copy
+from QEfficient.errors import UsageError
+from QEfficient.records import Json, OnnxModel, Program
+
+
+def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
+    """A saved program, ready on the backend it was compiled for, or with its graph on the one that is asked for.
+
+    Raises:
+        UsageError: A keyword of a model load: it could not have any effect.
+    """
+    wanted, strict = keywords.pop("backend", None), bool(keywords.pop("strict", False))
+    if keywords:
+        raise UsageError(
+            f"{found.name!r} is a saved program; it takes no keywords of a model load.",
+            got=", ".join(sorted(keywords)),
+            allowed="pooling (equal to the program's), backend, strict, and the hub's keywords",
+            do="drop them, or load the original model",
+        )
+    program = programs.load(found.folder)
+    backend, reason = registry.get(program.manifest.target.backend), "the saved program was compiled for it"
+    if wanted not in (None, backend.name):
+        backend, reason = registry.choose(wanted)
+        if backend.name != program.manifest.target.backend:
+            program = rehost(program, backend, Cache())
+    return Ready(program, backend, reason, strict=strict)
+
+
+def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
+    """The same graph and buckets, compiled for another backend; needs no torch."""
+    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
+    target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
+    key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
+    key["backend_version"] = backend.version()
+
+    def build(workdir: Path) -> None:
+        made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
+        for name in (
+            program.manifest.text and program.manifest.text.tokenizer,
+            program.manifest.model and program.manifest.model.config,
+        ):
+            if name:
+                link_or_copy(program.path / name, workdir / name)
+        manifest = dataclasses.replace(
+            made.manifest,
+            text=program.manifest.text,
+            model=program.manifest.model,
+            key=key,
+            versions=library_versions(),
+            verify=program.manifest.verify,
+        )
+        programs.write(Program(made.path, manifest))
+
+    name = program.manifest.model.name if program.manifest.model else program.path.name
+    path, _ = cache.get_or_build(name, "program", key, build)
+    return programs.load(path)
