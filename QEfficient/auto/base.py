@@ -354,7 +354,8 @@ class QEFFTransformersBase:
                 them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists.
             device_ids: Devices of the card, a multiple of ``num_devices``; ``None`` lets the runtime choose.
             runtime_ai100: False runs the torch model instead of the program.
-            write_io: Also write the raw input and output files and the runner's JSON, beside the program.
+            write_io: Also write every inference's arrays and the JSON that the SDK's runner reads, into a new folder
+                of ``io_dir`` in the working directory.
             dtype: A float dtype for the result; float32 when left out.
 
         Returns:
@@ -371,9 +372,10 @@ class QEFFTransformersBase:
         else:
             ready = self._need_ready()
             rows = request.rows(inputs, ready.program.manifest)
-            arrays = ready.run(rows, device_ids)
-            if write_io:
-                request.write_io(ready.program, rows, arrays)
+            files = request.inference_files() if write_io else None
+            arrays = ready.run(rows, device_ids, record=files.add if files else None)
+            if files:
+                files.close()
         return {name: array.astype(wanted, copy=False) for name, array in arrays.items()}
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:

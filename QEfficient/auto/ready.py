@@ -113,13 +113,17 @@ class Ready:
         return manifest.buckets[0].length_dim in manifest.outputs[0].shape
 
     def run(
-        self, rows: Rows, devices: Sequence[int] | None = None, progress: Callable[[int], None] | None = None
+        self,
+        rows: Rows,
+        devices: Sequence[int] | None = None,
+        progress: Callable[[int], None] | None = None,
+        record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> Arrays:
-        """Rows in, arrays out, in order."""
+        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run`."""
         text = self.program.manifest.text
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
         with self.session(devices) as session:
-            return run(session, rows, fill=fill, progress=progress)
+            return run(session, rows, fill=fill, progress=progress, record=record)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths
-from QEfficient.backends.base import Arrays, Backend
+from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
-from QEfficient.records import Bucket, Json, Manifest, Program, Rows, Target, TextFacts
+from QEfficient.records import Bucket, Json, Manifest, Rows, Target, TextFacts
 from QEfficient.runtime.rows import from_arrays
+from QEfficient.runtime.write_io import InferenceFiles
 
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
 FLOATS = ("float32", "float16", "float64")
@@ -169,17 +169,7 @@ def rows(inputs: Any, manifest: Manifest) -> Rows:
     )
 
 
-def write_io(program: Program, batch: Rows, arrays: Arrays) -> Path:
-    """Writes one call's arrays below the working directory, as the SDK's runner reads them."""
-    from QEfficient.runtime.write_io import write_io as write
-
-    inputs = {name: _pad(column, batch.width) for name, column in batch.columns.items()}
+def inference_files() -> InferenceFiles:
+    """Files for one call's arrays, in a new folder below the working directory."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return write(Path.cwd() / "io_dir" / stamp, inputs, arrays)
-
-
-def _pad(column: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
-    result = np.zeros((len(column), width), dtype=np.int64)
-    for index, row in enumerate(column):
-        result[index, : len(row)] = row
-    return result
+    return InferenceFiles(Path.cwd() / "io_dir" / stamp)

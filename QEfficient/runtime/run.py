@@ -19,7 +19,12 @@ _SHOWN = 8  # rows that an error lists
 
 
 def run(
-    session: Session, rows: Rows, *, fill: Mapping[str, int], progress: Callable[[int], None] | None = None
+    session: Session,
+    rows: Rows,
+    *,
+    fill: Mapping[str, int],
+    progress: Callable[[int], None] | None = None,
+    record: Callable[[Arrays, Arrays], None] | None = None,
 ) -> Arrays:
     """Runs rows of any number and any lengths.
 
@@ -31,6 +36,7 @@ def run(
         rows: Checked rows; each fits a bucket.
         fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
         progress: Called after each batch with the number of rows that it finished.
+        record: Called after each batch with the session's own inputs and outputs, padding and all.
 
     Raises:
         InputError: A row fits no bucket, or an input of the session is missing.
@@ -44,7 +50,9 @@ def run(
     results = {spec.name: _empty(spec, length_dim, len(rows), rows.width) for spec in session.outputs}
     per_token = {spec.name for spec in session.outputs if length_dim in spec.shape}
     with closing(_finished(session, batches, rows, fill)) as finished:
-        for batch, outputs in finished:
+        for batch, inputs, outputs in finished:
+            if record is not None:
+                record(inputs, outputs)
             for name, result in results.items():
                 _scatter(result, outputs[name], batch, lengths if name in per_token else None)
                 _check_finite(name, result, batch, lengths)
@@ -80,22 +88,24 @@ def _empty(spec: TensorSpec, length_dim: str, rows: int, width: int) -> NDArray[
 
 def _finished(
     session: Session, batches: Sequence[Batch], rows: Rows, fill: Mapping[str, int]
-) -> Generator[tuple[Batch, Arrays], None, None]:
-    """Yields batches as they finish. However it ends, no run is left behind."""
+) -> Generator[tuple[Batch, Arrays, Arrays], None, None]:
+    """Yields batches, their inputs and outputs as they finish. However it ends, no run is left behind."""
     if session.slots == 1 or len(batches) == 1:  # a hand-over to another thread would only cost time
         for batch in batches:
-            yield batch, session.run(_build(session.inputs, rows, batch, fill))
+            inputs = _build(session.inputs, rows, batch, fill)
+            yield batch, inputs, session.run(inputs)
         return
     waiting = iter(batches)
-    flying: dict[Future[Arrays], Batch] = {}
+    flying: dict[Future[Arrays], tuple[Batch, Arrays]] = {}
     try:
         while True:
             for batch in islice(waiting, session.slots - len(flying)):
-                flying[session.submit(_build(session.inputs, rows, batch, fill))] = batch
+                inputs = _build(session.inputs, rows, batch, fill)
+                flying[session.submit(inputs)] = batch, inputs
             if not flying:
                 return
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                yield flying.pop(future), future.result()
+                yield *flying.pop(future), future.result()
     finally:
         for future in flying:
             future.cancel()

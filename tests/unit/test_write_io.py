@@ -7,14 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from QEfficient.runtime.write_io import write_io
+from QEfficient.backends.base import Arrays
+from QEfficient.runtime.write_io import InferenceFiles
+
+
+def write(folder: Path, *inferences: tuple[Arrays, Arrays]) -> Path:
+    files = InferenceFiles(folder)
+    for inputs, outputs in inferences:
+        files.add(inputs, outputs)
+    return files.close()
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     ids = np.arange(6, dtype=np.int64).reshape(2, 3)
     inputs = {"input_ids": ids, "attention_mask": np.asfortranarray(ids + 1)}
     outputs = {"output": np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4), "scale": np.float32(2)}
-    path = write_io(tmp_path / "io", inputs, {name: np.asarray(array) for name, array in outputs.items()})
+    path = write(tmp_path / "io", (inputs, {name: np.asarray(array) for name, array in outputs.items()}))
     (entries,) = json.loads(path.read_text())["IO-files"]
     assert [entry["map-to"] for entry in entries] == ["input_ids", "attention_mask", "output", "scale"]
     for entry in entries:
@@ -27,12 +35,12 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
 
 
 def test_the_form_is_the_runners(tmp_path: Path) -> None:
-    path = write_io(tmp_path, {"input_ids": np.zeros((1, 128), np.int64)}, {})
+    path = write(tmp_path, ({"input_ids": np.zeros((1, 128), np.int64)}, {}))
     assert json.loads(path.read_text()) == {
         "IO-files": [
             [
                 {
-                    "path": "input_ids.raw",
+                    "path": "input_ids-0.raw",
                     "io-direction": "in",
                     "elem-size": 8,
                     "map-to": "input_ids",
@@ -44,7 +52,16 @@ def test_the_form_is_the_runners(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_file_names(tmp_path: Path) -> None:
-    path = write_io(tmp_path, {"a/b": np.zeros(1), "x": np.zeros(1)}, {"x": np.ones(1), "../y": np.ones(1)})
+    path = write(tmp_path, ({"a/b": np.zeros(1), "x": np.zeros(1)}, {"x": np.ones(1), "../y": np.ones(1)}))
     (entries,) = json.loads(path.read_text())["IO-files"]
     files = [entry["path"] for entry in entries]
     assert len(set(files)) == 4 and all((tmp_path / name).is_file() and "/" not in name for name in files)
+
+
+def test_each_inference_has_its_own_files(tmp_path: Path) -> None:
+    path = write(tmp_path, *(({"input_ids": np.full((1, 8), n)}, {"output": np.full((1, 2), n)}) for n in range(3)))
+    inferences = json.loads(path.read_text())["IO-files"]
+    assert len(inferences) == 3
+    for number, entries in enumerate(inferences):
+        assert all((np.fromfile(tmp_path / entry["path"], np.int64) == number).all() for entry in entries)
+    assert json.loads(InferenceFiles(tmp_path / "none").close().read_text()) == {"IO-files": []}
