@@ -179,7 +179,12 @@ class OnnxRuntimeSession:
     def _enter(self) -> Any:
         with self._changed:
             if self._closed:
-                raise DeviceError("The session is closed.", do="open the program again")
+                raise DeviceError(
+                    "The session is closed.",
+                    got="a run after close()",
+                    allowed="an open session",
+                    do="open the program again",
+                )
             if self._handle is None:  # in a forked child
                 self._handle = self._open()
             self._flying += 1
@@ -203,7 +208,10 @@ class OnnxRuntimeSession:
                     do="take the ids from the tokenizer of this model",
                 ) from error
             raise DeviceError(
-                "onnxruntime failed to run the program.", status=str(error), do="compile the program again"
+                "onnxruntime failed to run the program.",
+                status=str(error),
+                allowed="a graph that the installed onnxruntime computes",
+                do="compile the program again",
             ) from error
         return dict(zip(self._names, results, strict=True))
 

@@ -107,7 +107,10 @@ def _parse(path: Path) -> onnx.ModelProto:
         proto = onnx.load_model(path, load_external_data=False)
     except FileNotFoundError as error:
         raise CorruptArtefactError(
-            "The ONNX file is not there.", got=str(path), do="check the path, or export the model again"
+            "The ONNX file is not there.",
+            got=str(path),
+            allowed="a .onnx file, its external data beside it",
+            do="check the path, or export the model again",
         ) from error
     except DecodeError as error:
         raise _unreadable(path, str(error)) from error

@@ -115,6 +115,7 @@ def _step(step: Any, folder: Path | None, pooling: Callable[..., Any] | None) ->
             raise PoolingError(
                 "A pooling function can't be rebuilt from its name.",
                 got=step.get("name"),
+                allowed="the function that the head was made with",
                 do="pass the function itself as pooling=",
             )
     raise PoolingError(
