@@ -122,6 +122,13 @@ class ModuleOrigin:
                 allowed="a torch.nn.Module with a transformers config, such as what AutoModel.from_pretrained returns",
                 do="load by name with QEFFAutoModel.from_pretrained(name), or hand in the model object",
             )
+        if any(tensor.is_meta for _, tensor in _tensors(module)):
+            raise UsageError(
+                "The module's weights are on the meta device: they have shapes, but no values.",
+                got=f"{type(module).__qualname__} on meta",
+                allowed="a module whose weights are loaded",
+                do="load it without device_map and torch.device('meta'), or by name with QEFFAutoModel.from_pretrained",
+            )
         self._module = module
         self.name: str = getattr(config, "_name_or_path", "") or type(module).__name__
 

@@ -44,7 +44,10 @@ def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
     encoder, architecture = _encoder(recipe)
     twin, _ = exportable(encoder, architecture.swaps())
     inputs = graph_inputs(encoder)
-    module = EmbeddingModule(twin, _head(recipe), inputs, architecture.mask_kind(recipe.origin.config())).eval()
+    # A model with code of its own may carry a known model_type: only transformers' class is known to take that mask.
+    known = type(encoder).__module__.startswith("transformers.")
+    mask = architecture.mask_kind(recipe.origin.config()) if known else "own"
+    module = EmbeddingModule(twin, _head(recipe), inputs, mask).eval()
     limit = architecture.max_length(recipe.origin.config())
     exported = export(module, inputs=inputs, outputs=recipe.outputs, folder=raw, length_limit=limit)
     if not recipe.functions:

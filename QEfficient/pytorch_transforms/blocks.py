@@ -141,9 +141,22 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
 
 
 def structural_copy(model: nn.Module) -> nn.Module:
-    """A copy of the module tree with everything in it but the parameters and buffers, which are shared."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    """A copy of the module tree with everything in it but the tensors, which are shared.
+
+    Raises:
+        TransformError: Something in the model can't be copied, such as a lock.
+    """
+    held = [value for part in model.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    tensors = [*model.parameters(), *model.buffers(), *held]
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    except Exception as error:  # whatever the copy of a foreign object raises
+        raise TransformError(
+            f"{type(model).__name__} can't be copied, and the export must not change the caller's own module.",
+            got=f"{type(error).__name__}: {error}",
+            allowed="modules that copy.deepcopy takes",
+            do="take out of the module what can't be copied (locks, open files, handles), then compile again",
+        ) from error
 
 
 def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:
