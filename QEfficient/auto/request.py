@@ -106,7 +106,9 @@ def order(
         devices=positive("num_devices", num_devices, "devices"),
     )
     buckets = tuple(Bucket(length=size, batch=batch) for size in sizes)
-    return Order(backend, target, buckets, backend.parse_options(options), text)
+    checked = backend.parse_options(options)
+    backend.check(target, checked)
+    return Order(backend, target, buckets, checked, text)
 
 
 def refuse_later(keywords: dict[str, Any]) -> None:

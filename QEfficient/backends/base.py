@@ -101,6 +101,15 @@ class Backend(Protocol):
         """
         ...
 
+    def check(self, target: Target, options: CompileOptions) -> None:
+        """Refuses what :meth:`compile` would refuse without looking at the graph. Called before the export.
+
+        Raises:
+            OptionError: This machine, or this compiler, can't do it.
+            BackendUnavailableError: Something is missing on this machine.
+        """
+        ...
+
     def compile(
         self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:

@@ -67,6 +67,9 @@ class OnnxRuntimeBackend:
 
         return card_options.parse(keywords)
 
+    def check(self, target: Target, options: CompileOptions) -> None:
+        """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
+
     def compile(
         self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from QEfficient import QAICInferenceSession, QEFFAutoModel
-from QEfficient.errors import BackendUnavailableError, CompileError, DeviceError, StaleProgramError
+from QEfficient.errors import BackendUnavailableError, CompileError, DeviceError, OptionError, StaleProgramError
 from tests.parity.test_sentence_transformers import differences
 from tests.real_text import articles, snippets
 from tests.sdk import FakeSdk, make_sdk
@@ -180,6 +180,21 @@ def test_a_card_program_without_a_card_offers_the_host(
     assert host.device_report()["backend"] == "onnxruntime"
     assert np.abs(host.encode("a text") - card).max() < 0.05
     assert (Path(saved) / "qpc" / "programqpc.bin").is_file()  # the saved program is untouched
+
+
+def test_what_the_devices_can_not_do_is_refused_before_the_export(
+    sdk: FakeSdk, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "own"))
+    sdk.set(devices=[{"qid": 0, "status": "Ready", "nsp_total": 14, "busy": 0}])
+    with pytest.raises(OptionError, match="num_cores=14"):
+        tiny(repo).compile()
+    with pytest.raises(OptionError, match="1 to 16"):
+        tiny(repo).compile(num_devices=17, num_cores=14)
+    sdk.compiler.unlink()
+    with pytest.raises(BackendUnavailableError, match="compiler"):
+        tiny(repo).compile(backend="qaic")
+    assert not [path for path in (tmp_path / "own").rglob("*.onnx")]
 
 
 def test_two_devices_are_two_replicas(sdk: FakeSdk, repo: Path) -> None:

@@ -11,6 +11,7 @@ from QEfficient.backends import card_options
 from QEfficient.backends.base import Availability
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
+from QEfficient.backends.qaic.options import check_devices
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
@@ -82,25 +83,20 @@ class QaicBackend:
         """See :func:`QEfficient.backends.card_options.parse`."""
         return card_options.parse(keywords)
 
-    def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
-    ) -> Program:
-        """Writes graph, option files and ``qpc/programqpc.bin`` into ``workdir``.
-
-        In the returned manifest ``options.files`` are relative to the program's folder.
+    def check(self, target: Target, options: CompileOptions) -> None:
+        """Whether the compiler is here, takes the precision, and the visible devices have the cores.
 
         Raises:
             OptionError: The target does not fit this compiler or the visible devices.
-            CompileError: The compiler failed; its output is kept.
             BackendUnavailableError: There is no compiler.
         """
-        compiler = self._compiler()
-        if target.compute not in self.compute or not buckets:
+        self._compiler()
+        if target.compute not in self.compute:
             raise OptionError(
-                "The card can't be compiled for this.",
-                got=f"compute={target.compute!r} for {len(buckets)} shapes",
-                allowed=f"compute {' or '.join(self.compute)}, at least one shape",
-                do="leave compute= out for fp16, and seq_len= for the model's own lengths",
+                "The card does not compute in this precision.",
+                got=f"compute={target.compute!r}",
+                allowed=" or ".join(self.compute),
+                do="leave compute= out for fp16",
             )
         if target.compute != "fp16" and options.flags.get("mxfp6_matmul"):
             raise OptionError(
@@ -109,7 +105,30 @@ class QaicBackend:
                 allowed="compute='fp16', the default on the card",
                 do="leave compute= or mxfp6_matmul= out",
             )
+        check_devices(target.devices)
         check_cores(native.devices(self.sdk), target.cores, target.devices)
+
+    def compile(
+        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+    ) -> Program:
+        """Writes graph, option files and ``qpc/programqpc.bin`` into ``workdir``.
+
+        In the returned manifest ``options.files`` are relative to the program's folder.
+
+        Raises:
+            OptionError: As :meth:`check`, or an option's file is gone or does not fit.
+            CompileError: The compiler failed; its output is kept.
+            BackendUnavailableError: There is no compiler.
+        """
+        self.check(target, options)
+        compiler = self._compiler()
+        if not buckets:
+            raise OptionError(
+                "There is no shape to compile for.",
+                got="no buckets",
+                allowed="at least one shape",
+                do="leave seq_len= out for the model's own lengths",
+            )
         # imports onnx, which a machine that only runs programs need not have
         from QEfficient.onnx_transforms.graph_file import adopt
 

@@ -136,20 +136,9 @@ def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, 
 
 
 def partition(target: Target) -> str | None:
-    """Text of the partition file: one partition, tensor-sliced over all devices; ``None`` for one device.
-
-    Raises:
-        OptionError: More devices than the vendor's partitioning spans.
-    """
+    """Text of the partition file: one partition, tensor-sliced over all devices; ``None`` for one device."""
     if target.devices == 1:
         return None
-    if not 1 < target.devices <= MAX_DEVICES:
-        raise OptionError(
-            "num_devices is out of range.",
-            got=target.devices,
-            allowed=f"1 to {MAX_DEVICES}",
-            do="use fewer devices for one program, and device_ids= to run copies of it side by side",
-        )
     ids = list(range(target.devices))  # logical ids; the session maps them to real ones
     devices = [{"deviceId": i, "numCores": target.cores} for i in ids]
     return _json(
@@ -158,6 +147,21 @@ def partition(target: Target) -> str | None:
             "partitions": [{"name": "Partition0", "devices": devices}],
         }
     )
+
+
+def check_devices(count: int) -> None:
+    """Refuse a program over more devices than the vendor's partitioning spans.
+
+    Raises:
+        OptionError: ``num_devices`` is out of range.
+    """
+    if not 1 <= count <= MAX_DEVICES:
+        raise OptionError(
+            "num_devices is out of range.",
+            got=count,
+            allowed=f"1 to {MAX_DEVICES}",
+            do="use fewer devices for one program, and device_ids= to run copies of it side by side",
+        )
 
 
 def check_partition(text: str, target: Target) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from QEfficient.backends.qaic.options import argv, check_partition, partition, specializations
+from QEfficient.backends.qaic.options import argv, check_devices, check_partition, partition, specializations
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
 from QEfficient.records import Bucket, CompileOptions, Target, TensorSpec
@@ -116,7 +116,7 @@ def test_partition() -> None:
     assert partition(CARD) is None
     same_as_golden("partition_4.json", partition(replace(CARD, devices=4)) or "")
     with pytest.raises(OptionError, match="1 to 16"):
-        partition(replace(CARD, devices=17))
+        check_devices(17)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"partitions": [{}]}', '{"partitions": [{"devices": [{"id": 0}]}]}'])
