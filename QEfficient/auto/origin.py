@@ -57,6 +57,9 @@ class RepoOrigin:
             return _config_of(self._module)
         if hasattr(self.keywords.get("config"), "to_dict"):
             return dict(self.keywords["config"].to_dict())
+        return self._raw_config()
+
+    def _raw_config(self) -> dict[str, Json]:
         if self._config is None:
             raw = hub.read_config(self.folder)
             self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
@@ -98,7 +101,8 @@ class RepoOrigin:
         if self.handed_out:
             return module_identity(self.module()) if _is_native(self.module()) else None
         weights = {path.name: file_digest(path) for path in hub.weight_files(self.folder)}
-        return common | {"config": self.config(), "weights": weights}
+        # The file's own text, not what transformers makes of it: the key is the same before and after loading.
+        return common | {"config": self._raw_config(), "weights": weights}
 
     @property
     def remote_code(self) -> bool:

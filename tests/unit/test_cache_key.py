@@ -84,6 +84,17 @@ def test_an_identical_rerun_hits_and_does_not_export(
     assert exports == ["export"]
 
 
+def test_running_the_torch_model_does_not_change_the_key(repo: Path, exports: list[str]) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, "mean")
+    model.compile(seq_len=32, verify="off")
+    before = model.program_path
+    exports.clear()
+    model.generate({"input_ids": [[101, 102]]}, runtime_ai100=False)
+    model.compile(seq_len=32, verify="off")
+    assert model.program_path == before
+    assert not exports
+
+
 KEYWORDS: list[tuple[str, dict[str, Any]]] = [
     ("seq_len", {"seq_len": [32, 64]}),
     ("batch_size", {"batch_size": 2}),
