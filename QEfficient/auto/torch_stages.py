@@ -15,6 +15,7 @@ from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
+from QEfficient.errors import ExportError
 from QEfficient.export.exporter import export
 from QEfficient.numerics.check import Array, check, probes
 from QEfficient.onnx_transforms import DEFAULT, apply
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from QEfficient.auto.stages import Recipe
 
-PROBE_LENGTH = 40  # tokens of the longest check input
+PROBE_LENGTH = 768  # tokens of the longest check input: past what most models treat as near, or as short
+SAFE_VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
 def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
@@ -89,7 +91,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
     architecture = find(str(config.get("model_type", "")))
     inputs = {spec.name for spec in model.inputs}
     samples = probes(
-        int(config["vocab_size"]),
+        int(config.get("vocab_size") or SAFE_VOCABULARY),
         min(PROBE_LENGTH, architecture.max_length(config) or PROBE_LENGTH),
         architecture.pad_id(config) or 0,
         token_types="token_type_ids" in inputs,
@@ -101,12 +103,26 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
         program = backend.compile(model, (Bucket(PROBE_LENGTH),), target, CompileOptions(), Path(folder))
         with backend.open(program) as session:
             result = check(
-                lambda arrays: _run_module(torch_model, arrays),
+                lambda arrays: _run_reference(torch_model, arrays, recipe.origin.name),
                 lambda arrays: session.run(arrays)[recipe.outputs[0]],
                 samples,
                 recipe.origin.name,
             )
     return {"verify": "on", **result}
+
+
+def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) -> Array:
+    try:
+        return _run_module(module, arrays)
+    except Exception as error:  # a model's code may fail in any way
+        length = arrays["input_ids"].shape[1]
+        raise ExportError(
+            f"HuggingFace's own model {name!r} fails on a row of {length} tokens, so its limits are not known here.",
+            got=f"{type(error).__name__}: {error}",
+            allowed="a model that takes every length from 1 to its limit",
+            do="add a file for its model_type with the limit (docs: Add an architecture), "
+            'or take the risk with verify="off"',
+        ) from error
 
 
 def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Array:

@@ -69,11 +69,14 @@ def compare(reference: Array, candidate: Array) -> Agreement:
 
 
 def probes(vocab_size: int, limit: int, pad_id: int, *, token_types: bool, seed: int = 0) -> list[dict[str, Array]]:
-    """Inputs that move what exporters get wrong: batch 1, length 1, the limit's neighbourhood, left and right padding.
+    """Inputs that move what exporters get wrong: length, batch 1, length 1, left and right padding.
+
+    The longest comes first, because a model may work otherwise on long rows, and may stay with what it did on a short
+    one (BigBird's attention).
 
     Args:
         vocab_size: Ids are drawn below it.
-        limit: The model's own limit in tokens.
+        limit: Tokens of the longest probe.
         pad_id: Fills the masked columns.
         token_types: Whether the graph takes ``token_type_ids``; the second half of a row gets type 1.
         seed: Of the ids.
@@ -83,7 +86,7 @@ def probes(vocab_size: int, limit: int, pad_id: int, *, token_types: bool, seed:
     """
     rng = np.random.default_rng(seed)
     result = []
-    for rows, length in ((1, 1), (3, 11), (2, 40)):
+    for rows, length in ((1, limit), (1, 1), (3, 11), (2, 40)):
         length = min(length, limit)
         ids = rng.integers(0, vocab_size, (rows, length))
         ids[ids == pad_id] = (pad_id + 1) % vocab_size

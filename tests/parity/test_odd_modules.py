@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
-from transformers import BertModel
+from transformers import BertModel, BigBirdConfig, BigBirdModel, XmodConfig, XmodModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from QEfficient import QEFFAutoModel
-from QEfficient.errors import QEfficientError
+from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from tests.tiny_models import batch, tiny
 
 
@@ -88,3 +88,35 @@ def test_what_has_no_graph_is_refused_by_name(change: Any, named: str) -> None:
     change(module)
     with pytest.raises(QEfficientError, match=named):
         QEFFAutoModel(module).compile(seq_len=16)
+
+
+def test_a_model_that_works_otherwise_on_long_rows_is_refused() -> None:
+    """BigBird attends to everything in short rows and to blocks in long ones; the graph holds the first way only."""
+    config = BigBirdConfig(
+        vocab_size=97,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=160,
+        block_size=4,
+        num_random_blocks=1,
+        initializer_range=0.3,
+    )
+    with pytest.raises(NumericsError, match="does not give HuggingFace's numbers"):
+        QEFFAutoModel(BigBirdModel(config).eval()).compile(seq_len=160)
+
+
+def test_a_model_that_fails_on_rows_within_its_limit_is_refused() -> None:
+    """X-MOD counts positions as RoBERTa does, which no file says here: its last two positions are not there."""
+    config = XmodConfig(
+        vocab_size=97,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=42,
+        default_language="en_XX",
+    )
+    with pytest.raises(ExportError, match="fails on a row of 42 tokens"):
+        QEFFAutoModel(XmodModel(config).eval()).compile(seq_len=16)
