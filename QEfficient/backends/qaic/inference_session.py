@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
@@ -117,12 +118,12 @@ class QAICInferenceSession:
         checked = {}
         for name, array in buffers.items():
             binding = self._binding(name)
-            if array.dtype != binding.dtype:
+            if not isinstance(array, np.ndarray) or array.dtype != binding.dtype:
                 raise InputError(
                     f"The buffer {name!r} has another dtype.",
-                    got=str(array.dtype),
-                    allowed=binding.dtype,
-                    do=f"pass {name}.astype('{binding.dtype}')",
+                    got=f"{getattr(array, 'dtype', type(array).__name__)}",
+                    allowed=f"a numpy array of {binding.dtype}",
+                    do=f"pass np.asarray({name}, dtype='{binding.dtype}')",
                 )
             if not array.size:
                 self._refuse_needed(binding)

@@ -101,7 +101,9 @@ class QaicSession:
             raise _disagree("inputs and outputs", sorted(by_name), sorted(s.name for s in self.inputs + self.outputs))
         for spec in (*self.inputs, *self.outputs):
             binding = by_name[spec.name]
-            if binding.quantised or _kind(binding.dtype) != _kind(spec.dtype):
+            if binding.quantised:
+                raise _disagree(f"the type of {spec.name!r}", f"scaled {binding.dtype}", spec.dtype, do=_UNSCALED)
+            if _kind(binding.dtype) != _kind(spec.dtype):
                 raise _disagree(f"the type of {spec.name!r}", binding.dtype, spec.dtype)
         for bucket in self.buckets:
             given = {spec.name: spec.at(bucket) for spec in (*self.inputs, *self.outputs)}
@@ -230,10 +232,13 @@ def _kind(dtype: str) -> str:
     return "float" if np.dtype(dtype).kind == "f" else "integer"
 
 
-def _disagree(what: str, got: object, allowed: object) -> DeviceError:
+_UNSCALED = "compile it again, without int8 in custom_IO_list_file"
+
+
+def _disagree(what: str, got: object, allowed: object, do: str = "compile it again") -> DeviceError:
     return DeviceError(
         f"The compiled program and its manifest disagree on {what}.",
         got=f"the program has {got}",
         allowed=f"{allowed}, as the manifest says",
-        do="compile it again",
+        do=do,
     )

@@ -130,7 +130,13 @@ def test_results_belong_to_the_caller(session: QAICInferenceSession) -> None:
 
 
 @pytest.mark.parametrize(
-    "arrays", [{"input_idz": np.zeros(1)}, {"input_ids": np.zeros((2, 8), np.int32)}, {"output": np.zeros(2)}]
+    "arrays",
+    [
+        {"input_idz": np.zeros(1)},
+        {"input_ids": np.zeros((2, 8), np.int32)},
+        {"output": np.zeros(2)},
+        {"input_ids": [[1]]},
+    ],
 )
 def test_wrong_buffers_change_nothing(session: QAICInferenceSession, arrays: dict[str, Any]) -> None:
     expected = session.run(ROWS)["output"]

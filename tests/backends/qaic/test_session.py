@@ -101,6 +101,15 @@ def test_a_float16_output_is_handed_on_as_the_manifest_says(
         assert found.dtype == np.float32 and np.array_equal(found, found.astype(np.float16))
 
 
+def test_a_scaled_int8_output_is_refused(backend: QaicBackend, compile_model: Compile, tmp_path: Path) -> None:
+    """Its numbers mean nothing without their scale."""
+    file = tmp_path / "io.yaml"
+    file.write_text(" - IOName: output\n   Precision: int8\n   Scale: 0.1\n   Offset: 0\n")
+    with pytest.raises(DeviceError, match="scaled int8") as caught:
+        backend.open(compile_model(custom_IO_list_file=file))
+    assert "custom_IO_list_file" in str(caught.value.do)
+
+
 def test_results_are_a_function_of_the_real_tokens(sdk: FakeSdk, backend: QaicBackend, compile_model: Compile) -> None:
     sdk.set(compute="digest")
     with backend.open(compile_model()) as session:

@@ -202,8 +202,7 @@ def describe(graph, shapes: list, precisions: dict) -> tuple:
     for index, (value, direction) in enumerate(values):
         kind = value.type.tensor_type
         number, item = TYPES[kind.elem_type]
-        if precisions.get(value.name) == "float16":
-            number, item = 1, 2
+        number, item = {"float16": (1, 2), "int8": (2, 1)}.get(precisions.get(value.name), (number, item))
         dims = [[d.dim_value or sizes.get(d.dim_param, 0) for d in kind.shape.dim] for sizes in shapes]
         need(all(all(d) for d in dims), f"shape of {value.name!r} is not known at compile time")
         for entry, shape in zip(allowed, dims, strict=True):
