@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+# Keywords with which transformers reads other files than config.json and what hub.weight_files names.
+_FILE_KEYWORDS = ("variant", "use_safetensors", "gguf_file", "config", "adapter_kwargs", "adapter_name")
+
 
 class RepoOrigin:
     """A model's files. The weights are read when :meth:`module` is first called.
@@ -97,12 +100,19 @@ class RepoOrigin:
         """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
         if self.remote_code or not _json_like(self.keywords) or not _json_like(list(self.args)):
             return None
+        if self._other_files():
+            return None
         common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
         if self.handed_out:
             return module_identity(self.module()) if _is_native(self.module()) else None
         weights = {path.name: file_digest(path) for path in hub.weight_files(self.folder)}
         # The file's own text, not what transformers makes of it: the key is the same before and after loading.
         return common | {"config": self._raw_config(), "weights": weights}
+
+    def _other_files(self) -> bool:
+        """Whether transformers reads other weights or another config than those whose digests make the key."""
+        named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
+        return named or "transformers_weights" in self.config() or (self.folder / "adapter_config.json").is_file()
 
     @property
     def remote_code(self) -> bool:

@@ -276,3 +276,32 @@ def test_a_patched_method_is_not_taken_for_the_class_s_own(repo: Path) -> None:
     own = layer.feed_forward_chunk
     layer.feed_forward_chunk = lambda states: own(states) * 2
     assert compiled() != plain
+
+
+def variant(repo: Path, bias: float) -> dict[str, Any]:
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(repo)
+    model.encoder.layer[0].output.dense.bias.data[:] = bias
+    model.save_pretrained(repo, variant="other")
+    return {"variant": "other"}
+
+
+def torch_file(repo: Path, bias: float) -> dict[str, Any]:
+    import torch
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(repo)
+    model.encoder.layer[0].output.dense.bias.data[:] = bias
+    torch.save(model.state_dict(), repo / "pytorch_model.bin")
+    return {"use_safetensors": False}
+
+
+@pytest.mark.parametrize("write", [variant, torch_file])
+def test_a_keyword_that_names_other_weights_is_keyed_by_them(tmp_path: Path, write: Any) -> None:
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    tiny_repo(folder, layers=1)
+    first = program(folder, load=write(folder, 0.5))
+    assert program(folder, load=write(folder, 0.5)) == first
+    assert program(folder, load=write(folder, 1.5)) != first
