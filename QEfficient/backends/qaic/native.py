@@ -22,7 +22,7 @@ from typing import Any
 
 from QEfficient import settings
 from QEfficient.backends.feed import device_ids
-from QEfficient.backends.qaic.sdk import Sdk
+from QEfficient.backends.qaic.sdk import Sdk, records
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
 
 QUERY = "check the device with qaic-util -q, and this user's rights on /dev/accel"
@@ -209,8 +209,7 @@ def devices(sdk: Sdk) -> tuple[Device, ...]:
     try:
         return query_devices(load(sdk))
     except (BackendUnavailableError, DeviceError):
-        visible = settings.visible_devices()
-        return tuple(d for d in parse_query(sdk.query() or "") if visible is None or d.id in visible)
+        return parse_query(sdk.query() or "")
 
 
 def query_devices(runtime: Runtime) -> tuple[Device, ...]:
@@ -253,15 +252,12 @@ def _device(runtime: Runtime, util: Any, number: int) -> Device:
 
 
 def parse_query(text: str) -> tuple[Device, ...]:
-    """The devices in the text that ``qaic-util -q`` prints: a line ``QID N``, then indented ``Key:Value`` lines."""
+    """The visible devices in the text that ``qaic-util -q`` prints."""
     found = []
-    for block in re.split(r"(?m)^(?=QID \d+)", text):
-        head = re.match(r"QID (\d+)", block)
-        if head is None:
-            continue
-        total, free = re.search(r"Nsp Total:\s*(\d+)", block), re.search(r"Nsp Free:\s*(\d+)", block)
-        ready = re.search(r"Status:\s*Ready", block) is not None
-        found.append(Device(int(head[1]), ready, int(total[1]) if total else None, int(free[1]) if free else None))
+    for number, record in records(text).items():
+        total, free = re.search(r"Nsp Total:\s*(\d+)", record), re.search(r"Nsp Free:\s*(\d+)", record)
+        ready = re.search(r"Status:\s*Ready", record) is not None
+        found.append(Device(number, ready, int(total[1]) if total else None, int(free[1]) if free else None))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +94,27 @@ class Sdk:
     def hw_version(self) -> str:
         """The compiler's ``-aic-hw-version``.
 
-        ``qaic-exec`` takes ``2.0`` by its documentation. ``qaic-compile`` gets ``ai200`` when a device's firmware is
-        an AIC200 image, else ``ai100``, as the vendor's library decides.
+        ``qaic-exec`` takes ``2.0`` by its documentation. ``qaic-compile`` gets ``ai200`` when a visible device's
+        firmware is an AIC200 image, else ``ai100``, as the vendor's library decides.
         """
         compiler = self.compiler
         if compiler is not None and compiler.kind == "qaic-exec":
             return "2.0"
-        lines = (self.query() or "").splitlines()
+        lines = [line for record in records(self.query() or "").values() for line in record.splitlines()]
         new = any(line.strip().startswith("FW IMAGE_VARIANT") and "AIC200" in line for line in lines)
         return "ai200" if new else "ai100"
+
+
+def records(text: str) -> dict[int, str]:
+    """What ``qaic-util -q`` says of each visible device: a line ``QID N``, then indented ``Key:Value`` lines.
+
+    Raises:
+        UsageError: ``QAIC_VISIBLE_DEVICES`` is no list of ids.
+    """
+    visible = settings.visible_devices()
+    blocks = re.split(r"(?m)^(?=QID \d+)", text)
+    found = {int(head[1]): block for block in blocks if (head := re.match(r"QID (\d+)", block))}
+    return {number: block for number, block in found.items() if visible is None or number in visible}
 
 
 def find() -> Sdk:

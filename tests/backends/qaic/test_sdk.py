@@ -46,6 +46,16 @@ def test_ai200_is_asked_of_the_firmware(sdk: FakeSdk) -> None:
     assert Sdk(sdk.root).hw_version() == "ai200"
 
 
+def test_only_a_visible_device_s_firmware_counts(sdk: FakeSdk, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "QID 0\n\tStatus:Ready\n\tFW IMAGE_VARIANT:AIC100.FW\nQID 1\n\tStatus:Ready\n\tFW IMAGE_VARIANT:AIC200.FW\n"
+    monkeypatch.setattr(Sdk, "query", lambda self: text)
+    found = {}
+    for visible in ("", "0", "1"):
+        monkeypatch.setenv("QAIC_VISIBLE_DEVICES", visible)
+        found[visible] = Sdk(sdk.root).hw_version()
+    assert found == {"": "ai200", "0": "ai100", "1": "ai200"}
+
+
 def test_a_slow_or_absent_tool_means_ai100(sdk: FakeSdk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("QEfficient.backends.qaic.sdk._QUERY_SECONDS", 0.2)
     sdk.set(image_variant="AIC200.FW", util_hang=5)
