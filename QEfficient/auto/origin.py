@@ -112,7 +112,11 @@ class RepoOrigin:
     def _other_files(self) -> bool:
         """Whether transformers reads other weights or another config than those whose digests make the key."""
         named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
-        return named or "transformers_weights" in self.config() or (self.folder / "adapter_config.json").is_file()
+        return (
+            named
+            or bool(self._raw_config().get("transformers_weights"))
+            or (self.folder / "adapter_config.json").is_file()
+        )
 
     @property
     def remote_code(self) -> bool:

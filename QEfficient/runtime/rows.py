@@ -41,8 +41,10 @@ def from_arrays(
     """
     known = tuple(spec.name for spec in specs)
     _check_graph(known)
-    arrays = {name: _integers(name, value) for name, value in _items(inputs) if value is not None}
-    _check_names(arrays, known)
+    given = {name: value for name, value in _items(inputs) if value is not None}
+    _check_names(given, known)
+    arrays = {name: _integers(name, value) for name, value in given.items()}
+    _drop_zero_types(arrays, known)
     shape = _common_shape(arrays)
     columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in known}
     mask = columns["attention_mask"]
@@ -106,39 +108,43 @@ def _as_numpy(name: str, value: Any) -> NDArray[np.generic]:
         ) from error
 
 
-def _check_names(arrays: dict[str, Ids], known: Sequence[str]) -> None:
-    """Refuses unknown and missing names; drops token type ids that are zero where the graph has no such input."""
-    for name in [name for name in arrays if name not in known]:
-        if name == "token_type_ids":
-            if arrays[name].any():
-                raise InputError(
-                    "token_type_ids are given, but the graph has no such input: they would be ignored.",
-                    got="values other than 0",
-                    allowed=", ".join(known),
-                    do="leave token_type_ids out, or export the model with them",
-                )
-            del arrays[name]
-        elif name == "position_ids":
+def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
+    """Refuses unknown and missing names."""
+    for name in given:
+        if name == "position_ids":
             raise InputError(
                 "position_ids are computed inside the graph.",
                 got=name,
                 allowed=", ".join(known),
                 do="leave position_ids out",
             )
-        else:
+        if name not in known and name != "token_type_ids":
             raise InputError(
                 f"The model has no input {name!r}.{nearest(name, known)}",
                 got=name,
                 allowed=", ".join(known),
                 do=f"leave {name} out",
             )
-    missing = [name for name in known if name not in arrays and name not in _DEFAULTS]
+    missing = [name for name in known if name not in given and name not in _DEFAULTS]
     if missing:
         raise InputError(
             f"{', '.join(missing)} is missing.",
-            got=", ".join(arrays) or "no inputs",
+            got=", ".join(given) or "no inputs",
             allowed=f"{', '.join(known)} (optional: {', '.join(n for n in known if n in _DEFAULTS)})",
             do="pass what the model's tokenizer returns",
+        )
+
+
+def _drop_zero_types(arrays: dict[str, Ids], known: Sequence[str]) -> None:
+    """Drops token type ids that are zero where the graph has no such input; refuses others."""
+    if "token_type_ids" in known or "token_type_ids" not in arrays:
+        return
+    if arrays.pop("token_type_ids").any():
+        raise InputError(
+            "token_type_ids are given, but the graph has no such input: they would be ignored.",
+            got="values other than 0",
+            allowed=", ".join(known),
+            do="leave token_type_ids out, or export the model with them",
         )
 
 

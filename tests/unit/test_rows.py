@@ -120,6 +120,8 @@ BAD: dict[str, tuple[Any, tuple[TensorSpec, ...], str]] = {
     "not a mapping": (np.array(IDS), PLAIN, "ndarray"),
     "a string": ("hello", PLAIN, "encode"),
     "unknown name": ({"input_idz": IDS, "input_ids": IDS}, PLAIN, "'input_ids'"),
+    "a tokenizer's offsets": ({"input_ids": IDS, "offset_mapping": [[[0, 1]] * 4] * 2}, PLAIN, "no input"),
+    "a flag": ({"input_ids": IDS, "output_attentions": True}, PLAIN, "no input"),
     "no input_ids": ({"attention_mask": MASK}, PLAIN, "input_ids is missing"),
     "nothing": ({}, PLAIN, "input_ids"),
     "None": ({"input_ids": None}, PLAIN, "input_ids is missing"),
