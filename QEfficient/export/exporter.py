@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ _NOISE = (
     # torch copying its own tree specs.
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
 )
+_ONE_AT_A_TIME = threading.Lock()  # torch.export keeps its state in globals: two at once break each other
+
 _REGISTRATION = "torch.onnx._internal.exporter._registration"
 
 
@@ -62,7 +65,7 @@ def export(
     """
     check_finite(module)
     path = folder / FILE_NAME
-    with _eval_mode(module), _quiet(), torch.no_grad():
+    with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad():
         try:
             program = _trace(module, tuple(inputs), tuple(outputs), length_limit)
             traced = list(program.model.graph.initializers.values())

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
 from QEfficient.cache import Cache
@@ -27,16 +28,16 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_repo(tmp_path_factory.mktemp("repo"), layers=1)
 
 
-def at_once(work: Callable[[int], T]) -> list[T]:
-    """Runs ``work`` in eight threads that start together."""
-    barrier = threading.Barrier(MANY)
+def at_once(work: Callable[[int], T], count: int = MANY) -> list[T]:
+    """Runs ``work`` in threads that start together."""
+    barrier = threading.Barrier(count)
 
     def start(index: int) -> T:
         barrier.wait()
         return work(index)
 
-    with ThreadPoolExecutor(MANY) as pool:
-        return list(pool.map(start, range(MANY)))
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(start, range(count)))
 
 
 def built_stages(log: Iterable[str]) -> list[str]:
@@ -70,6 +71,25 @@ def test_eight_threads_with_a_model_each_export_once_and_compile_once(
     results = [model.encode(TEXTS) for model in models]
     assert all(np.array_equal(result, results[0]) for result in results)
     assert leftovers(Cache().home) == []
+
+
+@pytest.mark.slow
+def test_threads_that_export_different_models_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repos = [tiny_repo(tmp_path / f"repo-{index}", layers=1, seed=index) for index in range(3)]
+
+    def vectors(repo: Path) -> NDArray[np.float32]:
+        model = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+        model.compile(seq_len=32)
+        found: NDArray[np.float32] = model.encode(TEXTS)
+        return found
+
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "one-by-one"))
+    serial = [vectors(repo) for repo in repos]
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "together"))
+    together = at_once(lambda index: vectors(repos[index]), len(repos))
+    assert all(np.array_equal(one, other) for one, other in zip(serial, together, strict=True))
 
 
 def test_eight_threads_encode_on_one_program_as_one_thread_does(repo: Path) -> None:
