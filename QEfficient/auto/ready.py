@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +104,9 @@ class Ready:
                     do="load the model by name, from a repo whose tokenizer has a fast form",
                 )
             # Two threads may both read it; either copy serves.
-            self._tokenizer = Tokenizer.from_folder(self.program.path, self.text)
+            longest = max(self.text.max_length, self.program.manifest.buckets[-1].length)
+            facts = dataclasses.replace(self.text, max_length=longest)  # a caller may raise max_seq_length that far
+            self._tokenizer = Tokenizer.from_folder(self.program.path, facts)
         return self._tokenizer
 
     @property

@@ -146,6 +146,16 @@ def test_max_seq_length_can_be_set_before_and_after_compile(
     assert [b["seq_len"] for b in short.device_report()["buckets"]] == [16]
 
 
+def test_max_seq_length_can_be_raised_up_to_the_compiled_buckets(tmp_path: Path) -> None:
+    repo = tiny_repo(tmp_path)
+    (repo / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16}))
+    reference = SentenceTransformer(str(repo), device="cpu")
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    model.compile(seq_len=[16, 64], verify="off")
+    model.max_seq_length = reference.max_seq_length = 64
+    assert close(reference.encode(TEXTS), model.encode(TEXTS))
+
+
 def test_token_embeddings(repo: Path, reference: SentenceTransformer) -> None:
     model = QEFFAutoModel.from_pretrained(repo)
     model.compile(verify="off")
