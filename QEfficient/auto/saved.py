@@ -47,6 +47,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     key["backend_version"] = backend.version()
 
     def build(workdir: Path) -> None:
+        programs.load(program.path, check=True)  # the key stands for the graph as it was saved
         made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
         for name in (
             program.manifest.text and program.manifest.text.tokenizer,

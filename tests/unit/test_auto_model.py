@@ -17,7 +17,11 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BatchEncoding
 
 from QEfficient import QEFFAutoModel, QEFFTransformersBase
-from QEfficient.errors import LoadError, OptionError, UsageError
+from QEfficient.auto.saved import rehost
+from QEfficient.backends.registry import get
+from QEfficient.cache import Cache
+from QEfficient.errors import CorruptArtefactError, LoadError, OptionError, UsageError
+from QEfficient.program import load
 from tests.tiny_repo import tiny_repo
 
 
@@ -181,6 +185,18 @@ def test_a_saved_program_moves_and_answers_alike(model: QEFFAutoModel, inputs: B
     assert QEFFAutoModel.from_pretrained(again.save_pretrained(tmp_path / "third")).encode("a").shape == (32,)
     strict = QEFFAutoModel.from_pretrained(moved, strict=True)
     assert np.abs(strict.encode("a text") - model.encode("a text")).max() <= 1e-6
+
+
+def test_a_saved_graph_that_was_changed_is_not_compiled_for_another_backend(
+    model: QEFFAutoModel, tmp_path: Path
+) -> None:
+    saved = Path(model.save_pretrained(tmp_path / "saved"))
+    weights = saved / "model.onnx.data"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)  # of the same size, so that loading does not see it
+    with pytest.raises(CorruptArtefactError):
+        rehost(load(saved), get("onnxruntime"), Cache())
 
 
 def test_paths(model: QEFFAutoModel, repo: Path, tmp_path: Path, home: Path) -> None:
