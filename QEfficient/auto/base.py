@@ -152,7 +152,11 @@ class QEFFTransformersBase:
             return torch.float32
         if isinstance(self._origin, ModuleOrigin):
             return next(self._origin.module().parameters()).dtype
-        return getattr(torch, str(self._origin.keywords.get("dtype", "float32")), torch.float32)
+        name = str(self._origin.keywords.get("dtype", "float32"))
+        if name == "auto":
+            config = self._origin.config()
+            name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        return getattr(torch, name)
 
     def eval(self) -> Self:
         """Returns itself: programs are always in eval mode."""
@@ -230,7 +234,7 @@ class QEFFTransformersBase:
         return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
-        origin = self._need_origin("export")
+        origin = self._need_origin("export or compile")
         return Recipe(origin, self._head, self._task, (self._output,), functions, verify)
 
     def export(
@@ -382,7 +386,7 @@ class QEFFTransformersBase:
         self._need_origin("generate(…, runtime_ai100=False)")
         from QEfficient.auto.torch_stages import run_torch
 
-        return run_torch(self._recipe(False, "off"), inputs, self._text())
+        return run_torch(self._recipe(False, "off"), inputs, self._text(), model_limit(self._need_origin("generate")))
 
     def warmup(self) -> Self:
         """Opens the program and runs every bucket once, so that the first real call is as fast as the others."""

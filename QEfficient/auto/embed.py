@@ -100,7 +100,7 @@ def _strings(sentences: object) -> list[str]:
             allowed="str or a sequence of str",
             do="pass a list of strings",
         )
-    texts = list(sentences)
+    texts = list(np.atleast_1d(sentences)) if isinstance(sentences, np.ndarray) else list(sentences)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(
@@ -165,7 +165,9 @@ def _sentence_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wi
     vectors, owners, lengths = _run(ready, facts, texts, wish)
     if owners is not None:
         vectors = _join_chunks(vectors, owners, lengths, len(texts), unit=_ends_normalised(ready))
-    dim = wish.truncate_dim if wish.truncate_dim is not None else facts.truncate_dim
+    dim = wish.truncate_dim
+    if dim is None and facts.truncate_dim is not None:
+        dim = min(facts.truncate_dim, vectors.shape[-1])
     if dim is not None:
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= vectors.shape[-1]:
             raise UsageError(
@@ -223,12 +225,16 @@ def _tensor(array: NDArray[Any]) -> Any:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
+def _is_watched() -> bool:
+    """Whether a person sees stderr: a terminal, or a notebook whose kernel this process is."""
+    ipython: Any = sys.modules.get("IPython")
+    return sys.stderr.isatty() or hasattr(ipython and ipython.get_ipython(), "kernel")
+
+
 @contextmanager
 def _progress(total: int, wanted: bool | None) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on long work, to a terminal or notebook only."""
-    visible = (
-        wanted if wanted is not None else total >= LONG_WORK and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    )
+    visible = wanted if wanted is not None else total >= LONG_WORK and _is_watched()
     if not visible or not settings.progress_bars():
         yield None
         return

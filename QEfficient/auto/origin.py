@@ -80,7 +80,9 @@ class RepoOrigin:
 
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
         try:
-            model = getattr(transformers, self.auto_class).from_pretrained(str(self.folder), *self.args, **keywords)
+            model, found = getattr(transformers, self.auto_class).from_pretrained(
+                str(self.folder), *self.args, output_loading_info=True, **keywords
+            )
         except Exception as error:  # transformers raises whatever its readers raise
             raise LoadError(
                 f"transformers could not load {self.name!r}.",
@@ -88,6 +90,7 @@ class RepoOrigin:
                 allowed="what transformers.AutoModel.from_pretrained takes",
                 do="try AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
             ) from error
+        _check_loaded(found, self.name)
         return model.eval()  # type: ignore[no-any-return]
 
     def release(self) -> None:
@@ -167,6 +170,23 @@ class ModuleOrigin:
 
 
 Origin = RepoOrigin | ModuleOrigin
+
+
+def _check_loaded(found: Mapping[str, Any], name: str) -> None:
+    """Refuses a checkpoint that lacks weights: transformers fills them with random numbers and only warns.
+
+    A pooler may be missing: no vector of ours passes through it.
+    """
+    missing = sorted(key for key in found.get("missing_keys", ()) if "pooler" not in key.split("."))
+    wrong = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys", ()))
+    if missing or wrong:
+        shown = ", ".join([*missing, *wrong][:4]) + (", …" if len(missing) + len(wrong) > 4 else "")
+        raise LoadError(
+            f"The checkpoint of {name!r} does not hold all weights of the model; the rest would be random numbers.",
+            got=f"{len(missing)} missing, {len(wrong)} of another shape: {shown}",
+            allowed="a checkpoint with every weight of the encoder",
+            do="fetch the model again, or load it with a config that fits its weights",
+        )
 
 
 def module_identity(module: nn.Module) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.auto.stages import NO_LIMIT, Order, default_lengths
+from QEfficient.auto.stages import DEFAULT_LIMIT, Order, default_lengths
 from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
 from QEfficient.records import Bucket, Json, Manifest, Rows, Target, TextFacts
@@ -82,7 +82,7 @@ def order(
 ) -> Order:
     """The arguments of ``compile`` as one checked order."""
     batch = positive("batch_size", batch_size, "rows")
-    sizes = lengths(seq_len, limit, min(text.max_length, limit or NO_LIMIT))
+    sizes = lengths(seq_len, limit, min(text.max_length, limit or DEFAULT_LIMIT))
     if len(sizes) > MAX_QUIET_BUCKETS:
         import warnings
 

@@ -18,6 +18,7 @@ from QEfficient.auto.pooling import Head
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
 from QEfficient.text.facts import read_facts, tokenizer_files, write_tokenizer
 
@@ -26,7 +27,7 @@ log = logging.getLogger("QEfficient")
 OPSET = 18
 CHECK_FILE = "check.json"
 CONFIG_FILE = "config.json"
-NO_LIMIT = 512  # tokens: last default bucket of a model that states no limit (T5's relative positions)
+DEFAULT_LIMIT = 512  # tokens: last default bucket of a model that states no limit (T5's relative positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def text_facts(origin: Origin, limit: int | None) -> TextFacts:
     if origin.folder is None:
         config = origin.config()
         pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
-        return TextFacts(tokenizer=None, max_length=limit or NO_LIMIT, pad_id=pad)
+        return TextFacts(tokenizer=None, max_length=limit or DEFAULT_LIMIT, pad_id=pad)
     return read_facts(origin.folder, repo=origin.repo, max_positions=limit)
 
 
@@ -221,14 +222,17 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         onnx: A graph to use instead of the recipe's.
     """
     ingredients = order.ingredients()
-    source = None if onnx is not None else recipe.ingredients()
-    if source is None and onnx is None:
-        onnx = export_stage(recipe, cache)
-    if source is not None:
+    head = recipe.head.steps
+    if onnx is not None:
+        head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
+        ingredients["onnx_path"] = onnx.digest
+    elif (source := recipe.ingredients()) is not None:
         ingredients["onnx"] = source
-    elif onnx is not None:
-        config = json.loads(json.dumps(recipe.origin.config(), default=str))
-        ingredients |= {"graph": onnx.digest, "verify": recipe.verify, "config": config}
+    else:
+        onnx = export_stage(recipe, cache)
+        ingredients |= {"graph": onnx.digest, "verify": recipe.verify}
+    if "onnx" not in ingredients:
+        ingredients["config"] = json.loads(json.dumps(recipe.origin.config(), default=str))
     folder = recipe.origin.folder
     if folder is not None:
         ingredients["tokenizer"] = {path.name: file_digest(path) for path in tokenizer_files(folder)}
@@ -236,14 +240,21 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     def build(workdir: Path) -> None:
         model = onnx if onnx is not None else export_stage(recipe, cache)
         made = order.backend.compile(model, order.buckets, order.target, order.options, workdir)
-        _finish(made, recipe, order, model, ingredients)
+        _finish(made, recipe, order, head, model, ingredients)
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
     log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
     return programs.load(path)
 
 
-def _finish(made: Program, recipe: Recipe, order: Order, model: OnnxModel, ingredients: Mapping[str, Json]) -> None:
+def _finish(
+    made: Program,
+    recipe: Recipe,
+    order: Order,
+    head: Steps,
+    model: OnnxModel,
+    ingredients: Mapping[str, Json],
+) -> None:
     """Adds what the backend does not know (text side, config, check result) and writes the manifest, last."""
     config = recipe.origin.config()
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
@@ -256,7 +267,7 @@ def _finish(made: Program, recipe: Recipe, order: Order, model: OnnxModel, ingre
         model_class=(config.get("architectures") or [config.get("model_type", "")])[0],
         model_type=str(config.get("model_type", "")),
         task=recipe.task,
-        head=recipe.head.steps,
+        head=head,
         dim=width if isinstance(width, int) else None,
         config=CONFIG_FILE,
     )

@@ -103,6 +103,39 @@ def probes(vocab_size: int, limit: int, pad_id: int, *, token_types: bool, seed:
     return result
 
 
+def check_padding(reference: Run, inputs: list[dict[str, Array]], name: str) -> None:
+    """Refuses a model whose own numbers for a row depend on the padding behind it: no batch of it can be right.
+
+    Args:
+        reference: HuggingFace's own model with the head, in float32.
+        inputs: As :func:`probes` makes them.
+        name: The model's name, for the error.
+
+    Raises:
+        NumericsError: A row alone and the same row padded differ.
+    """
+    for arrays in inputs:
+        mask = arrays["attention_mask"]
+        lengths = mask.shape[1] - np.argmax(mask[:, ::-1], axis=1)
+        row = int(lengths.argmin())
+        length = int(lengths[row])
+        if length == mask.shape[1]:
+            continue
+        alone = reference({key: array[row : row + 1, :length] for key, array in arrays.items()})[0]
+        padded = reference(arrays)[row]
+        if alone.ndim == 2:  # one vector a token
+            padded = padded[:length]
+        found = compare(np.atleast_2d(alone), np.atleast_2d(padded))
+        if found.min_cosine < MIN_COSINE or found.max_difference > MAX_DIFFERENCE:
+            raise NumericsError(
+                f"HuggingFace's own {name!r} gives a row other numbers when padding stands behind it, so what a row "
+                "gets would depend on its neighbours.",
+                got=f"cosine {found.min_cosine:.7f}, difference {found.max_difference:.2e} of the row's norm",
+                allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE} between a row alone and padded",
+                do="use a model whose attention_mask hides padding from every layer",
+            )
+
+
 def check(reference: Run, candidate: Run, inputs: list[dict[str, Array]], name: str) -> dict[str, Json]:
     """Compares two ways to run a model and refuses a graph that differs.
 

@@ -20,7 +20,7 @@ from QEfficient import QEFFAutoModel, QEFFTransformersBase
 from QEfficient.auto.saved import rehost
 from QEfficient.backends.registry import get
 from QEfficient.cache import Cache
-from QEfficient.errors import CorruptArtefactError, LoadError, OptionError, UsageError
+from QEfficient.errors import CorruptArtefactError, LoadError, NumericsError, OptionError, UsageError
 from QEfficient.program import load
 from tests.tiny_repo import tiny_repo
 
@@ -363,3 +363,37 @@ def test_what_is_not_a_saved_program_s_is_refused(model: QEFFAutoModel, tmp_path
 def test_no_pickle_by_accident(model: QEFFAutoModel) -> None:
     with pytest.raises(TypeError):
         pickle.dumps(model)
+
+
+def test_a_checkpoint_without_all_weights_is_refused(repo: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(repo, tmp_path / "copy")
+    weights = load_file(folder / "model.safetensors")
+    without_pooler = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    save_file(without_pooler, folder / "model.safetensors", metadata={"format": "pt"})
+    QEFFAutoModel.from_pretrained(folder, pooling="mean").compile()
+    del without_pooler["encoder.layer.1.output.dense.weight"]
+    save_file(without_pooler, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LoadError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
+        QEFFAutoModel.from_pretrained(folder, pooling="mean").compile()
+
+
+def test_a_model_that_leaks_padding_is_refused(repo: Path) -> None:
+    module = AutoModel.from_pretrained(repo)
+    leak = module.encoder.layer[0].register_forward_hook(lambda _, __, out: out + out.mean(dim=1, keepdim=True))
+    model = QEFFAutoModel(module, pooling="cls")
+    with pytest.raises(NumericsError, match="padding"):
+        model.compile()
+    leak.remove()
+    model.compile()
+
+
+def test_the_torch_model_takes_what_its_positions_take(repo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(repo, tmp_path / "copy")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16, "do_lower_case": False}))
+    model = QEFFAutoModel.from_pretrained(folder, pooling="mean")
+    model.compile(seq_len=64)
+    row = {"input_ids": np.full((1, 60), 2026)}
+    difference = model.generate(row)["output"] - model.generate(row, runtime_ai100=False)["output"]
+    assert np.abs(difference).max() < 1e-5
