@@ -16,6 +16,7 @@ import pytest
 
 from QEfficient import QEFFAutoModel
 from QEfficient import errors as e
+from tests.sdk import make_sdk
 from tests.tiny_repo import tiny_repo
 
 
@@ -97,6 +98,17 @@ def data_outside(b: Bench) -> Any:
     (folder / "qefficient.json").unlink()
     programs.write(program)
     QEFFAutoModel.from_pretrained(folder).encode("a text")
+
+
+def other_sdk(b: Bench) -> Any:
+    sdk = make_sdk(b.scratch / "sdk")
+    b.patch.setenv("QEFF_QAIC_SDK", str(sdk.root))
+    b.patch.setenv("QEFF_HOME", str(b.scratch / "home"))
+    model = b.fresh()
+    model.compile(seq_len=32, verify="off")
+    saved = model.save_pretrained(b.scratch / "card")
+    sdk.set_version("9.9.9")
+    QEFFAutoModel.from_pretrained(saved).encode("a text")
 
 
 def full_disk(b: Bench) -> Any:
@@ -201,6 +213,7 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("a manifest without files", no_manifest_field, e.ManifestError, "files"),
     ("another manifest format", other_format, e.StaleProgramError, "999"),
     ("external data outside the folder", data_outside, e.CorruptArtefactError, "External"),
+    ("another SDK version", other_sdk, e.StaleProgramError, "9.9.9"),
     ("full disk", full_disk, e.CacheError, "No space left"),
     ("a cache that can't be written", read_only_cache, e.CacheError, "file-in-the-way"),
     ("a saved program elsewhere", keywords_on_saved(backend="moon"), e.UnknownBackendError, "moon"),

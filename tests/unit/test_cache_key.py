@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from QEfficient import QEFFAutoModel, cache
+from QEfficient.backends.card_options import TABLE, Option
 from tests.tiny_repo import tiny_repo
 
 
@@ -54,7 +55,7 @@ def program(repo: Path, pooling: Any = "mean", load: dict[str, Any] | None = Non
     return path
 
 
-def entry(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def entry(repo: Path, monkeypatch: pytest.MonkeyPatch, **keywords: Any) -> Path:
     """The cache entry that a plain compile looks up, without compiling."""
 
     class Found(Exception):
@@ -66,7 +67,7 @@ def entry(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with monkeypatch.context() as patch:
         patch.setattr(cache.Cache, "get_or_build", stop)
         with pytest.raises(Found) as found:
-            program(repo)
+            program(repo, **keywords)
     return Path(found.value.args[0])
 
 
@@ -119,6 +120,24 @@ def test_a_changed_argument_misses(repo: Path, changed: dict[str, Any]) -> None:
     before = program(repo)
     assert program(repo, **changed) != before
     assert program(repo) == before
+
+
+def sample(option: Option, folder: Path) -> Any:
+    """A value that the option takes, other than its default."""
+    file = folder / "option-file"
+    file.write_text(json.dumps({"partitions": []}))
+    number = int(option.low if option.low is not None else 1) + (1 if option.low == 0 else 0)
+    values = {"flag": True, "switch": False, "int": number, "float": number, "names": ["a"], "numbers": [number]}
+    values |= {"text": option.choices[-1] if option.choices else "a", "path": str(folder / "out"), "file": str(file)}
+    return values[option.kind]
+
+
+@pytest.mark.parametrize("option", TABLE.values(), ids=TABLE)
+def test_every_documented_option_is_in_the_key(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: Option
+) -> None:
+    before = entry(repo, monkeypatch)
+    assert entry(repo, monkeypatch, **{option.name: sample(option, tmp_path)}) != before
 
 
 def flip_weights(repo: Path) -> None:
