@@ -56,6 +56,7 @@ class QEFFTransformersBase:
     @classmethod
     def _load(cls, id_or_path: str | Path, args: tuple[Any, ...], keywords: dict[str, Any]) -> Self:
         """Resolves files (and downloads them if need be); reads no weights."""
+        request.path_like("pretrained_model_name_or_path", id_or_path, "a hub id or the path of a folder")
         found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
@@ -305,6 +306,7 @@ class QEFFTransformersBase:
             CompileError: The compiler failed; its output is kept.
         """
         request.refuse_later(compiler_options)
+        request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
         chosen, reason = registry.choose(backend)
         options = dict(compiler_options)

@@ -45,8 +45,8 @@ class QEFFAutoModel(QEFFTransformersBase):
             pooling: As in the constructor; ``"auto"`` follows the repo's ``modules.json``.
             *args: As ``transformers.AutoModel.from_pretrained`` takes them.
             **kwargs: Likewise (``revision``, ``token``, ``cache_dir``, ``trust_remote_code``, ``dtype``,
-                ``local_files_only``, …). A saved program takes ``backend`` (run its graph there) and ``strict``
-                (exactly the compiled shapes) instead.
+                ``local_files_only``, …). A saved program takes ``backend`` (run its graph there), ``strict``
+                (exactly the compiled shapes) and ``check`` (compare every file's digest; sizes always are) instead.
 
         Raises:
             LoadError: No such model, or it can't be read.
@@ -133,8 +133,18 @@ class QEFFAutoModel(QEFFTransformersBase):
     def _encode_facts(self) -> TextFacts:
         import dataclasses
 
-        facts = self._need_ready().text
-        return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
+        ready = self._need_ready()
+        if self._max_seq_length is None:
+            return ready.text
+        longest = max(ready.text.max_length, ready.program.manifest.buckets[-1].length)
+        if self._max_seq_length > longest:
+            raise UsageError(
+                "max_seq_length was raised after compile, past the program's longest bucket.",
+                got=f"max_seq_length={self._max_seq_length}",
+                allowed=f"1 to {longest} with this program",
+                do="call compile() again: its buckets then go up to max_seq_length",
+            )
+        return dataclasses.replace(ready.text, max_length=self._max_seq_length)
 
     def encode_query(
         self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any

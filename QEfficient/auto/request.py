@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,25 @@ import numpy as np
 
 from QEfficient.auto.stages import DEFAULT_LIMIT, Order, default_lengths
 from QEfficient.backends.base import Backend
-from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
+from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
 from QEfficient.records import Bucket, Json, Manifest, Rows, Target, TextFacts
 from QEfficient.runtime.rows import from_arrays
 from QEfficient.runtime.write_io import InferenceFiles
 
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
 FLOATS = ("float32", "float16", "float64")
+
+
+def path_like(name: str, value: object, allowed: str) -> None:
+    """Refuses what is neither a string nor a path.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(
+            f"{name} is not a string or a path.", got=f"{name}={value!r}", allowed=allowed, do="pass a string or a Path"
+        )
 
 
 def positive(name: str, value: object, what: str) -> int:
@@ -165,10 +178,7 @@ def result_dtype(dtype: Any) -> np.dtype[Any]:
 
 def rows(inputs: Any, manifest: Manifest) -> Rows:
     """Checked rows for a program."""
-    limit = manifest.text.max_length if manifest.text else manifest.buckets[-1].length
-    return from_arrays(
-        inputs, manifest.inputs, max_length=max(limit, manifest.buckets[-1].length), buckets=manifest.buckets
-    )
+    return from_arrays(inputs, manifest.inputs, max_length=None, buckets=manifest.buckets)
 
 
 def inference_files() -> InferenceFiles:

@@ -23,14 +23,15 @@ def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
         UsageError: A keyword of a model load: it could not have any effect.
     """
     wanted, strict = keywords.pop("backend", None), bool(keywords.pop("strict", False))
+    check = bool(keywords.pop("check", False))
     if keywords:
         raise UsageError(
             f"{found.name!r} is a saved program; it takes no keywords of a model load.",
             got=", ".join(sorted(keywords)),
-            allowed="pooling (equal to the program's), backend, strict, and the hub's keywords",
+            allowed="pooling (equal to the program's), backend, strict, check, and the hub's keywords",
             do="drop them, or load the original model",
         )
-    program = programs.load(found.folder)
+    program = programs.load(found.folder, check=check)
     backend, reason = registry.get(program.manifest.target.backend), "the saved program was compiled for it"
     if wanted not in (None, backend.name):
         backend, reason = registry.choose(wanted)

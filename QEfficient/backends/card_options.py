@@ -20,6 +20,11 @@ from QEfficient.records import CompileOptions, Json
 
 Kind = Literal["flag", "switch", "int", "float", "text", "names", "numbers", "path", "file"]
 RAW = "raw_compiler_flags"
+COMPILE_KEYWORDS = (
+    *("onnx_path", "compile_dir", "seq_len", "batch_size", "num_devices", "num_cores", "mxfp6_matmul"),
+    *("use_onnx_subfunctions", "backend", "compute", "strict", "verify"),
+)
+"""The own keywords of ``compile``: a misspelt one arrives here too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +231,7 @@ def _find(name: str) -> Option:
         )
     if name not in TABLE:
         raise OptionError(
-            f"compile knows no option {name!r}.{nearest(name, sorted(TABLE))}",
+            f"compile knows no option {name!r}.{nearest(name, [*COMPILE_KEYWORDS, *sorted(TABLE)])}",
             got=name,
             allowed="the documented compiler flags with underscores, see QEfficient.backends.card_options.TABLE",
             do=f"correct the name, or force a flag with {RAW}=['-{name.replace('_', '-')}=…']",

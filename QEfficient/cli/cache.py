@@ -25,10 +25,18 @@ Model = Annotated[
 ]
 
 
+def _known(cache: Cache, model: str | None) -> None:
+    """A name that the cache does not hold is a mistake, not an empty answer."""
+    if model is not None and not cache.entries(model):
+        names = sorted({entry.model for entry in cache.entries()})
+        raise typer.BadParameter(f"no model {model!r} in {cache.home}; there is {', '.join(names) or 'none'}")
+
+
 @app.command()
 def ls(model: Model = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List artefacts, oldest first."""
     cache = Cache()
+    _known(cache, model)
     entries = cache.entries(model)
     if as_json:
         print(json.dumps([_as_json(entry) for entry in entries], indent=1))
@@ -43,18 +51,24 @@ def explain(
     model: Model = None, stage: Annotated[str | None, typer.Option(help="Only this stage: onnx or program.")] = None
 ) -> None:
     """Say why the latest call missed: where its key differs from the nearest older one."""
-    explanations = Cache().explain(model, stage)
+    if stage not in (None, "onnx", "program"):
+        raise typer.BadParameter(f"there is no stage {stage!r}: onnx or program", param_hint="--stage")
+    cache = Cache()
+    _known(cache, model)
+    explanations = cache.explain(model, stage)
     for found in explanations:
         print(f"{found.entry.model}, stage {found.entry.stage}: {found.entry.key[:12]} is not {found.nearest.key[:12]}")
         _print_table(["ingredient", found.nearest.key[:12], found.entry.key[:12]], map(_difference, found.differences))
     if not explanations:
-        print("Nothing to compare: no model has two artefacts of the same stage.")
+        print("Nothing to compare: two artefacts of one model and stage are needed.")
 
 
 @app.command()
 def verify(model: Model = None) -> None:
     """Read every file and compare its digest. Exit code 1 when something is damaged."""
-    checked = Cache().verify(model)
+    cache = Cache()
+    _known(cache, model)
+    checked = cache.verify(model)
     _print_table(
         ["model", "stage", "key", "created (UTC)", "size", "state"],
         ([*_columns(entry), problem or "ok"] for entry, problem in checked),

@@ -109,7 +109,7 @@ def check_padding(reference: Run, inputs: list[dict[str, Array]], name: str) -> 
     Args:
         reference: HuggingFace's own model with the head, in float32.
         inputs: As :func:`probes` makes them.
-        name: The model's name, for the error.
+        name: What it is, as the error's first words.
 
     Raises:
         NumericsError: A row alone and the same row padded differ.
@@ -128,11 +128,11 @@ def check_padding(reference: Run, inputs: list[dict[str, Array]], name: str) -> 
         found = compare(np.atleast_2d(alone), np.atleast_2d(padded))
         if found.min_cosine < MIN_COSINE or found.max_difference > MAX_DIFFERENCE:
             raise NumericsError(
-                f"HuggingFace's own {name!r} gives a row other numbers when padding stands behind it, so what a row "
-                "gets would depend on its neighbours.",
+                f"{name} gives a row other numbers when padding stands behind it, so what a row gets would depend on "
+                "its neighbours.",
                 got=f"cosine {found.min_cosine:.7f}, difference {found.max_difference:.2e} of the row's norm",
                 allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE} between a row alone and padded",
-                do="use a model whose attention_mask hides padding from every layer",
+                do="use a model, and a pooling, that leave out what attention_mask hides",
             )
 
 

@@ -147,5 +147,5 @@ def _check_finite(name: str, result: NDArray[np.generic], batch: Batch, lengths:
             f"The output {name!r} holds NaN or infinite numbers.",
             got=", ".join(f"row {row} ({lengths[row]} tokens)" for row in bad[:_SHOWN]) + more,
             allowed="finite numbers",
-            do="check the model's weights; on a card run verify(), which names what leaves fp16 range",
+            do="load the program with check=True; on a card numbers may have left fp16's range",
         )

@@ -100,6 +100,28 @@ def data_outside(b: Bench) -> Any:
     QEFFAutoModel.from_pretrained(folder).encode("a text")
 
 
+def ignores_mask(b: Bench) -> Any:
+    return b.fresh(pooling=lambda states, mask: states.mean(1)).compile()
+
+
+def raised_limit(b: Bench) -> Any:
+    folder = shutil.copytree(b.repo, b.scratch / "short")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+    b.patch.setenv("QEFF_HOME", str(b.scratch / "home"))
+    model = _compiled(QEFFAutoModel.from_pretrained(folder, pooling="mean"), verify="off")
+    model.max_seq_length = 64
+    return model.encode("a text")
+
+
+def altered(b: Bench) -> Any:
+    folder = b.copy()
+    weights = next(folder.glob("*.data*"))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(bytes(content))
+    return QEFFAutoModel.from_pretrained(folder, check=True)
+
+
 def other_sdk(b: Bench) -> Any:
     sdk = make_sdk(b.scratch / "sdk")
     b.patch.setenv("QEFF_QAIC_SDK", str(sdk.root))
@@ -197,6 +219,12 @@ CASES: list[tuple[str, Callable[[Bench], Any], type[e.QEfficientError], str]] = 
     ("seq_len past the model", compiling(seq_len=128), e.OptionError, "64"),
     ("zero batch", compiling(batch_size=0), e.OptionError, "batch_size=0"),
     ("True cores", compiling(num_cores=True), e.OptionError, "num_cores=True"),
+    ("a misspelt keyword of compile", compiling(num_core=2), e.OptionError, "'num_cores'"),
+    ("a length for a path", lambda b: b.fresh().compile(32), e.UsageError, "seq_len"),
+    ("None for a model", lambda b: QEFFAutoModel.from_pretrained(None), e.UsageError, "hub id"),
+    ("a pooling that ignores the mask", ignores_mask, e.NumericsError, "pooling function"),
+    ("max_seq_length raised after compile", raised_limit, e.UsageError, "compile() again"),
+    ("altered weights, checked", altered, e.CorruptArtefactError, "model.onnx"),
     ("unknown keyword", compiling(num_corse=2), e.OptionError, "num_corse"),
     ("mistyped compiler flag", compiling(aic_enable_depth_frst=True), e.OptionError, "aic_enable_depth_first"),
     ("flag out of range", compiling(aic_depth_first_mem=99), e.OptionError, "99"),

@@ -133,3 +133,17 @@ def test_the_commands_need_no_torch() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("command", ["ls", "explain", "verify"])
+def test_a_model_that_is_not_there_is_a_mistake(command: str) -> None:
+    add()
+    result = run(command, "nope")
+    assert result.exit_code == 2
+    assert "no model 'nope'" in result.output
+
+
+def test_an_unknown_stage_is_a_mistake() -> None:
+    result = run("explain", "--stage", "banana")
+    assert result.exit_code == 2
+    assert "banana" in result.output
