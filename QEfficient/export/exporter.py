@@ -71,6 +71,8 @@ def export(
             traced = list(program.model.graph.initializers.values())
             program.optimize()
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
+            if _interrupted(error):
+                raise KeyboardInterrupt from error
             raise ExportError(
                 f"The ONNX exporter refused {_name(module)}.",
                 got=f"{type(error).__name__}: {_first_lines(error)}",
@@ -172,6 +174,15 @@ def _spec(value: Any) -> TensorSpec:
 
 def _name(module: nn.Module) -> str:
     return type(getattr(module, "encoder", module)).__name__
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is behind it: torch's clean-up may fail on the way out, and then its error hides the Ctrl-C."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return _interrupted(error.__cause__) or (
+        error.__context__ is not error.__cause__ and _interrupted(error.__context__)
+    )
 
 
 def _first_lines(error: Exception, lines: int = 6, width: int = 200) -> str:

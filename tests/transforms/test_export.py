@@ -165,3 +165,15 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         )
         digests.append(done.stdout.strip())
     assert digests[0] == digests[1] and len(digests[0]) == 64
+
+
+def test_a_ctrl_c_that_torch_s_clean_up_hides_is_a_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **keywords: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("Trying to pop empty mode stack")
+
+    monkeypatch.setattr(torch.onnx, "export", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(nn.Linear(1, 1), inputs=("input_ids",), folder=tmp_path)
