@@ -22,6 +22,9 @@ LIMITS = {
 }
 # No trained weight is this large; masks use -1e9, -1e30, torch.finfo(...).min and -inf.
 FILL = 1e9
+# What a mask's fill becomes. Two of them are added up where a causal mask meets a padding mask, and a score of up to
+# ±5500 on top: at -65504 either sum is -Inf in fp16, and a row that is masked everywhere (padding itself) NaN.
+MASKED = -30000.0
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,13 @@ class _Range:
 
 
 class ClampToFp16(ir.passes.InPlacePass):
-    """Clamps constants that stand for infinity to ±65504; the card would turn them into Inf, and a mask into NaN.
+    """Clamps constants that stand for infinity; the card would turn them into Inf, and a mask into NaN.
 
     Looks at floating-point initializers (of subgraphs too), and at ``Constant`` and ``ConstantOfShape`` nodes (of
     functions too). Beyond fp16's range there are two kinds of number:
 
-    - a *fill* is ±Inf, anything of 1e9 or more, or a lone negative number. It is clamped. Behind a softmax or as a
-      bound, the fp32 result stays the same, because no score comes near 65504;
+    - a *fill* is ±Inf, anything of 1e9 or more, or a lone negative number. It is clamped, to -30000 or 65504. Behind
+      a softmax or as a bound, the fp32 result stays the same, because no score comes near;
     - a *quantity* is any other number, such as a weight of 70000. Clamping would change the model's fp32 numbers, so
       it stays, and a warning names it: the fp32 program is right, and verification of an fp16 program will fail.
 
@@ -141,7 +144,7 @@ def _quantities(block: NDArray[np.generic], limit: float, threshold: float) -> N
 
 
 def _clamp(array: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.generic]:
-    clipped = np.clip(array, array.dtype.type(-limit), array.dtype.type(limit))
+    clipped = np.clip(array, array.dtype.type(MASKED), array.dtype.type(limit))
     return np.where(_magnitude(array) >= threshold, clipped, array).astype(array.dtype, copy=False)
 
 
