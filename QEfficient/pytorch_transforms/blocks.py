@@ -194,8 +194,9 @@ def is_patched(part: nn.Module) -> bool:
 
 def _as_it_was_made(block: nn.Module) -> bool:
     layers = [part for part in block.modules() if part is not block]
+    known = ("torch.nn.modules.", "transformers.activations")
     return not any(map(is_patched, (block, *layers))) and all(
-        type(layer).__module__.startswith("torch.nn.modules.") for layer in layers
+        type(layer).__module__.startswith(known) for layer in layers
     )
 
 

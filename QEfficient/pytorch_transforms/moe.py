@@ -1,0 +1,40 @@
+"""Mixtures of experts with shapes that do not depend on what the router picks.
+
+transformers sorts tokens by expert, or gathers a copy of an expert's weights for every token. Neither has a fixed
+shape that a card could run. Here every expert sees every token, and what was not picked counts with weight 0: exact,
+at the price of computing all experts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from QEfficient.pytorch_transforms.blocks import Block
+
+
+def shares(indices: Tensor, weights: Tensor, experts: int) -> Tensor:
+    """What the router picked, (tokens, picks) each → the weight of every expert for every token, (experts, tokens)."""
+    picked = indices.unsqueeze(0) == torch.arange(experts, device=indices.device)[:, None, None]
+    return (picked.to(weights.dtype) * weights.unsqueeze(0)).sum(dim=-1)
+
+
+def _like(old: Tensor) -> nn.Parameter:
+    return nn.Parameter(torch.empty(old.shape, dtype=old.dtype), requires_grad=False)
+
+
+class Experts(Block):
+    """In place of ``MixtralExperts`` and its copies: a gate, an up and a down projection each, without biases."""
+
+    def __init__(self, old: Any) -> None:
+        super().__init__(old)
+        self.gate_up_proj, self.down_proj = _like(old.gate_up_proj), _like(old.down_proj)
+        self.act_fn = old.act_fn
+
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """States of shape (tokens, width), and (tokens, picks) of the router → (tokens, width)."""
+        gate, up = torch.matmul(hidden_states, self.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
+        share = shares(top_k_index, top_k_weights, self.down_proj.shape[0]).unsqueeze(-1)
+        return torch.matmul(self.act_fn(gate) * up * share, self.down_proj.transpose(1, 2)).sum(dim=0)
