@@ -9,43 +9,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from QEfficient.auto.audio_classification import QEFFAutoModelForAudioClassification
     from QEfficient.auto.base import QEFFTransformersBase
+    from QEfficient.auto.ctc import QEFFAutoModelForCTC
+    from QEfficient.auto.image_classification import QEFFAutoModelForImageClassification
     from QEfficient.auto.later import (
-        QEFFAutoModelForAudioClassification,
         QEFFAutoModelForCausalLM,
-        QEFFAutoModelForCTC,
-        QEFFAutoModelForImageClassification,
         QEFFAutoModelForImageTextToText,
-        QEFFAutoModelForMaskedLM,
-        QEFFAutoModelForMultipleChoice,
-        QEFFAutoModelForQuestionAnswering,
-        QEFFAutoModelForSequenceClassification,
         QEFFAutoModelForSpeechSeq2Seq,
-        QEFFAutoModelForTokenClassification,
     )
+    from QEfficient.auto.masked_lm import QEFFAutoModelForMaskedLM
     from QEfficient.auto.model import QEFFAutoModel
+    from QEfficient.auto.multiple_choice import QEFFAutoModelForMultipleChoice
+    from QEfficient.auto.question_answering import QEFFAutoModelForQuestionAnswering
+    from QEfficient.auto.sequence_classification import QEFFAutoModelForSequenceClassification
+    from QEfficient.auto.token_classification import QEFFAutoModelForTokenClassification
     from QEfficient.errors import QEfficientError
     from QEfficient.generation.cloud_infer import QAICInferenceSession
 
-_LATER = (
-    "QEFFAutoModelForAudioClassification",
-    "QEFFAutoModelForCTC",
-    "QEFFAutoModelForCausalLM",
-    "QEFFAutoModelForImageClassification",
-    "QEFFAutoModelForImageTextToText",
-    "QEFFAutoModelForMaskedLM",
-    "QEFFAutoModelForMultipleChoice",
-    "QEFFAutoModelForQuestionAnswering",
-    "QEFFAutoModelForSequenceClassification",
-    "QEFFAutoModelForSpeechSeq2Seq",
-    "QEFFAutoModelForTokenClassification",
-)
 _HOME = {
     "QEFFAutoModel": "QEfficient.auto.model",
+    "QEFFAutoModelForAudioClassification": "QEfficient.auto.audio_classification",
+    "QEFFAutoModelForCTC": "QEfficient.auto.ctc",
+    "QEFFAutoModelForCausalLM": "QEfficient.auto.later",
+    "QEFFAutoModelForImageClassification": "QEfficient.auto.image_classification",
+    "QEFFAutoModelForImageTextToText": "QEfficient.auto.later",
+    "QEFFAutoModelForMaskedLM": "QEfficient.auto.masked_lm",
+    "QEFFAutoModelForMultipleChoice": "QEfficient.auto.multiple_choice",
+    "QEFFAutoModelForQuestionAnswering": "QEfficient.auto.question_answering",
+    "QEFFAutoModelForSequenceClassification": "QEfficient.auto.sequence_classification",
+    "QEFFAutoModelForSpeechSeq2Seq": "QEfficient.auto.later",
+    "QEFFAutoModelForTokenClassification": "QEfficient.auto.token_classification",
     "QEFFTransformersBase": "QEfficient.auto.base",
     "QAICInferenceSession": "QEfficient.generation.cloud_infer",
     "QEfficientError": "QEfficient.errors",
-    **dict.fromkeys(_LATER, "QEfficient.auto.later"),
 }
 
 __all__ = [

@@ -41,9 +41,9 @@ class Bucket:
     """A size for every free dim of a program's inputs. Buckets order by length, then batch.
 
     Attributes:
-        length: Size of the length dim, in tokens (positions).
+        length: Size of the length dim: tokens of a text, samples of a clip; 1 where there is no such dim.
         batch: Size of the batch dim, in rows.
-        length_dim, batch_dim: The names of these two dims in the graph.
+        length_dim, batch_dim: The names of these two dims in the graph; no ``length_dim`` for images of one size.
     """
 
     length: int
@@ -54,7 +54,8 @@ class Bucket:
     @property
     def sizes(self) -> dict[str, int]:
         """Dim name → size, batch first, as specialization files list them."""
-        return {self.batch_dim: self.batch, self.length_dim: self.length}
+        batch = {self.batch_dim: self.batch}
+        return batch | {self.length_dim: self.length} if self.length_dim else batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ class ModelFacts:
         head: The steps behind the encoder, one JSON object each (``{"step": "pooling", "modes": ["mean"]}``).
         dim: Width of the output's last dim.
         config: File name of the model's ``config.json`` in the folder.
+        pads: False when a row's numbers depend on the padding beside it: then it runs with rows of its length only.
+        frames: Where the output has frames in place of samples: kernel and stride of each convolution on the way.
     """
 
     name: str
@@ -159,6 +162,8 @@ class ModelFacts:
     head: tuple[Mapping[str, Json], ...] = ()
     dim: int | None = None
     config: str | None = None
+    pads: bool = True
+    frames: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,22 +228,19 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Tokenised rows of unequal length, on their way to a session.
+    """Rows of unequal length, on their way to a session.
 
     Attributes:
-        columns: Input name → one 1-D array a row. A row's arrays have the row's own length: everything up to and
-            with its last real token. Every row has ``attention_mask``.
+        columns: Input name → one array a row, without the batch dim. A row of ids or samples has the row's own
+            length: everything up to and with its last real token.
         width: Columns that the result has where it is one vector a token: the width of the caller's array, or the
             longest row of a text.
+        lengths: Length of each row in tokens, or samples; 1 for an image.
     """
 
-    columns: Mapping[str, Sequence[NDArray[np.int64]]]
+    columns: Mapping[str, Sequence[NDArray[np.generic]]]
     width: int
+    lengths: tuple[int, ...]
 
     def __len__(self) -> int:
-        return len(self.columns["attention_mask"])
-
-    @property
-    def lengths(self) -> list[int]:
-        """Length of each row in tokens."""
-        return [len(row) for row in self.columns["attention_mask"]]
+        return len(self.lengths)

@@ -14,7 +14,7 @@ import transformers
 
 from QEfficient.architectures import find
 from QEfficient.pytorch_transforms.blocks import exportable
-from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import Head
 
 LIMIT = 24
@@ -101,4 +101,5 @@ def chain(model: Any, pooling: Any = None) -> EmbeddingModule:
     config = model.config.to_dict()
     architecture = find(config["model_type"])
     encoder, _ = exportable(architecture.encoder_of(model), architecture.swaps())
-    return EmbeddingModule(encoder, Head.of(pooling), graph_inputs(encoder), architecture.mask_kind(config)).eval()
+    names = [spec.name for spec in text_inputs(encoder)]
+    return EmbeddingModule(encoder, Head.of(pooling), names, architecture.mask_kind(config)).eval()

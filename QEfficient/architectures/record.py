@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from QEfficient.records import Json
+from QEfficient.errors import NotYetSupportedError
+from QEfficient.records import Json, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Json]
 """A parsed ``config.json``. A key that is missing there means transformers' own default."""
+
+
+def always(config: Config) -> bool:
+    """Whatever the config says."""
+    return True
+
+
+def never(config: Config) -> None:
+    """No reason against it."""
+
+
+def no_frames(config: Config) -> tuple[tuple[int, int], ...]:
+    """One position a token."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,12 @@ class Architecture:
         mask: ``"additive"``: the model takes a finished 4-D mask as it is. ``"own"``: it makes one itself.
         blocks: Dotted path of a block of transformers → dotted path of the block that takes its place.
         part: ``"encoder"`` where the encoder is a part of the model, reached by ``get_encoder()``.
+        inputs: Config → the graph's inputs, where they are not those of a text model: images or clips.
+        outputs: What ``QEFFAutoModel`` gives in place of the one ``"output"``: attributes of HuggingFace's output.
+        pads: Config → False where a row's numbers depend on the padding beside it, in HuggingFace's model too.
+        frames: Config → kernel and stride of each convolution that turns samples into frames; none else.
+        lengths: First and last default bucket, where the type sets no limit and the tokenizer none: tokens or samples.
+        refused: Config → why this type can't be right, or ``None``.
     """
 
     model_type: str
@@ -39,6 +60,38 @@ class Architecture:
     mask: Literal["additive", "own"] = "own"
     blocks: Mapping[str, str] = field(default_factory=dict)
     part: Literal["whole", "encoder"] = "whole"
+    inputs: Callable[[Config], tuple[TensorSpec, ...]] | None = None
+    outputs: tuple[str, ...] = ()
+    pads: Callable[[Config], bool] = always
+    frames: Callable[[Config], tuple[tuple[int, int], ...]] = no_frames
+    lengths: tuple[int, int] = (32, 512)
+    refused: Callable[[Config], str | None] = never
+
+    def check(self, config: Config) -> None:
+        """Refuses a model that can't be right.
+
+        Raises:
+            NotYetSupportedError: Names the type and the reason.
+        """
+        reason = self.refused(config)
+        if reason is not None:
+            raise NotYetSupportedError(
+                f"Models of the type {self.model_type!r} are not supported: {reason}.",
+                got=f"model_type={self.model_type!r}",
+                allowed="the types of the table in docs/reference/supported_models.md",
+                do="use transformers for this model, or choose one of another type",
+            )
+
+    def has_length(self, config: Config) -> bool:
+        """Whether rows have a length of their own: texts and clips, not images of one size."""
+        return self.inputs is None or any("seq_len" in spec.shape for spec in self.inputs(config))
+
+    def shortest(self, config: Config) -> int:
+        """Least length of a row: 1 token, or the samples of one frame."""
+        samples = 1
+        for kernel, stride in reversed(self.frames(config)):
+            samples = (samples - 1) * stride + kernel
+        return samples
 
     def max_length(self, config: Config) -> int | None:
         """Most tokens that a row can have; ``None`` where the architecture sets no limit."""

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.auto import request
-from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
-from QEfficient.auto.pooling import Head
+from QEfficient.auto.description import Description
+from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.saved import saved_program
-from QEfficient.auto.stages import Recipe, adopt_onnx, compile_stage, copy_onnx, export_stage, model_limit, text_facts
+from QEfficient.auto.stages import (
+    Recipe,
+    adopt_onnx,
+    compile_stage,
+    copy_onnx,
+    export_stage,
+    model_limit,
+    reach,
+    text_facts,
+)
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
 from QEfficient.errors import UsageError
-from QEfficient.records import Json, OnnxModel, Program, TextFacts
+from QEfficient.records import Json, TextFacts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
-class QEFFTransformersBase:
+class QEFFTransformersBase(Description):
     """Loads, represents and manages one model on its road to a program. Use a subclass, such as ``QEFFAutoModel``.
 
     After ``compile``, running is safe from any number of threads; ``export`` and ``compile`` hold the object's lock
@@ -39,19 +47,8 @@ class QEFFTransformersBase:
         model: A HuggingFace model that is already loaded.
     """
 
-    _auto_class: ClassVar[str] = "AutoModel"
-    _task: ClassVar[str] = "feature-extraction"
-    _output: ClassVar[str] = "output"
-
     def __init__(self, model: nn.Module) -> None:
         self._begin(ModuleOrigin(model))
-
-    def _begin(self, origin: Origin | None, ready: Ready | None = None) -> None:
-        self._origin, self._ready = origin, ready
-        self._head = Head()
-        self._onnx: OnnxModel | None = None
-        self._max_seq_length: int | None = None
-        self._lock = threading.RLock()
 
     @classmethod
     def _load(cls, id_or_path: str | Path, args: tuple[Any, ...], keywords: dict[str, Any]) -> Self:
@@ -60,155 +57,27 @@ class QEFFTransformersBase:
         found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
-            self._begin(None, saved_program(found, keywords))
+            self._begin(None, saved_program(found, cls._task, keywords))
         else:
-            self._begin(RepoOrigin(found, cls._auto_class, args, keywords))
+            self._begin(RepoOrigin(found, cls._task.auto_class, args, keywords))
         return self
 
-    # ------------------------------------------------------------------------------------ what it is
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:
+        """Resolves a model or a saved program by hub id or path. The weights are read when first needed.
 
-    def _need_origin(self, what: str) -> Origin:
-        if self._origin is None:
-            raise UsageError(
-                f"{what} needs the torch model, and a saved program has none.",
-                got=str(self._need_ready().program.path),
-                allowed="generate, encode, save_pretrained, config, device_report",
-                do="load the original model by name with from_pretrained",
-            )
-        return self._origin
-
-    def _need_ready(self) -> Ready:
-        if self._ready is None:
-            raise UsageError(
-                "The model is not compiled yet.",
-                got=self.model_name,
-                allowed="a compiled model, or generate(…, runtime_ai100=False) for the torch model",
-                do="call compile() first",
-            )
-        return self._ready
-
-    @property
-    def model(self) -> nn.Module:
-        """The HuggingFace model; its weights are loaded at the first access.
-
-        Whoever holds it may change it, so from here on every ``compile`` hashes its tensors.
-        """
-        origin = self._need_origin("model")
-        if isinstance(origin, RepoOrigin):
-            origin.handed_out = True
-        return origin.module()
-
-    @property
-    def config(self) -> Any:
-        """The transformers config object. Also on a saved program; reads no weights."""
-        from transformers import AutoConfig
-
-        if self._origin is None:
-            program = self._need_ready().program
-            return AutoConfig.for_model(**self._saved_config(program))
-        if isinstance(self._origin, ModuleOrigin) or self._origin.handed_out:
-            return self._origin.module().config
-        keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
-        if hasattr(self._origin.keywords.get("config"), "to_dict"):
-            return self._origin.keywords["config"]
-        config = AutoConfig.from_pretrained(str(self._origin.folder), **keywords)
-        config.update({k: v for k, v in self._origin.keywords.items() if hasattr(config, k)})
-        return config
-
-    @property
-    def get_model_config(self) -> dict[str, Json]:
-        """The config as a dict."""
-        if self._origin is None:
-            return self._saved_config(self._need_ready().program)
-        return self._origin.config()
-
-    @staticmethod
-    def _saved_config(program: Program) -> dict[str, Json]:
-        return hub.read_config(program.path)
-
-    @property
-    def model_name(self) -> str:
-        """Class name of the wrapped model, ``"BertModel"``."""
-        if self._origin is None:
-            facts = self._need_ready().program.manifest.model
-            return facts.model_class if facts else "program"
-        if isinstance(self._origin, ModuleOrigin):
-            return type(self._origin.module()).__name__
-        config = self._origin.config()
-        return str((config.get("architectures") or [config.get("model_type", "model")])[0])
-
-    @property
-    def device(self) -> Any:
-        """``torch.device("cpu")``: where the torch model lives. ``device_report()`` tells where the program runs."""
-        import torch
-
-        return torch.device("cpu")
-
-    @property
-    def dtype(self) -> Any:
-        """The torch dtype of the weights; float32 unless asked otherwise."""
-        import torch
-
-        if self._origin is None:
-            return torch.float32
-        if isinstance(self._origin, ModuleOrigin):
-            return next(self._origin.module().parameters()).dtype
-        name = str(self._origin.keywords.get("dtype", "float32"))
-        if name == "auto":
-            config = self._origin.config()
-            name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-        return getattr(torch, name)
-
-    def eval(self) -> Self:
-        """Returns itself: programs are always in eval mode."""
-        return self
-
-    def to(self, device: object) -> Self:
-        """Returns itself for the CPU.
+        Args:
+            pretrained_model_name_or_path: A hub id, a local folder, or the folder of a saved program.
+            *args: As the ``from_pretrained`` of transformers' class for this task takes them.
+            **kwargs: Likewise (``revision``, ``token``, ``cache_dir``, ``trust_remote_code``, ``dtype``,
+                ``local_files_only``, …). A saved program takes ``backend`` (run its graph there), ``strict``
+                (exactly the compiled shapes) and ``check`` (compare every file's digest; sizes always are) instead.
 
         Raises:
-            UsageError: Any other device.
+            LoadError: No such model, or it can't be read.
+            UsageError: A saved program of another task.
         """
-        if str(device) not in ("cpu", "cpu:0"):
-            raise UsageError(
-                "The torch model is only the source of the export; it stays on the CPU.",
-                got=f"to({device!r})",
-                allowed='to("cpu")',
-                do="choose where the program runs with compile(backend=…) and generate(device_ids=…)",
-            )
-        return self
-
-    def __repr__(self) -> str:
-        state = f"program={str(self.program_path)!r}" if self._ready else "not compiled"
-        name = self._origin.name if self._origin else self.model_name
-        return f"{type(self).__name__}({name!r}, {state})"
-
-    # ------------------------------------------------------------------------------------ paths
-
-    @property
-    def onnx_path(self) -> str | None:
-        """The exported graph, once there is one."""
-        if self._onnx is not None:
-            return str(self._onnx.path)
-        return str(self._ready.program.onnx_path) if self._ready else None
-
-    @property
-    def program_path(self) -> str | None:
-        """The program's folder, once compiled."""
-        return str(self._ready.program.path) if self._ready else None
-
-    @property
-    def qpc_path(self) -> str | None:
-        """On the card the folder with ``programqpc.bin``; on the host the program's folder."""
-        if self._ready is None:
-            return None
-        return str(self._ready.program.binary_path or self._ready.program.path)
-
-    @property
-    def qpc_session(self) -> Any:
-        """The open session of the program."""
-        with self._need_ready().session() as session:
-            return session
+        return cls._load(pretrained_model_name_or_path, args, dict(kwargs))
 
     # ------------------------------------------------------------------------------------ export and compile
 
@@ -236,7 +105,7 @@ class QEFFTransformersBase:
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         origin = self._need_origin("export or compile")
-        return Recipe(origin, self._head, self._task, (self._output,), functions, verify)
+        return Recipe(origin, self._head, self._task, functions, verify)
 
     def export(
         self, export_dir: str | Path | None = None, *, use_onnx_subfunctions: bool = False, verify: str = "on"
@@ -256,6 +125,7 @@ class QEFFTransformersBase:
             NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
         """
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
+        reach(recipe.origin)
         with self._lock:
             self._onnx = export_stage(recipe, Cache())
             if export_dir is not None:
@@ -316,7 +186,7 @@ class QEFFTransformersBase:
         order = request.order(
             chosen,
             text=self._text(),
-            limit=model_limit(recipe.origin),
+            reach=reach(recipe.origin),
             seq_len=seq_len,
             batch_size=batch_size,
             num_devices=num_devices,
@@ -357,7 +227,8 @@ class QEFFTransformersBase:
 
         Args:
             inputs: ``input_ids`` and ``attention_mask`` (ones when left out), ``token_type_ids`` where the model has
-                them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists.
+                them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists. Images are
+                ``pixel_values`` ``(rows, channels, height, width)``, clips ``input_values`` ``(rows, samples)``.
             device_ids: Devices of the card, a multiple of ``num_devices``; ``None`` lets the runtime choose.
             runtime_ai100: False runs the torch model instead of the program.
             write_io: Also write every inference's arrays and the JSON that the SDK's runner reads, into a new folder
@@ -366,7 +237,7 @@ class QEFFTransformersBase:
 
         Returns:
             ``{"output": array}``: ``(rows, dim)`` when pooled, else ``(rows, length, dim)`` with exactly 0.0 beyond
-            a row's last real token.
+            a row's last real token. A task gives its own outputs: ``{"logits": array}``.
 
         Raises:
             InputError: A name, dtype, shape, mask or length does not fit.
@@ -377,7 +248,9 @@ class QEFFTransformersBase:
             arrays = self._generate_torch(inputs)
         else:
             ready = self._need_ready()
-            rows = request.rows(inputs, ready.program.manifest)
+            manifest = ready.program.manifest
+            pads = manifest.model is None or manifest.model.pads
+            rows = request.rows(inputs, manifest.inputs, pads=pads, buckets=manifest.buckets)
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -385,10 +258,33 @@ class QEFFTransformersBase:
         return {name: array.astype(wanted, copy=False) for name, array in arrays.items()}
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:
-        self._need_origin("generate(…, runtime_ai100=False)")
-        from QEfficient.auto.torch_stages import run_torch
+        origin = self._need_origin("generate(…, runtime_ai100=False)")
+        from QEfficient.auto.torch_stages import graph_specs, run_torch
 
-        return run_torch(self._recipe(False, "off"), inputs, self._text(), model_limit(self._need_origin("generate")))
+        recipe, limit = self._recipe(False, "off"), reach(origin).limit
+        specs = graph_specs(recipe)
+        rows = request.rows(inputs, specs, pads=recipe.architecture.pads(origin.config()), max_length=limit)
+        return run_torch(recipe, rows, specs, self._text())
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Runs the program and gives a transformers ``ModelOutput`` of torch tensors, as HuggingFace's class does.
+
+        Raises:
+            UsageError: ``return_dict=False``.
+        """
+        if inputs.pop("return_dict", True) is not True:
+            raise UsageError(
+                "Only a ModelOutput is returned.", got="return_dict=False", allowed="return_dict=True", do="drop it"
+            )
+        arrays = self.generate(inputs)
+        import torch
+
+        return self._model_output({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def _model_output(self, tensors: dict[str, Any]) -> Any:
+        from transformers import modeling_outputs
+
+        return getattr(modeling_outputs, self._task.model_output)(**tensors)
 
     def warmup(self) -> Self:
         """Opens the program and runs every bucket once, so that the first real call is as fast as the others."""

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None
 
 def _run(
     ready: Ready, facts: TextFacts, texts: list[str], wish: Wish
-) -> tuple[Vectors, Sequence[int] | None, list[int]]:
+) -> tuple[Vectors, Sequence[int] | None, Sequence[int]]:
     prompt = resolve_prompt(facts, wish.prompt, wish.prompt_name)
     if prompt and not facts.include_prompt:
         raise NotYetSupportedError(
@@ -155,7 +155,7 @@ def _run(
             'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
             stacklevel=5,
         )
-    rows = type(tokens.rows)({n: c for n, c in tokens.rows.columns.items() if n in names}, tokens.rows.width)
+    rows = replace(tokens.rows, columns={n: c for n, c in tokens.rows.columns.items() if n in names})
     with _progress(len(rows), wish.show_progress_bar) as progress:
         output = next(iter(ready.run(rows, wish.device_ids, progress).values()))
     return output.astype(np.float32, copy=False), tokens.owners, rows.lengths

@@ -8,7 +8,7 @@ from QEfficient.errors import NotYetSupportedError
 
 
 class _Later:
-    _instead = "use QEFFAutoModel for encoders; task heads and generative models come in a later version"
+    _instead = "use QEFFAutoModel for encoders, or the class of a task; generative models come in a later version"
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         self._refuse()
@@ -38,35 +38,3 @@ class QEFFAutoModelForImageTextToText(_Later):
 
 class QEFFAutoModelForSpeechSeq2Seq(_Later):
     """Speech recognition with a decoder: not yet."""
-
-
-class QEFFAutoModelForSequenceClassification(_Later):
-    """Text classification and rerankers: not yet."""
-
-
-class QEFFAutoModelForTokenClassification(_Later):
-    """Token classification: not yet."""
-
-
-class QEFFAutoModelForQuestionAnswering(_Later):
-    """Extractive question answering: not yet."""
-
-
-class QEFFAutoModelForMaskedLM(_Later):
-    """Fill-mask: not yet."""
-
-
-class QEFFAutoModelForMultipleChoice(_Later):
-    """Multiple choice: not yet."""
-
-
-class QEFFAutoModelForImageClassification(_Later):
-    """Image classification: not yet."""
-
-
-class QEFFAutoModelForAudioClassification(_Later):
-    """Audio classification: not yet."""
-
-
-class QEFFAutoModelForCTC(_Later):
-    """Speech recognition without a decoder: not yet."""

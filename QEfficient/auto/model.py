@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient.auto import embed, request
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
-from QEfficient.errors import UsageError
-from QEfficient.records import TextFacts
+from QEfficient.auto.stages import Recipe
+from QEfficient.auto.task import Task
+from QEfficient.errors import PoolingError, UsageError
+from QEfficient.records import Json, TextFacts
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+TASK = Task("feature-extraction", "AutoModel", outputs=("output",), embeds=True)
 
 
 class QEFFAutoModel(QEFFTransformersBase):
@@ -29,6 +34,8 @@ class QEFFAutoModel(QEFFTransformersBase):
         pooling: ``None`` (token embeddings), ``"mean"``, ``"avg"``, ``"max"``, ``"cls"``, ``"last_token"``,
             ``"weighted_mean"``, ``"mean_sqrt_len"``, or a callable ``(last_hidden_states, attention_mask)``.
     """
+
+    _task = TASK
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
@@ -59,6 +66,17 @@ class QEFFAutoModel(QEFFTransformersBase):
         else:
             self._head = parse_head(pooling, self._origin.repo)
         return self
+
+    def _recipe(self, functions: bool, verify: str) -> Recipe:
+        recipe = super()._recipe(functions, verify)
+        if recipe.head.steps and not recipe.embeds:
+            raise PoolingError(
+                f"Models of the type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
+                got=f"{[dict(step) for step in recipe.head.steps]}",
+                allowed=f"pooling=None, which gives {', '.join(recipe.outputs)}",
+                do="drop pooling",
+            )
+        return recipe
 
     # ------------------------------------------------------------------------------------ strings → vectors
 
@@ -204,21 +222,17 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     # ------------------------------------------------------------------------------------ as transformers has it
 
-    def __call__(self, **inputs: Any) -> Any:
-        """Runs the program and gives a transformers ``ModelOutput`` of torch tensors.
-
-        Returns:
-            ``last_hidden_state`` ``(rows, length, dim)`` without pooling, else ``pooler_output`` ``(rows, dim)``.
-        """
-        if inputs.pop("return_dict", True) is not True:
-            raise UsageError(
-                "Only a ModelOutput is returned.", got="return_dict=False", allowed="return_dict=True", do="drop it"
-            )
-        output = self.generate(inputs)[self._output]
-        import torch
+    def _model_output(self, tensors: dict[str, Any]) -> Any:
+        """``last_hidden_state`` ``(rows, length, dim)`` without pooling, else ``pooler_output`` ``(rows, dim)``."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
+        from transformers.utils.generic import ModelOutput
 
-        tensor = torch.from_numpy(output)
-        if output.ndim == 3:
-            return BaseModelOutputWithPooling(last_hidden_state=tensor)
-        return BaseModelOutputWithPooling(pooler_output=tensor)
+        if "output" not in tensors:  # an architecture with outputs of its own
+            output: Any = ModelOutput(tensors)
+            return output
+        name = "pooler_output" if self._head_steps() else "last_hidden_state"
+        return BaseModelOutputWithPooling(**{name: tensors["output"]})
+
+    def _head_steps(self) -> tuple[Mapping[str, Json], ...]:
+        facts = self._ready.program.manifest.model if self._ready else None
+        return facts.head if facts else self._head.steps

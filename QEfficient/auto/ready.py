@@ -123,10 +123,11 @@ class Ready:
         record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> Arrays:
         """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run`."""
-        text = self.program.manifest.text
+        text, model = self.program.manifest.text, self.program.manifest.model
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
+        pads, frames = (model.pads, model.frames) if model else (True, ())
         with self.session(devices) as session:
-            return run(session, rows, fill=fill, progress=progress, record=record)
+            return run(session, rows, fill=fill, pads=pads, frames=frames, progress=progress, record=record)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.auto.stages import DEFAULT_LIMIT, Order, default_lengths
+from QEfficient.auto.stages import Order, Reach, default_lengths
 from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
-from QEfficient.records import Bucket, Json, Manifest, Rows, Target, TextFacts
+from QEfficient.records import Bucket, Json, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.rows import from_arrays
 from QEfficient.runtime.write_io import InferenceFiles
 
@@ -49,19 +49,19 @@ def positive(name: str, value: object, what: str) -> int:
     return int(value)
 
 
-def lengths(seq_len: object, limit: int | None, default: int) -> list[int]:
+def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     """The bucket lengths that ``seq_len`` asks for, ascending, each once.
 
     Args:
         seq_len: An int, a list of ints, or ``None``.
-        limit: The architecture's limit in tokens.
+        reach: Which lengths the model takes.
         default: The last bucket when ``seq_len`` is left out.
 
     Raises:
-        OptionError: Not positive ints, none at all, or past the limit.
+        OptionError: Not positive ints, none at all, or outside of what the model takes.
     """
     if seq_len is None:
-        return default_lengths(default)
+        return default_lengths(default, reach.first)
     many = list(seq_len) if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
     if not many:
         raise OptionError(
@@ -71,12 +71,19 @@ def lengths(seq_len: object, limit: int | None, default: int) -> list[int]:
             do="leave seq_len out, or name at least one length",
         )
     result = sorted({positive("seq_len", value, "tokens") for value in many})
-    if limit is not None and result[-1] > limit:
+    if reach.limit is not None and result[-1] > reach.limit:
         raise OptionError(
             "seq_len is past the model's own limit: it has no positions for more tokens.",
             got=f"seq_len={result[-1]}",
-            allowed=f"1 to {limit}",
-            do=f"use seq_len={limit} at most, or leave it out",
+            allowed=f"{reach.shortest} to {reach.limit}",
+            do=f"use seq_len={reach.limit} at most, or leave it out",
+        )
+    if result[0] < reach.shortest:
+        raise OptionError(
+            "seq_len is shorter than the model takes.",
+            got=f"seq_len={result[0]}",
+            allowed=f"{reach.shortest} or more",
+            do="use a longer bucket, or leave seq_len out",
         )
     return result
 
@@ -85,7 +92,7 @@ def order(
     backend: Backend,
     *,
     text: TextFacts,
-    limit: int | None,
+    reach: Reach,
     seq_len: object,
     batch_size: object,
     num_devices: object,
@@ -95,12 +102,12 @@ def order(
 ) -> Order:
     """The arguments of ``compile`` as one checked order."""
     batch = positive("batch_size", batch_size, "rows")
-    sizes = lengths(seq_len, limit, min(text.max_length, limit or DEFAULT_LIMIT))
-    if len(sizes) > MAX_QUIET_BUCKETS:
+    buckets = _buckets(seq_len, batch, reach, text)
+    if len(buckets) > MAX_QUIET_BUCKETS:
         import warnings
 
         warnings.warn(
-            f"{len(sizes)} buckets in one program: compiling and loading on the card grow with each; "
+            f"{len(buckets)} buckets in one program: compiling and loading on the card grow with each; "
             f"{MAX_QUIET_BUCKETS} or fewer are usual.",
             stacklevel=3,
         )
@@ -118,10 +125,23 @@ def order(
         cores=positive("num_cores", num_cores, "cores"),
         devices=positive("num_devices", num_devices, "devices"),
     )
-    buckets = tuple(Bucket(length=size, batch=batch) for size in sizes)
     checked = backend.parse_options(options)
     backend.check(target, checked)
     return Order(backend, target, buckets, checked, text)
+
+
+def _buckets(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
+    if reach.free:
+        sizes = lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
+        return tuple(Bucket(length=size, batch=batch) for size in sizes)
+    if seq_len is not None:
+        raise OptionError(
+            "The model's inputs have one size, so there is no length to choose.",
+            got=f"seq_len={seq_len!r}",
+            allowed="leave seq_len out",
+            do="drop seq_len; batch_size bounds a batch where shapes are fixed",
+        )
+    return (Bucket(1, batch, length_dim=""),)
 
 
 def refuse_later(keywords: dict[str, Any]) -> None:
@@ -176,9 +196,16 @@ def result_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def rows(inputs: Any, manifest: Manifest) -> Rows:
-    """Checked rows for a program."""
-    return from_arrays(inputs, manifest.inputs, max_length=None, buckets=manifest.buckets)
+def rows(
+    inputs: Any,
+    specs: Sequence[TensorSpec],
+    *,
+    pads: bool = True,
+    max_length: int | None = None,
+    buckets: Sequence[Bucket] = (),
+) -> Rows:
+    """Checked rows for a graph's inputs; see :func:`QEfficient.runtime.rows.from_arrays`."""
+    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, pads=pads)
 
 
 def inference_files() -> InferenceFiles:

@@ -9,6 +9,7 @@ from typing import Any
 from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.auto.ready import Ready
+from QEfficient.auto.task import Task
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, library_versions, link_or_copy
@@ -16,11 +17,11 @@ from QEfficient.errors import UsageError
 from QEfficient.records import Json, OnnxModel, Program
 
 
-def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
+def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> Ready:
     """A saved program, ready on the backend it was compiled for, or with its graph on the one that is asked for.
 
     Raises:
-        UsageError: A keyword of a model load: it could not have any effect.
+        UsageError: A keyword of a model load: it could not have any effect. Or a program of another task.
     """
     wanted, strict = keywords.pop("backend", None), bool(keywords.pop("strict", False))
     check = bool(keywords.pop("check", False))
@@ -32,6 +33,14 @@ def saved_program(found: hub.ModelFiles, keywords: dict[str, Any]) -> Ready:
             do="drop them, or load the original model",
         )
     program = programs.load(found.folder, check=check)
+    saved = program.manifest.model.task if program.manifest.model else task.name
+    if saved != task.name:
+        raise UsageError(
+            f"{found.name!r} is a saved program of another task.",
+            got=f"a program for {saved}",
+            allowed=f"a program for {task.name}",
+            do="load it with the class of its task (docs: Task heads)",
+        )
     backend, reason = registry.get(program.manifest.target.backend), "the saved program was compiled for it"
     if wanted not in (None, backend.name):
         backend, reason = registry.choose(wanted)

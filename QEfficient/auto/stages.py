@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient import program as programs
-from QEfficient.architectures import find
+from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import Origin
 from QEfficient.auto.pooling import Head
+from QEfficient.auto.task import Task
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
 from QEfficient.errors import OptionError, UsageError
@@ -27,7 +28,6 @@ log = logging.getLogger("QEfficient")
 OPSET = 18
 CHECK_FILE = "check.json"
 CONFIG_FILE = "config.json"
-DEFAULT_LIMIT = 512  # tokens: last default bucket of a model that states no limit (T5's relative positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,38 @@ class Recipe:
     Attributes:
         origin: The model.
         head: What follows the encoder.
-        task: HuggingFace's name of the task.
-        outputs: Names of the graph's outputs.
+        task: What the model is for.
         functions: Export repeated layers as ONNX functions.
         verify: ``"on"`` or ``"off"``: check the graph's numbers after export.
     """
 
     origin: Origin
     head: Head
-    task: str
-    outputs: tuple[str, ...] = ("output",)
+    task: Task
     functions: bool = False
     verify: str = "on"
+
+    @property
+    def architecture(self) -> Architecture:
+        """The facts about the model's type."""
+        return find(str(self.origin.config().get("model_type", "")))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        return (self.architecture.outputs if self.task.embeds else ()) or self.task.outputs
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the graph is an encoder with a pooling head; else it is HuggingFace's whole model."""
+        return self.task.embeds and not self.architecture.outputs
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the outputs have one entry a token, or frame."""
+        if not self.architecture.has_length(self.origin.config()):
+            return False
+        return not self.head.steps if self.embeds else self.task.per_token
 
     def ingredients(self) -> dict[str, Json] | None:
         """The key's ingredients, in clear; ``None`` when only the exported graph can tell (DESIGN §10, Keys)."""
@@ -62,7 +82,7 @@ class Recipe:
             "model": identity,
             "head": [dict(step) for step in self.head.steps],
             "head_files": {f"{path.parent.name}/{path.name}": file_digest(path) for path in files},
-            "task": self.task,
+            "task": self.task.name,
             "functions": self.functions,
             "verify": self.verify,
             "opset": OPSET,
@@ -70,10 +90,40 @@ class Recipe:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which lengths a model takes: tokens of a text, samples of a clip.
+
+    Attributes:
+        limit: The most, ``None`` where the architecture sets none.
+        shortest: The least.
+        first, last: First and last default bucket where nothing else says it.
+        free: False when rows have no length of their own: images of one size.
+    """
+
+    limit: int | None
+    shortest: int = 1
+    first: int = 32
+    last: int = 512
+    free: bool = True
+
+
+def reach(origin: Origin) -> Reach:
+    """Which lengths a model takes, as its architecture says.
+
+    Raises:
+        NotYetSupportedError: The architecture can't be right.
+    """
+    config = origin.config()
+    facts = find(str(config.get("model_type", "")))
+    facts.check(config)
+    first, last = facts.lengths
+    return Reach(facts.max_length(config), facts.shortest(config), first, last, facts.has_length(config))
+
+
 def model_limit(origin: Origin) -> int | None:
     """The architecture's limit in tokens, ``None`` when it has none."""
-    config = origin.config()
-    return find(str(config.get("model_type", ""))).max_length(config)
+    return reach(origin).limit
 
 
 def text_facts(origin: Origin, limit: int | None) -> TextFacts:
@@ -81,13 +131,13 @@ def text_facts(origin: Origin, limit: int | None) -> TextFacts:
     if origin.folder is None:
         config = origin.config()
         pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
-        return TextFacts(tokenizer=None, max_length=limit or DEFAULT_LIMIT, pad_id=pad)
+        return TextFacts(tokenizer=None, max_length=limit or reach(origin).last, pad_id=pad)
     return read_facts(origin.folder, repo=origin.repo, max_positions=limit)
 
 
-def default_lengths(limit: int) -> list[int]:
-    """Bucket lengths that double from 32 and end with ``limit``."""
-    lengths = [32]
+def default_lengths(limit: int, first: int = 32) -> list[int]:
+    """Bucket lengths that double from ``first`` and end with ``limit``."""
+    lengths = [first]
     while lengths[-1] < limit:
         lengths.append(lengths[-1] * 2)
     return [length for length in lengths if length < limit] + [limit]
@@ -266,10 +316,12 @@ def _finish(
         name=recipe.origin.name,
         model_class=(config.get("architectures") or [config.get("model_type", "")])[0],
         model_type=str(config.get("model_type", "")),
-        task=recipe.task,
+        task=recipe.task.name,
         head=head,
         dim=width if isinstance(width, int) else None,
         config=CONFIG_FILE,
+        pads=recipe.architecture.pads(config),
+        frames=recipe.architecture.frames(config),
     )
     programs.write(
         Program(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,21 +16,30 @@ from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
-from QEfficient.errors import ExportError
+from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, export
-from QEfficient.numerics.check import Array, check, check_padding, probes
+from QEfficient.numerics.check import Comparison, check, check_padding
+from QEfficient.numerics.probes import Array, Wanted, probes
 from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
-from QEfficient.pytorch_transforms.embedding import EmbeddingModule, graph_inputs
+from QEfficient.pytorch_transforms.embedding import (
+    EmbeddingModule,
+    GraphModule,
+    MaskKind,
+    TaskModule,
+    states_of,
+    text_inputs,
+)
 from QEfficient.pytorch_transforms.head import Head
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Target, TensorSpec, TextFacts
-from QEfficient.runtime.rows import from_arrays
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Rows, Target, TensorSpec, TextFacts
+from QEfficient.runtime.run import frame_count
 
 if TYPE_CHECKING:
     from QEfficient.auto.stages import Recipe
 
 PROBE_LENGTH = 768  # tokens of the longest check input: past what most models treat as near, or as short
+PROBE_FRAMES = 48  # likewise for clips, in times the shortest one
 SAFE_VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
@@ -42,38 +51,79 @@ def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
         raw: Empty folder for the exporter's own graph.
         folder: Where the finished graph goes.
     """
-    encoder, architecture = _encoder(recipe)
-    twin, _ = exportable(encoder, architecture.swaps())
-    inputs = graph_inputs(encoder)
-    # A model with code of its own may carry a known model_type: only transformers' class is known to take that mask.
-    known = type(encoder).__module__.startswith("transformers.")
-    mask = architecture.mask_kind(recipe.origin.config()) if known else "own"
-    module = EmbeddingModule(twin, _head(recipe), inputs, mask).eval()
-    limit = architecture.max_length(recipe.origin.config())
-    exported = export(module, inputs=inputs, outputs=recipe.outputs, folder=raw, length_limit=limit)
-    if not recipe.head.steps and LENGTH_DIM not in exported.outputs[0].shape:
-        raise ExportError(
-            f"The graph of {recipe.origin.name!r} lost its free length: the model's code made a constant of it.",
-            got=f"an output of shape {list(exported.outputs[0].shape)}",
-            allowed=f"a shape with {LENGTH_DIM}",
-            do="use a model whose forward takes any length",
-        )
+    config = recipe.origin.config()
+    model, architecture = _model(recipe)
+    specs = inputs_of(model, architecture, config)
+    twin, _ = exportable(model, architecture.swaps())
+    module = _graph_module(recipe, twin, specs, _mask(recipe, model, architecture))
+    exported = export(
+        module.eval(),
+        inputs=specs,
+        outputs=recipe.outputs,
+        folder=raw,
+        length_limit=architecture.max_length(config),
+        shortest=architecture.shortest(config),
+    )
+    _check_free(recipe, exported)
     if not recipe.functions:
         return apply(exported, folder)
     return replace(apply(exported, folder, passes=(*DEFAULT, LayerFunctions)), functions=True)
 
 
+def _check_free(recipe: Recipe, exported: OnnxModel) -> None:
+    """One vector a token needs a free length; a model's code may have made a constant of it."""
+    if recipe.per_token and isinstance(exported.outputs[0].shape[1], int):
+        raise ExportError(
+            f"The graph of {recipe.origin.name!r} lost its free length: the model's code made a constant of it.",
+            got=f"an output of shape {list(exported.outputs[0].shape)}",
+            allowed=f"a shape with {LENGTH_DIM}, or frames",
+            do="use a model whose forward takes any length",
+        )
+
+
+def _model(recipe: Recipe) -> tuple[nn.Module, Architecture]:
+    """What is exported of the model: its encoder, or for a task all of it."""
+    architecture = find(str(recipe.origin.config().get("model_type", "")))
+    model = recipe.origin.module()
+    return architecture.encoder_of(model) if recipe.embeds else model, architecture
+
+
+def inputs_of(model: nn.Module, architecture: Architecture, config: Mapping[str, Json]) -> tuple[TensorSpec, ...]:
+    """The graph's inputs."""
+    return text_inputs(model) if architecture.inputs is None else architecture.inputs(config)
+
+
+def _mask(recipe: Recipe, model: nn.Module, architecture: Architecture) -> MaskKind:
+    # A model with code of its own may carry a known model_type: only transformers' class is known to take that mask.
+    known = type(model).__module__.startswith("transformers.") and not recipe.task.choices
+    return architecture.mask_kind(recipe.origin.config()) if known else "own"
+
+
+def _graph_module(recipe: Recipe, twin: nn.Module, specs: Sequence[TensorSpec], mask: MaskKind) -> GraphModule:
+    names = [spec.name for spec in specs]
+    if recipe.embeds:
+        return EmbeddingModule(twin, _head(recipe), names, mask)
+    return TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
+
+
 class _Reference(nn.Module):
     """A plain call of HuggingFace's model with exactly the caller's arrays, and the head behind it."""
 
-    def __init__(self, encoder: nn.Module, head: Head) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, head: Head | None) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.model, self.head = model, head
+        self.outputs, self.choices = recipe.outputs, recipe.task.choices
 
-    def forward(self, **arrays: torch.Tensor) -> torch.Tensor:
-        output = self.encoder(**arrays)
-        vectors: torch.Tensor = self.head(output[0], arrays["attention_mask"])
-        return vectors
+    def forward(self, **arrays: torch.Tensor) -> dict[str, torch.Tensor]:
+        given = {name: array[:, None] for name, array in arrays.items()} if self.choices else arrays
+        output = self.model(**given)
+        if self.head is None:
+            return {name: getattr(output, name) for name in self.outputs}
+        states = states_of(output, self.head.source)
+        mask = arrays.get("attention_mask")
+        if mask is None:
+            mask = torch.ones(states.shape[:2], dtype=torch.int64)
+        return {self.outputs[0]: self.head(states, mask)}
 
 
 def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
@@ -83,14 +133,9 @@ def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
         recipe: Which model.
         float32: Compute in float32 whatever the weights' dtype.
     """
-    encoder, _ = _encoder(recipe)
-    twin = exportable(encoder)[0] if float32 else structural_copy(encoder)
-    return _Reference(twin, _head(recipe)).eval()
-
-
-def _encoder(recipe: Recipe) -> tuple[nn.Module, Architecture]:
-    architecture = find(str(recipe.origin.config().get("model_type", "")))
-    return architecture.encoder_of(recipe.origin.module()), architecture
+    model, _ = _model(recipe)
+    twin = exportable(model)[0] if float32 else structural_copy(model)
+    return _Reference(twin, recipe, _head(recipe) if recipe.embeds else None).eval()
 
 
 def _head(recipe: Recipe) -> Head:
@@ -108,39 +153,40 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
     """The graph's numbers against HuggingFace's, on inputs that move what exporters get wrong."""
     config = recipe.origin.config()
     architecture = find(str(config.get("model_type", "")))
-    inputs = {spec.name for spec in model.inputs}
-    samples = probes(
-        int(config.get("vocab_size") or SAFE_VOCABULARY),
-        min(PROBE_LENGTH, architecture.max_length(config) or PROBE_LENGTH),
-        architecture.pad_id(config) or 0,
-        token_types="token_type_ids" in inputs,
+    longest = PROBE_LENGTH if architecture.inputs is None else PROBE_FRAMES
+    wanted = Wanted(
+        inputs=model.inputs,
+        longest=min(longest, architecture.max_length(config) or longest),
+        vocabulary=int(config.get("vocab_size") or SAFE_VOCABULARY),
+        pad_id=architecture.pad_id(config) or 0,
+        shortest=architecture.shortest(config),
+        pads=architecture.pads(config),
     )
+    samples, name = probes(wanted), recipe.origin.name
     torch_model = reference(recipe, float32=True)
-    name = recipe.origin.name
+    how = Comparison(name, model.outputs, whole=not recipe.task.embeds, frames=architecture.frames(config))
     backend = registry.get("onnxruntime")
     target = Target(backend=backend.name, compute=backend.compute[0])
+    bucket = Bucket(longest * wanted.shortest) if architecture.has_length(config) else Bucket(1, length_dim="")
     with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
-        program = backend.compile(model, (Bucket(PROBE_LENGTH),), target, CompileOptions(), Path(folder))
+        program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
         with backend.open(program) as session:
-            result = check(
-                lambda arrays: _run_reference(torch_model, arrays, name),
-                lambda arrays: session.run(arrays)[recipe.outputs[0]],
-                samples,
-                name,
-            )
+            result = check(lambda arrays: _run_reference(torch_model, arrays, name), session.run, samples, how)
     # Last: some models (BigBird) change how they attend for good once they met a short row.
     what = "The pooling function" if recipe.head.function is not None else f"HuggingFace's own {name!r}"
-    check_padding(lambda arrays: _run_reference(torch_model, arrays, name), samples, what)
+    check_padding(lambda arrays: _run_reference(torch_model, arrays, name), samples, replace(how, name=what))
     return {"verify": "on", **result}
 
 
-def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) -> Array:
+def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) -> Arrays:
     try:
         return _run_module(module, arrays)
+    except PoolingError:
+        raise
     except Exception as error:  # a model's code may fail in any way
-        length = arrays["input_ids"].shape[1]
+        shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())
         raise ExportError(
-            f"HuggingFace's own model {name!r} fails on a row of {length} tokens, so its limits are not known here.",
+            f"HuggingFace's own model {name!r} fails on {shapes}, so its limits are not known here.",
             got=f"{type(error).__name__}: {error}",
             allowed="a model that takes every length from 1 to its limit",
             do="add a file for its model_type with the limit (docs: Add an architecture), "
@@ -148,27 +194,61 @@ def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) ->
         ) from error
 
 
-def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Array:
+def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
     with torch.no_grad():
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        output: Array = module(**tensors).float().numpy()
-        return output
+        return {name: value.float().numpy() for name, value in module(**tensors).items()}
 
 
-def run_torch(recipe: Recipe, inputs: Mapping[str, Any], text: TextFacts, limit: int | None) -> Arrays:
-    """``generate(…, runtime_ai100=False)``: the torch model on the caller's arrays, checked and cut back alike."""
-    encoder, _ = _encoder(recipe)
-    specs = [TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in graph_inputs(encoder)]
-    rows = from_arrays(inputs, specs, max_length=limit, buckets=())
+# ---------------------------------------------------------------------------------------------- the torch model itself
+
+
+def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
+    """The inputs that the recipe's graph has, or would have."""
+    model, architecture = _model(recipe)
+    return inputs_of(model, architecture, recipe.origin.config())
+
+
+def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], text: TextFacts) -> Arrays:
+    """``generate(…, runtime_ai100=False)``: the torch model on checked rows; results are cut back alike.
+
+    Args:
+        recipe: Which model.
+        rows: As ``request.rows`` gives them for ``specs``.
+        specs: As :func:`graph_specs` gives them.
+        text: What fills a row.
+    """
+    config = recipe.origin.config()
+    architecture = find(str(config.get("model_type", "")))
+    module = reference(recipe, float32=False)
+    everyone = range(len(rows))
+    groups = [list(everyone)] if architecture.pads(config) else [[row] for row in everyone]
     fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id}
-    arrays: dict[str, Array] = {}
-    for name, column in rows.columns.items():
-        array = np.full((len(rows), rows.width), fill.get(name, 0), dtype=np.int64)
-        for index, row in enumerate(column):
-            array[index, : len(row)] = row
-        arrays[name] = array
-    output = np.array(_run_module(reference(recipe, float32=False), arrays))
-    if output.ndim == 3:
-        for index, length in enumerate(rows.lengths):
-            output[index, length:] = 0.0
-    return {recipe.outputs[0]: output}
+    parts = []
+    for group in groups:
+        width = rows.width if len(groups) == 1 else rows.lengths[group[0]]
+        parts.append((group, _run_module(module, {s.name: _stack(rows, s, group, width, fill) for s in specs})))
+    if not recipe.per_token:
+        return {name: np.concatenate([out[name] for _, out in parts]) for name in recipe.outputs}
+    frames = architecture.frames(config)
+    return {name: _gather([(group, out[name]) for group, out in parts], rows, frames) for name in recipe.outputs}
+
+
+def _stack(rows: Rows, spec: TensorSpec, group: Sequence[int], width: int, fill: Mapping[str, int]) -> Array:
+    sizes = {"batch_size": len(group), "seq_len": width}
+    shape = [dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape]
+    array = np.full(shape, fill.get(spec.name, 0), dtype=spec.dtype)
+    for place, row in enumerate(group):
+        array[place, : len(rows.columns[spec.name][row])] = rows.columns[spec.name][row]
+    return array
+
+
+def _gather(parts: Sequence[tuple[Sequence[int], Array]], rows: Rows, frames: Sequence[tuple[int, ...]]) -> Array:
+    """Outputs with one entry a token, or frame, in the rows' order; beyond a row's own they are exactly 0."""
+    first = parts[0][1]
+    result = np.zeros((len(rows), frame_count(rows.width, frames), *first.shape[2:]), first.dtype)
+    for group, out in parts:
+        for place, row in enumerate(group):
+            length = frame_count(rows.lengths[row], frames)
+            result[row, :length] = out[place, :length]
+    return result

@@ -17,7 +17,7 @@ from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, S
 from QEfficient.records import FileFacts, Json
 
 MANIFEST = "qefficient.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

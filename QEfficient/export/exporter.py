@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from QEfficient.records import OnnxModel, TensorSpec
 OPSET = 18
 """What the vendor's own dynamo exports use; higher ones are undocumented for the card's compiler."""
 
-BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
+BATCH_DIM, LENGTH_DIM, FRAMES_DIM = "batch_size", "seq_len", "frames"
 FILE_NAME = "model.onnx"
 
-_EXAMPLE = (2, 16)  # rows and tokens of the traced example; neither is 0 or 1, which torch.export would make constants
+# Rows and tokens of the traced example; neither is 0 or 1, which torch.export would make constants.
+_EXAMPLE_BATCH, _EXAMPLE_LENGTH = 2, 16
 
 # Messages of the exporter that are wrong or no one's business, each matched from its first character.
 _NOISE = (
@@ -39,25 +42,28 @@ _REGISTRATION = "torch.onnx._internal.exporter._registration"
 def export(
     module: nn.Module,
     *,
-    inputs: Sequence[str],
+    inputs: Sequence[TensorSpec],
     outputs: Sequence[str] = ("output",),
     folder: Path,
     length_limit: int | None = None,
+    shortest: int = 1,
 ) -> OnnxModel:
     """Writes a module's graph to ``folder/model.onnx``, and its weights beside it to ``model.onnx.data``.
 
     Args:
-        module: Its forward takes ``inputs`` by name, each an int64 tensor of shape (batch, length). Its attention is
-            eager and its tensors float32 already, as ``pytorch_transforms.blocks.exportable`` makes them. It is
-            exported in eval mode; its own mode is put back.
-        inputs: Names of the graph's inputs, in order.
+        module: Its forward takes ``inputs`` by name. Its attention is eager and its tensors float32 already, as
+            ``pytorch_transforms.blocks.exportable`` makes them. It is exported in eval mode; its own mode is put back.
+        inputs: The graph's inputs, in the order of the forward's parameters; their free dims are ``batch_size`` and
+            ``seq_len``.
         outputs: Names of the graph's outputs, in order.
         folder: Exists; the two files are written there.
         length_limit: Most tokens that a row can have, where the model has such a limit.
+        shortest: Least tokens, or samples, that a row can have.
 
     Returns:
-        The graph on disk, with the free dims ``batch_size`` and ``seq_len``. Its ``digest`` is empty: nodes still
-        carry stack traces with paths of this machine, which the graph passes take out.
+        The graph on disk, with the free dims ``batch_size`` and ``seq_len``, and ``frames`` where an output has
+        another length than the inputs. Its ``digest`` is empty: nodes still carry stack traces with paths of this
+        machine, which the graph passes take out.
 
     Raises:
         NumericsError: A weight is NaN or infinite.
@@ -67,9 +73,10 @@ def export(
     path = folder / FILE_NAME
     with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad():
         try:
-            program = _trace(module, tuple(inputs), tuple(outputs), length_limit)
+            program = _trace(module, inputs, outputs, _length_dim(length_limit, shortest))
             traced = list(program.model.graph.initializers.values())
             program.optimize()
+            _name_frames(program.model.graph.outputs)
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
             if _interrupted(error):
                 raise KeyboardInterrupt from error
@@ -88,30 +95,62 @@ def export(
     )
 
 
-def _trace(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], limit: int | None) -> Any:
-    batch, length = _EXAMPLE
-    length = length if limit is None else min(length, limit)
-    example = {name: torch.ones(batch, length, dtype=torch.int64) for name in inputs}
-    # Zeros for types: a model may know only type 0. The mask has padding, as an all-ones mask can be a special case.
-    if "token_type_ids" in example:
-        example["token_type_ids"].zero_()
-    if "attention_mask" in example:
-        example["attention_mask"][1, length // 2 :] = 0
-    dims = {0: torch.export.Dim(BATCH_DIM), 1: torch.export.Dim(LENGTH_DIM, max=limit)}
+@dataclass(frozen=True, slots=True)
+class _Length:
+    """The length dim of a trace, and its size in the traced example."""
+
+    dim: Any
+    example: int
+
+
+def _length_dim(limit: int | None, shortest: int) -> _Length:
+    least = None if shortest == 1 else shortest  # torch's own least; a 1 would be a promise that lengths differ from 0
+    example = _EXAMPLE_LENGTH * shortest
+    return _Length(
+        torch.export.Dim(LENGTH_DIM, min=least, max=limit), example if limit is None else min(example, limit)
+    )
+
+
+def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str], length: _Length) -> Any:
+    sizes = {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length.example}
+    free = {BATCH_DIM: torch.export.Dim(BATCH_DIM), LENGTH_DIM: length.dim}
+    example = {spec.name: _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
+    shapes = {
+        spec.name: {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs
+    }
     program = torch.onnx.export(
         module,
         kwargs=example,
         dynamo=True,
         opset_version=OPSET,
-        input_names=inputs,
+        input_names=[spec.name for spec in inputs],
         output_names=outputs,
-        dynamic_shapes=dict.fromkeys(inputs, dims),
+        dynamic_shapes=shapes,
         external_data=True,
         optimize=False,  # done by export(), which must know the weights that it replaces
         verbose=False,
     )
     assert program is not None  # dynamo=True always returns one; the stubs allow the other exporter's None
     return program
+
+
+def _example(spec: TensorSpec, shape: Sequence[Any]) -> Tensor:
+    if spec.dtype != "int64":
+        return torch.linspace(-1.0, 1.0, math.prod(shape)).reshape(*shape)
+    if spec.name == "token_type_ids":  # a model may know only type 0
+        return torch.zeros(*shape, dtype=torch.int64)
+    example = torch.ones(*shape, dtype=torch.int64)
+    if spec.name == "attention_mask":  # with padding, as an all-ones mask can be a special case
+        example[1, shape[1] // 2 :] = 0
+    return example
+
+
+def _name_frames(outputs: Sequence[Any]) -> None:
+    """A length that is computed from the inputs' gets a name in place of its formula, which no reader needs."""
+    for value in outputs:
+        for axis, dim in enumerate(value.shape or ()):
+            if not isinstance(dim, int) and str(dim.value) not in (BATCH_DIM, LENGTH_DIM):
+                value.shape[axis] = FRAMES_DIM
 
 
 def check_finite(module: nn.Module) -> None:

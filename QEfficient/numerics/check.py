@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import NumericsError
-from QEfficient.records import Json
+from QEfficient.records import Json, TensorSpec
+from QEfficient.runtime.run import frame_count
 
 Array = NDArray[np.generic]
-Run = Callable[[Mapping[str, Array]], Array]
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Inputs by name → outputs by name."""
 
 MIN_COSINE = 0.9999
 MAX_DIFFERENCE = 1e-3
@@ -44,13 +46,7 @@ def compare(reference: Array, candidate: Array) -> Agreement:
     Raises:
         NumericsError: NaN or Inf in either, or unequal shapes.
     """
-    if reference.shape != candidate.shape:
-        raise NumericsError(
-            "The exported graph gives another shape than HuggingFace.",
-            got=f"{candidate.shape}",
-            allowed=f"{reference.shape}",
-            do="report the model; its graph is not to be trusted",
-        )
+    _check_shapes(reference, candidate)
     a, b = reference.astype(np.float64), candidate.astype(np.float64)
     for name, array in (("HuggingFace", a), ("the exported graph", b)):
         if not np.isfinite(array).all():
@@ -68,82 +64,68 @@ def compare(reference: Array, candidate: Array) -> Agreement:
     return Agreement(float(cosine.min(initial=1.0)), float(difference.max(initial=0.0)), int(norms.size))
 
 
-def probes(vocab_size: int, limit: int, pad_id: int, *, token_types: bool, seed: int = 0) -> list[dict[str, Array]]:
-    """Inputs that move what exporters get wrong: length, batch 1, length 1, left and right padding.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two ways to run a model are compared.
 
-    The longest comes first, because a model may work otherwise on long rows, and may stay with what it did on a short
-    one (BigBird's attention).
-
-    Args:
-        vocab_size: Ids are drawn below it.
-        limit: Tokens of the longest probe.
-        pad_id: Fills the masked columns.
-        token_types: Whether the graph takes ``token_type_ids``; the second half of a row gets type 1.
-        seed: Of the ids.
-
-    Returns:
-        One mapping of int64 arrays ``(rows, length)`` a probe.
+    Attributes:
+        name: What is checked, for errors.
+        outputs: The graph's outputs; where the second dim is free, only what belongs to real tokens counts.
+        whole: Take an output as one vector. Logits are compared so: a row of one or two of them has no direction worth
+            a cosine, and may be near 0. Embeddings are compared vector by vector.
+        frames: As ``ModelFacts.frames``.
     """
-    rng = np.random.default_rng(seed)
-    result = []
-    for rows, length in ((1, limit), (1, 1), (3, 11), (2, 40)):
-        length = min(length, limit)
-        ids = rng.integers(0, vocab_size, (rows, length))
-        ids[ids == pad_id] = (pad_id + 1) % vocab_size
-        mask = np.ones_like(ids)
-        if rows > 1 and length > 2:
-            mask[1, length // 2 :] = 0
-        if rows > 2 and length > 2:
-            mask[2, : length // 3] = 0
-        ids[mask == 0] = pad_id
-        arrays: dict[str, Array] = {"input_ids": ids, "attention_mask": mask}
-        if token_types:
-            arrays["token_type_ids"] = np.where(np.arange(length) >= length // 2, 1, 0) * mask
-        result.append(arrays)
-    return result
+
+    name: str
+    outputs: Sequence[TensorSpec]
+    whole: bool = False
+    frames: Sequence[tuple[int, ...]] = ()
 
 
-def check_padding(reference: Run, inputs: list[dict[str, Array]], name: str) -> None:
+def check_padding(reference: Run, inputs: list[dict[str, Array]], how: Comparison) -> None:
     """Refuses a model whose own numbers for a row depend on the padding behind it: no batch of it can be right.
 
     Args:
         reference: HuggingFace's own model with the head, in float32.
-        inputs: As :func:`probes` makes them.
-        name: What it is, as the error's first words.
+        inputs: As :func:`probes.probes` makes them.
+        how: Its name is the error's first words.
 
     Raises:
         NumericsError: A row alone and the same row padded differ.
     """
     for arrays in inputs:
+        if "attention_mask" not in arrays:
+            return
         mask = arrays["attention_mask"]
         lengths = mask.shape[1] - np.argmax(mask[:, ::-1], axis=1)
         row = int(lengths.argmin())
         length = int(lengths[row])
         if length == mask.shape[1]:
             continue
-        alone = reference({key: array[row : row + 1, :length] for key, array in arrays.items()})[0]
-        padded = reference(arrays)[row]
-        if alone.ndim == 2:  # one vector a token
-            padded = padded[:length]
-        found = compare(np.atleast_2d(alone), np.atleast_2d(padded))
-        if found.min_cosine < MIN_COSINE or found.max_difference > MAX_DIFFERENCE:
-            raise NumericsError(
-                f"{name} gives a row other numbers when padding stands behind it, so what a row gets would depend on "
-                "its neighbours.",
-                got=f"cosine {found.min_cosine:.7f}, difference {found.max_difference:.2e} of the row's norm",
-                allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE} between a row alone and padded",
-                do="use a model, and a pooling, that leave out what attention_mask hides",
-            )
+        one = {key: array[row : row + 1] for key, array in arrays.items()}
+        cut = {key: array[:, :length] if array.shape == (1, mask.shape[1]) else array for key, array in one.items()}
+        alone, padded = reference(cut), reference(arrays)
+        for spec in how.outputs:
+            want = _vectors(alone[spec.name], spec, cut, how)
+            found = compare(want, _vectors(padded[spec.name][row : row + 1], spec, one, how))
+            if found.min_cosine < MIN_COSINE or found.max_difference > MAX_DIFFERENCE:
+                raise NumericsError(
+                    f"{how.name} gives a row other numbers when padding stands behind it, so what a row gets would "
+                    "depend on its neighbours.",
+                    got=f"cosine {found.min_cosine:.7f}, difference {found.max_difference:.2e} of the row's norm",
+                    allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE} between a row alone and padded",
+                    do="use a model, and a pooling, that leave out what attention_mask hides",
+                )
 
 
-def check(reference: Run, candidate: Run, inputs: list[dict[str, Array]], name: str) -> dict[str, Json]:
+def check(reference: Run, candidate: Run, inputs: list[dict[str, Array]], how: Comparison) -> dict[str, Json]:
     """Compares two ways to run a model and refuses a graph that differs.
 
     Args:
         reference: HuggingFace's own model with the head, in float32.
         candidate: The exported graph.
-        inputs: As :func:`probes` makes them.
-        name: The model's name, for the error.
+        inputs: As :func:`probes.probes` makes them.
+        how: Which outputs, and how.
 
     Returns:
         The result for the manifest: figures and limits.
@@ -154,18 +136,39 @@ def check(reference: Run, candidate: Run, inputs: list[dict[str, Array]], name: 
     parts = []
     for arrays in inputs:
         want, got = reference(arrays), candidate(arrays)
-        if want.ndim == 3 and want.shape == got.shape:  # one vector a token: only real tokens count
-            real = arrays["attention_mask"].astype(bool)
-            want, got = want[real], got[real]
-        parts.append(compare(want, got))
+        for spec in how.outputs:
+            _check_shapes(want[spec.name], got[spec.name])
+            parts.append(compare(*(_vectors(side[spec.name], spec, arrays, how) for side in (want, got))))
     total = Agreement(
         min(p.min_cosine for p in parts), max(p.max_difference for p in parts), sum(p.rows for p in parts)
     )
     if total.min_cosine < MIN_COSINE or total.max_difference > MAX_DIFFERENCE:
         raise NumericsError(
-            f"The exported graph of {name!r} does not give HuggingFace's numbers, so it was thrown away.",
+            f"The exported graph of {how.name!r} does not give HuggingFace's numbers, so it was thrown away.",
             got=f"min cosine {total.min_cosine:.7f}, largest difference {total.max_difference:.2e} of the row's norm",
             allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE}",
             do="report the model's type; this version can't serve it",
         )
     return asdict(total) | {"limits": {"min_cosine": MIN_COSINE, "max_difference": MAX_DIFFERENCE}}
+
+
+def _vectors(array: Array, spec: TensorSpec, arrays: Mapping[str, Array], how: Comparison) -> Array:
+    """What of an output is compared, as ``(vectors, dim)``."""
+    mask = arrays.get("attention_mask")
+    if mask is not None and len(spec.shape) > 1 and isinstance(spec.shape[1], str):
+        if array.shape[1] == mask.shape[1]:
+            array = array[mask.astype(bool)]
+        else:  # frames: clips are padded at their end only
+            lengths = [frame_count(int(length), how.frames) for length in mask.sum(1)]
+            array = np.concatenate([row[:length] for row, length in zip(array, lengths, strict=True)])
+    return array.reshape(1, -1) if how.whole or array.ndim < 2 else array.reshape(-1, array.shape[-1])
+
+
+def _check_shapes(reference: Array, candidate: Array) -> None:
+    if reference.shape != candidate.shape:
+        raise NumericsError(
+            "The exported graph gives another shape than HuggingFace.",
+            got=f"{candidate.shape}",
+            allowed=f"{reference.shape}",
+            do="report the model; its graph is not to be trusted",
+        )

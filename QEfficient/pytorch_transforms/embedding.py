@@ -1,4 +1,4 @@
-"""An encoder and a head as one module, whose forward is the graph that is exported."""
+"""A HuggingFace model as one module, whose forward is the graph that is exported: an encoder with a head, or a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from QEfficient.errors import ExportError
+from QEfficient.errors import ExportError, PoolingError
+from QEfficient.records import TensorSpec
 
 MaskKind = Literal["additive", "own"]
 """``additive``: the model takes a 4-D mask as it is. ``own``: it makes its mask from the caller's 0 and 1 itself."""
@@ -18,27 +19,28 @@ MASKED = -30000.0
 """Added to the logits of a padded token. It is inside fp16's range with room for logits up to ±35,000 beside it
 (65504 is the end), and far below where softmax gives exactly 0 in fp16 and fp32 alike (about -17 and -104)."""
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a graph may ask the caller for, in this order."""
+NAMES = ("input_ids", "attention_mask", "token_type_ids", "pixel_values", "input_values", "input_features")
+"""What a graph may ask the caller for, in this order; the first three are a text model's."""
 
 
-def graph_inputs(model: nn.Module) -> tuple[str, ...]:
-    """The inputs of a model's graph, from the signature of its own forward.
+def text_inputs(model: nn.Module) -> tuple[TensorSpec, ...]:
+    """The inputs of a text model's graph, from the signature of its own forward.
 
     ``token_type_ids`` is one of them when the signature has it and the config knows more than one type.
 
     Raises:
-        ExportError: The model does not take token ids and a mask.
+        ExportError: The model does not take token ids.
     """
     names = set(inspect.signature(model.forward).parameters)
-    if not {"input_ids", "attention_mask"} <= names:
+    if "input_ids" not in names:
         raise ExportError(
-            f"{type(model).__name__} does not take token ids with a mask.",
+            f"{type(model).__name__} does not take token ids.",
             got=", ".join(sorted(names)),
             allowed="a forward with input_ids and attention_mask",
-            do="load a text encoder",
+            do="load a text encoder, or add a file for its model_type (docs: Add an architecture)",
         )
-    return INPUTS if _token_types(model) > 1 else INPUTS[:2]
+    wanted = [name for name in NAMES[:2] if name in names] + (["token_type_ids"] if _token_types(model) > 1 else [])
+    return tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in wanted)
 
 
 def _token_types(model: nn.Module) -> int:
@@ -53,32 +55,119 @@ def additive_mask(attention_mask: Tensor) -> Tensor:
     return (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
 
 
-class EmbeddingModule(nn.Module):
-    """Token ids in, vectors out.
+class GraphModule(nn.Module):
+    """What every exported module shares: it hands the graph's inputs to a HuggingFace model.
 
     Args:
-        encoder: A text encoder whose output has ``last_hidden_state``, or is a tuple that starts with it.
+        model: The HuggingFace model.
+        inputs: Names of the graph's inputs.
+        mask: How the model takes its mask.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Sequence[str], mask: MaskKind = "own") -> None:
+        super().__init__()
+        self.encoder = model
+        self.inputs, self.mask = tuple(inputs), mask
+        self._types = "input_ids" in self.inputs and _token_types(model) > 0
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+    ) -> Any:
+        """The graph's inputs by name → its outputs; the names are written out because the exporter reads them."""
+        given = (input_ids, attention_mask, token_type_ids, pixel_values, input_values, input_features)
+        return self.finish({name: value for name, value in zip(NAMES, given, strict=True) if value is not None})
+
+    def finish(self, arrays: dict[str, Tensor]) -> Any:
+        """The graph's outputs, from its inputs by name."""
+        raise NotImplementedError
+
+    def call(self, arrays: dict[str, Tensor]) -> Any:
+        """Runs the model on the graph's inputs and returns its own output.
+
+        Position ids are never asked for: the model counts them as transformers does.
+        """
+        given = {name: arrays[name] for name in self.inputs if name in arrays}
+        if self._types:  # one type: zeros, which spares the graph the model's own buffer
+            given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
+        if self.mask == "additive" and "attention_mask" in given:
+            given["attention_mask"] = additive_mask(given["attention_mask"])
+        return self.encoder(**given)
+
+
+class EmbeddingModule(GraphModule):
+    """Token ids, an image or a clip in; vectors out.
+
+    Args:
+        encoder: An encoder whose output has ``last_hidden_state``, or is a tuple that starts with it.
         head: What stands behind it: called with the states and the caller's mask. Any module with that signature.
-        inputs: The graph's inputs, as :func:`graph_inputs` gives them.
+        inputs: Names of the graph's inputs.
         mask: How the encoder takes its mask.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, inputs: Sequence[str], mask: MaskKind = "own") -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-        self.inputs, self.mask = tuple(inputs), mask
-        self._has_types = _token_types(encoder) > 0
+        super().__init__(encoder, inputs, mask)
+        self.head = head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """Integers of shape (batch, length) each → the head's result.
-
-        Position ids are never asked for: the encoder counts them as transformers does.
-        """
-        given: dict[str, Any] = {"input_ids": input_ids}
-        if self._has_types:  # one type: zeros, which spares the graph the model's own buffer
-            given["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        given["attention_mask"] = additive_mask(attention_mask) if self.mask == "additive" else attention_mask
-        out = self.encoder(**given)
-        states = out[0] if isinstance(out, tuple) else out.last_hidden_state
-        vectors: Tensor = self.head(states, attention_mask)
+    def finish(self, arrays: dict[str, Tensor]) -> Tensor:
+        """The head's result."""
+        states = states_of(self.call(arrays), getattr(self.head, "source", "last_hidden_state"))
+        mask = arrays.get("attention_mask")
+        if mask is None:  # nothing is padded: an image, or a model that runs rows of one length only
+            mask = torch.ones(states.shape[:2], dtype=torch.int64)
+        vectors: Tensor = self.head(states, mask)
         return vectors
+
+
+def states_of(output: Any, source: str) -> Tensor:
+    """The tensor of a HuggingFace output that pooling works on.
+
+    Raises:
+        PoolingError: The model gives no such tensor.
+    """
+    if isinstance(output, tuple):
+        states: Tensor = output[source == "pooler_output"]
+        return states
+    found = getattr(output, source, None)
+    if found is None:
+        there = [name for name, value in output.items() if isinstance(value, Tensor)]
+        other = 'pass pooling="pooler_output"' if "pooler_output" in there else "choose another pooling"
+        raise PoolingError(f"The model gives no {source}.", got=", ".join(there), allowed=source, do=other)
+    made: Tensor = found
+    return made
+
+
+class TaskModule(GraphModule):
+    """A HuggingFace model with its task's own head.
+
+    Args:
+        model: Such as ``BertForSequenceClassification``.
+        outputs: Attributes of its output, in order: ``("logits",)``.
+        inputs: Names of the graph's inputs.
+        mask: How the model takes its mask.
+        choices: Whether the model wants a dim of choices behind the batch: each row is then one choice of its own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        outputs: Sequence[str],
+        inputs: Sequence[str],
+        mask: MaskKind = "own",
+        *,
+        choices: bool = False,
+    ) -> None:
+        super().__init__(model, inputs, mask)
+        self.outputs, self.choices = tuple(outputs), choices
+
+    def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """The outputs, in order."""
+        if self.choices:
+            arrays = {name: array[:, None] for name, array in arrays.items()}
+        output = self.call(arrays)
+        return tuple(getattr(output, name) for name in self.outputs)

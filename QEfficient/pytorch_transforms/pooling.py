@@ -3,9 +3,13 @@
 A step is one JSON object, as ``QEfficient.sentence_repo`` reads them from a sentence-transformers repo:
 
 - ``{"step": "pooling", "modes": ["mean"]}``: one vector a row; several modes are concatenated in the order given.
-- ``{"step": "dense", "in": 384, "out": 128, "bias": true, "activation": "torch.nn.modules.activation.Tanh",
-  "weights": "2_Dense/model.safetensors"}``
+  With ``"include_prompt": false`` a second mask of the graph says which tokens are pooled.
+- ``{"step": "dense", "in": 384, "out": 128, "bias": true, "activation": "Tanh", "weights": "2_Dense/…"}``; with
+  ``"residual": true`` the input is added.
+- ``{"step": "layer_norm", "dim": 384, "weights": "3_LayerNorm/…"}``
 - ``{"step": "normalize"}``
+- ``{"step": "layers", "start": 4, "count": 9, "weights": "1_WeightedLayerPooling/…"}``
+- ``{"step": "pooler_output"}``: in place of pooling, what HuggingFace's own pooler gives.
 - ``{"step": "callable", "name": "module.function"}``: the caller's own function; it can't be rebuilt from the step.
 """
 
@@ -24,7 +28,10 @@ MODES = ("cls", "last_token", "max", "mean", "mean_sqrt_len", "weighted_mean")
 
 ALIASES = {"avg": "mean"}
 
-NAMES = (*sorted((*MODES, *ALIASES)), "auto")
+POOLER = "pooler_output"
+"""HuggingFace's own pooled output, where the model has one; a step of its own, as it does not work on the states."""
+
+NAMES = (*sorted((*MODES, *ALIASES, POOLER)), "auto")
 """What a caller may write; ``"auto"`` is resolved before it gets here, from the repo's ``modules.json``."""
 
 
@@ -42,6 +49,8 @@ def parse_pooling(pooling: str | Callable[..., Any] | None) -> Steps:
         return ()
     if isinstance(pooling, str):
         mode = ALIASES.get(pooling, pooling)
+        if mode == POOLER:
+            return ({"step": POOLER},)
         if mode in MODES:
             return ({"step": "pooling", "modes": [mode]},)
         raise PoolingError(

@@ -22,7 +22,12 @@ _SHOWN = 8  # rows that an error lists
 
 
 def from_arrays(
-    inputs: Mapping[str, object], specs: Sequence[TensorSpec], *, max_length: int | None, buckets: Sequence[Bucket]
+    inputs: Mapping[str, object],
+    specs: Sequence[TensorSpec],
+    *,
+    max_length: int | None,
+    buckets: Sequence[Bucket],
+    pads: bool = True,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
 
@@ -35,24 +40,28 @@ def from_arrays(
         specs: The graph's inputs.
         max_length: The model's own limit in tokens, or ``None``.
         buckets: The compiled buckets; the longest one limits a row. Empty: no limit.
+        pads: False for a model whose numbers depend on padding: a row is then its real tokens, all at its start.
 
     Raises:
         InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
     """
     known = tuple(spec.name for spec in specs)
-    _check_graph(known)
+    if pads:
+        _check_graph(known)
     given = {name: value for name, value in _items(inputs) if value is not None}
-    _check_names(given, known)
+    _check_names(given, known if pads else tuple(dict.fromkeys((*known, "attention_mask"))))
     arrays = {name: _integers(name, value) for name, value in given.items()}
     _drop_zero_types(arrays, known)
     shape = _common_shape(arrays)
-    columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in known}
-    mask = columns["attention_mask"]
+    names = dict.fromkeys((*known, "attention_mask"))
+    columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in names}
     _check_values(columns)
-    lengths = _lengths(mask)
+    lengths = _lengths(columns["attention_mask"])
+    if not pads:
+        _check_unbroken(columns["attention_mask"], lengths)
     _check_lengths(lengths, max_length, buckets)
-    cut = {name: [row[:length] for row, length in zip(array, lengths, strict=True)] for name, array in columns.items()}
-    return Rows(columns=cut, width=shape[1])
+    cut = {name: [row[:length] for row, length in zip(columns[name], lengths, strict=True)] for name in known}
+    return Rows(columns=cut, width=shape[1], lengths=tuple(lengths))
 
 
 def _check_graph(known: Sequence[str]) -> None:
@@ -187,6 +196,16 @@ def _check_values(columns: Mapping[str, Ids]) -> None:
             got=f"rows {bad}: attention_mask is 0 everywhere",
             allowed="at least one 1 in every row of attention_mask",
             do="leave these rows out",
+        )
+
+
+def _check_unbroken(mask: Ids, lengths: Sequence[int]) -> None:
+    if bad := _rows_where(mask.sum(axis=1, keepdims=True) != np.asarray(lengths, np.int64)[:, None]):
+        raise InputError(
+            "This model's numbers depend on the padding beside a row, so only padding at the end can be taken off.",
+            got=f"rows {bad}: attention_mask has zeros before a row's last 1",
+            allowed="rows whose real tokens all stand at the start",
+            do='pad on the right: tokenizer(texts, padding=True, padding_side="right")',
         )
 
 

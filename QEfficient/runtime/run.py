@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -23,18 +24,23 @@ def run(
     rows: Rows,
     *,
     fill: Mapping[str, int],
+    pads: bool = True,
+    frames: Sequence[tuple[int, ...]] = (),
     progress: Callable[[int], None] | None = None,
     record: Callable[[Arrays, Arrays], None] | None = None,
 ) -> Arrays:
     """Runs rows of any number and any lengths.
 
     An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
-    last real token; any other as ``(rows, …)``. No rows in: no rows out, without a call of the session.
+    last real token; one with another free dim, a clip's frames, likewise; any other as ``(rows, …)``. No rows in: no
+    rows out, without a call of the session.
 
     Args:
         session: An open session; at most ``session.slots`` of its runs are in flight.
         rows: Checked rows; each fits a bucket.
         fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
+        pads: As ``ModelFacts.pads``: False runs a row with rows of its own length only.
+        frames: As ``ModelFacts.frames``.
         progress: Called after each batch with the number of rows that it finished.
         record: Called after each batch with the session's own inputs and outputs, padding and all.
 
@@ -45,16 +51,16 @@ def run(
     """
     _check_columns(session.inputs, rows)
     lengths = rows.lengths
-    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes)
+    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes, pads=pads)
     length_dim = session.buckets[0].length_dim
-    results = {spec.name: _empty(spec, length_dim, len(rows), rows.width) for spec in session.outputs}
-    per_token = {spec.name for spec in session.outputs if length_dim in spec.shape}
+    kept = {spec.name: _kept(spec, length_dim, lengths, rows.width, frames) for spec in session.outputs}
+    results = {spec.name: _empty(spec, len(rows), kept[spec.name]) for spec in session.outputs}
     with closing(_finished(session, batches, rows, fill)) as finished:
         for batch, inputs, outputs in finished:
             if record is not None:
                 record(inputs, outputs)
             for name, result in results.items():
-                _scatter(result, outputs[name], batch, lengths if name in per_token else None)
+                _scatter(result, outputs[name], batch, kept[name])
                 _check_finite(name, result, batch, lengths)
             if progress is not None:
                 progress(len(batch.rows))
@@ -72,17 +78,47 @@ def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
         )
 
 
-def _empty(spec: TensorSpec, length_dim: str, rows: int, width: int) -> NDArray[np.generic]:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What of an output with a second free dim belongs to the rows: ``lengths`` of each, ``width`` of the result."""
+
+    lengths: Sequence[int]
+    width: int
+
+
+def _kept(
+    spec: TensorSpec, length_dim: str, lengths: Sequence[int], width: int, frames: Sequence[tuple[int, ...]]
+) -> _Kept | None:
+    """``None`` for an output with one entry a row."""
+    if len(spec.shape) < 2 or isinstance(spec.shape[1], int):
+        return None
+    if spec.shape[1] == length_dim:
+        return _Kept(lengths, width)
+    return _Kept([frame_count(length, frames) for length in lengths], frame_count(width, frames))
+
+
+def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
+    """Frames that a chain of convolutions without padding makes of a clip.
+
+    Args:
+        samples: Length of the clip.
+        frames: Kernel and stride of each convolution.
+    """
+    for kernel, stride in frames:
+        samples = max(0, (samples - kernel) // stride + 1)
+    return samples
+
+
+def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generic]:
     """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
-    tail = spec.shape[2:] if spec.shape[1:2] == (length_dim,) else spec.shape[1:]
+    head, tail = ((rows,), spec.shape[1:]) if kept is None else ((rows, kept.width), spec.shape[2:])
     if isinstance(spec.shape[0], int) or not all(isinstance(dim, int) for dim in tail):
         raise ManifestError(
             f"The output {spec.name!r} can't be cut back to rows.",
             got=str(spec.shape),
-            allowed=f"(batch, {length_dim}, sizes…) or (batch, sizes…)",
+            allowed="(batch, length, sizes…) or (batch, sizes…)",
             do="compile the model again",
         )
-    head = (rows, width) if len(tail) == len(spec.shape) - 2 else (rows,)
     return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))
 
 
@@ -120,21 +156,20 @@ def _build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping
         array = np.full(spec.at(batch.shape), value, np.dtype(spec.dtype))
         column = rows.columns[spec.name]
         for place, row in enumerate(batch.rows):
-            array[place, : len(column[row])] = column[row]
+            array[place, : len(column[row])] = column[row]  # an image fills its place
         array[len(batch.rows) :] = array[0]
         arrays[spec.name] = array
     return arrays
 
 
-def _scatter(
-    result: NDArray[np.generic], output: NDArray[np.generic], batch: Batch, lengths: Sequence[int] | None
-) -> None:
-    """Puts a batch's output where its rows belong; ``lengths`` is given for one vector a token."""
-    if lengths is None:
+def _scatter(result: NDArray[np.generic], output: NDArray[np.generic], batch: Batch, kept: _Kept | None) -> None:
+    """Puts a batch's output where its rows belong; ``kept`` is given for one vector a token."""
+    if kept is None:
         result[list(batch.rows)] = output[: len(batch.rows)]
         return
     for place, row in enumerate(batch.rows):
-        result[row, : lengths[row]] = output[place, : lengths[row]]
+        length = kept.lengths[row]
+        result[row, :length] = output[place, :length]
 
 
 def _check_finite(name: str, result: NDArray[np.generic], batch: Batch, lengths: Sequence[int]) -> None:

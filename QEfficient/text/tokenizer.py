@@ -243,7 +243,8 @@ def _rows(arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Rows
         "attention_mask": [np.ones(len(row), dtype=np.int64) for row in ids],
         "token_type_ids": [types for _, types in arrays],
     }
-    return Rows(columns, width=max(map(len, ids), default=0))
+    lengths = tuple(map(len, ids))
+    return Rows(columns, width=max(lengths, default=0), lengths=lengths)
 
 
 def _sequences(encoding: Encoding) -> NDArray[np.int64]:

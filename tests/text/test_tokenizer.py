@@ -37,7 +37,7 @@ def test_an_overlong_text_is_refused_with_both_numbers(tokenizer: Tokenizer) -> 
     message = refusal(tokenizer, ["short", "a " * 80, "b " * 62], max_length=16, overlong="error")
     assert "2 of 3 texts are longer than 16 tokens" in message
     assert "text 1 has 82 tokens, text 2 has 64 tokens" in message
-    assert tokenizer.encode(["a " * 14], max_length=16, overlong="error").rows.lengths == [16]
+    assert tokenizer.encode(["a " * 14], max_length=16, overlong="error").rows.lengths == (16,)
 
 
 def test_chunks_of_a_long_text_hold_all_of_it(tokenizer: Tokenizer) -> None:
@@ -56,7 +56,7 @@ def test_max_length_out_of_range(tokenizer: Tokenizer, limit: Any) -> None:
 
 
 def test_max_length_of_a_pair_leaves_room_for_its_special_tokens(tokenizer: Tokenizer) -> None:
-    assert tokenizer.encode([("a b", "c d")], max_length=4).rows.lengths == [4]
+    assert tokenizer.encode([("a b", "c d")], max_length=4).rows.lengths == (4,)
     assert "4 (the" in refusal(tokenizer, [("a", "b")], max_length=3)
 
 
@@ -89,14 +89,14 @@ def test_other_sequences_of_texts(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode(("a b", "c")).rows.lengths == expected
     assert tokenizer.encode(np.array(["a b", "c"])).rows.lengths == expected  # type: ignore[arg-type]
     pairs: Any = [["a b", "c"]]
-    assert tokenizer.encode(pairs).rows.lengths == [6]
+    assert tokenizer.encode(pairs).rows.lengths == (6,)
 
 
 def test_a_text_without_tokens_is_refused_and_named() -> None:
     backend = FastTokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     tokenizer = Tokenizer(backend, TextFacts("tokenizer.json", 8))
-    assert tokenizer.encode(["a a", "b"]).rows.lengths == [2, 1]
+    assert tokenizer.encode(["a a", "b"]).rows.lengths == (2, 1)
     message = refusal(tokenizer, ["a", "", " ", "b"])
     assert "2 of 4 texts give no token: text 1, 2" in message
 

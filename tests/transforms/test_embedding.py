@@ -8,7 +8,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2Model
 
 from QEfficient.errors import ExportError
-from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, graph_inputs
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, text_inputs
 from QEfficient.pytorch_transforms.head import Head
 from tests.tiny_models import batch, chain, tiny
 
@@ -27,12 +27,12 @@ from tests.tiny_models import batch, chain, tiny
 )
 def test_inputs_are_those_of_the_model(model_type: str, changes: dict[str, int], types: bool) -> None:
     wanted = ("input_ids", "attention_mask", "token_type_ids")
-    assert graph_inputs(tiny(model_type, **changes)) == (wanted if types else wanted[:2])
+    assert tuple(spec.name for spec in text_inputs(tiny(model_type, **changes))) == (wanted if types else wanted[:2])
 
 
 def test_a_model_without_token_ids_is_refused() -> None:
     with pytest.raises(ExportError, match="does not take token ids"):
-        graph_inputs(nn.Linear(2, 2))
+        text_inputs(nn.Linear(2, 2))
 
 
 def test_position_ids_are_never_asked_for() -> None:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError
 from QEfficient.export.exporter import check_finite, export
+from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import OnnxModel, TensorSpec
 from tests.tiny_models import batch, chain, tiny
 
-IDS = ("input_ids", "attention_mask")
+NAMES = ("input_ids", "attention_mask")
+IDS = tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in NAMES)
 
 
 class Small(nn.Module):
@@ -46,7 +48,7 @@ def test_what_is_written(small: tuple[Small, OnnxModel]) -> None:
     proto = onnx.load(model.path)
     onnx.checker.check_model(proto, full_check=True)
     assert {(opset.domain, opset.version) for opset in proto.opset_import} == {("", 18)}
-    assert model.inputs == tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in IDS)
+    assert model.inputs == IDS
     assert model.outputs == (TensorSpec("logits", "float32", ("batch_size", 8)),)
     assert any("name_scopes" in entry.key for node in proto.graph.node for entry in node.metadata_props)
 
@@ -129,7 +131,7 @@ def test_the_card_gets_no_scatter_no_einsum_and_no_gather_by_coordinates(tmp_pat
     from QEfficient.pytorch_transforms.head import Head
 
     module.head = Head(({"step": "pooling", "modes": modes}, {"step": "normalize"}))
-    model = export(module, inputs=module.inputs, folder=tmp_path)
+    model = export(module, inputs=text_inputs(module.encoder), folder=tmp_path)
     kinds = {node.op_type for node in onnx.load(model.path, load_external_data=False).graph.node}
     assert not kinds & {"GatherND", "GatherElements", "ScatterND", "ScatterElements", "Einsum", "NonZero", "IsNaN"}
     session = onnxruntime.InferenceSession(model.path)
@@ -146,11 +148,12 @@ import sys
 from pathlib import Path
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import apply
+from QEfficient.pytorch_transforms.embedding import text_inputs
 from tests.tiny_models import chain, tiny
 raw = Path(sys.argv[1]) / "raw"
 raw.mkdir(parents=True)
 module = chain(tiny("roberta"), "mean")
-print(apply(export(module, inputs=module.inputs, folder=raw), Path(sys.argv[1]) / "done").digest)
+print(apply(export(module, inputs=text_inputs(module.encoder), folder=raw), Path(sys.argv[1]) / "done").digest)
 """
 
 
@@ -176,4 +179,4 @@ def test_a_ctrl_c_that_torch_s_clean_up_hides_is_a_ctrl_c(tmp_path: Path, monkey
 
     monkeypatch.setattr(torch.onnx, "export", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export(nn.Linear(1, 1), inputs=("input_ids",), folder=tmp_path)
+        export(nn.Linear(1, 1), inputs=IDS[:1], folder=tmp_path)

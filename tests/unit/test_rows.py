@@ -52,7 +52,7 @@ def test_whatever_holds_integers_is_taken(make: Any) -> None:
     rows = rows_of({"input_ids": make(IDS), "attention_mask": make(MASK)})
     assert lists(rows) == EXPECTED
     assert all(row.dtype == np.int64 for column in rows.columns.values() for row in column)
-    assert (len(rows), rows.width, rows.lengths) == (2, 4, [4, 2])
+    assert (len(rows), rows.width, rows.lengths) == (2, 4, (4, 2))
 
 
 def test_a_mask_of_bools() -> None:
@@ -64,7 +64,7 @@ def test_what_a_tokenizer_returns() -> None:
 
 
 def test_a_missing_mask_is_all_ones_as_in_transformers() -> None:
-    assert rows_of({"input_ids": IDS, "attention_mask": None}).lengths == [4, 4]
+    assert rows_of({"input_ids": IDS, "attention_mask": None}).lengths == (4, 4)
 
 
 def test_missing_token_types_are_zeros_and_given_ones_are_kept() -> None:
@@ -83,7 +83,7 @@ def test_token_types_of_zero_are_taken_by_a_graph_without_them() -> None:
 )
 def test_no_rows(empty: Any) -> None:
     rows = rows_of({"input_ids": empty, "attention_mask": empty}, BERT)
-    assert len(rows) == 0 and rows.lengths == [] and set(rows.columns) == {spec.name for spec in BERT}
+    assert len(rows) == 0 and rows.lengths == () and set(rows.columns) == {spec.name for spec in BERT}
 
 
 def test_padding_on_the_left_and_holes_stay() -> None:
@@ -100,7 +100,7 @@ def test_a_row_ends_with_its_last_real_token(mask: list[list[bool]]) -> None:
     array = np.array(mask, np.int64).reshape(-1, 6)
     ids = np.arange(array.size).reshape(array.shape)
     rows = rows_of({"input_ids": ids, "attention_mask": array})
-    assert rows.lengths == [max(i for i, real in enumerate(row) if real) + 1 for row in mask]
+    assert list(rows.lengths) == [max(i for i, real in enumerate(row) if real) + 1 for row in mask]
     for number, length in enumerate(rows.lengths):
         assert rows.columns["input_ids"][number].tolist() == ids[number, :length].tolist()
         assert rows.columns["attention_mask"][number].tolist() == array[number, :length].tolist()
@@ -167,11 +167,11 @@ def test_padding_beyond_the_limit_is_no_length() -> None:
     mask = np.zeros((1, 100), np.int64)
     mask[0, :5] = 1
     rows = rows_of({"input_ids": np.ones_like(mask), "attention_mask": mask}, limit=16, bucket=16)
-    assert (rows.lengths, rows.width) == ([5], 100)
+    assert (rows.lengths, rows.width) == ((5,), 100)
 
 
 def test_without_buckets_only_the_model_limits() -> None:
     ids = {"input_ids": np.ones((1, 30), np.int64)}
-    assert from_arrays(ids, PLAIN, max_length=None, buckets=()).lengths == [30]
+    assert from_arrays(ids, PLAIN, max_length=None, buckets=()).lengths == (30,)
     with pytest.raises(InputError, match="29"):
         from_arrays(ids, PLAIN, max_length=29, buckets=())

@@ -235,7 +235,7 @@ def test_junk_in_padding_is_no_failure() -> None:
 
 
 def test_a_missing_column() -> None:
-    rows = Rows({"attention_mask": [np.ones(3, np.int64)]}, width=3)
+    rows = Rows({"attention_mask": [np.ones(3, np.int64)]}, width=3, lengths=(3,))
     with ExampleSession() as session, pytest.raises(InputError, match="input_ids"):
         run(session, rows, fill={})
 

@@ -1,0 +1,20 @@
+"""``QEFFAutoModelForAudioClassification``: audio classification."""
+
+from __future__ import annotations
+
+from QEfficient.auto.base import QEFFTransformersBase
+from QEfficient.auto.task import Task
+
+TASK = Task("audio-classification", "AutoModelForAudioClassification")
+
+
+class QEFFAutoModelForAudioClassification(QEFFTransformersBase):
+    """Clips → one row of scores.
+
+    ``generate`` takes ``input_values`` ``(rows, samples)`` and gives ``{"logits": (rows, labels)}``.
+
+    Args:
+        model: A HuggingFace model of this task that is already loaded.
+    """
+
+    _task = TASK

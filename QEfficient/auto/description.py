@@ -1,0 +1,175 @@
+"""What a model is and where its files are: the side of the Auto classes that runs nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from QEfficient import hub
+from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
+from QEfficient.auto.pooling import Head
+from QEfficient.auto.ready import Ready
+from QEfficient.auto.task import Task
+from QEfficient.errors import UsageError
+from QEfficient.records import Json, OnnxModel, Program
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Description:
+    """The state of an Auto object, and what can be read off it without compiling."""
+
+    _task: ClassVar[Task]
+
+    def _begin(self, origin: Origin | None, ready: Ready | None = None) -> None:
+        self._origin, self._ready = origin, ready
+        self._head = Head()
+        self._onnx: OnnxModel | None = None
+        self._max_seq_length: int | None = None
+        self._lock = threading.RLock()
+
+    # ------------------------------------------------------------------------------------ what it is
+
+    def _need_origin(self, what: str) -> Origin:
+        if self._origin is None:
+            raise UsageError(
+                f"{what} needs the torch model, and a saved program has none.",
+                got=str(self._need_ready().program.path),
+                allowed="generate, encode, save_pretrained, config, device_report",
+                do="load the original model by name with from_pretrained",
+            )
+        return self._origin
+
+    def _need_ready(self) -> Ready:
+        if self._ready is None:
+            raise UsageError(
+                "The model is not compiled yet.",
+                got=self.model_name,
+                allowed="a compiled model, or generate(…, runtime_ai100=False) for the torch model",
+                do="call compile() first",
+            )
+        return self._ready
+
+    @property
+    def model(self) -> nn.Module:
+        """The HuggingFace model; its weights are loaded at the first access.
+
+        Whoever holds it may change it, so from here on every ``compile`` hashes its tensors.
+        """
+        origin = self._need_origin("model")
+        if isinstance(origin, RepoOrigin):
+            origin.handed_out = True
+        return origin.module()
+
+    @property
+    def config(self) -> Any:
+        """The transformers config object. Also on a saved program; reads no weights."""
+        from transformers import AutoConfig
+
+        if self._origin is None:
+            program = self._need_ready().program
+            return AutoConfig.for_model(**self._saved_config(program))
+        if isinstance(self._origin, ModuleOrigin) or self._origin.handed_out:
+            return self._origin.module().config
+        keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
+        if hasattr(self._origin.keywords.get("config"), "to_dict"):
+            return self._origin.keywords["config"]
+        config = AutoConfig.from_pretrained(str(self._origin.folder), **keywords)
+        config.update({k: v for k, v in self._origin.keywords.items() if hasattr(config, k)})
+        return config
+
+    @property
+    def get_model_config(self) -> dict[str, Json]:
+        """The config as a dict."""
+        if self._origin is None:
+            return self._saved_config(self._need_ready().program)
+        return self._origin.config()
+
+    @staticmethod
+    def _saved_config(program: Program) -> dict[str, Json]:
+        return hub.read_config(program.path)
+
+    @property
+    def model_name(self) -> str:
+        """Class name of the wrapped model, ``"BertModel"``."""
+        if self._origin is None:
+            facts = self._need_ready().program.manifest.model
+            return facts.model_class if facts else "program"
+        if isinstance(self._origin, ModuleOrigin):
+            return type(self._origin.module()).__name__
+        config = self._origin.config()
+        return str((config.get("architectures") or [config.get("model_type", "model")])[0])
+
+    @property
+    def device(self) -> Any:
+        """``torch.device("cpu")``: where the torch model lives. ``device_report()`` tells where the program runs."""
+        import torch
+
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> Any:
+        """The torch dtype of the weights; float32 unless asked otherwise."""
+        import torch
+
+        if self._origin is None:
+            return torch.float32
+        if isinstance(self._origin, ModuleOrigin):
+            return next(self._origin.module().parameters()).dtype
+        name = str(self._origin.keywords.get("dtype", "float32"))
+        if name == "auto":
+            config = self._origin.config()
+            name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        return getattr(torch, name)
+
+    def eval(self) -> Self:
+        """Returns itself: programs are always in eval mode."""
+        return self
+
+    def to(self, device: object) -> Self:
+        """Returns itself for the CPU.
+
+        Raises:
+            UsageError: Any other device.
+        """
+        if str(device) not in ("cpu", "cpu:0"):
+            raise UsageError(
+                "The torch model is only the source of the export; it stays on the CPU.",
+                got=f"to({device!r})",
+                allowed='to("cpu")',
+                do="choose where the program runs with compile(backend=…) and generate(device_ids=…)",
+            )
+        return self
+
+    def __repr__(self) -> str:
+        state = f"program={str(self.program_path)!r}" if self._ready else "not compiled"
+        name = self._origin.name if self._origin else self.model_name
+        return f"{type(self).__name__}({name!r}, {state})"
+
+    # ------------------------------------------------------------------------------------ paths
+
+    @property
+    def onnx_path(self) -> str | None:
+        """The exported graph, once there is one."""
+        if self._onnx is not None:
+            return str(self._onnx.path)
+        return str(self._ready.program.onnx_path) if self._ready else None
+
+    @property
+    def program_path(self) -> str | None:
+        """The program's folder, once compiled."""
+        return str(self._ready.program.path) if self._ready else None
+
+    @property
+    def qpc_path(self) -> str | None:
+        """On the card the folder with ``programqpc.bin``; on the host the program's folder."""
+        if self._ready is None:
+            return None
+        return str(self._ready.program.binary_path or self._ready.program.path)
+
+    @property
+    def qpc_session(self) -> Any:
+        """The open session of the program."""
+        with self._need_ready().session() as session:
+            return session

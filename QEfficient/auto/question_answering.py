@@ -1,0 +1,27 @@
+"""``QEFFAutoModelForQuestionAnswering``: extractive question answering."""
+
+from __future__ import annotations
+
+from QEfficient.auto.base import QEFFTransformersBase
+from QEfficient.auto.task import Task
+
+TASK = Task(
+    "question-answering",
+    "AutoModelForQuestionAnswering",
+    outputs=("start_logits", "end_logits"),
+    model_output="QuestionAnsweringModelOutput",
+    per_token=True,
+)
+
+
+class QEFFAutoModelForQuestionAnswering(QEFFTransformersBase):
+    """Questions with contexts → where the answer starts and ends.
+
+    ``generate`` gives ``{"start_logits": (rows, length), "end_logits": (rows, length)}``, exactly 0.0 beyond a row's
+    last real token.
+
+    Args:
+        model: A HuggingFace model of this task that is already loaded.
+    """
+
+    _task = TASK

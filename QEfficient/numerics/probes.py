@@ -1,0 +1,81 @@
+"""Inputs for the check after an export: they move what exporters get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.records import TensorSpec
+
+Array = NDArray[np.generic]
+
+_SHAPES = ((1, None), (1, 1), (3, 11), (2, 40))  # rows and length; None is the longest
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the inputs of a model's check look like.
+
+    Attributes:
+        inputs: The graph's inputs.
+        longest: Tokens of the longest row (of a clip, that many times the shortest one).
+        vocabulary: Ids are drawn below it.
+        pad_id: Fills the masked columns.
+        shortest: Least tokens, or samples, of a row.
+        pads: Whether rows may be padded; else every mask is 1 everywhere.
+    """
+
+    inputs: Sequence[TensorSpec]
+    longest: int
+    vocabulary: int = 256
+    pad_id: int = 0
+    shortest: int = 1
+    pads: bool = True
+
+
+def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
+    """Inputs of several shapes: longest, batch 1, length 1, left and right padding.
+
+    The longest comes first, because a model may work otherwise on long rows, and may stay with what it did on a short
+    one (BigBird's attention). Second halves of rows have token type 1. Clips are padded at their end only, as every
+    feature extractor does it.
+
+    Returns:
+        One mapping of input name → array a probe.
+    """
+    rng = np.random.default_rng(seed)
+    result = []
+    for rows, length in _SHAPES:
+        length = min(length or wanted.longest, wanted.longest) * wanted.shortest
+        mask = _mask(wanted, rows, length)
+        result.append({spec.name: _array(spec, wanted, mask, rng) for spec in wanted.inputs})
+    return result
+
+
+def _mask(wanted: Wanted, rows: int, length: int) -> NDArray[np.int64]:
+    mask = np.ones((rows, length), np.int64)
+    if wanted.pads and rows > 1 and length > 2:
+        mask[1, length // 2 :] = 0
+    if wanted.pads and rows > 2 and length > 2:
+        text = any(spec.name == "input_ids" for spec in wanted.inputs)
+        mask[2, slice(length // 3) if text else slice(-(length // 3), None)] = 0
+    return mask
+
+
+def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.random.Generator) -> Array:
+    rows, length = mask.shape
+    if spec.name == "attention_mask":
+        return mask
+    if spec.name == "token_type_ids":
+        return np.where(np.arange(length) >= length // 2, 1, 0) * mask
+    if spec.name == "input_ids":
+        ids = rng.integers(0, wanted.vocabulary, (rows, length))
+        ids[ids == wanted.pad_id] = (wanted.pad_id + 1) % wanted.vocabulary
+        ids[mask == 0] = wanted.pad_id
+        return ids
+    sizes = {"batch_size": rows, "seq_len": length}
+    values = rng.standard_normal([sizes.get(str(dim), dim) for dim in spec.shape], np.float32)
+    return values * mask.astype(np.float32) if spec.shape[1:] == ("seq_len",) else values
