@@ -141,6 +141,26 @@ def positions(config: Config, default: int = 512) -> int:
     return int(config.get("max_position_embeddings", default))
 
 
+def rotary(config: Config, default: int = 2048) -> int:
+    """Rotary positions have no table, so the limit is the figure that the model was made for.
+
+    Two kinds of them (LongRoPE, dynamic NTK) turn by other angles once the longest row of a batch is past the length of
+    the first training: what a row gets would depend on its neighbours. There that length is the limit.
+    """
+    figure = positions(config, default)
+    for rope in _rope(config):
+        if str(rope.get("rope_type", rope.get("type"))) in ("longrope", "su", "dynamic"):
+            original = config.get("original_max_position_embeddings")
+            figure = min(figure, int(rope.get("original_max_position_embeddings") or original or figure))
+    return figure
+
+
+def _rope(config: Config) -> list[Config]:
+    """The parameters of rotary positions: one mapping, or one a kind of layer."""
+    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return [found, *(part for part in found.values() if isinstance(part, Mapping))]
+
+
 def positions_after_pad(config: Config, default: int = 512, default_pad_id: int = 1) -> int:
     """Positions counted from pad id + 1, as RoBERTa counts them: 514 positions take 512 tokens."""
     pad = config.get("pad_token_id", default_pad_id)
@@ -150,4 +170,4 @@ def positions_after_pad(config: Config, default: int = 512, default_pad_id: int 
 def any_positions(config: Config) -> int | None:
     """For a type without a file: what the config calls its positions. The export is checked against torch."""
     found = config.get("max_position_embeddings", config.get("n_positions"))
-    return int(found) if isinstance(found, int) and found > 0 else None
+    return rotary(config, found) if isinstance(found, int) and found > 0 else None
