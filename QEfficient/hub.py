@@ -28,6 +28,7 @@ _SMALL_FILES = (
     "added_tokens.json",
     "vocab*",
     "merges.txt",
+    "*processor_config.json",
     "*.model",
     "*.spm",
     "*.codes",

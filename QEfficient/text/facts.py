@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ _FILES = (
     "tokenizer.model",
     "spm.model",
 )
+# Those from which it builds an image processor or a feature extractor.
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions: int | None = None) -> TextFacts:
@@ -71,6 +74,21 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """The files of the folder that decide what its tokenizer does; their content belongs into a program's key."""
     return tuple(folder / name for name in _FILES if (folder / name).is_file())
+
+
+def preprocessing_files(folder: Path) -> tuple[Path, ...]:
+    """The tokenizer's files, and those of an image processor or a feature extractor."""
+    return (*tokenizer_files(folder), *(folder / name for name in _PROCESSOR_FILES if (folder / name).is_file()))
+
+
+def copy_preprocessing(folder: Path, dest: Path) -> None:
+    """Copies what ``dest`` lacks of these files, so that transformers' Auto classes read from it what they read here.
+
+    It comes after :func:`write_tokenizer`, whose ``tokenizer.json`` gives them the same ids as the folder's own.
+    """
+    for path in preprocessing_files(folder):
+        if not (dest / path.name).exists():
+            shutil.copyfile(path, dest / path.name)
 
 
 def write_tokenizer(folder: Path, dest: Path) -> str | None:

@@ -141,9 +141,7 @@ def test_a_tokenizer_without_a_fast_file_is_converted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("json_file", [True, False])
-def test_transformers_reads_the_same_tokenizer_from_a_program(
-    tmp_path: Path, family: Family, json_file: bool
-) -> None:
+def test_transformers_reads_the_same_tokenizer_from_a_program(tmp_path: Path, family: Family, json_file: bool) -> None:
     from transformers import AutoTokenizer
 
     folder, program = tmp_path / "model", tmp_path / "program"
