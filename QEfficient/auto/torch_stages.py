@@ -52,12 +52,10 @@ def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
         folder: Where the finished graph goes.
     """
     config = recipe.origin.config()
-    model, architecture = _model(recipe)
-    specs = inputs_of(model, architecture, config)
-    twin, _ = exportable(model, architecture.swaps())
-    module = _graph_module(recipe, twin, specs, _mask(recipe, model, architecture))
+    architecture = recipe.architecture
+    module, specs = graph_module(recipe)
     exported = export(
-        module.eval(),
+        module,
         inputs=specs,
         outputs=recipe.outputs,
         folder=raw,
@@ -99,11 +97,18 @@ def _mask(recipe: Recipe, model: nn.Module, architecture: Architecture) -> MaskK
     return architecture.mask_kind(recipe.origin.config()) if known else "own"
 
 
-def _graph_module(recipe: Recipe, twin: nn.Module, specs: Sequence[TensorSpec], mask: MaskKind) -> GraphModule:
-    names = [spec.name for spec in specs]
+def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
+    """The module that is exported, its blocks swapped, and the graph's inputs."""
+    model, architecture = _model(recipe)
+    specs = inputs_of(model, architecture, recipe.origin.config())
+    twin, _ = exportable(model, architecture.swaps())
+    names, mask = [spec.name for spec in specs], _mask(recipe, model, architecture)
+    module: GraphModule
     if recipe.embeds:
-        return EmbeddingModule(twin, _head(recipe), names, mask)
-    return TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
+        module = EmbeddingModule(twin, _head(recipe), names, mask)
+    else:
+        module = TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
+    return module.eval(), specs
 
 
 class _Reference(nn.Module):
