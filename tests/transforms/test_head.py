@@ -1,19 +1,15 @@
-"""Pooling, Dense and Normalize: as sentence-transformers, and safe in fp16."""
-
-from pathlib import Path
+"""Pooling as sentence-transformers does it, and safe in fp16; a head as a list of steps."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling as TheirPooling
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
-from QEfficient.errors import LoadError, PoolingError
-from QEfficient.pytorch_transforms.head import ACTIVATIONS, Head, Normalize
-from QEfficient.pytorch_transforms.pooling import MODES, NAMES, parse_pooling
+from QEfficient.errors import PoolingError
+from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.pooling import MODES, NAMES, POOLER, parse_pooling
 
 THEIR_NAMES = {
     "cls": "cls",
@@ -25,9 +21,9 @@ THEIR_NAMES = {
 }
 
 
-def theirs(mode: str, states: Tensor, mask: Tensor) -> Tensor:
-    features = {"token_embeddings": states, "attention_mask": mask}
-    return TheirPooling(states.shape[-1], THEIR_NAMES[mode])(features)["sentence_embedding"]
+def theirs(mode: str, states: Tensor, mask: Tensor, prompt: int = 0) -> Tensor:
+    features = {"token_embeddings": states, "attention_mask": mask, "prompt_length": prompt}
+    return TheirPooling(states.shape[-1], THEIR_NAMES[mode], include_prompt=not prompt)(features)["sentence_embedding"]
 
 
 masks = st.integers(1, 9).flatmap(
@@ -45,6 +41,21 @@ def test_each_mode_is_what_sentence_transformers_gives(mode: str, mask: list[lis
     there = torch.tensor(mask)
     states = torch.randn(*there.shape, 6, generator=torch.Generator().manual_seed(seed)) * 3
     torch.testing.assert_close(Head.of(mode)(states, there), theirs(mode, states, there), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_prompt_can_be_left_out_of_each_mode(mode: str, side: str) -> None:
+    """Weighted means keep the positions that the prompt counts in."""
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]])
+    mask = mask.flip(1) if side == "left" else mask
+    states = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(1))
+    head = Head(({"step": "pooling", "modes": [mode], "include_prompt": False},))
+    assert head.takes_pooling_mask and not Head.of(mode).takes_pooling_mask
+    pooled = mask * (mask.cumsum(dim=1) > 3)
+    torch.testing.assert_close(head(states, mask, pooled), theirs(mode, states, mask, 3), rtol=2e-6, atol=2e-6)
+    assert torch.equal(head(states, mask), Head.of(mode)(states, mask))
+    assert torch.equal(Head.of(mode)(states, mask, pooled), Head.of(mode)(states, mask))
 
 
 def test_cls_is_the_first_and_last_token_the_last_real_one() -> None:
@@ -71,67 +82,12 @@ def test_no_pooling_leaves_the_range_of_fp16(mode: str) -> None:
     torch.testing.assert_close(pooled.float(), torch.full((1, 8), expected), rtol=2e-3, atol=0)
 
 
-def test_normalize_is_torchs() -> None:
-    vectors = torch.randn(20, 33) * torch.logspace(-6, 6, 20).unsqueeze(1)
-    mask = torch.ones(20, 1, dtype=torch.int64)
-    torch.testing.assert_close(Normalize()(vectors, mask), normalize(vectors, dim=-1), rtol=1e-6, atol=1e-7)
-    assert torch.equal(Normalize()(torch.zeros(1, 4), mask), torch.zeros(1, 4))
-
-
-def test_normalize_is_safe_in_fp16() -> None:
-    vectors = torch.tensor([[600.0, 800.0], [0.0, 0.0], [6e-4, 8e-4]], dtype=torch.float16)
-    assert not torch.isfinite(vectors.square().sum(dim=-1)).all()
-    lengths = Normalize()(vectors, torch.ones(3, 1, dtype=torch.int64)).float().norm(dim=-1)
-    torch.testing.assert_close(lengths, torch.tensor([1.0, 0.0, 1.0]), rtol=2e-3, atol=0)
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("name", ["activation.Tanh", "activation.GELU", "linear.Identity"])
-def test_dense_reads_its_weights(tmp_path: Path, suffix: str, bias: bool, name: str) -> None:
-    linear = nn.Linear(4, 3, bias=bias)
-    held = {f"linear.{key}": value.data for key, value in linear.named_parameters()}
-    (tmp_path / "2_Dense").mkdir()
-    path = tmp_path / "2_Dense" / f"model.{suffix}"
-    save_file(held, path) if suffix == "safetensors" else torch.save(held, path)
-    dotted = f"torch.nn.modules.{name}"
-    head = Head((dense(bias=bias, activation=dotted, weights=f"2_Dense/{path.name}"),), folder=tmp_path)
-    vectors = torch.randn(5, 4)
-    activation = getattr(nn, name.rpartition(".")[2])()
-    assert torch.equal(head(vectors, torch.ones(5, 1)), activation(linear(vectors)))
-
-
-def dense(**changes: object) -> dict[str, object]:
-    step = {"step": "dense", "in": 4, "out": 3, "bias": True, "activation": ACTIVATIONS[0], "weights": "w.safetensors"}
-    return {**step, **changes}
-
-
-def test_dense_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
-    save_file({"linear.weight": torch.zeros(3, 5), "linear.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
-    with pytest.raises(LoadError, match=r"linear.weight.*\(3, 5\)"):
-        Head((dense(),), folder=tmp_path)
-    (tmp_path / "w.safetensors").write_bytes(b"short")
-    with pytest.raises(LoadError, match="can't be read"):
-        Head((dense(),), folder=tmp_path)
-
-
-def test_dense_imports_no_foreign_activation(tmp_path: Path) -> None:
-    save_file({"linear.weight": torch.zeros(3, 4), "linear.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
-    with pytest.raises(PoolingError, match="os.system"):
-        Head((dense(activation="os.system"),), folder=tmp_path)
-
-
-def test_every_allowed_activation_can_be_made(tmp_path: Path) -> None:
-    save_file({"linear.weight": torch.zeros(3, 4), "linear.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
-    for name in ACTIVATIONS:
-        Head((dense(activation=name),), folder=tmp_path)
-
-
 def test_pooling_names() -> None:
     assert parse_pooling(None) == ()
     for name in NAMES:
-        if name != "auto":
+        if name not in ("auto", POOLER):
             assert parse_pooling(name) == ({"step": "pooling", "modes": ["mean" if name == "avg" else name]},)
+    assert parse_pooling(POOLER) == ({"step": POOLER},)
     (step,) = parse_pooling(mean_of_all)
     assert step["step"] == "callable" and step["name"].endswith("test_head.mean_of_all")
 
@@ -178,6 +134,18 @@ def test_a_function_and_a_module_can_pool() -> None:
 def test_a_function_that_does_not_pool_is_named_before_export(function, said: str) -> None:
     with pytest.raises(PoolingError, match=said):
         Head.of(function).check(8)
+
+
+def test_what_a_head_works_on() -> None:
+    assert [Head.of(name).source for name in (None, "mean", POOLER)] == [
+        "last_hidden_state",
+        "last_hidden_state",
+        POOLER,
+    ]
+    pooled, mask = torch.randn(2, 4), torch.ones(2, 3, dtype=torch.int64)
+    assert torch.equal(Head.of(POOLER)(pooled, mask), pooled)
+    unit = Head(({"step": POOLER}, {"step": "normalize"}))(pooled, mask)
+    torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2))
 
 
 def test_unknown_steps_and_modes() -> None:

@@ -15,10 +15,13 @@ from QEfficient import sentence_repo
 from QEfficient.errors import LoadError, PoolingError, QEfficientError
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
+from QEfficient.sentence_repo.refused import KINDS as BUILT
+from QEfficient.sentence_repo.steps import MODES
 
 OLD = "sentence_transformers.models."
 NEW = "sentence_transformers.base.modules.transformer.Transformer"
 POOLING = {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True}
+TEXT_ROAD = {"method": "forward", "method_output_name": "last_hidden_state"}
 DENSE = {"in_features": 8, "out_features": 4, "bias": False, "activation_function": "torch.nn.modules.activation.GELU"}
 
 
@@ -92,13 +95,13 @@ def test_what_sentence_transformers_saves_today(tmp_path: Path) -> None:
     found = sentence_repo.read(saved)
     assert found is not None
     assert found.steps == (
-        {"step": "pooling", "modes": ["mean", "cls", "last_token"]},
+        {"step": "pooling", "modes": ["mean", "cls", "last_token"], "include_prompt": False},
         {
             "step": "dense",
             "in": 24,
             "out": 4,
             "bias": True,
-            "activation": "torch.nn.modules.activation.Tanh",
+            "activation": "Tanh",
             "weights": "2_Dense/model.safetensors",
         },
         {"step": "normalize"},
@@ -165,7 +168,7 @@ def test_pooling_modes_are_those_of_sentence_transformers(tmp_path: Path, config
     assert repo(tmp_path, "Pooling", pooling=config).steps == ({"step": "pooling", "modes": modes},)
     theirs = Pooling.load(str(write(tmp_path / "theirs", {"config.json": {"embedding_dimension": 8, **config}})))
     named = [theirs.pooling_mode] if isinstance(theirs.pooling_mode, str) else list(theirs.pooling_mode)
-    assert [sentence_repo._MODES[name] for name in named] == modes
+    assert [MODES[name] for name in named] == modes
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_dense_with_torch_weights(tmp_path: Path) -> None:
         "in": 8,
         "out": 4,
         "bias": False,
-        "activation": "torch.nn.modules.activation.GELU",
+        "activation": "GELU",
         "weights": "2_Dense/pytorch_model.bin",
     }
     assert found.files == (tmp_path / "2_Dense/pytorch_model.bin",)
@@ -194,9 +197,10 @@ def test_dense_with_torch_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        {"use_residual": True},
         {"activation_function": "custom.Swish"},
-        {"module_input_name": "token_embeddings"},
+        {"activation_function": "torch.nn.modules.activation.Threshold"},
+        {"activation_function": "torch.nn.modules.flatten.Flatten"},
+        {"activation_function": None},
         {"module_output_name": "other"},
     ],
 )
@@ -205,22 +209,64 @@ def test_an_option_of_dense_that_is_not_built(tmp_path: Path, option: Json) -> N
     assert str(value) in refusal(PoolingError, repo(tmp_path, "Pooling", "Dense", dense=DENSE | option))
 
 
+def test_softmax_of_token_vectors_would_run_over_the_batch(tmp_path: Path) -> None:
+    options = {"activation_function": "torch.nn.Softmax", "module_input_name": "token_embeddings"}
+    assert "on token_embeddings" in refusal(PoolingError, repo(tmp_path, "Dense", "Pooling", dense=DENSE | options))
+
+
 @pytest.mark.parametrize("size", [None, "8", 0, True])
 def test_a_dense_size_that_is_none(tmp_path: Path, size: Json) -> None:
     assert "in_features" in refusal(LoadError, repo(tmp_path, "Pooling", "Dense", dense=DENSE | {"in_features": size}))
 
 
-@pytest.mark.parametrize("kind", ["LayerNorm", "WeightedLayerPooling", "Dropout", "Normalise", "custom_st.Pooling"])
+@pytest.mark.parametrize("kind", ["Normalise", "custom_st.Pooling", "Router2"])
 def test_an_unknown_module_is_named_with_what_is_allowed(tmp_path: Path, kind: str) -> None:
     found = repo(tmp_path, "Pooling", kind)  # reading alone is no error: the pooling may be the caller's own
     assert found.max_seq_length is None
     message = refusal(PoolingError, found)
-    assert kind in message and "Transformer, Pooling, Dense, Normalize" in message
+    assert kind in message and "Transformer, Pooling, Dense, LayerNorm, Normalize" in message
 
 
-@pytest.mark.parametrize("kinds", [(), ("Normalize",), ("Dense", "Pooling"), ("Pooling", "Pooling")])
+def shipped() -> list[str]:
+    """Every module that the installed sentence-transformers has."""
+    from sentence_transformers.base import modules as base
+    from sentence_transformers.cross_encoder import modules as cross
+    from sentence_transformers.multi_vector_encoder import modules as multi
+    from sentence_transformers.sentence_transformer import modules as dense
+    from sentence_transformers.sparse_encoder import modules as sparse
+
+    names = {name for package in (base, cross, multi, dense, sparse) for name in package.__all__}
+    return sorted(names - {"Module", "InputModule", "BaseTokenPooling"})
+
+
+def test_every_module_of_sentence_transformers_is_built_or_refused_with_the_reason(tmp_path: Path) -> None:
+    for kind in {*shipped()} - {*BUILT, "Asym"}:
+        message = refusal(PoolingError, repo(tmp_path / kind, "Pooling", kind))
+        assert f"not supported, {kind}: " in message
+    assert {*BUILT} <= {*shipped()}
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (),
+        ("Normalize",),
+        ("Dense", "Pooling"),
+        ("LayerNorm", "Pooling"),
+        ("Pooling", "Pooling"),
+        ("Pooling", "WeightedLayerPooling"),
+    ],
+)
 def test_modules_that_give_no_sentence_vector(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    assert "one Pooling must follow" in refusal(PoolingError, repo(tmp_path, *kinds))
+    assert "do not give a sentence vector" in refusal(PoolingError, repo(tmp_path, *kinds))
+
+
+def test_modules_on_token_vectors_stand_before_the_pooling(tmp_path: Path) -> None:
+    tokens = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    found = repo(tmp_path, "Normalize", "Dense", "Pooling", "Dropout", normalize=tokens, dense=DENSE | tokens)
+    assert [step["step"] for step in found.steps] == ["normalize", "dense", "pooling"]
+    behind = repo(tmp_path / "behind", "Pooling", "Dense", dense=DENSE | tokens)
+    assert "do not give a sentence vector" in refusal(PoolingError, behind)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +276,37 @@ def test_modules_that_give_no_sentence_vector(tmp_path: Path, kinds: tuple[str, 
         {"module_output_name": "sentence_embedding"},
         {"modality_config": {"text": {"method": "get_text_features", "method_output_name": "pooler_output"}}},
         {"modality_config": []},
+        {"modality_config": {"text": TEXT_ROAD, "message": TEXT_ROAD}},
         {"processing_kwargs": {"text": {"max_length": 16}}},
+        {"query_length": 32},
+        {"document_length": 180},
+        {"query_expansion": {"strategy": "fixed", "length": 32}},
+        {"tokenizer_args": {"model_max_length": 16}},
+        {"config_args": {"is_causal": False}},
+        {"model_args": {"subfolder": "x"}},
+        {"tokenizer_name_or_path": "bert-base-uncased"},
+        {"an_option_of_tomorrow": True},
     ],
 )
 def test_an_option_of_the_transformer_that_changes_vectors(tmp_path: Path, options: dict[str, Json]) -> None:
     assert next(iter(options)) in refusal(PoolingError, repo(tmp_path, "Pooling", bert=options))
+
+
+def test_options_of_the_transformer_that_change_nothing(tmp_path: Path) -> None:
+    options = {
+        "max_seq_length": 32,
+        "do_lower_case": True,
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": TEXT_ROAD, "image": {"method": "x", "method_output_name": None}},
+        "module_output_name": "token_embeddings",
+        "processing_kwargs": {},
+        "unpad_inputs": False,
+        "query_length": None,
+        "model_args": {"torch_dtype": "bfloat16", "trust_remote_code": True},
+        "tokenizer_args": {"padding_side": "left"},
+        "config_args": {"trust_remote_code": True},
+    }
+    assert repo(tmp_path, "Pooling", bert=options).steps == ({"step": "pooling", "modes": ["mean"]},)
 
 
 def test_prompts_without_text_are_empty(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""The JSON files of a sentence-transformers repo, and the errors that name what is wrong in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from QEfficient.errors import LoadError
+from QEfficient.hub import inside, read_json
+from QEfficient.records import Json
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which sentence-transformers looks
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of a repo: its class's dotted name, and its folder."""
+
+    type: str
+    folder: Path
+
+    @property
+    def kind(self) -> str:
+        """The class's name where it is sentence-transformers' own, else the dotted name."""
+        return self.type.rpartition(".")[2] if self.type.startswith("sentence_transformers.") else self.type
+
+    def config(self, name: str = "config.json", *, missing_ok: bool = False) -> dict[str, Json]:
+        """The module's own JSON file."""
+        return read_object(self.folder / name, missing_ok=missing_ok)
+
+    def weights(self, repo: Path) -> str:
+        """Path of the module's weights below the repo, with ``/``.
+
+        Raises:
+            LoadError: There are none.
+        """
+        for name in _WEIGHTS:
+            if (self.folder / name).is_file():
+                return (self.folder / name).relative_to(repo).as_posix()
+        raise LoadError(
+            f"A {self.kind} module has no weights.",
+            got=str(self.folder),
+            allowed=" or ".join(_WEIGHTS),
+            do="download the model again with force_download=True",
+        )
+
+
+def read_modules(folder: Path, listing: Path) -> tuple[Module, ...]:
+    """The entries of ``modules.json``, in order.
+
+    Raises:
+        LoadError: It is malformed, or an entry leads out of the folder.
+    """
+    entries = read_json(listing)
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("path"), str)
+        for entry in entries
+    ):
+        raise malformed(listing, "a list of objects with type and path")
+    return tuple(Module(entry["type"], inside(folder, entry["path"], listing)) for entry in entries)
+
+
+def read_object(path: Path, *, missing_ok: bool = False) -> dict[str, Json]:
+    """The JSON object in a file; empty when the file may be missing and is."""
+    if missing_ok and not path.is_file():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise malformed(path, "a JSON object")
+    return content
+
+
+def size(config: Mapping[str, Json], name: str, folder: Path) -> int:
+    """A whole number from 1, out of a module's config.
+
+    Raises:
+        LoadError: It is missing, or something else.
+    """
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise LoadError(
+            f"{name} of a sentence-transformers repo is not a size.",
+            got=f"{value!r} in {folder}",
+            allowed="a whole number from 1",
+            do="correct the module's JSON file",
+        )
+    return value
+
+
+def size_or_none(config: Mapping[str, Json], name: str, folder: Path) -> int | None:
+    """As :func:`size`; ``None`` where the config says nothing."""
+    return None if config.get(name) is None else size(config, name, folder)
+
+
+def malformed(path: Path, expected: str) -> LoadError:
+    """The error for a file that holds something else than expected."""
+    return LoadError(
+        f"{path.name} of a sentence-transformers repo is malformed.",
+        got=str(path),
+        allowed=expected,
+        do="restore the file, or download the model again with force_download=True",
+    )

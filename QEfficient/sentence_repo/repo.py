@@ -1,0 +1,143 @@
+"""The repo as a whole: modules, prompts and limits.
+
+File names and meanings are those of sentence-transformers 6.2 (``base/model.py``, ``base/modules/router.py``), which
+also reads what every version since 0.3 wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from QEfficient.errors import LoadError, nearest
+from QEfficient.records import Json
+from QEfficient.sentence_repo.files import Module, malformed, read_modules, read_object, size_or_none
+from QEfficient.sentence_repo.refused import refusal
+from QEfficient.sentence_repo.routes import follow
+from QEfficient.sentence_repo.steps import Step, read_steps
+from QEfficient.sentence_repo.transformer import check_options, read_options
+
+_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceRepo:
+    """What a sentence-transformers repo says, apart from the weights.
+
+    Attributes:
+        folder: The repo.
+        modules: As listed in ``modules.json``; those of one route in place of a Router.
+        transformer: Folder of the Transformer module: the model's config, weights and tokenizer.
+        max_seq_length: Tokens after which a text is cut; ``None`` when the repo names no limit.
+        lower_case: Lower-case strings before tokenising.
+        prompts: Prompt name → text put before a string.
+        default_prompt: Name of the prompt that is used when the caller names none.
+        similarity: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
+        truncate_dim: Leading dims to keep, or ``None``.
+        options: The Transformer module's own config.
+        route: Name of the route that was followed; ``None`` for a repo without a Router.
+        elsewhere: Task (``""`` is ``encode``) → the route that makes its vectors, where it is not this one; ``None``
+            where the Router has none.
+    """
+
+    folder: Path
+    modules: tuple[Module, ...]
+    transformer: Path
+    max_seq_length: int | None = None
+    lower_case: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    similarity: str = "cosine"
+    truncate_dim: int | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    route: str | None = None
+    elsewhere: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The modules behind the Transformer, one JSON object each, in order, as ``sentence_repo.steps`` lists them.
+
+        Read when asked for: a caller who names a pooling himself does not need them to be supported.
+
+        Raises:
+            PoolingError: A module, or an option of one, that this library does not build.
+            LoadError: A module's file is missing or malformed.
+        """
+        check_options(self.options)
+        return read_steps(self.modules, self.folder)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights of the modules behind the Transformer, in order."""
+        return tuple(self.folder / step["weights"] for step in self.steps if "weights" in step)
+
+    @property
+    def include_prompt(self) -> bool:
+        """False when pooling leaves out the prompt's tokens."""
+        configs = (module.config(missing_ok=True) for module in self.modules if module.kind == "Pooling")
+        return all(config.get("include_prompt", True) for config in configs)
+
+
+def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
+    """Reads a repo; ``None`` when the folder has no ``modules.json``.
+
+    Args:
+        folder: The repo.
+        route: Of a repo with a Router, the route to follow; left out, the one that ``encode`` takes.
+
+    Raises:
+        LoadError: A file is malformed, the first module is not a Transformer, or there is no such route.
+    """
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return None
+    along = follow(read_modules(folder, listing), route, folder)
+    _check_first(along.modules)
+    transformer = along.modules[0].folder
+    options = read_options(transformer)
+    config = read_object(folder / "config_sentence_transformers.json", missing_ok=True)
+    similarity = config.get("similarity_fn_name")
+    return SentenceRepo(
+        folder=folder,
+        modules=along.modules,
+        transformer=transformer,
+        max_seq_length=size_or_none(options, "max_seq_length", transformer),
+        lower_case=bool(options.get("do_lower_case", False)),
+        prompts=_prompts(config, folder),
+        default_prompt=config.get("default_prompt_name"),
+        # As sentence-transformers: a similarity that it doesn't know is its default.
+        similarity=similarity if similarity in _SIMILARITIES else "cosine",
+        truncate_dim=size_or_none(config, "truncate_dim", folder),
+        options=options,
+        route=along.name,
+        elsewhere=along.elsewhere,
+    )
+
+
+def _check_first(modules: tuple[Module, ...]) -> None:
+    if modules and modules[0].kind == "Transformer":
+        return
+    reason = f" {refusal(modules[0]).what}" if modules else ""
+    raise LoadError(
+        f"The repo's first module is not a Transformer.{reason}",
+        got=modules[0].type if modules else "no modules",
+        allowed="sentence_transformers.models.Transformer, or its newer dotted names",
+        do=refusal(modules[0]).do if modules else "use a repo that is built on a HuggingFace transformer",
+    )
+
+
+def _prompts(config: Mapping[str, Json], folder: Path) -> dict[str, str]:
+    path = folder / "config_sentence_transformers.json"
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise malformed(path, "prompts as an object of strings")
+    default = config.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise LoadError(
+            "The repo's default prompt is not one of its prompts." + nearest(str(default), list(prompts)),
+            got=default,
+            allowed=", ".join(prompts) or "no default prompt, as there are no prompts",
+            do=f"correct default_prompt_name in {path}",
+        )
+    return {name: text or "" for name, text in prompts.items()}

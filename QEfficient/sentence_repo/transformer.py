@@ -1,0 +1,70 @@
+"""The first module of a sentence-transformers repo: its options, and which of them a graph can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from QEfficient.errors import PoolingError
+from QEfficient.records import Json
+from QEfficient.sentence_repo.files import read_object
+
+_FILES = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# The text road of the Transformer module; any other asks another method of the model, or a chat template.
+_TEXT_ROAD = {"method": "forward", "method_output_name": "last_hidden_state"}
+_DEFAULTS: Mapping[str, Json] = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "processing_kwargs": None,
+    "query_length": None,
+    "document_length": None,
+    "query_expansion": None,
+    "tokenizer_name_or_path": None,
+}
+# Read elsewhere, or without an effect on a row's numbers.
+_FOLLOWED = {"max_seq_length", "do_lower_case", "unpad_inputs", "modality_config"}
+# Keywords for transformers' own loaders → those that change no number in float32 on one row.
+_LOADING: Mapping[str, set[str]] = {
+    "model_kwargs": {"add_pooling_layer", "attn_implementation", "dtype", "low_cpu_mem_usage", "torch_dtype"},
+    "processor_kwargs": {"padding_side", "use_fast"},
+    "config_kwargs": {"use_cache"},
+}
+_OLD_NAMES = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs"}
+
+
+def read_options(folder: Path) -> Mapping[str, Json]:
+    """The Transformer module's config, under the first of its names that holds something."""
+    for name in _FILES:
+        options = read_object(folder / name, missing_ok=True)
+        if options:
+            return options
+    return {}
+
+
+def check_options(options: Mapping[str, Json]) -> None:
+    """Refuses options that would change the vectors and that nothing here follows.
+
+    Raises:
+        PoolingError: There are such options; the message names them.
+    """
+    followed = {name for name, value in options.items() if _is_followed(_OLD_NAMES.get(name, name), value)}
+    unknown = {name: value for name, value in options.items() if name not in followed}
+    if unknown:
+        raise PoolingError(
+            "The repo's Transformer module has options that are not supported.",
+            got=", ".join(f"{name}={value!r}" for name, value in unknown.items()),
+            allowed="max_seq_length, do_lower_case, and plain texts through the model's forward",
+            do='choose a pooling by name, such as pooling="mean", if these options do not matter to you',
+        )
+
+
+def _is_followed(name: str, value: Json) -> bool:
+    if name in _LOADING:
+        # trust_remote_code is the caller's to say; sentence-transformers drops it too.
+        return not value or (isinstance(value, dict) and set(value) <= _LOADING[name] | {"trust_remote_code"})
+    if name == "modality_config":
+        return isinstance(value, dict) and value.get("text") == _TEXT_ROAD and "message" not in value
+    return name in _FOLLOWED or (name in _DEFAULTS and (value or None) in (None, _DEFAULTS[name]))
