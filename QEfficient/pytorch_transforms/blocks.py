@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from QEfficient.errors import TransformError
 
+_CHANGING = frozenset({"longrope", "dynamic"})
+
 
 class Rule(Protocol):
     """How one tensor of the new block is made from tensors of the old one."""
@@ -137,7 +139,25 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
         config._attn_implementation = "eager"
         config.use_cache = False
         config.return_dict = True
+    _settle_rotary(twin)
     return twin, swap_blocks(twin, swaps)
+
+
+def _settle_rotary(model: nn.Module) -> None:
+    """Rotary positions of the kinds that choose their angles by the longest row (LongRoPE, dynamic NTK) keep the first.
+
+    ``architectures.record.rotary`` sets the limit of a row so that HuggingFace's model never chooses others.
+    """
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if isinstance(kinds, str) and kinds in _CHANGING:
+            module.rope_type = "default"
+        elif isinstance(kinds, dict) and _CHANGING & set(kinds.values()):
+            module.rope_type = dict.fromkeys(kinds, "default")
+        else:
+            continue
+        for name in [name for name in module._buffers if name.endswith("original_inv_freq")]:
+            module._buffers[name.replace("original_inv_freq", "inv_freq")] = module._buffers[name]
 
 
 def structural_copy(model: nn.Module) -> nn.Module:
