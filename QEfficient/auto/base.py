@@ -11,8 +11,8 @@ import numpy as np
 from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.auto import request
-from QEfficient.auto.description import Description
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
+from QEfficient.auto.pipelines import PipelineModel
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.saved import saved_program
 from QEfficient.auto.stages import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
-class QEFFTransformersBase(Description):
+class QEFFTransformersBase(PipelineModel):
     """Loads, represents and manages one model on its road to a program. Use a subclass, such as ``QEFFAutoModel``.
 
     After ``compile``, running is safe from any number of threads; ``export`` and ``compile`` hold the object's lock
@@ -269,6 +269,8 @@ class QEFFTransformersBase(Description):
     def __call__(self, **inputs: Any) -> Any:
         """Runs the program and gives a transformers ``ModelOutput`` of torch tensors, as HuggingFace's class does.
 
+        An input that is ``None`` counts as left out.
+
         Raises:
             UsageError: ``return_dict=False``.
         """
@@ -276,7 +278,7 @@ class QEFFTransformersBase(Description):
             raise UsageError(
                 "Only a ModelOutput is returned.", got="return_dict=False", allowed="return_dict=True", do="drop it"
             )
-        arrays = self.generate(inputs)
+        arrays = self.generate({name: value for name, value in inputs.items() if value is not None})
         import torch
 
         return self._model_output({name: torch.from_numpy(array) for name, array in arrays.items()})

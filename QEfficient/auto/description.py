@@ -26,6 +26,7 @@ class Description:
         self._origin, self._ready = origin, ready
         self._head = Head()
         self._onnx: OnnxModel | None = None
+        self._config: Any = None
         self._max_seq_length: int | None = None
         self._lock = threading.RLock()
 
@@ -65,13 +66,17 @@ class Description:
     @property
     def config(self) -> Any:
         """The transformers config object. Also on a saved program; reads no weights."""
+        if isinstance(self._origin, ModuleOrigin) or (self._origin and self._origin.handed_out):
+            return self._origin.module().config
+        if self._config is None:
+            self._config = self._read_config()  # kept: pipelines ask for it with every label
+        return self._config
+
+    def _read_config(self) -> Any:
         from transformers import AutoConfig
 
-        if self._origin is None:
-            program = self._need_ready().program
-            return AutoConfig.for_model(**self._saved_config(program))
-        if isinstance(self._origin, ModuleOrigin) or self._origin.handed_out:
-            return self._origin.module().config
+        if not isinstance(self._origin, RepoOrigin):
+            return AutoConfig.for_model(**self._saved_config(self._need_ready().program))
         keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
         if hasattr(self._origin.keywords.get("config"), "to_dict"):
             return self._origin.keywords["config"]
