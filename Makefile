@@ -4,12 +4,14 @@
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu      torch from an index of your choice, here without CUDA
 #   make test TORCH='torch==2.13.0'                                 one version of torch
 #   make test ARGS='-m "not slow"'                                  more arguments for pytest
+#   make test JOBS=0                                                in one process; else one a CPU
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch
 TORCH_INDEX ?=
 ARGS ?=
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint types docs bench clean
@@ -37,7 +39,7 @@ quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and ho
 	@$(BIN)/python examples/run_quick_start.py
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	@$(BIN)/ruff check .

