@@ -49,6 +49,8 @@ class Case:
         real: A batch → which entries of the outputs' leading dims count. ``None``: the mask's ones, else all.
         prepare: Changes the random model before anything runs.
         pooling: As ``QEFFAutoModel`` takes it.
+        fp16: Least cosine and largest difference on the card, whose fp16 is emulated; random weights this large lose
+            more than trained ones.
         refused: Part of the reason, where the type (or this config of it) is refused by name.
         note: One sentence for the table of the docs.
         variant: Tells apart several cases of one type.
@@ -65,6 +67,7 @@ class Case:
     real: Callable[[Inputs], Tensor] | None = None
     prepare: Callable[[nn.Module], None] | None = None
     pooling: str | None = None
+    fp16: tuple[float, float] = (0.999, 0.02)
     refused: str = ""
     note: str = ""
     variant: str = ""

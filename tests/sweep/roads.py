@@ -1,0 +1,103 @@
+"""The roads that a model's numbers can take, each as a function: batch → arrays, one an output; and their comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from QEfficient import QEFFAutoModel
+from QEfficient.architectures import find
+from QEfficient.auto.torch_stages import graph_module
+from tests.sweep.build import types
+from tests.sweep.case import LIMIT, Case, Inputs
+
+Arrays = list[NDArray[np.float32]]
+
+
+def reference(case: Case, model: nn.Module, inputs: Inputs) -> Arrays:
+    """A plain call of the unpatched model; a row at a time where padding would change a row's numbers."""
+    with torch.no_grad():
+        if pads(case, model) or "attention_mask" not in inputs:
+            return [tensor.numpy() for tensor in case.call(model, inputs)]
+        rows = [case.call(model, row) for row in alone(inputs)]
+    width = inputs["attention_mask"].shape[1]
+    padded = [[_widened(tensor, width) for tensor in row] for row in rows]
+    return [np.concatenate(column) for column in zip(*padded, strict=True)]
+
+
+def alone(inputs: Inputs) -> list[Inputs]:
+    """Each row by itself, without its padding."""
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    return [{name: value[row : row + 1, :length] for name, value in inputs.items()} for row, length in enumerate(lengths)]
+
+
+def _widened(tensor: Tensor, width: int) -> NDArray[np.float32]:
+    if tensor.ndim < 3:
+        return tensor.numpy()
+    return np.pad(tensor.numpy(), ((0, 0), (0, width - tensor.shape[1]), (0, 0)))
+
+
+def pads(case: Case, model: nn.Module) -> bool:
+    """Whether a row's numbers stay the same beside padding."""
+    return find(case.model_type).pads(model.config.to_dict())
+
+
+def exported_module(ours: QEFFAutoModel, inputs: Inputs) -> Arrays:
+    """The torch module that is exported, blocks swapped."""
+    module, specs = graph_module(ours._recipe(False, "on"))
+    with torch.no_grad():
+        output = module(**{spec.name: inputs[spec.name] for spec in specs})
+    return [tensor.numpy() for tensor in (output if isinstance(output, tuple) else (output,))]
+
+
+def graph(ours: QEFFAutoModel, inputs: Inputs) -> Arrays:
+    """The exported ONNX file in a session of onnxruntime's own."""
+    session = onnxruntime.InferenceSession(Path(str(ours.onnx_path)), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    found: Arrays = session.run(None, {name: inputs[name].numpy() for name in names})
+    return found
+
+
+def program(ours: QEFFAutoModel, inputs: Inputs) -> Arrays:
+    """The compiled program through the public path, on whatever it was compiled for."""
+    return list(ours.generate(inputs).values())
+
+
+def lengths(case: Case, model: nn.Module, batches: Sequence[Inputs]) -> dict[str, list[int]]:
+    """The keyword ``seq_len``, for buckets that hold every batch."""
+    masks = [inputs["attention_mask"] for inputs in batches if "attention_mask" in inputs]
+    if not masks:
+        return {}
+    own = sorted({int(length) for mask in masks for length in mask.sum(1)})
+    return {"seq_len": [8, LIMIT] if pads(case, model) and max(own) <= LIMIT else own}
+
+
+def wanted_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
+    """The batch with token types, where the graph takes them."""
+    _, specs = graph_module(ours._recipe(False, "on"))
+    more = {"token_type_ids": types(inputs)} if any(spec.name == "token_type_ids" for spec in specs) else {}
+    return {**inputs, **more}
+
+
+def real_entries(case: Case, inputs: Inputs, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors of an output that count, ``(vectors, dim)``: those of real tokens."""
+    real = None if array.ndim < 3 else inputs.get("attention_mask")
+    if case.real is not None:
+        real = case.real(inputs)
+    chosen = array if real is None else array[real.numpy().astype(bool)]
+    return chosen.reshape(-1, array.shape[-1])
+
+
+def agreement(want: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
+    """Least cosine of two sets of vectors, and their largest difference as a part of the vector's norm."""
+    assert want.shape == got.shape
+    a, b = want.astype(np.float64), got.astype(np.float64)
+    norms = np.linalg.norm(a, axis=-1)
+    cosine = (a * b).sum(-1) / (norms * np.linalg.norm(b, axis=-1))
+    return float(cosine.min()), float((np.abs(a - b).max(-1) / norms).max())
