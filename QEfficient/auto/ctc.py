@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.task import Task
 
@@ -24,3 +26,10 @@ class QEFFAutoModelForCTC(QEFFTransformersBase):
     """
 
     _task = TASK
+
+    def _model_output(self, tensors: dict[str, Any]) -> Any:
+        """Beyond a row's last frame the blank wins: a decoder takes the best letter of every frame, and reads no mask."""
+        logits, blank = tensors["logits"], self.get_model_config.get("pad_token_id")
+        if blank is not None:
+            logits[(logits == 0).all(dim=-1), int(blank)] = 1.0
+        return super()._model_output(tensors)

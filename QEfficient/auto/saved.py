@@ -15,6 +15,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, library_versions, link_or_copy
 from QEfficient.errors import UsageError
 from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.text.facts import preprocessing_files
 
 
 def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> Ready:
@@ -59,12 +60,10 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     def build(workdir: Path) -> None:
         programs.load(program.path, check=True)  # the key stands for the graph as it was saved
         made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
-        for name in (
-            program.manifest.text and program.manifest.text.tokenizer,
-            program.manifest.model and program.manifest.model.config,
-        ):
-            if name:
-                link_or_copy(program.path / name, workdir / name)
+        config = program.manifest.model.config if program.manifest.model else None
+        kept = [*preprocessing_files(program.path), *([program.path / config] if config else [])]
+        for path in kept:
+            link_or_copy(path, workdir / path.name)
         manifest = dataclasses.replace(
             made.manifest,
             text=program.manifest.text,

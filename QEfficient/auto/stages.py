@@ -21,7 +21,7 @@ from QEfficient.cache import Cache, canonical_json, file_digest, library_version
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
-from QEfficient.text.facts import read_facts, tokenizer_files, write_tokenizer
+from QEfficient.text.facts import copy_preprocessing, preprocessing_files, read_facts, write_tokenizer
 
 log = logging.getLogger("QEfficient")
 
@@ -285,7 +285,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         ingredients["config"] = json.loads(json.dumps(recipe.origin.config(), default=str))
     folder = recipe.origin.folder
     if folder is not None:
-        ingredients["tokenizer"] = {path.name: file_digest(path) for path in tokenizer_files(folder)}
+        ingredients["preprocessing"] = {path.name: file_digest(path) for path in preprocessing_files(folder)}
 
     def build(workdir: Path) -> None:
         model = onnx if onnx is not None else export_stage(recipe, cache)
@@ -309,7 +309,10 @@ def _finish(
     config = recipe.origin.config()
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
     folder = recipe.origin.folder
-    tokenizer = write_tokenizer(folder, made.path) if folder is not None else None
+    tokenizer = None
+    if folder is not None:
+        tokenizer = write_tokenizer(folder, made.path)
+        copy_preprocessing(folder, made.path)
     check = model.path.parent / CHECK_FILE
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(
