@@ -28,7 +28,7 @@ class QEFFAutoModelForCTC(QEFFTransformersBase):
     _task = TASK
 
     def _model_output(self, tensors: dict[str, Any]) -> Any:
-        """Beyond a row's last frame the blank wins: a decoder takes the best letter of every frame, and reads no mask."""
+        """Beyond a row's last frame the blank wins: decoders take the best letter of every frame, and read no mask."""
         logits, blank = tensors["logits"], self.get_model_config.get("pad_token_id")
         if blank is not None:
             logits[(logits == 0).all(dim=-1), int(blank)] = 1.0
