@@ -1,0 +1,7 @@
+"""Phi: as Llama, turning a part of each head."""
+
+from dataclasses import replace
+
+from QEfficient.architectures import llama
+
+ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="phi")
