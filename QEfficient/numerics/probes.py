@@ -69,6 +69,8 @@ def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.ra
     rows, length = mask.shape
     if spec.name == "attention_mask":
         return mask
+    if spec.name == "pooling_mask":  # a prompt of two tokens is left out, where something is left then
+        return np.where(mask.sum(axis=1, keepdims=True) > 2, mask * (mask.cumsum(axis=1) > 2), mask)
     if spec.name == "token_type_ids":
         return np.where(np.arange(length) >= length // 2, 1, 0) * mask
     if spec.name == "input_ids":

@@ -19,7 +19,13 @@ MASKED = -30000.0
 """Added to the logits of a padded token. It is inside fp16's range with room for logits up to ±35,000 beside it
 (65504 is the end), and far below where softmax gives exactly 0 in fp16 and fp32 alike (about -17 and -104)."""
 
-NAMES = ("input_ids", "attention_mask", "token_type_ids", "pixel_values", "input_values", "input_features")
+POOLING_MASK = TensorSpec("pooling_mask", "int64", ("batch_size", "seq_len"))
+"""Which tokens are pooled, where a head leaves out the prompt's: a graph input of the head, not of the model."""
+
+NAMES = (
+    *("input_ids", "attention_mask", "token_type_ids", "pixel_values", "input_values", "input_features"),
+    POOLING_MASK.name,
+)
 """What a graph may ask the caller for, in this order; the first three are a text model's."""
 
 
@@ -60,7 +66,7 @@ class GraphModule(nn.Module):
 
     Args:
         model: The HuggingFace model.
-        inputs: Names of the graph's inputs.
+        inputs: Names of the inputs that the model takes.
         mask: How the model takes its mask.
     """
 
@@ -78,9 +84,13 @@ class GraphModule(nn.Module):
         pixel_values: Tensor | None = None,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        pooling_mask: Tensor | None = None,
     ) -> Any:
         """The graph's inputs by name → its outputs; the names are written out because the exporter reads them."""
-        given = (input_ids, attention_mask, token_type_ids, pixel_values, input_values, input_features)
+        given = (
+            *(input_ids, attention_mask, token_type_ids, pixel_values, input_values, input_features),
+            pooling_mask,
+        )
         return self.finish({name: value for name, value in zip(NAMES, given, strict=True) if value is not None})
 
     def finish(self, arrays: dict[str, Tensor]) -> Any:
@@ -105,8 +115,9 @@ class EmbeddingModule(GraphModule):
 
     Args:
         encoder: An encoder whose output has ``last_hidden_state``, or is a tuple that starts with it.
-        head: What stands behind it: called with the states and the caller's mask. Any module with that signature.
-        inputs: Names of the graph's inputs.
+        head: What stands behind it: called with the states and the caller's mask, and the mask of the tokens that are
+            pooled where the graph has one. Any module with that signature.
+        inputs: Names of the inputs that the encoder takes.
         mask: How the encoder takes its mask.
     """
 
@@ -120,7 +131,8 @@ class EmbeddingModule(GraphModule):
         mask = arrays.get("attention_mask")
         if mask is None:  # nothing is padded: an image, or a model that runs rows of one length only
             mask = torch.ones(states.shape[:2], dtype=torch.int64)
-        vectors: Tensor = self.head(states, mask)
+        more = [arrays[name] for name in (POOLING_MASK.name,) if name in arrays]
+        vectors: Tensor = self.head(states, mask, *more)
         return vectors
 
 

@@ -1,7 +1,7 @@
 """What a caller hands to ``generate`` → :class:`~QEfficient.records.Rows`. All checks of inputs are here.
 
 Nothing is cropped or filled in silence beyond what HuggingFace itself does: a missing ``attention_mask`` is all ones,
-missing ``token_type_ids`` are zeros.
+missing ``token_type_ids`` are zeros. A missing ``pooling_mask`` pools every real token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from QEfficient.records import Bucket, Rows, TensorSpec
 
 Ids = NDArray[np.int64]
 
-_DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}  # what HuggingFace takes for an input that is left out
+# What HuggingFace takes for an input that is left out; a pooling mask is then the attention mask.
+_DEFAULTS = {"attention_mask": 1, "token_type_ids": 0, "pooling_mask": 1}
 _SHOWN = 8  # rows that an error lists
 
 
@@ -48,14 +49,17 @@ def from_arrays(
     known = tuple(spec.name for spec in specs)
     if pads:
         _check_graph(known)
-    given = {name: value for name, value in _items(inputs) if value is not None}
+    given = {name: value for name, value in items_of(inputs) if value is not None}
     _check_names(given, known if pads else tuple(dict.fromkeys((*known, "attention_mask"))))
     arrays = {name: _integers(name, value) for name, value in given.items()}
     _drop_zero_types(arrays, known)
     shape = _common_shape(arrays)
     names = dict.fromkeys((*known, "attention_mask"))
     columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in names}
+    if "pooling_mask" in columns and "pooling_mask" not in arrays:
+        columns["pooling_mask"] = columns["attention_mask"]
     _check_values(columns)
+    _check_pooled(columns)
     lengths = _lengths(columns["attention_mask"])
     if not pads:
         _check_unbroken(columns["attention_mask"], lengths)
@@ -74,7 +78,12 @@ def _check_graph(known: Sequence[str]) -> None:
         )
 
 
-def _items(inputs: Any) -> list[tuple[str, object]]:
+def items_of(inputs: Any) -> list[tuple[str, object]]:
+    """The names and values of a mapping, or of what a processor returns.
+
+    Raises:
+        InputError: It is no mapping.
+    """
     if not hasattr(inputs, "keys") or not hasattr(inputs, "__getitem__"):
         raise InputError(
             "The inputs are not a mapping of names to arrays.",
@@ -87,7 +96,7 @@ def _items(inputs: Any) -> list[tuple[str, object]]:
 
 def _integers(name: str, value: Any) -> Ids:
     """The value as int64 of shape (rows, columns)."""
-    array = _as_numpy(name, value)
+    array = as_numpy(name, value)
     if array.size == 0 and array.ndim in (1, 2) and array.shape[0] == 0:  # an empty list has no integer dtype
         return np.zeros((0, array.shape[1] if array.ndim == 2 else 0), np.int64)
     if array.dtype.kind not in "iub":
@@ -103,7 +112,12 @@ def _integers(name: str, value: Any) -> Ids:
     return array.astype(np.int64, copy=False)
 
 
-def _as_numpy(name: str, value: Any) -> NDArray[np.generic]:
+def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
+    """Integers as a numpy array; ``name`` is what an error calls them.
+
+    Raises:
+        InputError: Rows of unequal length, or no array at all.
+    """
     try:
         if hasattr(value, "detach"):  # a torch tensor, known by what it does, so that torch is not imported
             value = value.detach().cpu().numpy()
@@ -196,6 +210,20 @@ def _check_values(columns: Mapping[str, Ids]) -> None:
             got=f"rows {bad}: attention_mask is 0 everywhere",
             allowed="at least one 1 in every row of attention_mask",
             do="leave these rows out",
+        )
+
+
+def _check_pooled(columns: Mapping[str, Ids]) -> None:
+    if "pooling_mask" not in columns:
+        return
+    pooled = columns["pooling_mask"]
+    none = pooled.max(axis=1, keepdims=True, initial=0) == 0
+    if bad := _rows_where(none | (pooled > columns["attention_mask"])):
+        raise InputError(
+            "pooling_mask says nothing of what to pool, or it names padding.",
+            got=f"rows {bad}",
+            allowed="1 for each token that is pooled, at least one a row, and 0 where attention_mask is 0",
+            do="leave pooling_mask out to pool every real token",
         )
 
 

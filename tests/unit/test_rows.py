@@ -175,3 +175,20 @@ def test_without_buckets_only_the_model_limits() -> None:
     assert from_arrays(ids, PLAIN, max_length=None, buckets=()).lengths == (30,)
     with pytest.raises(InputError, match="29"):
         from_arrays(ids, PLAIN, max_length=29, buckets=())
+
+
+POOLED = (*PLAIN, TensorSpec("pooling_mask", "int64", ("batch_size", "seq_len")))
+
+
+def test_a_missing_pooling_mask_pools_every_real_token() -> None:
+    rows = lists(rows_of({"input_ids": IDS, "attention_mask": MASK}, POOLED))
+    assert rows["pooling_mask"] == rows["attention_mask"]
+    given = [[0, 0, 1, 1], [0, 1, 0, 0]]
+    rows = lists(rows_of({"input_ids": IDS, "attention_mask": MASK, "pooling_mask": given}, POOLED))
+    assert rows["pooling_mask"] == [[0, 0, 1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("second", [[0, 0, 0, 0], [0, 1, 1, 0], [0, 2, 0, 0]])
+def test_a_pooling_mask_names_real_tokens(second: list[int]) -> None:
+    with pytest.raises(InputError, match="rows 1"):
+        rows_of({"input_ids": IDS, "attention_mask": MASK, "pooling_mask": [MASK[0], second]}, POOLED)
