@@ -160,6 +160,22 @@ def read_config(folder: Path) -> dict[str, Json]:
     return config
 
 
+def read_processor(folder: Path) -> dict[str, Json]:
+    """Settings of the folder's image processor or feature extractor; empty where it has none.
+
+    Raises:
+        LoadError: A file of it can't be read.
+    """
+    if (folder / "preprocessor_config.json").is_file():
+        found = read_json(folder / "preprocessor_config.json")
+    elif (folder / "processor_config.json").is_file():  # a processor of several parts
+        parts = read_json(folder / "processor_config.json")
+        found = parts.get("image_processor") or parts.get("feature_extractor") or {}
+    else:
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The files that hold the weights, in the order in which transformers looks for them.
 

@@ -249,8 +249,8 @@ class QEFFTransformersBase(PipelineModel):
         else:
             ready = self._need_ready()
             manifest = ready.program.manifest
-            pads = manifest.model is None or manifest.model.pads
-            rows = request.rows(inputs, manifest.inputs, pads=pads, buckets=manifest.buckets)
+            pads, frames = (manifest.model.pads, manifest.model.frames) if manifest.model else (True, ())
+            rows = request.rows(inputs, manifest.inputs, pads=pads, frames=frames, buckets=manifest.buckets)
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -263,7 +263,8 @@ class QEFFTransformersBase(PipelineModel):
 
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
-        rows = request.rows(inputs, specs, pads=recipe.architecture.pads(origin.config()), max_length=limit)
+        facts, config = recipe.architecture, origin.config()
+        rows = request.rows(inputs, specs, pads=facts.pads(config), frames=facts.frames(config), max_length=limit)
         return run_torch(recipe, rows, specs, self._text())
 
     def __call__(self, **inputs: Any) -> Any:

@@ -62,6 +62,10 @@ class RepoOrigin:
             return dict(self.keywords["config"].to_dict())
         return self._raw_config()
 
+    def facts(self) -> dict[str, Json]:
+        """The config, and as its ``processor`` what the folder's image processor or feature extractor is set to."""
+        return self.config() | {"processor": hub.read_processor(self.folder)}
+
     def _raw_config(self) -> dict[str, Json]:
         if self._config is None:
             raw = hub.read_config(self.folder)
@@ -156,6 +160,10 @@ class ModuleOrigin:
     def config(self) -> dict[str, Json]:
         """The module's config as a mapping."""
         return _config_of(self._module)
+
+    def facts(self) -> dict[str, Json]:
+        """The same: a module in memory has no processor."""
+        return self.config()
 
     def module(self) -> nn.Module:
         """The caller's own module."""

@@ -15,6 +15,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
 from QEfficient.records import Bucket, Json, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.rows import from_arrays
+from QEfficient.runtime.signals import from_signals, has_signals
 from QEfficient.runtime.write_io import InferenceFiles
 
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
@@ -201,10 +202,13 @@ def rows(
     specs: Sequence[TensorSpec],
     *,
     pads: bool = True,
+    frames: Sequence[tuple[int, ...]] = (),
     max_length: int | None = None,
     buckets: Sequence[Bucket] = (),
 ) -> Rows:
-    """Checked rows for a graph's inputs; see :func:`QEfficient.runtime.rows.from_arrays`."""
+    """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
+    if has_signals(specs):
+        return from_signals(inputs, specs, max_length=max_length, buckets=buckets, pads=pads, frames=frames)
     return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, pads=pads)
 
 

@@ -78,7 +78,9 @@ class Recipe:
         if identity is None:
             return None
         files = self.origin.repo.files if self.origin.repo and self.head.steps else ()
-        return {
+        specs = self.architecture.inputs
+        sizes = {} if specs is None else {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
+        return sizes | {
             "model": identity,
             "head": [dict(step) for step in self.head.steps],
             "head_files": {f"{path.parent.name}/{path.name}": file_digest(path) for path in files},

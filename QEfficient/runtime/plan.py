@@ -57,6 +57,7 @@ def plan(
     *,
     fixed_shapes: bool,
     pads: bool = True,
+    images: bool = False,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[Batch, ...]:
     """Packs rows into batches, longest first; every row stands in exactly one.
@@ -68,6 +69,7 @@ def plan(
             the buckets only limit the length.
         pads: False for a model whose numbers depend on padding: a batch then holds rows of one length, and with
             fixed shapes that is exactly a bucket's.
+        images: Whether each row has an image, whose patches are more positions than a text has.
         batch_tokens: Without fixed shapes, the most positions (rows times longest row) of a batch of several rows.
 
     Raises:
@@ -80,7 +82,7 @@ def plan(
         return _fixed(order, lengths, buckets)
     if buckets and not buckets[0].length_dim:
         return _images(order, buckets[0])
-    return _free(order, lengths, buckets, pads, batch_tokens)
+    return _free(order, lengths, buckets, pads, batch_tokens, BATCH_IMAGES if images else len(order))
 
 
 def _check_exact(lengths: Sequence[int], buckets: Sequence[Bucket]) -> None:
@@ -101,13 +103,13 @@ def _images(order: Sequence[int], bucket: Bucket) -> tuple[Batch, ...]:
 
 
 def _free(
-    order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Bucket], pads: bool, tokens: int
+    order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Bucket], pads: bool, tokens: int, most: int
 ) -> tuple[Batch, ...]:
     batches = []
     start = 0
     while start < len(order):
         longest = lengths[order[start]]  # the order is longest first
-        rows = tuple(order[start : start + max(1, tokens // longest)])
+        rows = tuple(order[start : start + max(1, min(most, tokens // longest))])
         if not pads:
             rows = tuple(row for row in rows if lengths[row] == longest)
         shape = replace(choose_bucket(longest, buckets), length=longest, batch=len(rows))

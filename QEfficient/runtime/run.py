@@ -33,7 +33,7 @@ def run(
 
     An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
     last real token; one with another free dim, a clip's frames, likewise; any other as ``(rows, …)``. No rows in: no
-    rows out, without a call of the session.
+    rows out, without a call of the session. Of an output that ``rows.kept`` names, only its own rows come back.
 
     Args:
         session: An open session; at most ``session.slots`` of its runs are in flight.
@@ -51,7 +51,8 @@ def run(
     """
     _check_columns(session.inputs, rows)
     lengths = rows.lengths
-    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes, pads=pads)
+    images = any(len(spec.shape) == 4 for spec in session.inputs)
+    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes, pads=pads, images=images)
     length_dim = session.buckets[0].length_dim
     kept = {spec.name: _kept(spec, length_dim, lengths, rows.width, frames) for spec in session.outputs}
     results = {spec.name: _empty(spec, len(rows), kept[spec.name]) for spec in session.outputs}
@@ -64,7 +65,7 @@ def run(
                 _check_finite(name, result, batch, lengths)
             if progress is not None:
                 progress(len(batch.rows))
-    return results
+    return {name: result[: rows.kept.get(name, len(rows))] for name, result in results.items()}
 
 
 def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
@@ -94,6 +95,8 @@ def _kept(
         return None
     if spec.shape[1] == length_dim:
         return _Kept(lengths, width)
+    if not frames:  # a dim that nothing is known of: refused in _empty
+        return None
     return _Kept([frame_count(length, frames) for length in lengths], frame_count(width, frames))
 
 
