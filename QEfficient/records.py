@@ -236,11 +236,13 @@ class Rows:
         width: Columns that the result has where it is one vector a token: the width of the caller's array, or the
             longest row of a text.
         lengths: Length of each row in tokens, or samples; 1 for an image.
+        kept: Output name → its rows, where they are fewer than all: with more images than texts, say.
     """
 
     columns: Mapping[str, Sequence[NDArray[np.generic]]]
     width: int
     lengths: tuple[int, ...]
+    kept: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lengths)

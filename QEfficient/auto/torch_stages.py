@@ -100,7 +100,7 @@ def _mask(recipe: Recipe, model: nn.Module, architecture: Architecture) -> MaskK
 def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
     """The module that is exported, its blocks swapped, and the graph's inputs."""
     model, architecture = _model(recipe)
-    specs = inputs_of(model, architecture, recipe.origin.config())
+    specs = inputs_of(model, architecture, recipe.origin.facts())
     twin, _ = exportable(model, architecture.swaps())
     names, mask = [spec.name for spec in specs], _mask(recipe, model, architecture)
     module: GraphModule
@@ -211,7 +211,7 @@ def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
 def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
     """The inputs that the recipe's graph has, or would have."""
     model, architecture = _model(recipe)
-    return inputs_of(model, architecture, recipe.origin.config())
+    return inputs_of(model, architecture, recipe.origin.facts())
 
 
 def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], text: TextFacts) -> Arrays:
