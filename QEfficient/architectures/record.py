@@ -24,6 +24,11 @@ def always(config: Config) -> bool:
     return True
 
 
+def never_pads(config: Config) -> bool:
+    """For ``pads``: what stands behind a row changes its numbers, in HuggingFace's model too."""
+    return False
+
+
 def never(config: Config) -> None:
     """No reason against it."""
 
