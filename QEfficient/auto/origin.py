@@ -33,7 +33,8 @@ class RepoOrigin:
     Args:
         files: As ``hub.resolve`` found them.
         auto_class: Name of the transformers class that loads them, ``"AutoModel"``.
-        args, keywords: Passed on to its ``from_pretrained``.
+        args, keywords: Passed on to its ``from_pretrained``; but ``route``, which names a route of a
+            sentence-transformers repo with a Router.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class RepoOrigin:
     ) -> None:
         self.files = files
         self.name = files.name
-        self.repo: SentenceRepo | None = read_sentence_repo(files.folder)
-        self.folder: Path = self.repo.transformer if self.repo else files.folder
         self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
+        self.repo = _sentence_repo(files, self.keywords.pop("route", None))
+        self.folder: Path = self.repo.transformer if self.repo else files.folder
         _check_keywords(self.keywords)
         self.handed_out = False
         self._module: nn.Module | None = None
@@ -84,7 +85,7 @@ class RepoOrigin:
 
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
         try:
-            model, found = getattr(transformers, self.auto_class).from_pretrained(
+            model, found = getattr(transformers, self._class_name()).from_pretrained(
                 str(self.folder), *self.args, output_loading_info=True, **keywords
             )
         except Exception as error:  # transformers raises whatever its readers raise
@@ -96,6 +97,17 @@ class RepoOrigin:
             ) from error
         _check_loaded(found, self.name)
         return model.eval()  # type: ignore[no-any-return]
+
+    def _class_name(self) -> str:
+        """The class of transformers that loads the weights.
+
+        A checkpoint of a T5 encoder alone names that class; ``AutoModel`` would add a decoder of random numbers.
+        """
+        import transformers
+
+        saved = str((self.config().get("architectures") or [""])[0])
+        half = self.auto_class == "AutoModel" and saved.endswith("EncoderModel") and not self.remote_code
+        return saved if half and hasattr(transformers, saved) else self.auto_class
 
     def release(self) -> None:
         """Forgets the loaded weights unless the caller holds them; they are read again when needed."""
@@ -178,6 +190,18 @@ class ModuleOrigin:
 
 
 Origin = RepoOrigin | ModuleOrigin
+
+
+def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | None:
+    repo = read_sentence_repo(files.folder, route)
+    if repo is None and route is not None:
+        raise LoadError(
+            "A route belongs to a sentence-transformers repo with a Router, and this model has no modules.json.",
+            got=f"route={route!r} for {files.name}",
+            allowed="no route",
+            do="leave route out",
+        )
+    return repo
 
 
 def _check_loaded(found: Mapping[str, Any], name: str) -> None:
