@@ -24,6 +24,7 @@ from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
 from QEfficient.pytorch_transforms.embedding import (
+    POOLING_MASK,
     EmbeddingModule,
     GraphModule,
     MaskKind,
@@ -108,7 +109,12 @@ def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
         module = EmbeddingModule(twin, _head(recipe), names, mask)
     else:
         module = TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
-    return module.eval(), specs
+    return module.eval(), (*specs, *_head_inputs(recipe))
+
+
+def _head_inputs(recipe: Recipe) -> tuple[TensorSpec, ...]:
+    """Inputs of the graph that its head takes: the mask of the tokens that are pooled, where a prompt's are not."""
+    return (POOLING_MASK,) if any(not step.get("include_prompt", True) for step in recipe.head.steps) else ()
 
 
 class _Reference(nn.Module):
@@ -120,6 +126,7 @@ class _Reference(nn.Module):
         self.outputs, self.choices = recipe.outputs, recipe.task.choices
 
     def forward(self, **arrays: torch.Tensor) -> dict[str, torch.Tensor]:
+        more = [arrays.pop(name) for name in (POOLING_MASK.name,) if name in arrays]
         given = {name: array[:, None] for name, array in arrays.items()} if self.choices else arrays
         output = self.model(**given)
         if self.head is None:
@@ -128,7 +135,7 @@ class _Reference(nn.Module):
         mask = arrays.get("attention_mask")
         if mask is None:
             mask = torch.ones(states.shape[:2], dtype=torch.int64)
-        return {self.outputs[0]: self.head(states, mask)}
+        return {self.outputs[0]: self.head(states, mask, *more)}
 
 
 def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
@@ -162,7 +169,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
     wanted = Wanted(
         inputs=model.inputs,
         longest=min(longest, architecture.max_length(config) or longest),
-        vocabulary=int(config.get("vocab_size") or SAFE_VOCABULARY),
+        vocabulary=int((config.get("text_config") or config).get("vocab_size") or SAFE_VOCABULARY),
         pad_id=architecture.pad_id(config) or 0,
         shortest=architecture.shortest(config),
         pads=architecture.pads(config),
@@ -211,7 +218,7 @@ def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
 def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
     """The inputs that the recipe's graph has, or would have."""
     model, architecture = _model(recipe)
-    return inputs_of(model, architecture, recipe.origin.facts())
+    return (*inputs_of(model, architecture, recipe.origin.facts()), *_head_inputs(recipe))
 
 
 def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], text: TextFacts) -> Arrays:
