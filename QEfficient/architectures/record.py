@@ -48,6 +48,7 @@ class Architecture:
         default_pad_id: transformers' pad token id when the config names none.
         default_types: transformers' ``type_vocab_size`` when the config names none; 0 where the model has none.
         mask: ``"additive"``: the model takes a finished 4-D mask as it is. ``"own"``: it makes one itself.
+            ``"float"``: so it does, by subtracting from 1.0, which the exporter only takes of floats.
         blocks: Dotted path of a block of transformers → dotted path of the block that takes its place.
         part: ``"encoder"`` where the encoder is a part of the model, reached by ``get_encoder()``.
         inputs: Config → the graph's inputs, where they are not those of a text model: images or clips.
@@ -62,7 +63,7 @@ class Architecture:
     limit: Callable[[Config], int | None]
     default_pad_id: int | None = None
     default_types: int = 0
-    mask: Literal["additive", "own"] = "own"
+    mask: Literal["additive", "own", "float"] = "own"
     blocks: Mapping[str, str] = field(default_factory=dict)
     part: Literal["whole", "encoder"] = "whole"
     inputs: Callable[[Config], tuple[TensorSpec, ...]] | None = None
@@ -111,7 +112,7 @@ class Architecture:
         """Whether the model tells two segments of a row apart, so that ``token_type_ids`` matter."""
         return bool(self.default_types) and int(config.get("type_vocab_size", self.default_types)) > 1
 
-    def mask_kind(self, config: Config) -> Literal["additive", "own"]:
+    def mask_kind(self, config: Config) -> Literal["additive", "own", "float"]:
         """As :attr:`mask`; a model that is set up as a decoder needs its own, causal one."""
         return "own" if config.get("is_decoder") else self.mask
 

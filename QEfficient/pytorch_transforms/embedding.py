@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.records import TensorSpec
 
-MaskKind = Literal["additive", "own"]
-"""``additive``: the model takes a 4-D mask as it is. ``own``: it makes its mask from the caller's 0 and 1 itself."""
+MaskKind = Literal["additive", "own", "float"]
+"""``additive``: the model takes a 4-D mask as it is. ``own``: it makes its mask from the caller's 0 and 1 itself.
+``float``: so it does, from 0.0 and 1.0."""
 
 MASKED = -30000.0
 """Added to the logits of a padded token. It is inside fp16's range with room for logits up to ±35,000 beside it
@@ -107,6 +108,8 @@ class GraphModule(nn.Module):
             given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
         if self.mask == "additive" and "attention_mask" in given:
             given["attention_mask"] = additive_mask(given["attention_mask"])
+        if self.mask == "float" and "attention_mask" in given:
+            given["attention_mask"] = given["attention_mask"].to(torch.float32)
         return self.encoder(**given)
 
 

@@ -38,3 +38,51 @@ class Experts(Block):
         gate, up = torch.matmul(hidden_states, self.gate_up_proj.transpose(1, 2)).chunk(2, dim=-1)
         share = shares(top_k_index, top_k_weights, self.down_proj.shape[0]).unsqueeze(-1)
         return torch.matmul(self.act_fn(gate) * up * share, self.down_proj.transpose(1, 2)).sum(dim=0)
+
+
+class SwitchRouter(Block):
+    """In place of ``SwitchTransformersTop1Router``, which casts its own layer while it runs."""
+
+    def __init__(self, old: Any) -> None:
+        super().__init__(old)
+        layer = old.classifier
+        self.classifier = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        self.capacity: int = old.expert_capacity
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As the old block: picks (rows, length, experts), the weight of each pick, and the router's logits."""
+        logits = self.classifier(hidden_states)
+        shares = logits.softmax(dim=-1)
+        picks = nn.functional.one_hot(shares.argmax(dim=-1), logits.shape[-1])
+        picks = picks * (picks.cumsum(dim=-2) <= self.capacity)  # a full expert leaves the row's later tokens out
+        return picks, shares.amax(dim=-1, keepdim=True), logits
+
+
+class SwitchExperts(Block):
+    """In place of ``SwitchTransformersExperts``: two projections each."""
+
+    def __init__(self, old: Any) -> None:
+        super().__init__(old)
+        for name, expert in old.items():
+            self.add_module(name, SwitchExpert(expert))
+
+    def forward(self, hidden_states: Tensor, selected_experts: Tensor, routing_weights: Tensor) -> Tensor:
+        """States (tokens, width), picks (tokens, 1, experts), their weights (tokens, 1) → (tokens, width)."""
+        states = torch.stack([expert(hidden_states) for expert in self.children()], dim=-1)
+        share = selected_experts.to(states.dtype) * routing_weights.unsqueeze(-1)
+        return (states * share).sum(dim=-1)
+
+
+class SwitchExpert(nn.Module):
+    """One expert, with the names of transformers' own."""
+
+    def __init__(self, old: Any) -> None:
+        super().__init__()
+        self.wi = nn.Linear(old.wi.in_features, old.wi.out_features, bias=False)
+        self.wo = nn.Linear(old.wo.in_features, old.wo.out_features, bias=False)
+        self.act = old.act
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(tokens, width) → the same shape."""
+        out: Tensor = self.wo(self.act(self.wi(states)))
+        return out

@@ -43,7 +43,7 @@ FALCON |= {"max_position_embeddings": LIMIT, "bos_token_id": 1, "eos_token_id": 
 def case(model_type: str, model_class: str, base: dict[str, Any] = LLAMA, /, **changes: Any) -> Case:
     """A case whose config is ``base`` with changes; the keywords of :class:`Case` go to the case."""
     fields = {name: changes.pop(name) for name in list(changes) if name in Case.__dataclass_fields__}
-    defaults = {"kind": "text decoder", "pooling": "last_token", "shapes": SHAPES}
+    defaults = {"kind": "text decoder", "std": 0.3, "shapes": SHAPES}
     return Case(model_type, model_class, base | changes, **(defaults | fields))
 
 

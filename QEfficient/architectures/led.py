@@ -1,0 +1,14 @@
+"""LED: Longformer's attention, which cuts a row into chunks."""
+
+from dataclasses import replace
+
+from QEfficient.architectures import bart, longt5
+from QEfficient.architectures.record import Config
+
+
+def limit(config: Config) -> int:
+    """The encoder has a table of its own."""
+    return int(config.get("max_encoder_position_embeddings", 16384))
+
+
+ARCHITECTURE = replace(bart.ARCHITECTURE, model_type="led", limit=limit, refused=longt5.refused)
