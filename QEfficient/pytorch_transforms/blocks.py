@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -85,7 +85,8 @@ class Block(nn.Module):
     """What takes the place of a block of transformers.
 
     A subclass makes its parameters in ``__init__(old)`` with their final shapes. It is called on the meta device,
-    where they take no memory. Its forward takes what the old block's forward takes.
+    where they take no memory. It may also keep submodules of the old block as they are, under their old names. Its
+    forward takes what the old block's forward takes.
     """
 
     weights: ClassVar[Mapping[str, Rule]] = {}
@@ -140,7 +141,9 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
         config.use_cache = False
         config.return_dict = True
     _settle_rotary(twin)
-    return twin, swap_blocks(twin, swaps)
+    whole = nn.ModuleDict({"model": twin})  # so that the model itself may be a block
+    swapped = swap_blocks(whole, swaps)
+    return whole["model"], tuple(replace(one, path=one.path.partition(".")[2]) for one in swapped)
 
 
 def _settle_rotary(model: nn.Module) -> None:
@@ -191,19 +194,18 @@ def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:
         TransformError: A mapping of weights does not fit; the block's path and the tensor are named.
     """
     by_type = {swap.source: swap.target for swap in swaps}
-    done: dict[int, Block] = {}
-    report: list[Swapped] = []
-    kept: list[nn.Module] = []  # shared blocks must stay alive, or another object could get their id
-    for path, parent, name, old in list(_children(model)):
+    done: dict[int, tuple[nn.Module, Block]] = {}  # the old block too: another object could get its id
+    report: dict[int, Swapped] = {}
+    for path, parent, name, old in reversed(list(_children(model))):  # inner blocks first: an outer one may keep them
         target = by_type.get(type(old))
-        if target is None or not _as_it_was_made(old):
+        if target is None or not (id(old) in done or _as_it_was_made(old)):
             continue
         if id(old) not in done:
-            done[id(old)] = _replacement(old, target, path)
-            kept.append(old)
-            report.append(Swapped(path, type(old).__name__, target.__name__))
-        setattr(parent, name, done[id(old)])
-    return tuple(report)
+            done[id(old)] = old, _replacement(old, target, path)
+        report[id(old)] = Swapped(path, type(old).__name__, target.__name__)
+        setattr(parent, name, done[id(old)][1])
+    order = {path: place for place, (path, *_) in enumerate(_children(model))}
+    return tuple(sorted(report.values(), key=lambda one: order[one.path]))
 
 
 def is_patched(part: nn.Module) -> bool:
@@ -214,7 +216,7 @@ def is_patched(part: nn.Module) -> bool:
 
 def _as_it_was_made(block: nn.Module) -> bool:
     layers = [part for part in block.modules() if part is not block]
-    known = ("torch.nn.modules.", "transformers.activations")
+    known = ("torch.nn.modules.", "transformers.activations", "transformers.models.", "QEfficient.pytorch_transforms.")
     return not any(map(is_patched, (block, *layers))) and all(
         type(layer).__module__.startswith(known) for layer in layers
     )
@@ -236,9 +238,11 @@ def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
     """The new block, filled; the old one is left without tensors."""
     with torch.device("meta"):
         new = target(old)
-    wanted = _tensors(new)
+    held = _tensors(old)
+    kept = {name for name, tensor in _tensors(new).items() if tensor is held.get(name)}
+    wanted = {name: tensor for name, tensor in _tensors(new).items() if name not in kept}
     rules: dict[str, Rule] = {**{name: Same(name) for name in wanted}, **target.weights}
-    _check_names(rules, wanted, _tensors(old), path, target)
+    _check_names(rules, wanted, {name: tensor for name, tensor in held.items() if name not in kept}, path, target)
     for name, rule in rules.items():
         held = _tensors(old)
         made = rule.make([held[n] for n in rule.names], old)
