@@ -77,13 +77,14 @@ class Recipe:
         identity = self.origin.identity()
         if identity is None:
             return None
-        files = self.origin.repo.files if self.origin.repo and self.head.steps else ()
+        weights = [step["weights"] for step in self.head.steps if "weights" in step]
+        files = [self.origin.repo.folder / name for name in weights] if self.origin.repo else []
         specs = self.architecture.inputs
         sizes = {} if specs is None else {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
         return sizes | {
             "model": identity,
             "head": [dict(step) for step in self.head.steps],
-            "head_files": {f"{path.parent.name}/{path.name}": file_digest(path) for path in files},
+            "head_files": {name: file_digest(path) for name, path in zip(weights, files, strict=True)},
             "task": self.task.name,
             "functions": self.functions,
             "verify": self.verify,
