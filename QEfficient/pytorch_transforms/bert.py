@@ -48,7 +48,8 @@ def scale(old: Any) -> float:
     return 1.0 / math.sqrt(old.attention_head_size)
 
 
-def _like(old: Any) -> nn.Linear:
+def linear_like(old: Any) -> nn.Linear:
+    """A linear layer of the same shape, its values still to come."""
     return nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
 
 
@@ -63,7 +64,7 @@ class SelfAttention(Block):
     def __init__(self, old: Any) -> None:
         super().__init__(old)
         self.heads: int = old.num_attention_heads
-        self.query, self.key, self.value = _like(old.query), _like(old.key), _like(old.value)
+        self.query, self.key, self.value = linear_like(old.query), linear_like(old.key), linear_like(old.value)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         """As the old block, without attention weights and without a cache."""
@@ -82,8 +83,8 @@ class DistilSelfAttention(Block):
     def __init__(self, old: Any) -> None:
         super().__init__(old)
         self.heads: int = old.n_heads
-        self.q_lin, self.k_lin, self.v_lin = _like(old.q_lin), _like(old.k_lin), _like(old.v_lin)
-        self.out_lin = _like(old.out_lin)
+        self.q_lin, self.k_lin, self.v_lin = linear_like(old.q_lin), linear_like(old.k_lin), linear_like(old.v_lin)
+        self.out_lin = linear_like(old.out_lin)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         """As the old block, without attention weights."""
@@ -102,7 +103,7 @@ class MPNetSelfAttention(Block):
     def __init__(self, old: Any) -> None:
         super().__init__(old)
         self.heads: int = old.num_attention_heads
-        self.q, self.k, self.v, self.o = _like(old.q), _like(old.k), _like(old.v), _like(old.o)
+        self.q, self.k, self.v, self.o = linear_like(old.q), linear_like(old.k), linear_like(old.v), linear_like(old.o)
 
     def forward(
         self,

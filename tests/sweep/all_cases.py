@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from tests.sweep import text_encoders
 from tests.sweep.case import Case
 

@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from QEfficient.architectures import find
 from tests.sweep.case import VOCAB, Case, Inputs, Shape
 
 FIRST_WORD = 5
@@ -48,12 +49,16 @@ def batches(case: Case) -> Sequence[Inputs]:
     """What the case's model is run on."""
     if case.inputs is not None:
         return case.inputs()
-    pad = case.config.get("pad_token_id")
-    return [tokens(shape, pad=0 if pad is None else int(pad), seed=seed) for seed, shape in enumerate(case.shapes)]
+    facts = find(case.model_type)
+    pad = facts.pad_id(case.config) or 0
+    shapes = case.shapes
+    if not facts.pads(case.config):  # only padding at the end can be taken off a row
+        shapes = [(rows, length, padding.replace("left", "right")) for rows, length, padding in shapes]
+    return [tokens(shape, pad=pad, seed=seed) for seed, shape in enumerate(shapes)]
 
 
 def tokens(shape: Shape, *, pad: int = 0, seed: int = 0) -> Inputs:
-    """Token ids and a mask; row i has i tokens less than the longest, or half of them if that is less."""
+    """Token ids and a mask; row i has 2 i tokens less than the longest, or half of them if that is less."""
     rows, length, padding = shape
     ids = torch.randint(FIRST_WORD, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
     mask = torch.ones(rows, length, dtype=torch.int64)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
 from QEfficient.auto.torch_stages import graph_module
+from QEfficient.runtime.run import frame_count
 from tests.sweep.build import types
 from tests.sweep.case import LIMIT, Case, Inputs
 
@@ -26,7 +27,7 @@ def reference(case: Case, model: nn.Module, inputs: Inputs) -> Arrays:
         if pads(case, model) or "attention_mask" not in inputs:
             return [tensor.numpy() for tensor in case.call(model, inputs)]
         rows = [case.call(model, row) for row in alone(inputs)]
-    width = inputs["attention_mask"].shape[1]
+    width = frame_count(inputs["attention_mask"].shape[1], find(case.model_type).frames(model.config.to_dict()))
     padded = [[_widened(tensor, width) for tensor in row] for row in rows]
     return [np.concatenate(column) for column in zip(*padded, strict=True)]
 
@@ -87,7 +88,9 @@ def wanted_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
 
 def real_entries(case: Case, inputs: Inputs, array: NDArray[np.float32]) -> NDArray[np.float32]:
     """The vectors of an output that count, ``(vectors, dim)``: those of real tokens."""
-    real = None if array.ndim < 3 else inputs.get("attention_mask")
+    if array.ndim == 4:  # a map (rows, channels, height, width): one vector a place
+        array = array.transpose(0, 2, 3, 1)
+    real = None if array.ndim != 3 else inputs.get("attention_mask")
     if case.real is not None:
         real = case.real(inputs)
     chosen = array if real is None else array[real.numpy().astype(bool)]

@@ -1,0 +1,16 @@
+"""The text half of AltCLIP: as RoBERTa, with 514 positions and one token type."""
+
+from dataclasses import replace
+from functools import partial
+
+from QEfficient.architectures import bert, roberta
+from QEfficient.architectures.record import positions_after_pad
+
+SOURCE = "transformers.models.altclip.modeling_altclip.AltRobertaSelfAttention"
+ARCHITECTURE = replace(
+    roberta.ARCHITECTURE,
+    model_type="altclip_text_model",
+    limit=partial(positions_after_pad, default=514),
+    default_types=1,
+    blocks={SOURCE: bert.BLOCK},
+)

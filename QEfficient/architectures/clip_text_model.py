@@ -1,0 +1,7 @@
+"""The text half of CLIP: 77 positions; a token sees those before it."""
+
+from functools import partial
+
+from QEfficient.architectures.record import Architecture, positions
+
+ARCHITECTURE = Architecture(model_type="clip_text_model", limit=partial(positions, default=77), default_pad_id=1)

@@ -1,0 +1,5 @@
+"""FlauBERT: as XLM, without languages."""
+
+from QEfficient.architectures.record import Architecture, positions
+
+ARCHITECTURE = Architecture(model_type="flaubert", limit=positions, default_pad_id=2)

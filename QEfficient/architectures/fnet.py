@@ -1,0 +1,25 @@
+"""FNet: a Fourier transform along the row in place of attention, so it has no mask and sees the padding."""
+
+from QEfficient.architectures.record import Architecture, Config, never_pads, positions
+
+
+def refused(config: Config) -> str | None:
+    """See ``FNetModel.forward``."""
+    if not config.get("use_tpu_fourier_optimizations"):
+        return None
+    return "with use_tpu_fourier_optimizations it takes rows of exactly tpu_short_seq_length tokens"
+
+
+ARCHITECTURE = Architecture(
+    model_type="fnet",
+    limit=positions,
+    default_pad_id=3,
+    default_types=4,
+    blocks={
+        "transformers.models.fnet.modeling_fnet.FNetBasicFourierTransform": (
+            "QEfficient.pytorch_transforms.fourier.FourierTransform"
+        )
+    },
+    pads=never_pads,
+    refused=refused,
+)

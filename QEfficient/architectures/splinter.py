@@ -1,0 +1,8 @@
+"""Splinter: as BERT."""
+
+from dataclasses import replace
+
+from QEfficient.architectures import bert
+
+SOURCE = "transformers.models.splinter.modeling_splinter.SplinterSelfAttention"
+ARCHITECTURE = replace(bert.ARCHITECTURE, model_type="splinter", blocks={SOURCE: bert.BLOCK})

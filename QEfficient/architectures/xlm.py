@@ -1,0 +1,5 @@
+"""XLM. No language is given, as transformers has it when it is called without langs."""
+
+from QEfficient.architectures.record import Architecture, positions
+
+ARCHITECTURE = Architecture(model_type="xlm", limit=positions, default_pad_id=2)
