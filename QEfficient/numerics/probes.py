@@ -26,6 +26,7 @@ class Wanted:
         pad_id: Fills the masked columns.
         shortest: Least tokens, or samples, of a row.
         pads: Whether rows may be padded; else every mask is 1 everywhere.
+        end_id: Ends every row, for a model that pools the state of its end token (CLIP).
     """
 
     inputs: Sequence[TensorSpec]
@@ -34,6 +35,7 @@ class Wanted:
     pad_id: int = 0
     shortest: int = 1
     pads: bool = True
+    end_id: int | None = None
 
 
 def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
@@ -73,9 +75,13 @@ def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.ra
         return np.where(mask.sum(axis=1, keepdims=True) > 2, mask * (mask.cumsum(axis=1) > 2), mask)
     if spec.name == "token_type_ids":
         return np.where(np.arange(length) >= length // 2, 1, 0) * mask
+    if spec.name == "input_ids" and isinstance(spec.shape[1], int):  # a model of one width, without a mask
+        return rng.integers(0, wanted.vocabulary, (rows, spec.shape[1]))
     if spec.name == "input_ids":
-        ids = rng.integers(0, wanted.vocabulary, (rows, length))
-        ids[ids == wanted.pad_id] = (wanted.pad_id + 1) % wanted.vocabulary
+        words = np.setdiff1d(np.arange(wanted.vocabulary), [wanted.pad_id, wanted.end_id or wanted.pad_id])
+        ids = rng.choice(words, (rows, length))
+        if wanted.end_id is not None:
+            ids[np.arange(rows), length - 1 - np.argmax(mask[:, ::-1], axis=1)] = wanted.end_id
         ids[mask == 0] = wanted.pad_id
         return ids
     sizes = {"batch_size": rows, "seq_len": length}

@@ -194,7 +194,7 @@ def custom_io(path: str | None, names: set) -> dict:
     return {entry["IOName"]: entry["Precision"] for entry in entries}
 
 
-def describe(graph, shapes: list, precisions: dict) -> tuple:
+def describe(path: Path, graph, shapes: list, precisions: dict) -> tuple:
     """Bindings and allowed shapes: inputs first, then outputs, index counting over both."""
     constants = {tensor.name for tensor in graph.initializer}
     values = [(v, 0) for v in graph.input if v.name not in constants] + [(v, 1) for v in graph.output]
@@ -204,6 +204,8 @@ def describe(graph, shapes: list, precisions: dict) -> tuple:
         number, item = TYPES[kind.elem_type]
         number, item = {"float16": (1, 2), "int8": (2, 1)}.get(precisions.get(value.name), (number, item))
         dims = [[d.dim_value or sizes.get(d.dim_param, 0) for d in kind.shape.dim] for sizes in shapes]
+        if direction and not all(all(d) for d in dims):
+            dims = [inferred(path, sizes)[value.name] for sizes in shapes]
         need(all(all(d) for d in dims), f"shape of {value.name!r} is not known at compile time")
         for entry, shape in zip(allowed, dims, strict=True):
             entry.append({"type": number if not CONTROL.get("wrong_type") else number + 1, "dims": shape})
@@ -220,6 +222,18 @@ def describe(graph, shapes: list, precisions: dict) -> tuple:
             }
         )
     return bindings, allowed if len(shapes) > 1 else []
+
+
+def inferred(path: Path, sizes: dict) -> dict:
+    """Output name → dims, where they follow from the inputs' (a clip's frames): as one run of the graph shows them."""
+    import numpy
+    import onnxruntime
+
+    kinds = {"tensor(float)": numpy.float32, "tensor(int64)": numpy.int64}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feed = {v.name: numpy.ones([sizes.get(d, d) for d in v.shape], kinds[v.type]) for v in session.get_inputs()}
+    outputs = session.run(None, feed)
+    return {v.name: list(array.shape) for v, array in zip(session.get_outputs(), outputs, strict=True)}
 
 
 def fail_as_told(options: dict) -> None:
@@ -259,7 +273,7 @@ def compile_model(options: dict) -> None:
     free = {dim.dim_param for value in inputs for dim in value.type.tensor_type.shape.dim if dim.dim_param}
     shapes = specializations(options.get("network-specialization-config"), options["symbols"], free)
     names = {value.name for value in (*inputs, *graph.output)}
-    bindings, allowed = describe(graph, shapes, custom_io(options.get("custom-IO-list-file"), names))
+    bindings, allowed = describe(path, graph, shapes, custom_io(options.get("custom-IO-list-file"), names))
     cores = int(options.get("aic-num-cores", 1))
     record = {
         "cores": cores,

@@ -1,0 +1,7 @@
+"""BEiT: as ViT."""
+
+from dataclasses import replace
+
+from QEfficient.architectures import vit
+
+ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="beit")

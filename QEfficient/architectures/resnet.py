@@ -1,0 +1,7 @@
+"""ResNet: convolutions, any image size; the states are a map (channels, height, width)."""
+
+from dataclasses import replace
+
+from QEfficient.architectures import vit
+
+ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="resnet", inputs=vit.resized_pixels)
