@@ -9,5 +9,6 @@ OURS = "QEfficient.pytorch_transforms.moe.Switch"
 ARCHITECTURE = replace(
     t5.ARCHITECTURE,
     model_type="switch_transformers",
+    mask="own",
     blocks={f"{SOURCE}Top1Router": f"{OURS}Router", f"{SOURCE}Experts": f"{OURS}Experts"},
 )

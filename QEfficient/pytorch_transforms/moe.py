@@ -47,13 +47,14 @@ class SwitchRouter(Block):
         super().__init__(old)
         layer = old.classifier
         self.classifier = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+        self.num_experts: int = old.num_experts
         self.capacity: int = old.expert_capacity
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As the old block: picks (rows, length, experts), the weight of each pick, and the router's logits."""
         logits = self.classifier(hidden_states)
         shares = logits.softmax(dim=-1)
-        picks = nn.functional.one_hot(shares.argmax(dim=-1), logits.shape[-1])
+        picks = nn.functional.one_hot(shares.argmax(dim=-1), self.num_experts)
         picks = picks * (picks.cumsum(dim=-2) <= self.capacity)  # a full expert leaves the row's later tokens out
         return picks, shares.amax(dim=-1, keepdim=True), logits
 
