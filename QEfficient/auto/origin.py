@@ -51,6 +51,7 @@ class RepoOrigin:
         self.folder: Path = self.repo.transformer if self.repo else files.folder
         _check_keywords(self.keywords)
         self.handed_out = False
+        self.needs_pooler = auto_class != "AutoModel"  # a task's head may stand on it; pooled states do not
         self._module: nn.Module | None = None
         self._config: dict[str, Json] | None = None
         self._lock = threading.Lock()
@@ -95,7 +96,7 @@ class RepoOrigin:
                 allowed="what transformers.AutoModel.from_pretrained takes",
                 do="try AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
             ) from error
-        _check_loaded(found, self.name)
+        _check_loaded(found, self.name, self.needs_pooler)
         return model.eval()  # type: ignore[no-any-return]
 
     def _class_name(self) -> str:
@@ -204,19 +205,19 @@ def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | N
     return repo
 
 
-def _check_loaded(found: Mapping[str, Any], name: str) -> None:
+def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool) -> None:
     """Refuses a checkpoint that lacks weights: transformers fills them with random numbers and only warns.
 
-    A pooler may be missing: no vector of ours passes through it.
+    HuggingFace's pooler may be missing where nothing of ours passes through it.
     """
-    missing = sorted(key for key in found.get("missing_keys", ()) if "pooler" not in key.split("."))
+    missing = sorted(key for key in found.get("missing_keys", ()) if needs_pooler or "pooler" not in key.split("."))
     wrong = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys", ()))
     if missing or wrong:
         shown = ", ".join([*missing, *wrong][:4]) + (", …" if len(missing) + len(wrong) > 4 else "")
         raise LoadError(
             f"The checkpoint of {name!r} does not hold all weights of the model; the rest would be random numbers.",
             got=f"{len(missing)} missing, {len(wrong)} of another shape: {shown}",
-            allowed="a checkpoint with every weight of the encoder",
+            allowed="a checkpoint with every weight of the model",
             do="fetch the model again, or load it with a config that fits its weights",
         )
 

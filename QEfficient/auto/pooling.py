@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import PoolingError
-from QEfficient.pytorch_transforms.pooling import MODES, parse_pooling
+from QEfficient.pytorch_transforms.pooling import MODES, POOLER, parse_pooling
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 
@@ -29,6 +29,11 @@ class Head:
 
     steps: tuple[Mapping[str, Json], ...] = ()
     function: PoolingFunction | None = None
+
+    @property
+    def uses_pooler(self) -> bool:
+        """Whether HuggingFace's own pooler stands before the steps."""
+        return any(POOLER in (step["step"], *step.get("modes", ())) for step in self.steps)
 
 
 def parse_head(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
