@@ -20,7 +20,8 @@ from QEfficient.cache import MANIFEST
 from QEfficient.errors import LoadError, nearest
 from QEfficient.records import Json
 
-# Patterns as fnmatch reads them: "*" crosses "/". Folders such as 1_Pooling belong to sentence-transformers.
+# Patterns as fnmatch reads them: "*" crosses "/". Folders such as 1_Pooling, and query_0_Dense below a Router, belong
+# to sentence-transformers.
 _SMALL_FILES = (
     "config*.json",
     "tokenizer*",
@@ -38,11 +39,18 @@ _SMALL_FILES = (
     "sentence_*_config.json",
     "[0-9]*_*/*.json",
     "[0-9]*_*/*.txt",
+    "router_config.json",
+    "*_[0-9]*_*/*.json",
+    "*_[0-9]*_*/*.txt",
     MANIFEST,
 )
-_SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json", "[0-9]*_*/model*.safetensors")
+_SAFETENSORS = (
+    *("model*.safetensors", "model.safetensors.index.json"),
+    *("[0-9]*_*/model*.safetensors", "*_[0-9]*_*/model*.safetensors"),
+)
 _TORCH_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _IGNORED = ("model.*.safetensors", "onnx/*", "openvino/*", ".*")  # variants such as model.fp16.safetensors
+_WITH_WEIGHTS = (".Dense", ".LayerNorm", ".Transformer", ".WeightedLayerPooling")  # modules of sentence-transformers
 _REPO_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -362,16 +370,27 @@ def _from_hub(request: _Request) -> Path:
 
 
 def _torch_patterns(folder: Path) -> list[str]:
-    """Patterns of the ``.bin`` files that stand in for safetensors: of the model and of each Dense module."""
-    modules = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    """Patterns of the ``.bin`` files that stand in for safetensors: of the model and of each module with weights."""
     more: list[str] = []
-    for module in modules if isinstance(modules, list) else ():
-        kind, path = str(module.get("type", "")), str(module.get("path", ""))
-        if path and kind.endswith((".Dense", ".Transformer")) and not any((folder / path).glob("model*.safetensors")):
+    for kind, path in _module_folders(folder):
+        if path and kind.endswith(_WITH_WEIGHTS) and not any((folder / path).glob("model*.safetensors")):
             more += [f"{path}/{name}" for name in _TORCH_FILES]
     if (folder / "config.json").is_file() and not any(folder.glob("model*.safetensors")):
         more += _TORCH_FILES
     return more
+
+
+def _module_folders(folder: Path) -> list[tuple[str, str]]:
+    """Class and folder of each module of a sentence-transformers repo, those below a Router too."""
+    modules = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    found: list[tuple[str, str]] = []
+    for module in modules if isinstance(modules, list) else ():
+        kind, path = str(module.get("type", "")), str(module.get("path", ""))
+        found.append((kind, path))
+        router = folder / path / "router_config.json"
+        types = read_json(router).get("types") if kind.endswith((".Router", ".Asym")) and router.is_file() else {}
+        found += [(str(inner), str(PurePosixPath(path) / name)) for name, inner in (types or {}).items()]
+    return found
 
 
 def _download(request: _Request, patterns: Sequence[str]) -> Path:

@@ -190,9 +190,14 @@ class Hub:
 
         self.calls += 1
         wanted = filter_repo_objects(self.files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
-        dense = [{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]
+        dense, transformer = (f"sentence_transformers.models.{kind}" for kind in ("Dense", "Transformer"))
+        router = {"path": "", "type": "sentence_transformers.models.Router"}
+        text = {
+            "modules.json": [{"type": dense, "path": "2_Dense"}, router],
+            "router_config.json": {"types": {"query_0_Transformer": transformer, "query_2_Dense": dense}},
+        }
         for name in wanted:
-            write(self.snapshot, name, text=json.dumps(dense) if name.endswith("modules.json") else "{}")
+            write(self.snapshot, name, text=json.dumps(text.get(Path(name).name, {})))
         return str(self.snapshot)
 
     @property
@@ -228,6 +233,16 @@ def test_torch_files_are_fetched_where_there_are_no_safetensors(online: Any) -> 
     shards = ("pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json")
     wanted = (*CONFIGS, *shards, "modules.json", "2_Dense/config.json", "2_Dense/pytorch_model.bin")
     fake = online(*wanted, *NOISE)
+    hub.resolve(ID)
+    assert fake.fetched == sorted(wanted)
+
+
+def test_the_routes_of_a_router_are_fetched(online: Any) -> None:
+    wanted = (
+        *("modules.json", "router_config.json", "query_1_Pooling/config.json", "query_2_Dense/pytorch_model.bin"),
+        *(f"query_0_Transformer/{name}" for name in (*CONFIGS, SAFETENSORS)),
+    )
+    fake = online(*wanted, *NOISE, "query_0_Transformer/pytorch_model.bin", "query_0_Transformer/README.md")
     hub.resolve(ID)
     assert fake.fetched == sorted(wanted)
 
