@@ -121,9 +121,12 @@ class TextFacts:
         lower_case: Lower-case strings before tokenising (``do_lower_case`` of a sentence-transformers repo).
         prompts: Prompt name → text put before a string.
         default_prompt: Name of the prompt used when the caller names none.
-        include_prompt: False when pooling leaves out the prompt's tokens.
+        route: Of a sentence-transformers Router, the route that this program holds; else ``None``.
+        tasks: Of a Router: what a vector is for (``"query"``; ``""`` is nothing in particular) → the route for it.
         similarity: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
         truncate_dim: Default number of leading dims to keep, or ``None``.
+        activation: Dotted name of the class that makes scores of a reranker's logits; ``None``: nothing is saved.
+        chat: True when sentence-transformers writes a reranker's pairs through the tokenizer's chat template.
     """
 
     tokenizer: str | None
@@ -134,9 +137,12 @@ class TextFacts:
     lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
-    include_prompt: bool = True
+    route: str | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict)
     similarity: str = "cosine"
     truncate_dim: int | None = None
+    activation: str | None = None
+    chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +16,12 @@ from QEfficient import settings
 from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
 from QEfficient.records import TextFacts
-from QEfficient.text.tokenizer import Overlong
+from QEfficient.text.tokenizer import Overlong, Tokens
 
 Vectors = NDArray[np.float32]
 
 LONG_WORK = 512  # texts from which a progress bar is worth its lines
+SHOWN = 8  # texts that an error lists
 TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normalize has it
 
 
@@ -32,7 +33,7 @@ class Wish:
     prompt_name: str | None = None
     show_progress_bar: bool | None = None
     output_value: str = "sentence_embedding"
-    precision: str = "float32"
+    precision: str | None = "float32"
     convert_to_numpy: bool = True
     convert_to_tensor: bool = False
     normalize_embeddings: bool = False
@@ -48,18 +49,18 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any
     texts = _strings(sentences)
     if wish.output_value == "token_embeddings":
         per_text = _token_vectors(ready, facts, texts, wish)
-        converted = per_text if wish.convert_to_numpy and not wish.convert_to_tensor else [_tensor(v) for v in per_text]
+        converted = per_text if wish.convert_to_numpy and not wish.convert_to_tensor else [tensor(v) for v in per_text]
         return converted[0] if single else converted
     vectors = _sentence_vectors(ready, facts, texts, wish)
     if wish.convert_to_tensor:
-        return _tensor(vectors[0] if single else vectors)
+        return tensor(vectors[0] if single else vectors)
     if not wish.convert_to_numpy:
-        return _tensor(vectors[0]) if single else [_tensor(vector) for vector in vectors]
+        return tensor(vectors[0]) if single else [tensor(vector) for vector in vectors]
     return vectors[0] if single else vectors
 
 
 def _check(ready: Ready, wish: Wish) -> None:
-    if wish.precision != "float32":
+    if wish.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
         raise NotYetSupportedError(
             "encode returns float32 vectors only.",
             got=f"precision={wish.precision!r}",
@@ -117,19 +118,22 @@ def all_prompts(facts: TextFacts) -> dict[str, str]:
     return {"query": "", "document": "", **facts.prompts}
 
 
-def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None) -> str:
-    """The text put before each string; ``prompt`` goes before ``prompt_name``, that before the repo's default."""
+def find_prompt(known: Mapping[str, str], default: str | None, prompt: str | None, prompt_name: str | None) -> str:
+    """The text put before each string: ``prompt``, else the one named, else the repo's default, else none.
+
+    Raises:
+        UsageError: There is no prompt of this name.
+    """
     if prompt is not None:
         return prompt
-    name = prompt_name if prompt_name is not None else facts.default_prompt
+    name = prompt_name if prompt_name is not None else default
     if name is None:
         return ""
-    known = all_prompts(facts)
     if name not in known:
         raise UsageError(
             f"The model has no prompt of this name.{nearest(name, list(known))}",
             got=f"prompt_name={name!r}",
-            allowed=", ".join(map(repr, known)),
+            allowed=", ".join(map(repr, known)) or "no name: the model has no prompts",
             do="choose one of these, or pass the text itself as prompt=",
         )
     return known[name]
@@ -138,14 +142,7 @@ def resolve_prompt(facts: TextFacts, prompt: str | None, prompt_name: str | None
 def _run(
     ready: Ready, facts: TextFacts, texts: list[str], wish: Wish
 ) -> tuple[Vectors, Sequence[int] | None, Sequence[int]]:
-    prompt = resolve_prompt(facts, wish.prompt, wish.prompt_name)
-    if prompt and not facts.include_prompt:
-        raise NotYetSupportedError(
-            "The repo pools without the prompt's tokens (include_prompt is false), which the graph does not do.",
-            got=f"prompt={prompt!r}",
-            allowed="encode without a prompt",
-            do='pass prompt="", or use a repo whose pooling includes the prompt',
-        )
+    prompt = find_prompt(all_prompts(facts), facts.default_prompt, wish.prompt, wish.prompt_name)
     names = {spec.name for spec in ready.program.manifest.inputs}
     tokenizer = ready.tokenizer
     tokens = tokenizer.encode(texts, prompt=prompt, max_length=facts.max_length, overlong=wish.overlong)
@@ -155,10 +152,57 @@ def _run(
             'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
             stacklevel=5,
         )
-    rows = replace(tokens.rows, columns={n: c for n, c in tokens.rows.columns.items() if n in names})
-    with _progress(len(rows), wish.show_progress_bar) as progress:
-        output = next(iter(ready.run(rows, wish.device_ids, progress).values()))
+    columns = dict(tokens.rows.columns)
+    if "pooling_mask" in names:
+        length = tokenizer.prompt_length(prompt, max_length=facts.max_length) if prompt else 0
+        columns["pooling_mask"] = _without_prompt(tokens, length)
+    rows = replace(tokens.rows, columns={name: column for name, column in columns.items() if name in names})
+    with progress(len(rows), wish.show_progress_bar, "encode", "text") as done:
+        output = next(iter(ready.run(rows, wish.device_ids, done).values()))
     return output.astype(np.float32, copy=False), tokens.owners, rows.lengths
+
+
+def _without_prompt(tokens: Tokens, length: int) -> list[NDArray[np.int64]]:
+    """Each row's mask of the tokens that are pooled: all but the prompt's, which the first window of a text holds.
+
+    Raises:
+        InputError: A text has no token beside the prompt's.
+    """
+    masks = [np.ones(tokens_of_row, dtype=np.int64) for tokens_of_row in tokens.rows.lengths]
+    owners = list(range(len(masks))) if tokens.owners is None else list(tokens.owners)
+    empty = []
+    for row, owner in enumerate(owners):
+        if row == 0 or owners[row - 1] != owner:
+            masks[row][:length] = 0
+            empty += [owner] if not masks[row].any() else []
+    if empty:
+        raise InputError(
+            "The repo pools without the prompt's tokens, and these texts have no others.",
+            got=f"texts {', '.join(map(str, empty[:SHOWN]))}" + (", …" if len(empty) > SHOWN else ""),
+            allowed="texts with a token of their own, beside a prompt that is shorter than max_seq_length",
+            do="drop these texts, or shorten the prompt",
+        )
+    return masks
+
+
+def check_task(facts: TextFacts, task: str | None) -> None:
+    """Refuses a task whose vectors another route of the repo's Router makes.
+
+    Raises:
+        UsageError: It is so, or the Router has no route for the task.
+    """
+    route = facts.tasks.get(task or "")
+    if facts.route is None or route == facts.route:
+        return
+    what = f"task={task!r}" if task else "no task, as encode has it"
+    raise UsageError(
+        "This program holds one route of the repo's Router, and these vectors come from another."
+        if route is not None
+        else "The repo's Router has no route for this task.",
+        got=f"{what}, on a program of the route {facts.route!r}",
+        allowed=", ".join(f"{name or 'no task'}: route {other!r}" for name, other in facts.tasks.items()),
+        do=f"load another model with from_pretrained(…, route={route!r})" if route else "name one of these tasks",
+    )
 
 
 def _sentence_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> Vectors:
@@ -219,7 +263,8 @@ def normalize(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(norms, TINY), dtype=np.float32)
 
 
-def _tensor(array: NDArray[Any]) -> Any:
+def tensor(array: NDArray[Any]) -> Any:
+    """The array as a torch tensor."""
     import torch  # only for callers who ask for tensors
 
     return torch.from_numpy(np.ascontiguousarray(array))
@@ -232,15 +277,15 @@ def _is_watched() -> bool:
 
 
 @contextmanager
-def _progress(total: int, wanted: bool | None) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on long work, to a terminal or notebook only."""
+def progress(total: int, wanted: bool | None, what: str, unit: str) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on long work, to a terminal or notebook only; yields what counts finished rows."""
     visible = wanted if wanted is not None else total >= LONG_WORK and _is_watched()
     if not visible or not settings.progress_bars():
         yield None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc="encode", unit="text") as bar:
+    with tqdm(total=total, desc=what, unit=unit) as bar:
         yield bar.update
 
 
@@ -266,7 +311,7 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
             do="encode both with the same model and truncate_dim",
         )
     scores = _SIMILARITIES[name](a, b, pairwise).astype(np.float32, copy=False)
-    return _tensor(scores) if tensors else scores
+    return tensor(scores) if tensors else scores
 
 
 def _matrix(value: Any) -> NDArray[np.float32]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient.auto import embed, request
 from QEfficient.auto.base import QEFFTransformersBase
+from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
 from QEfficient.auto.stages import Recipe
 from QEfficient.auto.task import Task
-from QEfficient.errors import PoolingError, UsageError
-from QEfficient.records import Json, TextFacts
+from QEfficient.errors import PoolingError
+from QEfficient.records import Json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,8 +53,10 @@ class QEFFAutoModel(QEFFTransformersBase):
             pooling: As in the constructor; ``"auto"`` follows the repo's ``modules.json``.
             *args: As ``transformers.AutoModel.from_pretrained`` takes them.
             **kwargs: Likewise (``revision``, ``token``, ``cache_dir``, ``trust_remote_code``, ``dtype``,
-                ``local_files_only``, …). A saved program takes ``backend`` (run its graph there), ``strict``
-                (exactly the compiled shapes) and ``check`` (compare every file's digest; sizes always are) instead.
+                ``local_files_only``, …), and ``route``: of a sentence-transformers repo with a Router, the route that
+                this object follows; left out, the one of ``encode``. A saved program takes ``backend`` (run its graph
+                there), ``strict`` (exactly the compiled shapes) and ``check`` (compare every file's digest; sizes are
+                always compared) instead.
 
         Raises:
             LoadError: No such model, or it can't be read.
@@ -65,13 +68,15 @@ class QEFFAutoModel(QEFFTransformersBase):
             check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
         else:
             self._head = parse_head(pooling, self._origin.repo)
+            if isinstance(self._origin, RepoOrigin):
+                self._origin.needs_pooler = self._head.uses_pooler
         return self
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         recipe = super()._recipe(functions, verify)
         if recipe.head.steps and not recipe.embeds:
             raise PoolingError(
-                f"Models of the type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
+                f"Models of type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
                 got=f"{[dict(step) for step in recipe.head.steps]}",
                 allowed=f"pooling=None, which gives {', '.join(recipe.outputs)}",
                 do="drop pooling",
@@ -88,13 +93,14 @@ class QEFFAutoModel(QEFFTransformersBase):
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
-        precision: Literal["float32"] = "float32",
+        precision: Literal["float32"] | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: object = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         *,
+        task: str | None = None,
         overlong: Literal["error", "truncate", "chunk"] = "truncate",
         device_ids: Sequence[int] | None = None,
     ) -> Any:
@@ -114,6 +120,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             device: Accepted when it is the CPU; programs run where they were compiled for.
             normalize_embeddings: Scale each vector to length 1.
             truncate_dim: Keep this many leading dims.
+            task: What the vectors are for (``"query"``, ``"document"``). It matters to a repo with a Router only.
             overlong: What to do with texts past ``max_seq_length``: ``"truncate"`` shortens them with one warning,
                 ``"error"`` refuses them, ``"chunk"`` averages the vectors of consecutive windows.
             device_ids: Devices of the card.
@@ -123,15 +130,18 @@ class QEFFAutoModel(QEFFTransformersBase):
 
         Raises:
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
-            UsageError: Not compiled, or compiled without pooling.
+            UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
         if device is not None:
             self.to(device)
         if batch_size is not None:
             request.positive("batch_size", batch_size, "rows")
+        ready = self._need_ready()
+        facts = ready.limited(self._max_seq_length)
+        embed.check_task(facts, task)
         return embed.encode(
-            self._need_ready(),
-            self._encode_facts(),
+            ready,
+            facts,
             sentences,
             embed.Wish(
                 prompt=prompt,
@@ -148,32 +158,16 @@ class QEFFAutoModel(QEFFTransformersBase):
             ),
         )
 
-    def _encode_facts(self) -> TextFacts:
-        import dataclasses
-
-        ready = self._need_ready()
-        if self._max_seq_length is None:
-            return ready.text
-        longest = max(ready.text.max_length, ready.program.manifest.buckets[-1].length)
-        if self._max_seq_length > longest:
-            raise UsageError(
-                "max_seq_length was raised after compile, past the program's longest bucket.",
-                got=f"max_seq_length={self._max_seq_length}",
-                allowed=f"1 to {longest} with this program",
-                do="call compile() again: its buckets then go up to max_seq_length",
-            )
-        return dataclasses.replace(ready.text, max_length=self._max_seq_length)
-
     def encode_query(
         self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
     ) -> Any:
-        """As :meth:`encode`, with the repo's ``"query"`` prompt unless another is named."""
+        """As :meth:`encode` for the task ``"query"``, with that prompt of the repo unless another is named."""
         return self._encode_with(("query",), sentences, prompt_name, prompt, kwargs)
 
     def encode_document(
         self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
     ) -> Any:
-        """As :meth:`encode`, with the ``"document"``, ``"passage"`` or ``"corpus"`` prompt unless another is named."""
+        """As :meth:`encode` for the task ``"document"``, with that prompt, or ``"passage"`` or ``"corpus"``."""
         return self._encode_with(("document", "passage", "corpus"), sentences, prompt_name, prompt, kwargs)
 
     def _encode_with(
@@ -186,7 +180,7 @@ class QEFFAutoModel(QEFFTransformersBase):
     ) -> Any:
         if prompt_name is None and prompt is None:
             prompt_name = next((name for name in names if name in self.prompts), None)
-        return self.encode(sentences, prompt_name, prompt, **kwargs)
+        return self.encode(sentences, prompt_name, prompt, **{"task": names[0]} | kwargs)
 
     # ------------------------------------------------------------------------------ as sentence-transformers
 

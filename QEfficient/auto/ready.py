@@ -56,6 +56,24 @@ class Ready:
             )
         return self.program.manifest.text
 
+    def limited(self, max_seq_length: int | None) -> TextFacts:
+        """The text facts with a limit that the caller set, ``None`` where he set none.
+
+        Raises:
+            UsageError: It is past the program's longest bucket.
+        """
+        if max_seq_length is None:
+            return self.text
+        longest = max(self.text.max_length, self.program.manifest.buckets[-1].length)
+        if max_seq_length > longest:
+            raise UsageError(
+                "max_seq_length was raised after compile, past the program's longest bucket.",
+                got=f"max_seq_length={max_seq_length}",
+                allowed=f"1 to {longest} with this program",
+                do="call compile() again: its buckets then go up to max_seq_length",
+            )
+        return dataclasses.replace(self.text, max_length=max_seq_length)
+
     @contextmanager
     def session(self, devices: Sequence[int] | None = None) -> Iterator[Session]:
         """Lends the session on these devices.

@@ -37,8 +37,7 @@ class SentenceRepo:
         truncate_dim: Leading dims to keep, or ``None``.
         options: The Transformer module's own config.
         route: Name of the route that was followed; ``None`` for a repo without a Router.
-        elsewhere: Task (``""`` is ``encode``) → the route that makes its vectors, where it is not this one; ``None``
-            where the Router has none.
+        tasks: Of a Router: task (``""`` is none, as ``encode`` has it) → the route that makes its vectors.
     """
 
     folder: Path
@@ -52,7 +51,7 @@ class SentenceRepo:
     truncate_dim: int | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     route: str | None = None
-    elsewhere: Mapping[str, str | None] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -66,17 +65,6 @@ class SentenceRepo:
         """
         check_options(self.options)
         return read_steps(self.modules, self.folder)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The weights of the modules behind the Transformer, in order."""
-        return tuple(self.folder / step["weights"] for step in self.steps if "weights" in step)
-
-    @property
-    def include_prompt(self) -> bool:
-        """False when pooling leaves out the prompt's tokens."""
-        configs = (module.config(missing_ok=True) for module in self.modules if module.kind == "Pooling")
-        return all(config.get("include_prompt", True) for config in configs)
 
 
 def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
@@ -111,7 +99,7 @@ def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
         truncate_dim=size_or_none(config, "truncate_dim", folder),
         options=options,
         route=along.name,
-        elsewhere=along.elsewhere,
+        tasks=along.tasks,
     )
 
 

@@ -14,7 +14,7 @@ from QEfficient.sentence_repo.files import Module, malformed
 
 KINDS = ("Router", "Asym")
 TASKS = ("", "query", "document")
-"""What a caller may want a vector for: nothing in particular (``encode``), a query, or a document."""
+"""What a vector may be for: nothing in particular, a query, or a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,12 @@ class Route:
     Attributes:
         modules: With the route's own in place of the Router.
         name: The route's name; ``None`` for a repo without a Router.
-        elsewhere: Task (``""`` is ``encode``) → the route that makes its vectors, where it is not this one; ``None``
-            where the Router has none.
+        tasks: Task (``""`` is none, as ``encode`` has it) → the route that makes its vectors. Empty without a Router.
     """
 
     modules: tuple[Module, ...]
     name: str | None = None
-    elsewhere: Mapping[str, str | None] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
 
 def follow(modules: Sequence[Module], name: str | None, folder: Path) -> Route:
@@ -57,7 +56,7 @@ def follow(modules: Sequence[Module], name: str | None, folder: Path) -> Route:
             allowed="one",
             do='choose a pooling by name, such as pooling="mean", on the folder of the route\'s Transformer',
         )
-    chosen = name if name is not None else tasks[""]
+    chosen = name if name is not None else tasks.get("", "")
     if chosen not in routes:
         raise LoadError(
             "The repo's Router has no such route." + nearest(str(name), list(routes))
@@ -68,11 +67,11 @@ def follow(modules: Sequence[Module], name: str | None, folder: Path) -> Route:
             do=f"pass route={next(iter(routes))!r}, or another of these, to from_pretrained",
         )
     found = (*modules[: places[0]], *routes[chosen], *modules[places[0] + 1 :])
-    return Route(found, chosen, {task: route for task, route in tasks.items() if route != chosen})
+    return Route(found, chosen, tasks)
 
 
-def _read(router: Module) -> tuple[dict[str, tuple[Module, ...]], dict[str, str | None]]:
-    """Route → its modules, and task → route; a task that the Router refuses has none."""
+def _read(router: Module) -> tuple[dict[str, tuple[Module, ...]], dict[str, str]]:
+    """Route → its modules, and task → route for each task that has one."""
     path = router.folder / "router_config.json"
     if not path.is_file():
         path = router.folder / "config.json"  # as versions before 5 wrote it
@@ -88,7 +87,8 @@ def _read(router: Module) -> tuple[dict[str, tuple[Module, ...]], dict[str, str 
         route: tuple(Module(types[module], inside(router.folder, module, path)) for module in ids)
         for route, ids in structure.items()
     }
-    return routes, {task: _route_of(task, list(routes), parameters) for task in TASKS}
+    tasks = {task: _route_of(task, list(routes), parameters) for task in (*TASKS, *routes)}
+    return routes, {task: route for task, route in tasks.items() if route is not None}
 
 
 def _route_of(task: str, routes: Sequence[str], parameters: Mapping[str, Json]) -> str | None:

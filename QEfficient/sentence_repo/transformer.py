@@ -50,8 +50,7 @@ def check_options(options: Mapping[str, Json]) -> None:
     Raises:
         PoolingError: There are such options; the message names them.
     """
-    followed = {name for name, value in options.items() if _is_followed(_OLD_NAMES.get(name, name), value)}
-    unknown = {name: value for name, value in options.items() if name not in followed}
+    unknown = unfollowed(options)
     if unknown:
         raise PoolingError(
             "The repo's Transformer module has options that are not supported.",
@@ -59,6 +58,11 @@ def check_options(options: Mapping[str, Json]) -> None:
             allowed="max_seq_length, do_lower_case, and plain texts through the model's forward",
             do='choose a pooling by name, such as pooling="mean", if these options do not matter to you',
         )
+
+
+def unfollowed(options: Mapping[str, Json]) -> dict[str, Json]:
+    """The options that would change the numbers and that nothing here follows."""
+    return {name: value for name, value in options.items() if not _is_followed(_OLD_NAMES.get(name, name), value)}
 
 
 def _is_followed(name: str, value: Json) -> bool:

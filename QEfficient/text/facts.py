@@ -9,7 +9,7 @@ from pathlib import Path
 
 from QEfficient.hub import read_json
 from QEfficient.records import Json, TextFacts
-from QEfficient.sentence_repo import SentenceRepo
+from QEfficient.sentence_repo import SentenceRepo, read_scoring
 
 TOKENIZER = "tokenizer.json"
 # Tokenizers without a limit say 10^30; the models with the longest context stay below this.
@@ -48,6 +48,7 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
     Raises:
         LoadError: A file is malformed.
     """
+    scoring = read_scoring(folder, repo)
     folder = folder if repo is None else repo.transformer
     config = _object(folder / "tokenizer_config.json")
     limits = [max_positions, _tokenizer_limit(config), None if repo is None else repo.max_seq_length]
@@ -57,6 +58,8 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
         pad_id=_pad_id(folder, config),
         pad_type_id=int(config.get("pad_token_type_id") or 0),
         padding_side=str(config.get("padding_side") or "right"),
+        activation=scoring.activation,
+        chat=scoring.chat,
     )
     if repo is None:
         return facts
@@ -65,7 +68,8 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
         lower_case=repo.lower_case,
         prompts=repo.prompts,
         default_prompt=repo.default_prompt,
-        include_prompt=repo.include_prompt,
+        route=repo.route,
+        tasks=repo.tasks,
         similarity=repo.similarity,
         truncate_dim=repo.truncate_dim,
     )

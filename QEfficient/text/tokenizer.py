@@ -117,14 +117,18 @@ class Tokenizer:
             arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
         return Tokens(_rows(arrays), overlong=long)
 
-    def prompt_length(self, prompt: str) -> int:
+    def prompt_length(self, prompt: str, *, max_length: int | None = None) -> int:
         """Tokens at the start of a row that belong to the prompt, as sentence-transformers counts them.
 
         They are the prompt's own tokens, special ones included, without a special token at the end.
+
+        Args:
+            prompt: The prompt.
+            max_length: Tokens after which a row is cut, as :meth:`encode` takes it.
         """
         encoding = self._backend.encode(prompt)
         ends_special = bool(encoding.ids) and self._is_special(encoding.ids[-1])
-        return len(encoding) - ends_special
+        return min(len(encoding), max_length or self.facts.max_length) - ends_special
 
     def _is_special(self, token_id: int) -> bool:
         token = self._backend.get_added_tokens_decoder().get(token_id)

@@ -197,4 +197,4 @@ print(Tokenizer.from_folder(folder, facts).encode(["My name is"]).rows.lengths)
 """
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", code, MINILM], cwd=root, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["[5]"]
+    assert run.stdout.split() == ["(5,)"]

@@ -69,8 +69,8 @@ def test_the_real_minilm() -> None:
     found = sentence_repo.read(folder)
     assert found is not None
     assert found.steps == ({"step": "pooling", "modes": ["mean"]}, {"step": "normalize"})
-    assert (found.transformer, found.max_seq_length, found.lower_case, found.files) == (folder, 256, False, ())
-    assert (found.prompts, found.default_prompt, found.include_prompt) == ({}, None, True)
+    assert (found.transformer, found.max_seq_length, found.lower_case) == (folder, 256, False)
+    assert (found.prompts, found.default_prompt, found.route) == ({}, None, None)
     assert (found.similarity, found.truncate_dim) == ("cosine", None)
 
 
@@ -106,14 +106,8 @@ def test_what_sentence_transformers_saves_today(tmp_path: Path) -> None:
         },
         {"step": "normalize"},
     )
-    assert found.files == (saved / "2_Dense" / "model.safetensors",)
     assert found.prompts == {"document": "", **prompts}
-    assert (found.default_prompt, found.include_prompt, found.similarity, found.truncate_dim) == (
-        "query",
-        False,
-        "dot",
-        2,
-    )
+    assert (found.default_prompt, found.similarity, found.truncate_dim) == ("query", "dot", 2)
 
 
 @pytest.mark.parametrize("transformer", [OLD + "Transformer", NEW])
@@ -189,7 +183,6 @@ def test_dense_with_torch_weights(tmp_path: Path) -> None:
         "activation": "GELU",
         "weights": "2_Dense/pytorch_model.bin",
     }
-    assert found.files == (tmp_path / "2_Dense/pytorch_model.bin",)
     (tmp_path / "2_Dense/pytorch_model.bin").unlink()
     assert "no weights" in refusal(LoadError, found)
 
