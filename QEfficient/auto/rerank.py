@@ -1,0 +1,220 @@
+"""Pairs of texts → scores, as sentence-transformers' CrossEncoder gives them: functions over a ready program."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.auto import request
+from QEfficient.auto.embed import find_prompt, progress, tensor
+from QEfficient.auto.ready import Ready
+from QEfficient.errors import InputError, UsageError, nearest
+from QEfficient.records import TextFacts
+from QEfficient.text.tokenizer import Text
+
+Scores = NDArray[np.float32]
+Activation = str | Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The keywords of one ``predict`` or ``rank`` call; the methods' docstrings explain them."""
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    show_progress_bar: bool | None = None
+    activation_fn: Activation | None = None
+    apply_softmax: bool = False
+    convert_to_numpy: bool = True
+    convert_to_tensor: bool = False
+    max_length: int | None = None
+    overlong: Literal["truncate", "error"] = "truncate"
+    device_ids: Sequence[int] | None = None
+
+
+def predict(ready: Ready, facts: TextFacts, inputs: object, wish: Wish) -> Any:
+    """One or many pairs → scores in the container that the wish names; one label: one number a pair."""
+    texts, single = _texts(inputs)
+    scores = _scores(ready, facts, texts, wish)
+    if wish.convert_to_tensor or not wish.convert_to_numpy:
+        whole = tensor(scores)
+        if single:
+            return whole[0]
+        return whole if wish.convert_to_tensor else list(whole)
+    return scores[0] if single else scores
+
+
+def rank(
+    ready: Ready,
+    facts: TextFacts,
+    query: str,
+    documents: Sequence[str],
+    wish: Wish,
+    *,
+    top_k: int | None = None,
+    return_documents: bool = False,
+) -> list[dict[str, Any]]:
+    """Documents by falling score; those of equal score keep their order."""
+    labels = _labels(ready)
+    if labels != 1:
+        raise UsageError(
+            "rank needs a model with one label: the relevance of a document.",
+            got=f"a model with {labels} labels",
+            allowed="a model with num_labels=1",
+            do="call predict with pairs, and sort by the label that you mean",
+        )
+    if isinstance(documents, str) or not hasattr(documents, "__len__"):
+        raise InputError(
+            "documents is not a list of strings.",
+            got=f"{type(documents).__name__}: {documents!r:.60}",
+            allowed="a sequence of strings",
+            do="put a single document into a list",
+        )
+    if top_k is not None:
+        request.positive("top_k", top_k, "documents")
+    texts, _ = _texts([(query, document) for document in documents])
+    scores = _scores(ready, facts, texts, wish).tolist()
+    results: list[dict[str, Any]] = [{"corpus_id": i, "score": score} for i, score in enumerate(scores)]
+    if return_documents:
+        for result in results:
+            result["text"] = documents[result["corpus_id"]]
+    return sorted(results, key=lambda result: result["score"], reverse=True)[:top_k]
+
+
+def _texts(inputs: object) -> tuple[list[Text], bool]:
+    """The texts to score, and whether they are one: a string, or a sequence that starts with a string."""
+    if isinstance(inputs, str):
+        return [inputs], True
+    if isinstance(inputs, dict) or not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
+        raise InputError(
+            "predict takes a pair of strings, or a sequence of pairs.",
+            got=f"{type(inputs).__name__}: {inputs!r:.60}",
+            allowed='("query", "document"), or a list of such pairs',
+            do="pass a list of pairs",
+        )
+    items = inputs.tolist() if isinstance(inputs, np.ndarray) else [inputs[i] for i in range(len(inputs))]
+    single = bool(items) and not isinstance(items[0], list | tuple)
+    rows = [items] if single else items
+    for row, item in enumerate(rows):
+        if not isinstance(item, list | tuple) or len(item) != 2 or not all(isinstance(text, str) for text in item):
+            raise InputError(
+                f"Row {row} is not a pair of strings.",
+                got=f"{type(item).__name__}: {item!r:.60}",
+                allowed='("query", "document")',
+                do="pass two strings a row; clean the list first, for example of None and NaN",
+            )
+    return [tuple(item) for item in rows], single
+
+
+def _labels(ready: Ready) -> int:
+    """Width of the logits."""
+    return int(ready.program.manifest.outputs[0].shape[-1])
+
+
+def _scores(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Scores:
+    """``(texts,)`` with one label, else ``(texts, labels)``."""
+    activate = _activation(facts, wish.activation_fn, _labels(ready))  # an unknown one is refused before work is done
+    scores = activate(_logits(ready, facts, texts, wish))
+    if scores.shape[1:] == (1,):
+        scores = scores[:, 0]
+    return softmax(scores) if wish.apply_softmax and scores.ndim > 1 else scores
+
+
+def _logits(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Scores:
+    if facts.chat:
+        raise UsageError(
+            "sentence-transformers writes this model's pairs through its chat template, which predict does not do.",
+            got="a tokenizer with a chat template",
+            allowed="generate(inputs) with the ids of the finished prompt",
+            do="render the pairs with tokenizer.apply_chat_template, and pass the ids to generate",
+        )
+    limit = facts.max_length if wish.max_length is None else wish.max_length
+    prompt = find_prompt(facts.prompts, facts.default_prompt, wish.prompt, wish.prompt_name)
+    tokens = ready.tokenizer.encode(texts, prompt=prompt, max_length=limit, overlong=wish.overlong)
+    if tokens.overlong and wish.overlong == "truncate":
+        warnings.warn(
+            f"{len(tokens.overlong)} of {len(texts)} pairs were longer than {limit} tokens and were shortened, "
+            'as sentence-transformers does. Pass overlong="error" to refuse them.',
+            stacklevel=5,
+        )
+    names = {spec.name for spec in ready.program.manifest.inputs}
+    rows = replace(tokens.rows, columns={n: c for n, c in tokens.rows.columns.items() if n in names})
+    with progress(len(rows), wish.show_progress_bar, "predict", "pair") as done:
+        output = next(iter(ready.run(rows, wish.device_ids, done).values()))
+    return output.astype(np.float32, copy=False)
+
+
+# ---------------------------------------------------------------------------------------------- activations
+
+
+def _activation(facts: TextFacts, wanted: Activation | None, labels: int) -> Callable[[Scores], Scores]:
+    """What turns logits into scores: the caller's, else the model's own, else CrossEncoder's default."""
+    if callable(wanted):
+        return lambda logits: _call(wanted, logits)
+    if wanted is not None:
+        return _named(wanted, f"activation_fn={wanted!r}", "choose one of these, or pass a function of a torch tensor")
+    if facts.activation is not None:
+        # CrossEncoder takes its default in place of a function that it does not trust; its scores mean something else.
+        do = "pass activation_fn= yourself; it goes before the saved one"
+        return _named(facts.activation, f"the model's own activation {facts.activation!r}", do)
+    return ACTIVATIONS["sigmoid" if labels == 1 else "identity"]
+
+
+def _named(name: object, got: str, do: str) -> Callable[[Scores], Scores]:
+    """The activation of a name such as ``"sigmoid"`` or ``"torch.nn.modules.activation.Sigmoid"``."""
+    module, _, kind = str(name).rpartition(".")
+    found = ACTIVATIONS.get(kind.lower()) if not module or module.startswith("torch.nn") else None
+    if found is None:
+        raise UsageError(
+            f"The activation is not known by name.{nearest(kind.lower(), list(ACTIVATIONS))}",
+            got=got,
+            allowed=", ".join(map(repr, ACTIVATIONS)) + ", or such a class of torch.nn by its dotted name",
+            do=do,
+        )
+    return found
+
+
+def _call(function: Callable[[Any], Any], logits: Scores) -> Scores:
+    """A caller's own activation: a tensor ``(pairs, labels)`` in, a tensor or an array of as many rows out."""
+    result = function(tensor(logits))
+    array = np.asarray(result.detach().cpu() if hasattr(result, "detach") else result)
+    if array.dtype.kind != "f" or array.shape[:1] != logits.shape[:1]:
+        raise UsageError(
+            "activation_fn gave no scores.",
+            got=f"{type(result).__name__} of shape {array.shape} and dtype {array.dtype}",
+            allowed=f"floats, one row a pair: ({logits.shape[0]}, …)",
+            do="pass a function or an instance, such as torch.nn.Sigmoid(), that works on each row",
+        )
+    return array.astype(np.float32, copy=False)
+
+
+def softmax(scores: Scores) -> Scores:
+    """Each row's exponentials, scaled to the sum 1; float32, as torch does it."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _sigmoid(logits: Scores) -> Scores:
+    with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf is the 0 that is meant
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+def _softplus(logits: Scores) -> Scores:
+    return np.asarray(np.logaddexp(np.float32(0), logits), np.float32)
+
+
+ACTIVATIONS: dict[str, Callable[[Scores], Scores]] = {
+    "identity": lambda logits: logits,
+    "sigmoid": _sigmoid,
+    "logsigmoid": lambda logits: -_softplus(-logits),
+    "softplus": _softplus,
+    "tanh": lambda logits: np.tanh(logits),
+    "relu": lambda logits: np.maximum(logits, np.float32(0)),
+    "silu": lambda logits: logits * _sigmoid(logits),
+}
+"""Name of a ``torch.nn`` class in lower case → the same function of an array."""
