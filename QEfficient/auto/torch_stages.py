@@ -29,10 +29,14 @@ from QEfficient.pytorch_transforms.embedding import (
     GraphModule,
     MaskKind,
     TaskModule,
+    mask_of,
+    places,
     states_of,
     text_inputs,
 )
 from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.rotary import tabulate
+from QEfficient.pytorch_transforms.speech import settle_frames
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
 
@@ -103,6 +107,8 @@ def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
     model, architecture = _model(recipe)
     specs = inputs_of(model, architecture, recipe.origin.facts())
     twin, _ = exportable(model, architecture.swaps())
+    tabulate(twin, architecture.max_length(recipe.origin.config()))
+    settle_frames(twin, architecture.frames(recipe.origin.config()))
     names, mask = [spec.name for spec in specs], _mask(recipe, model, architecture)
     module: GraphModule
     if recipe.embeds:
@@ -132,9 +138,8 @@ class _Reference(nn.Module):
         if self.head is None:
             return {name: getattr(output, name) for name in self.outputs}
         states = states_of(output, self.head.source)
-        mask = arrays.get("attention_mask")
-        if mask is None:
-            mask = torch.ones(states.shape[:2], dtype=torch.int64)
+        states = places(states) if len(self.head.steps) else states
+        mask = mask_of(states, arrays.get("attention_mask"), self.model)
         return {self.outputs[0]: self.head(states, mask, *more)}
 
 
@@ -166,13 +171,15 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
     config = recipe.origin.config()
     architecture = find(str(config.get("model_type", "")))
     longest = PROBE_LENGTH if architecture.inputs is None else PROBE_FRAMES
+    text = config.get("text_config") or config
     wanted = Wanted(
         inputs=model.inputs,
         longest=min(longest, architecture.max_length(config) or longest),
-        vocabulary=int((config.get("text_config") or config).get("vocab_size") or SAFE_VOCABULARY),
+        vocabulary=int(text.get("vocab_size") or SAFE_VOCABULARY),
         pad_id=architecture.pad_id(config) or 0,
         shortest=architecture.shortest(config),
         pads=architecture.pads(config),
+        end_id=text.get("eos_token_id") if architecture.outputs or recipe.head.uses_pooler else None,
     )
     samples, name = probes(wanted), recipe.origin.name
     torch_model = reference(recipe, float32=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, PoolingError
+from QEfficient.pytorch_transforms.speech import FRAME_MASK
 from QEfficient.records import TensorSpec
 
 MaskKind = Literal["additive", "own", "float"]
@@ -131,16 +132,32 @@ class EmbeddingModule(GraphModule):
     def finish(self, arrays: dict[str, Tensor]) -> Tensor:
         """The head's result."""
         states = states_of(self.call(arrays), getattr(self.head, "source", "last_hidden_state"))
-        mask = arrays.get("attention_mask")
-        if mask is None:  # nothing is padded: an image, or a model that runs rows of one length only
-            mask = torch.ones(states.shape[:2], dtype=torch.int64)
+        if getattr(self.head, "steps", ()):
+            states = places(states)
+        mask = mask_of(states, arrays.get("attention_mask"), self.encoder)
         more = [arrays[name] for name in (POOLING_MASK.name,) if name in arrays]
         vectors: Tensor = self.head(states, mask, *more)
         return vectors
 
 
+def places(states: Any) -> Any:
+    """What pooling works on: of a map (batch, channels, height, width) each place as one position."""
+    if isinstance(states, Tensor) and states.ndim == 4:
+        return states.flatten(2).transpose(1, 2)
+    return states
+
+
+def mask_of(states: Any, attention_mask: Tensor | None, model: nn.Module) -> Tensor:
+    """The mask of the positions of ``states``: the caller's own, or for a clip that of its frames."""
+    first: Tensor = states[0] if isinstance(states, tuple) else states
+    if attention_mask is None:  # nothing is padded: an image, or a model that runs rows of one length only
+        return torch.ones(first.shape[:2], dtype=torch.int64)
+    of_frames = getattr(model, FRAME_MASK, None)
+    return attention_mask if of_frames is None else of_frames(first.shape[1], attention_mask).to(torch.int64)
+
+
 def states_of(output: Any, source: str) -> Tensor:
-    """The tensor of a HuggingFace output that pooling works on.
+    """The tensor of a HuggingFace output that pooling works on; a pooled map becomes a vector.
 
     Raises:
         PoolingError: The model gives no such tensor.
@@ -153,7 +170,7 @@ def states_of(output: Any, source: str) -> Tensor:
         there = [name for name, value in output.items() if isinstance(value, Tensor)]
         other = 'pass pooling="pooler_output"' if "pooler_output" in there else "choose another pooling"
         raise PoolingError(f"The model gives no {source}.", got=", ".join(there), allowed=source, do=other)
-    made: Tensor = found
+    made: Tensor = found.flatten(1) if source == "pooler_output" else found
     return made
 
 

@@ -232,7 +232,7 @@ def _masks(mask: object) -> list[NDArray[np.bool_]]:
     arrays = [texts.as_numpy(MASK, row) for row in (cast("Sequence[object]", mask) if many else [mask])]
     if not many:
         arrays = list(arrays[0])
-    if any(array.ndim != 1 or array.dtype.kind not in "iub" for array in arrays):
+    if any(array.ndim != 1 or array.dtype.kind not in "iub" or not np.isin(array, (0, 1)).all() for array in arrays):
         raise InputError(
             "attention_mask does not hold one row of 0 and 1 a clip.",
             got=", ".join(f"{array.dtype} of shape {array.shape}" for array in arrays[:_SHOWN]),
@@ -297,7 +297,8 @@ def _floats(name: str, value: object) -> Floats:
             allowed="float32, float16 or float64: scaled and normalised values, not the file's own integers",
             do="make it with the model's own processor: AutoProcessor.from_pretrained(…)",
         )
-    return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite then, and refused with its row
+        return array.astype(np.float32, copy=False)
 
 
 def _check_finite(name: str, array: NDArray[Any]) -> None:
