@@ -16,6 +16,7 @@ from QEfficient.onnx_transforms.graph_file import describe, read
 from QEfficient.onnx_transforms.raise_guards import RaiseGuards
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.remove_identities import RemoveIdentities
+from QEfficient.onnx_transforms.scale_squares import ScaleSquares
 from QEfficient.onnx_transforms.share_weights import ShareWeights
 from QEfficient.onnx_transforms.store_weights import FILE_LIMIT, StoreWeights
 from QEfficient.records import OnnxModel
@@ -28,6 +29,7 @@ DEFAULT: tuple[PassFactory, ...] = (
     RemoveDeadCode,  # what is gone by here is not read below
     ClampToFp16,
     RaiseGuards,
+    ScaleSquares,
     ShareWeights,
     RemoveDeadCode,  # bounds that were raised leave the old ones behind
     CleanMetadata,  # last: NaN errors name the torch module, and folding writes notes of its own
