@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from QEfficient import hub
+from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.ready import Ready
@@ -28,6 +29,7 @@ class Description:
         self._onnx: OnnxModel | None = None
         self._config: Any = None
         self._max_seq_length: int | None = None
+        self.model_card_data = Evaluations()
         self._lock = threading.RLock()
 
     # ------------------------------------------------------------------------------------ what it is
