@@ -37,8 +37,9 @@ _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions: int | None = None) -> TextFacts:
     """The facts of a model's folder, read from its JSON files.
 
-    The limit is the least of ``max_positions``, the tokenizer's ``model_max_length`` where that is below
-    ``NO_LIMIT``, and the repo's ``max_seq_length``. Where none of them is known it is ``NO_LIMIT``.
+    The limit is the lesser of ``max_positions`` and the repo's ``max_seq_length``; where the repo sets none, the
+    tokenizer's ``model_max_length`` stands in if that is below ``NO_LIMIT``. sentence-transformers puts its own in
+    place of the tokenizer's likewise. Where nothing is known it is ``NO_LIMIT``.
 
     Args:
         folder: The model's folder; of a sentence-transformers repo its Transformer's folder is read.
@@ -51,7 +52,8 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
     scoring = read_scoring(folder, repo)
     folder = folder if repo is None else repo.transformer
     config = _object(folder / "tokenizer_config.json")
-    limits = [max_positions, _tokenizer_limit(config), None if repo is None else repo.max_seq_length]
+    own = None if repo is None else repo.max_seq_length
+    limits = [max_positions, _tokenizer_limit(config) if own is None else own]
     facts = TextFacts(
         tokenizer=TOKENIZER if (folder / TOKENIZER).is_file() else None,
         max_length=min((limit for limit in limits if limit is not None), default=NO_LIMIT),

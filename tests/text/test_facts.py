@@ -38,6 +38,8 @@ def test_the_real_minilm() -> None:
         (512, 128, None, 128),
         (512, None, 64, 64),
         (32, 128, 64, 32),
+        (512, 64, 128, 128),
+        (None, 128, 64, 64),
         (None, 10**30, None, NO_LIMIT),
         (None, 1e30, 256, 256),
         (None, 512.0, None, 512),
@@ -47,12 +49,29 @@ def test_the_real_minilm() -> None:
         (512, -1, None, 512),
     ],
 )
-def test_the_limit_is_the_least(
+def test_the_limit_is_the_least_and_the_repo_goes_before_the_tokenizer(
     tmp_path: Path, positions: int | None, tokenizer: Json, repo: int | None, limit: int
 ) -> None:
     write(tmp_path, tokenizer_config={} if tokenizer is None else {"model_max_length": tokenizer})
     found = sentence_repo.SentenceRepo(tmp_path, (), tmp_path, max_seq_length=repo)
     assert read_facts(tmp_path, repo=found, max_positions=positions).max_length == limit
+
+
+@pytest.mark.parametrize(("tokenizer", "repo"), [(16, 32), (32, 16), (16, None), (1000, None)])
+def test_the_limit_is_that_of_sentence_transformers(tmp_path: Path, tokenizer: int, repo: int | None) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from tests.tiny_repo import tiny_repo
+
+    tiny_repo(tmp_path)
+    content = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    write(
+        tmp_path,
+        tokenizer_config=content | {"model_max_length": tokenizer},
+        sentence_bert_config={"max_seq_length": repo},
+    )
+    theirs = SentenceTransformer(str(tmp_path), device="cpu").max_seq_length
+    assert read_facts(tmp_path, repo=sentence_repo.read(tmp_path), max_positions=64).max_length == theirs
 
 
 def test_facts_of_the_repo(tmp_path: Path) -> None:
