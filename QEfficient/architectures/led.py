@@ -1,4 +1,4 @@
-"""LED: Longformer's attention, which cuts a row into chunks."""
+"""LED: BART's encoder with Longformer's attention; a window of tokens around each, as a mask."""
 
 from dataclasses import replace
 
@@ -11,9 +11,14 @@ def limit(config: Config) -> int:
     return int(config.get("max_encoder_position_embeddings", 16384))
 
 
-def refused(config: Config) -> str:
-    """Whatever the config says."""
-    return "its attention cuts a row into chunks, and how long one is depends on the batch"
-
-
-ARCHITECTURE = replace(bart.ARCHITECTURE, model_type="led", limit=limit, refused=refused)
+MODELING = "transformers.models.led.modeling_led"
+ROOM = "QEfficient.pytorch_transforms"
+ARCHITECTURE = replace(
+    bart.ARCHITECTURE,
+    model_type="led",
+    limit=limit,
+    blocks={
+        f"{MODELING}.LEDEncoder": f"{ROOM}.led.Encoder",
+        f"{MODELING}.LEDEncoderSelfAttention": f"{ROOM}.longformer.SelfAttention",
+    },
+)

@@ -70,7 +70,7 @@ CASES: tuple[Case, ...] = (
     case("blenderbot", "BlenderbotModel"),
     case("blenderbot-small", "BlenderbotSmallModel"),
     case("fsmt", "FSMTModel", src_vocab_size=300, tgt_vocab_size=300, langs=["en", "de"]),
-    case("led", "LEDModel", max_encoder_position_embeddings=LIMIT, attention_window=8, refused="chunks"),
+    case("led", "LEDModel", max_encoder_position_embeddings=LIMIT, attention_window=8),
     case("longt5", "LongT5Model", T5, local_radius=3, refused="blocks"),
     case("m2m_100", "M2M100Model"),
     case("marian", "MarianModel", pad_token_id=0, decoder_start_token_id=0),
