@@ -106,7 +106,7 @@ def _trained(kind: str, specials: tuple[str, ...]) -> dict[str, Any]:
         trainer = trainers.UnigramTrainer(
             unk_token=next(token for token in specials if "unk" in token.lower()), **common
         )
-    tokenizer.train_from_iterator(snippets(2000), trainer)
+    tokenizer.train_from_iterator(snippets(400), trainer)
     found: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     return found
 

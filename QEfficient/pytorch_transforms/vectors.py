@@ -76,6 +76,13 @@ class Dense(nn.Module):
         return out + (vectors if self.residual is None else self.residual(vectors))
 
 
+class _LogSigmoid(nn.Module):
+    """The exporter writes ``log(sigmoid(x))``, whose sigmoid has lost its digits at -16; this keeps them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -nn.functional.softplus(-x)
+
+
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise PoolingError(
@@ -83,9 +90,10 @@ def _activation(name: str) -> nn.Module:
             allowed=", ".join(ACTIVATIONS) + " of torch.nn",
             do="write the pooling as a function (last_hidden_states, attention_mask) -> (batch, dim)",
         )  # fmt: skip
-    kind = getattr(nn, name)
+    kind = _LogSigmoid if name == "LogSigmoid" else getattr(nn, name)
     made: nn.Module = kind(dim=-1) if name in ALONG_THE_VECTOR else kind()
-    return made
+    # Outside of training RReLU's slope is the middle of its range; the exporter knows it in this form only.
+    return nn.LeakyReLU((made.lower + made.upper) / 2) if isinstance(made, nn.RReLU) else made
 
 
 def load_into(module: nn.Module, path: Path) -> nn.Module:

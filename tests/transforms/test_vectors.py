@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,8 +16,11 @@ from torch.nn.functional import normalize
 from torch.nn.modules import activation
 
 from QEfficient.errors import LoadError, PoolingError
+from QEfficient.export.exporter import export
+from QEfficient.onnx_transforms import apply
 from QEfficient.pytorch_transforms import vectors
 from QEfficient.pytorch_transforms.head import Head
+from QEfficient.records import TensorSpec
 from QEfficient.sentence_repo import Module as Entry
 from QEfficient.sentence_repo.steps import ACTIVATIONS, read_steps
 
@@ -66,6 +70,33 @@ def test_every_activation_that_a_dense_can_be_saved_with() -> None:
 def test_dense_with_each_activation(tmp_path: Path, name: str) -> None:
     parts = Pooling(6), randomised(Dense(6, 4, activation_function=getattr(nn, name)()))
     torch.testing.assert_close(saved(tmp_path, *parts)(states(), MASK), theirs(*parts), rtol=1e-6, atol=1e-6)
+
+
+def test_every_step_exports(tmp_path: Path) -> None:
+    """All activations, a residual and a layer norm at once, over vectors from -6 to 6."""
+
+    class Everything(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding.from_pretrained(torch.linspace(-6, 6, 50 * 6).reshape(50, 6))
+            dense = [vectors.Dense(6, 4, True, name) for name in ACTIVATIONS]
+            self.steps = nn.ModuleList([*dense, vectors.Dense(6, 4, True, "Tanh", True), vectors.LayerNorm(6)])
+            randomised(self.steps)
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            mean = (self.table(input_ids) * attention_mask.unsqueeze(-1)).sum(dim=1)
+            return torch.cat([step(mean, attention_mask) for step in self.steps], dim=-1)
+
+    module = Everything().eval()
+    names = ("input_ids", "attention_mask")
+    specs = [TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in names]
+    graph = apply(export(module, inputs=specs, folder=tmp_path), tmp_path / "passed")
+    ids, mask = torch.arange(50).reshape(25, 2), torch.tensor([[1, 0]]).expand(25, 2).contiguous()
+    (got,) = onnxruntime.InferenceSession(graph.path).run(
+        None, dict(zip(names, (ids.numpy(), mask.numpy()), strict=True))
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(got), module(ids, mask), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("safe", [True, False])
