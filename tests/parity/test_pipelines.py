@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
-from PIL import Image
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, pipeline
 
 import QEfficient
+from tests.pipeline_checks import TOLERANCE, same, silence
 from tests.real_text import articles, snippets
-from tests.silence import silence
-from tests.task_repos import POSITIONS, TEXT, image_repo, speech_repo, text_repo
+from tests.task_repos import POSITIONS, clips, image_repo, pictures, speech_repo, text_repo
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +25,6 @@ TOPICS = ["film", "food", "law"]
 SENTIMENTS = ["contradiction", "neutral", "entailment"]
 """Of every text classifier: the names that a zero-shot pipeline looks for serve as well as any."""
 ENTITIES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,19 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pair]]:
-    """Head, or the name of a model of images or clips, and model type → a pair that is made once."""
+    """Head and labels, or the norm of a speech model → a pair that is made once."""
     made: list[Pair] = []
 
     @cache
-    def make(head: str, model_type: str = "bert", labels: tuple[str, ...] = ()) -> Pair:
+    def make(head: str, labels: tuple[str, ...] = (), norm: str = "") -> Pair:
         folder = tmp_path_factory.mktemp("repo")
-        if head == "ImageClassification":
+        name = f"AutoModel{head}"
+        if head == "ForImageClassification":
             image_repo(folder, labels)
-        elif head == "CTC":
-            speech_repo(folder, norm=model_type)
+        elif head == "ForCTC":
+            speech_repo(folder, norm=norm)
         else:
-            text_repo(folder, f"AutoModel{head}", model_type, labels)
-        name = f"AutoModel{head}" if head.startswith("For") or not head else f"AutoModelFor{head}"
+            text_repo(folder, name, labels)
         kind = getattr(QEfficient, f"QEFF{name}")
         ours = kind.from_pretrained(folder)
         with pytest.MonkeyPatch.context() as patch:
@@ -75,25 +73,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pai
         one.saved.close()
 
 
-def same(got: Any, expected: Any) -> None:
-    """Equal, and numbers within the tolerance."""
-    if isinstance(expected, dict):
-        assert got.keys() == expected.keys()
-        for key in expected:
-            same(got[key], expected[key])
-    elif isinstance(expected, list | tuple):
-        assert len(got) == len(expected)
-        for one, other in zip(got, expected, strict=True):
-            same(one, other)
-    elif isinstance(expected, float | np.floating):
-        assert abs(got - expected) <= TOLERANCE
-    else:
-        assert got == expected
-
-
 def test_silence_hears_transformers(pair: Callable[..., Pair]) -> None:
     """A class that does not belong to the task is an error in transformers' log, as with its own classes."""
-    wrong = pair("ForTokenClassification", labels=tuple(ENTITIES))
+    wrong = pair("ForTokenClassification", tuple(ENTITIES))
     with pytest.raises(AssertionError, match="is not supported for text-classification"), silence():
         pipeline("text-classification", model=wrong.ours, tokenizer=str(wrong.folder))
 
@@ -101,34 +83,30 @@ def test_silence_hears_transformers(pair: Callable[..., Pair]) -> None:
 # ---------------------------------------------------------------------------------------------- texts
 
 
-@pytest.mark.parametrize("model_type", TEXT)
-def test_text_classification(pair: Callable[..., Pair], model_type: str) -> None:
-    models = pair("ForSequenceClassification", model_type, tuple(SENTIMENTS))
+def test_text_classification(pair: Callable[..., Pair]) -> None:
+    models = pair("ForSequenceClassification", tuple(SENTIMENTS))
     theirs, ours = models.pipes("text-classification", tokenizer=str(models.folder))
     expected = theirs(TEXTS, truncation=True, batch_size=8)
     assert {one["label"] for one in expected} == set(SENTIMENTS)
+    pairs = [{"text": one, "text_pair": other} for one, other in zip(TEXTS[:20], TEXTS[1:21], strict=True)]
     with silence():
         same(ours(TEXTS, truncation=True, batch_size=8), expected)
         same(ours(TEXTS[:40], truncation=True), expected[:40])
-        scores = ours(TEXTS[:40], top_k=None, truncation=True)
-        pairs = ours([{"text": one, "text_pair": other} for one, other in zip(TEXTS[:9], TEXTS[1:10], strict=True)])
-    same(scores, theirs(TEXTS[:40], top_k=None, truncation=True))
-    same(pairs, theirs([{"text": one, "text_pair": other} for one, other in zip(TEXTS[:9], TEXTS[1:10], strict=True)]))
+        same(ours(TEXTS[:40], top_k=None, truncation=True), theirs(TEXTS[:40], top_k=None, truncation=True))
+        same(ours(pairs, truncation=True), theirs(pairs, truncation=True))
 
 
 def test_sentiment_analysis(pair: Callable[..., Pair]) -> None:
-    models = pair("ForSequenceClassification", labels=tuple(SENTIMENTS))
+    models = pair("ForSequenceClassification", tuple(SENTIMENTS))
     theirs, ours = models.pipes("sentiment-analysis", tokenizer=str(models.folder), function_to_apply="sigmoid")
     with silence():
         same(ours(TEXTS[0]), theirs(TEXTS[0]))
 
 
-@pytest.mark.parametrize("model_type", TEXT)
-def test_token_classification(pair: Callable[..., Pair], model_type: str) -> None:
-    models = pair("ForTokenClassification", model_type, tuple(ENTITIES))
+def test_token_classification(pair: Callable[..., Pair]) -> None:
+    models = pair("ForTokenClassification", tuple(ENTITIES))
     theirs, ours = models.pipes("token-classification", tokenizer=str(models.folder))
-    strategies = ("none", "simple", "first", "average", "max") if model_type == "bert" else ("none", "simple")
-    for strategy in strategies:
+    for strategy in ("none", "simple", "first", "average", "max"):
         expected = theirs(TEXTS, aggregation_strategy=strategy, batch_size=8)
         with silence():
             same(ours(TEXTS, aggregation_strategy=strategy, batch_size=8), expected)
@@ -138,7 +116,7 @@ def test_token_classification(pair: Callable[..., Pair], model_type: str) -> Non
 
 def test_token_classification_of_long_texts(pair: Callable[..., Pair]) -> None:
     """Texts past the model's limit, in windows that overlap."""
-    models = pair("ForTokenClassification", labels=tuple(ENTITIES))
+    models = pair("ForTokenClassification", tuple(ENTITIES))
     theirs, ours = models.pipes(
         "ner", tokenizer=AutoTokenizer.from_pretrained(models.folder), aggregation_strategy="first", stride=16
     )
@@ -148,9 +126,8 @@ def test_token_classification_of_long_texts(pair: Callable[..., Pair]) -> None:
         same(ours(long), theirs(long))
 
 
-@pytest.mark.parametrize("model_type", TEXT)
-def test_fill_mask(pair: Callable[..., Pair], model_type: str) -> None:
-    models = pair("ForMaskedLM", model_type)
+def test_fill_mask(pair: Callable[..., Pair]) -> None:
+    models = pair("ForMaskedLM")
     theirs, ours = models.pipes("fill-mask", tokenizer=str(models.folder))
     masked = [" ".join(["[MASK]" if i == 3 else word for i, word in enumerate(text.split())]) for text in TEXTS]
     masked = [text for text in masked if "[MASK]" in text]
@@ -161,7 +138,7 @@ def test_fill_mask(pair: Callable[..., Pair], model_type: str) -> None:
 
 
 def test_zero_shot_classification(pair: Callable[..., Pair]) -> None:
-    models = pair("ForSequenceClassification", labels=tuple(SENTIMENTS))
+    models = pair("ForSequenceClassification", tuple(SENTIMENTS))
     theirs, ours = models.pipes("zero-shot-classification", tokenizer=str(models.folder))
     with silence():
         answers = ours(TEXTS, TOPICS, batch_size=8)
@@ -245,23 +222,9 @@ def test_question_answering(pair: Callable[..., Pair]) -> None:
 # ---------------------------------------------------------------------------------------------- images and clips
 
 
-def pictures(count: int) -> list[Any]:
-    """Images of many sizes."""
-    generator = np.random.default_rng(0)
-    sizes = generator.integers(16, 60, (count, 2))
-    return [Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
-
-
-def clips(count: int) -> list[Any]:
-    """Noise of 0.05 to 0.5 s."""
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(800, 8000, count)
-    return [generator.standard_normal(length).astype(np.float32) for length in lengths]
-
-
 def test_image_classification(pair: Callable[..., Pair]) -> None:
     labels = ("cat", "dog", "cup", "tree", "sky", "sea")
-    models = pair("ImageClassification", labels=labels)
+    models = pair("ForImageClassification", labels)
     theirs, ours = models.pipes("image-classification", image_processor=str(models.folder))
     images = pictures(200)
     expected = theirs(images, batch_size=8)
@@ -274,7 +237,7 @@ def test_image_classification(pair: Callable[..., Pair]) -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
 def test_speech_recognition(pair: Callable[..., Pair], norm: str) -> None:
-    models = pair("CTC", norm)
+    models = pair("ForCTC", norm=norm)
     parts = {
         "tokenizer": AutoTokenizer.from_pretrained(models.folder),
         "feature_extractor": AutoFeatureExtractor.from_pretrained(models.folder),
@@ -306,7 +269,7 @@ def test_speech_recognition(pair: Callable[..., Pair], norm: str) -> None:
 def test_a_saved_program_brings_its_tokenizer(
     pair: Callable[..., Pair], task: str, head: str, labels: tuple[str, ...], inputs: Sequence[str]
 ) -> None:
-    models = pair(head, labels=labels)
+    models = pair(head, labels)
     with silence():
         ours = pipeline(task, model=models.saved, tokenizer=models.saved.name_or_path)
         got = ours(inputs)
@@ -314,13 +277,13 @@ def test_a_saved_program_brings_its_tokenizer(
 
 
 def test_a_saved_program_brings_its_processor(pair: Callable[..., Pair]) -> None:
-    images = pair("ImageClassification", labels=("cat", "dog", "cup", "tree", "sky", "sea"))
+    images = pair("ForImageClassification", ("cat", "dog", "cup", "tree", "sky", "sea"))
     theirs, ours = (AutoImageProcessor.from_pretrained(place) for place in (images.folder, images.saved.name_or_path))
     assert ours.to_dict() == theirs.to_dict()
     with silence():
         answer = pipeline("image-classification", model=images.saved, image_processor=ours)(pictures(1)[0])
     same(answer, pipeline("image-classification", model=images.theirs, image_processor=theirs)(pictures(1)[0]))
-    speech = pair("CTC", "layer")
+    speech = pair("ForCTC", norm="layer")
     parts = {
         "tokenizer": AutoTokenizer.from_pretrained(speech.saved.name_or_path),
         "feature_extractor": AutoFeatureExtractor.from_pretrained(speech.saved.name_or_path),

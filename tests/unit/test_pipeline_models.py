@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from QEfficient import QEFFAutoModelForSequenceClassification
 from QEfficient.auto.pipelines import register
 from QEfficient.errors import UsageError
-from tests.silence import silence
+from tests.pipeline_checks import silence
 from tests.task_repos import text_repo
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ ORDERS = {
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = ["bad", "good"]
-    return text_repo(tmp_path_factory.mktemp("repo"), "AutoModelForSequenceClassification", "bert", labels)
+    return text_repo(tmp_path_factory.mktemp("repo"), "AutoModelForSequenceClassification", labels)
 
 
 @pytest.fixture(scope="module")
