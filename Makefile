@@ -39,7 +39,7 @@ quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and ho
 	@$(BIN)/python examples/run_quick_start.py
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	@$(BIN)/ruff check .

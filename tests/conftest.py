@@ -6,25 +6,44 @@ a module is made once. What follows for a test:
 - It keeps to `tmp_path` and its own `QEFF_HOME`. What it must share with other files (a download) it locks.
 - A test that takes more than about ten seconds is marked `slow`; a file with many exports has `pytestmark = slow`.
   Files with slow tests start first, so that none is left for the end while the other worker has nothing to do.
+- A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
+import gc
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+SPREAD = ("tests/sweep/",)
 CPUS = len(os.sched_getaffinity(0))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+SHARE = max(1, CPUS // WORKERS)
 if WORKERS > 1:  # before torch is imported; child processes inherit it
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CPUS // WORKERS)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(SHARE))
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """A worker a CPU; past eight, memory is what they would compete for."""
     return min(CPUS, 8)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deals out files in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return Files(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -32,6 +51,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if WORKERS > 1:
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what imports left behind stays for good: the full collection after each export need not walk it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker's CPUs are to the host backend what a container's quota is; with more threads workers would only spin
+    against each other."""
+    from QEfficient.backends import onnxruntime
+
+    with pytest.MonkeyPatch.context() as patch:
+        if WORKERS > 1:
+            folder = tmp_path_factory.mktemp("cgroup")
+            (folder / "cpu.max").write_text(f"{SHARE * 100_000} 100000\n")
+            patch.setattr(onnxruntime._cpu_quota, "__defaults__", (folder,))
+        yield
 
 
 @pytest.fixture(autouse=True)
