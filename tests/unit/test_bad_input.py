@@ -268,7 +268,7 @@ def _saved(b: Bench) -> QEFFAutoModel:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, QEFFAutoModel, Path, Path]]:
     home = tmp_path_factory.mktemp("home")
-    repo = tiny_repo(tmp_path_factory.mktemp("repo"))
+    repo = tiny_repo(tmp_path_factory.mktemp("repo"), layers=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QEFF_HOME", str(home))
         model = _compiled(QEFFAutoModel.from_pretrained(repo, pooling="mean"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,22 @@ def reference(repo: Path) -> SentenceTransformer:
 
 
 @pytest.fixture(scope="module")
-def model(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QEFFAutoModel]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def one_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QEFF_HOME", str(home))
+
+
+@pytest.fixture(scope="module")
+def model(repo: Path, home: Path) -> QEFFAutoModel:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QEFF_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("QEFF_HOME", str(home))
         model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
         model.compile()
-        yield model
+    return model
 
 
 def close(a: Any, b: Any) -> bool:
@@ -123,7 +133,7 @@ def test_chunks_are_averaged_by_their_tokens(model: QEFFAutoModel) -> None:
 
 
 def test_chunks_of_a_normalised_head_have_length_one(tmp_path: Path) -> None:
-    model = QEFFAutoModel.from_pretrained(tiny_repo(tmp_path), pooling="auto")
+    model = QEFFAutoModel.from_pretrained(tiny_repo(tmp_path, layers=1), pooling="auto")
     model.compile(verify="off")
     vectors = model.encode(["word " * 200, "a"], overlong="chunk")
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
@@ -142,16 +152,16 @@ def test_max_seq_length_can_be_set_before_and_after_compile(
         model.max_seq_length = reference.max_seq_length = 64
     short = QEFFAutoModel.from_pretrained(repo, pooling="auto")
     short.max_seq_length = 16
-    short.compile(verify="off")
+    short.compile()
     assert [b["seq_len"] for b in short.device_report()["buckets"]] == [16]
 
 
-def test_max_seq_length_can_be_raised_up_to_the_compiled_buckets(tmp_path: Path) -> None:
-    repo = tiny_repo(tmp_path)
-    (repo / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16}))
-    reference = SentenceTransformer(str(repo), device="cpu")
-    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
-    model.compile(seq_len=[16, 64], verify="off")
+def test_max_seq_length_can_be_raised_up_to_the_compiled_buckets(repo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(repo, tmp_path / "copy")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 16}))
+    reference = SentenceTransformer(str(folder), device="cpu")
+    model = QEFFAutoModel.from_pretrained(folder, pooling="auto")
+    model.compile(seq_len=[16, 64])
     model.max_seq_length = reference.max_seq_length = 64
     assert close(reference.encode(TEXTS), model.encode(TEXTS))
 
