@@ -34,6 +34,8 @@ _NOISE = (
     (r"# The axis name: (batch_size|seq_len) will not be used, since it shares the same shape", UserWarning),
     # torch copying its own tree specs.
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+    # transformers' WavLM calls torch so.
+    (r"Support for mismatched key_padding_mask and attn_mask is deprecated", UserWarning),
 )
 _ONE_AT_A_TIME = threading.Lock()  # torch.export keeps its state in globals: two at once break each other
 

@@ -161,6 +161,8 @@ def _vectors(array: Array, spec: TensorSpec, arrays: Mapping[str, Array], how: C
         else:  # frames: clips are padded at their end only
             lengths = [frame_count(int(length), how.frames) for length in mask.sum(1)]
             array = np.concatenate([row[:length] for row, length in zip(array, lengths, strict=True)])
+    if array.ndim == 4:  # a map (rows, channels, height, width): one vector a place
+        array = np.moveaxis(array, 1, -1)
     return array.reshape(1, -1) if how.whole or array.ndim < 2 else array.reshape(-1, array.shape[-1])
 
 
