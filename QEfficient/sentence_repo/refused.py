@@ -26,7 +26,7 @@ _REASONS = {
     "CNN": (f"{_WORDS}; its windows reach into the padding, so that a vector depends on its neighbours", _PER_TOKEN),
     "CLIPModel": (
         "it encodes images beside texts, each by a method of its own",
-        'load the HuggingFace model alone: subfolder="0_CLIPModel", or a copy of its folder without modules.json',
+        "pooling=None gives the HuggingFace model's own text and image vectors",
     ),
     "MLMTransformer": (_SPARSE, 'pooling=None, or a mode such as pooling="mean", gives the encoder\'s own vectors'),
     "SpladePooling": (_SPARSE, 'pooling=None, or a mode such as pooling="mean", gives the encoder\'s own vectors'),

@@ -18,6 +18,8 @@ from QEfficient.sentence_repo.routes import follow
 from QEfficient.sentence_repo.steps import Step, read_steps
 from QEfficient.sentence_repo.transformer import check_options, read_options
 
+# Modules that wrap a HuggingFace model; the vectors of the latter two are refused with the steps.
+_ENCODERS = ("Transformer", "CLIPModel", "MLMTransformer")
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -104,7 +106,7 @@ def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
 
 
 def _check_first(modules: tuple[Module, ...]) -> None:
-    if modules and modules[0].kind == "Transformer":
+    if modules and modules[0].kind in _ENCODERS:
         return
     reason = f" {refusal(modules[0]).what}" if modules else ""
     raise LoadError(

@@ -62,6 +62,8 @@ def read_steps(modules: Sequence[Module], repo: Path) -> tuple[Step, ...]:
         PoolingError: A module, an option or an order of modules that is not built.
         LoadError: A module's file is missing or malformed.
     """
+    if modules[0].kind != "Transformer":
+        raise refusal(modules[0])
     steps: list[Step] = []
     pooled = False
     for module in modules[1:]:

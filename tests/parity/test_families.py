@@ -67,6 +67,8 @@ def test_encode_gives_what_sentence_transformers_gives(pair: Pair) -> None:
         reference = getattr(pair.theirs, call)(TEXTS)
         for batch in (1, 7, 33):
             assert_equal(reference, ours(getattr(pair.ours, call), batch))
+    whole = {"prompt": "read this " * LIMIT}  # longer than a row may be: no text is left
+    assert_equal(pair.theirs.encode(TEXTS, **whole), ours(pair.ours.encode, **whole))
     cut = {"truncate_dim": 8, "normalize_embeddings": True}
     assert_equal(pair.theirs.encode_query(TEXTS, **cut), ours(pair.ours.encode_query, **cut))
 

@@ -335,6 +335,14 @@ def test_malformed_files(tmp_path: Path, files: dict[str, Json], says: str) -> N
     assert caught.value.got and caught.value.allowed and caught.value.do
 
 
+@pytest.mark.parametrize("kind", ["CLIPModel", "MLMTransformer"])
+def test_an_encoder_whose_vectors_are_refused_loads_without_them(tmp_path: Path, kind: str) -> None:
+    found = sentence_repo.read(write(tmp_path, {"modules.json": modules(kind)}))
+    assert found is not None and found.transformer == tmp_path
+    message = refusal(PoolingError, found)
+    assert f"not supported, {kind}: " in message and "pooling=None" in message
+
+
 def test_a_pooling_without_a_config(tmp_path: Path) -> None:
     found = repo(tmp_path, "Pooling")
     (tmp_path / "1_Pooling/config.json").unlink()
