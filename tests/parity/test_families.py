@@ -20,6 +20,8 @@ from QEfficient import QEFFAutoModel
 from tests.family_repos import FAMILIES, LIMIT, Family, texts, write
 from tests.parity.test_sentence_transformers import differences
 
+pytestmark = pytest.mark.slow
+
 TEXTS = texts(33)
 
 

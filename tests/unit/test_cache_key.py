@@ -14,6 +14,8 @@ from QEfficient import QEFFAutoModel, cache
 from QEfficient.backends.card_options import TABLE, Option
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
