@@ -235,6 +235,29 @@ def test_problem_types(tmp_path: Path) -> None:
         assert again.config.problem_type == problem
 
 
+DECODER = {**BERT, "num_key_value_heads": 2, "num_labels": 3}
+
+
+def test_a_decoder_classifies_by_its_last_real_token(tmp_path: Path) -> None:
+    """HuggingFace finds that token by the config's pad id, so rows are filled with it, whatever the tokenizer's is."""
+    theirs = build(Case("llama", "LlamaForSequenceClassification", {**DECODER, "pad_token_id": 3}, std=0.3))
+    theirs.save_pretrained(tmp_path)
+    ours = QEfficient.QEFFAutoModelForSequenceClassification.from_pretrained(tmp_path)
+    ours.compile(backend="onnxruntime", seq_len=16)
+    batch = tokens((4, 12, "right"), pad=3)
+    lengths = batch["attention_mask"].sum(1).tolist()
+    with torch.no_grad():
+        alone = [theirs(input_ids=batch["input_ids"][row : row + 1, :length]) for row, length in enumerate(lengths)]
+    want = np.concatenate([output.logits.numpy() for output in alone])
+    assert np.abs(ours.generate(batch)["logits"] - want).max() <= TOLERANCE
+
+
+def test_a_decoder_without_a_pad_id_is_refused() -> None:
+    theirs = build(Case("llama", "LlamaForSequenceClassification", {**DECODER, "pad_token_id": None}, std=0.3))
+    with pytest.raises(QEfficient.QEfficientError, match="pad"):
+        QEfficient.QEFFAutoModelForSequenceClassification(theirs).compile(backend="onnxruntime", seq_len=16)
+
+
 def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path) -> None:
     """transformers would fill the head with random numbers."""
     bert = build(Case("bert", "BertModel", BERT))
