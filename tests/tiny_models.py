@@ -44,7 +44,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"max_position_embeddings": LIMIT},
     ),
     "electra": ("ElectraModel", {**_COMMON, "embedding_size": 16}),
-    "albert": ("AlbertModel", {**_COMMON, "embedding_size": 16}),  # has no file: stands for every such type
+    "albert": ("AlbertModel", {**_COMMON, "embedding_size": 16}),  # one layer, used several times
     "t5": (
         "T5EncoderModel",
         {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},

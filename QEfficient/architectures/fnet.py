@@ -1,6 +1,14 @@
 """FNet: a Fourier transform along the row in place of attention, so it has no mask and sees the padding."""
 
 from QEfficient.architectures.record import Architecture, Config, never_pads, positions
+from QEfficient.records import TensorSpec
+
+
+def texts(config: Config) -> tuple[TensorSpec, ...]:
+    """Without a mask."""
+    types = int(config.get("type_vocab_size", 4)) > 1
+    names = ("input_ids", "token_type_ids") if types else ("input_ids",)
+    return tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in names)
 
 
 def refused(config: Config) -> str | None:
@@ -20,6 +28,7 @@ ARCHITECTURE = Architecture(
             "QEfficient.pytorch_transforms.fourier.FourierTransform"
         )
     },
+    inputs=texts,
     pads=never_pads,
     refused=refused,
 )

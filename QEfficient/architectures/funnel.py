@@ -8,4 +8,4 @@ def refused(config: Config) -> str:
     return "its code counts positions in a Python list, so that a graph could only take rows of one length"
 
 
-ARCHITECTURE = Architecture(model_type="funnel", limit=no_limit, default_types=3, refused=refused)
+ARCHITECTURE = Architecture(model_type="funnel", limit=no_limit, refused=refused)

@@ -5,4 +5,4 @@ from dataclasses import replace
 from QEfficient.architectures import bert
 
 SOURCE = "transformers.models.layoutlm.modeling_layoutlm.LayoutLMSelfAttention"
-ARCHITECTURE = replace(bert.ARCHITECTURE, model_type="layoutlm", blocks={SOURCE: bert.BLOCK})
+ARCHITECTURE = replace(bert.ARCHITECTURE, model_type="layoutlm", mask="own", blocks={SOURCE: bert.BLOCK})

@@ -10,7 +10,7 @@ ROOM = "QEfficient.pytorch_transforms.xmod"
 
 
 def refused(config: Config) -> str | None:
-    """transformers too raises without a language."""
+    """Without a language transformers raises, too."""
     if config.get("default_language") is not None:
         return None
     return "its config names no default_language; call set_default_language on the model"

@@ -1,4 +1,4 @@
-"""FNet's Fourier transform as products of matrices: exact, for any length, and without an operator for complex numbers."""
+"""FNet's Fourier transform as products of matrices: for any length, and without an operator for complex numbers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ class FourierTransform(Block):
 
 
 def _waves(size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the transform of that size, (size, size) each. The turn is counted in whole numbers, because
-    the angle of position 500 times 500 has no correct digits left in float32."""
+    """Cosines and sines of the transform of that size, (size, size) each.
+
+    Turns are taken off as whole numbers: the angle of 500 times 500 has few correct digits left in float32.
+    """
     places = torch.arange(size)
     whole = places[-1:] + 1  # the size as a tensor: the exporter has no remainder by a free number
     angles = torch.remainder(places[:, None] * places, whole).to(torch.float32) * (2.0 * math.pi / whole)

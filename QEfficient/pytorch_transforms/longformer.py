@@ -66,7 +66,7 @@ class SelfAttention(Block):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor, is_index_global_attn: Tensor | None = None, **_: Any
     ) -> tuple[Tensor]:
-        """A token sees those within the window and the global ones; a global one sees all, by projections of its own."""
+        """A token sees its window and the global tokens; a global one sees all, by projections of its own."""
         places = torch.arange(hidden_states.shape[1])
         seen = ((places[:, None] - places).abs() <= self.reach)[None]
         if is_index_global_attn is not None:

@@ -40,6 +40,25 @@ class Experts(Block):
         return torch.matmul(self.act_fn(gate) * up * share, self.down_proj.transpose(1, 2)).sum(dim=0)
 
 
+class ClampedExperts(Block):
+    """In place of ``OpenAIPrivacyFilterExperts``: with biases, and a gate that is clamped."""
+
+    def __init__(self, old: Any) -> None:
+        super().__init__(old)
+        self.gate_up_proj, self.gate_up_proj_bias = _like(old.gate_up_proj), _like(old.gate_up_proj_bias)
+        self.down_proj, self.down_proj_bias = _like(old.down_proj), _like(old.down_proj_bias)
+        self.alpha, self.limit = float(old.alpha), float(old.limit)
+
+    def forward(self, hidden_states: Tensor, router_indices: Tensor, routing_weights: Tensor) -> Tensor:
+        """States of shape (tokens, width), and (tokens, picks) of the router → (tokens, width)."""
+        both = torch.matmul(hidden_states, self.gate_up_proj) + self.gate_up_proj_bias[:, None]
+        gate, up = both.chunk(2, dim=-1)
+        gate, up = gate.clamp(max=self.limit), up.clamp(-self.limit, self.limit)
+        states = (up + 1) * gate * torch.sigmoid(gate * self.alpha)
+        out = torch.matmul(states, self.down_proj) + self.down_proj_bias[:, None]
+        return (out * shares(router_indices, routing_weights, self.down_proj.shape[0]).unsqueeze(-1)).sum(dim=0)
+
+
 class SwitchRouter(Block):
     """In place of ``SwitchTransformersTop1Router``, which casts its own layer while it runs."""
 

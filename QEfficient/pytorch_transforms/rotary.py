@@ -58,14 +58,15 @@ def _is_rotary(module: nn.Module) -> bool:
     parameters = list(inspect.signature(module.forward).parameters)
     known = parameters in (["x", "position_ids"], ["x", "position_ids", "layer_type"])
     rope = getattr(getattr(module, "config", None), "rope_parameters", None) or {}
-    # "mrope": positions in pictures, three a token.
-    return known and hasattr(module, "rope_type") and not any("mrope" in str(key) for key in rope)
+    # "mrope": positions in pictures, three a token; NeoMME's are two.
+    pictures = any("mrope" in str(key) for key in rope) or hasattr(module, "recomposition_frequencies")
+    return known and hasattr(module, "rope_type") and not pictures
 
 
 def _tables(module: Any, positions: int) -> dict[str, Pair] | None:
     """What the module gives for every position; ``None`` where that is no pair (DeepSeek gives complex numbers)."""
     ids = torch.arange(positions).unsqueeze(0)
-    kinds = module.rope_type if isinstance(module.rope_type, dict) else ("",)
+    kinds = (module.rope_type if isinstance(module.rope_type, dict) else None) or ("",)
     tables = {}
     for kind in kinds:
         with torch.no_grad():

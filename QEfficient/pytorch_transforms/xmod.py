@@ -1,4 +1,4 @@
-"""X-MOD's adapters: transformers picks rows by language, which has no fixed shape; here every row has the one language."""
+"""X-MOD's adapters. transformers picks rows by language, which has no fixed shape; here all rows have one."""
 
 from __future__ import annotations
 

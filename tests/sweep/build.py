@@ -58,13 +58,13 @@ def batches(case: Case) -> Sequence[Inputs]:
 
 
 def tokens(shape: Shape, *, pad: int = 0, seed: int = 0) -> Inputs:
-    """Token ids and a mask; row i has 2 i tokens less than the longest, or half of them if that is less."""
+    """Token ids and a mask; row i has i thirds of the longest less than that, and 2 tokens at least."""
     rows, length, padding = shape
     ids = torch.randint(FIRST_WORD, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
     mask = torch.ones(rows, length, dtype=torch.int64)
     if padding != "none":
         for row in range(rows):
-            cut = min(2 * row, length // 2)
+            cut = min(row * (length // 3), length - 2)
             mask[row, length - cut :] = 0
             if padding == "left":
                 mask[row] = mask[row].flip(0)

@@ -67,7 +67,7 @@ class Case:
     real: Callable[[Inputs], Tensor] | None = None
     prepare: Callable[[nn.Module], None] | None = None
     pooling: str | None = None
-    fp16: tuple[float, float] = (0.999, 0.02)
+    fp16: tuple[float, float] = (0.998, 0.04)
     refused: str = ""
     note: str = ""
     variant: str = ""

@@ -1,4 +1,4 @@
-"""The roads that a model's numbers can take, each as a function: batch → arrays, one an output; and their comparison."""
+"""The roads that a model's numbers can take, each a function: batch → arrays, one an output; and their comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
-from QEfficient.auto.torch_stages import graph_module
+from QEfficient.auto.torch_stages import graph_module, graph_specs
 from QEfficient.runtime.run import frame_count
 from tests.sweep.build import types
 from tests.sweep.case import LIMIT, Case, Inputs
@@ -35,7 +35,9 @@ def reference(case: Case, model: nn.Module, inputs: Inputs) -> Arrays:
 def alone(inputs: Inputs) -> list[Inputs]:
     """Each row by itself, without its padding."""
     lengths = inputs["attention_mask"].sum(1).tolist()
-    return [{name: value[row : row + 1, :length] for name, value in inputs.items()} for row, length in enumerate(lengths)]
+    return [
+        {name: value[row : row + 1, :length] for name, value in inputs.items()} for row, length in enumerate(lengths)
+    ]
 
 
 def _widened(tensor: Tensor, width: int) -> NDArray[np.float32]:
@@ -79,11 +81,24 @@ def lengths(case: Case, model: nn.Module, batches: Sequence[Inputs]) -> dict[str
     return {"seq_len": [8, LIMIT] if pads(case, model) and max(own) <= LIMIT else own}
 
 
-def wanted_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
+def with_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
     """The batch with token types, where the graph takes them."""
-    _, specs = graph_module(ours._recipe(False, "on"))
+    specs = graph_specs(ours._recipe(False, "on"))
     more = {"token_type_ids": types(inputs)} if any(spec.name == "token_type_ids" for spec in specs) else {}
     return {**inputs, **more}
+
+
+def unpadded(case: Case, model: nn.Module, inputs: Inputs) -> list[Inputs]:
+    """The batch, or each of its rows by itself where padding would change a row's numbers."""
+    if pads(case, model) or "attention_mask" not in inputs or bool(inputs["attention_mask"].all()):
+        return [inputs]
+    return alone(inputs)
+
+
+def input_names(ours: QEFFAutoModel) -> list[str]:
+    """Inputs of the exported graph."""
+    session = onnxruntime.InferenceSession(Path(str(ours.onnx_path)), providers=["CPUExecutionProvider"])
+    return [one.name for one in session.get_inputs()]
 
 
 def real_entries(case: Case, inputs: Inputs, array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -71,7 +71,11 @@ CASES: tuple[Case, ...] = (
     case("blenderbot-small", "BlenderbotSmallModel"),
     case("fsmt", "FSMTModel", src_vocab_size=300, tgt_vocab_size=300, langs=["en", "de"]),
     case("led", "LEDModel", max_encoder_position_embeddings=LIMIT, attention_window=8),
-    case("longt5", "LongT5Model", T5, local_radius=3, refused="blocks"),
+    case("longt5", "LongT5Model", T5, num_layers=2, local_radius=3),
+    case(
+        "longt5", "LongT5Model", T5, local_radius=3,
+        encoder_attention_type="transient-global", variant="transient-global", refused="transient-global",
+    ),
     case("m2m_100", "M2M100Model"),
     case("marian", "MarianModel", pad_token_id=0, decoder_start_token_id=0),
     case("mbart", "MBartModel"),

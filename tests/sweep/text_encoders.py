@@ -17,6 +17,7 @@ BERT = {
 ROBERTA = BERT | {"max_position_embeddings": LIMIT + 2, "pad_token_id": 1, "type_vocab_size": 1}
 LLAMA = BERT | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 XLM = {"n_words": VOCAB, "emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": LIMIT}
+ROC = {"shape_embed_dim": 8, "shape_vocab_size": 9, "pronunciation_embed_dim": 8, "pronunciation_vocab_size": 9}
 FUNNEL = {"vocab_size": VOCAB, "block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48}
 XLNET = {"vocab_size": VOCAB, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}
 REFORMER = {
@@ -42,7 +43,14 @@ CASES: tuple[Case, ...] = (
     case("blip_text_model", "BlipTextModel"),
     case("bros", "BrosModel", refused="box"),
     case("camembert", "CamembertModel", ROBERTA),
-    case("canine", "CanineModel", local_transformer_stride=8, num_hash_functions=4, num_hash_buckets=32),
+    case(
+        "canine",
+        "CanineModel",
+        local_transformer_stride=8,
+        num_hash_functions=4,
+        num_hash_buckets=32,
+        refused="one length",
+    ),
     case("chinese_clip_text_model", "ChineseCLIPTextModel"),
     case("clap_text_model", "ClapTextModel", ROBERTA),
     case("clip_text_model", "CLIPTextModel"),
@@ -109,7 +117,7 @@ CASES: tuple[Case, ...] = (
     case("lilt", "LiltModel", ROBERTA, hidden_size=48),
     case("longformer", "LongformerModel", ROBERTA, attention_window=4),
     case("luke", "LukeModel", ROBERTA, entity_vocab_size=9, entity_emb_size=8),
-    case("markuplm", "MarkupLMModel", ROBERTA),
+    case("markuplm", "MarkupLMModel", ROBERTA, max_depth=4, xpath_unit_hidden_size=4),
     case("megatron-bert", "MegatronBertModel"),
     case("metaclip_2_text_model", "MetaClip2TextModel"),
     case(
@@ -128,13 +136,13 @@ CASES: tuple[Case, ...] = (
     case(
         "neomme",
         "NeoMMEModel",
-        GEMMA,
+        GEMMA | {"head_dim": 16},
         embedding_rank=8,
         sliding_window=3,
         layer_types=["sliding_attention", "full_attention"],
         rope_parameters=None,
     ),
-    case("nomic_bert", "NomicBertModel"),
+    case("nomic_bert", "NomicBertModel", std=0.3),
     case("nystromformer", "NystromformerModel"),
     case(
         "openai_privacy_filter",
@@ -154,7 +162,7 @@ CASES: tuple[Case, ...] = (
     case("rembert", "RemBertModel", input_embedding_size=16, std=0.3),
     case("roberta", "RobertaModel", ROBERTA),
     case("roberta-prelayernorm", "RobertaPreLayerNormModel", ROBERTA),
-    case("roc_bert", "RoCBertModel"),
+    case("roc_bert", "RoCBertModel", **ROC),
     case("roformer", "RoFormerModel"),
     case("splinter", "SplinterModel"),
     case("squeezebert", "SqueezeBertModel", embedding_size=32),

@@ -1,0 +1,109 @@
+"""The table of supported models in the docs, made from the sweep's cases and the facts. ``python -m tests.sweep.table``
+writes it; a test fails while the committed one is another."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from QEfficient.architectures import Architecture, find
+from tests.sweep.all_cases import CASES
+from tests.sweep.case import Case, Kind
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "supported_models.md"
+
+TITLES: dict[Kind, str] = {
+    "text encoder": "Text encoders",
+    "text decoder": "Decoder-type embedders",
+    "encoder half": "Encoder halves of sequence-to-sequence models",
+    "vision": "Vision encoders",
+    "audio": "Audio encoders",
+    "text and vision": "Text and vision",
+}
+
+HEAD = """# Supported models
+
+Each type of this page is a tiny random model in `tests/sweep/`, where its program on the host and on an emulated card
+is compared with HuggingFace's own numbers in every test run. A type that is not here is tried: its graph is compared
+with HuggingFace's after export, and refused when it differs.
+
+- *Inputs* are those of the graph with the type's default config.
+- *Longest row* is the limit with the default config, in tokens, and the entries of `config.json` that it is made from.
+- *Padding* "no" means that HuggingFace's own numbers for a row depend on the padding beside it. Such rows run only with
+  others of exactly their length; on a card a row must fill a compiled shape exactly.
+"""
+
+
+class _Asked(dict[str, Any]):
+    """An empty config that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.append(key)
+        return default
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for kind, title in TITLES.items():
+        cases = {case.model_type: case for case in reversed(CASES) if case.kind == kind}
+        served = sorted(name for name, case in cases.items() if not case.refused)
+        refused = sorted(set(cases) - set(served))
+        if served:
+            parts.append(f"\n## {title}\n\n| type | inputs | longest row | padding | note |\n|---|---|---|---|---|\n")
+            parts.extend(_row(find(name)) for name in served)
+        if refused:
+            parts.append("\nRefused, before anything is exported:\n\n| type | reason |\n|---|---|\n")
+            parts.extend(f"| `{name}` | {_reason(cases[name])} |\n" for name in refused)
+    return "".join(parts)
+
+
+def graph_inputs(facts: Architecture, config: Mapping[str, Any]) -> list[str]:
+    """Names of a graph's inputs, from the facts alone."""
+    if facts.inputs is not None:
+        return [spec.name for spec in facts.inputs(config)]
+    return ["input_ids", "attention_mask"] + ["token_type_ids"] * facts.token_types(config)
+
+
+def _row(facts: Architecture) -> str:
+    names = ", ".join(f"`{name}`" for name in graph_inputs(facts, {}))
+    padding = "yes" if facts.pads({}) else "no"
+    if not facts.has_length({}):
+        padding = "one size"
+    return f"| `{facts.model_type}` | {names} | {_limit(facts)} | {padding} | {_note(facts)} |\n"
+
+
+def _limit(facts: Architecture) -> str:
+    asked = _Asked()
+    limit = facts.max_length(asked)
+    if limit is None:
+        return "any" if facts.has_length({}) else "–"
+    names = dict.fromkeys(name for name in asked.names if not name.startswith("rope"))
+    return f"{limit}: {', '.join(f'`{name}`' for name in names)}"
+
+
+def _note(facts: Architecture) -> str:
+    """What the file of a type says of it, in its first sentence."""
+    name = facts.model_type.replace("-", "_")
+    lines = (importlib.import_module(f"QEfficient.architectures.{name}").__doc__ or "").strip().split("\n\n")
+    return " ".join(lines[0].split()).replace("|", "\\|")
+
+
+def _reason(case: Case) -> str:
+    return str(find(case.model_type).refused(case.config))
+
+
+def architecture_files() -> Iterator[str]:
+    """Name of each file of facts."""
+    folder = Path(importlib.import_module("QEfficient.architectures").__file__ or "").parent
+    return (path.stem for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "record"))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,63 @@
+"""Every file of facts is in the sweep, and says what transformers says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+
+from QEfficient.architectures import find
+from tests.sweep.all_cases import CASES
+from tests.sweep.case import Case
+from tests.sweep.table import PAGE, architecture_files, page
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "QEfficient" / "architectures"
+TYPES = {case.model_type for case in CASES}
+TEXT = {case.model_type: case for case in CASES if case.kind == "text encoder"}
+
+
+def test_every_architecture_file_is_in_the_sweep() -> None:
+    """A new file of facts that no case builds fails here."""
+    assert set(architecture_files()) - {name.replace("-", "_") for name in TYPES} == set()
+
+
+def test_names_of_cases_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_weights_are_large_enough_to_tell() -> None:
+    assert all(case.std >= 0.3 for case in CASES)
+
+
+def test_the_table_of_the_docs_is_the_sweep_s() -> None:
+    """``python -m tests.sweep.table`` writes it."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_the_how_to_shows_whole_files_of_under_forty_lines() -> None:
+    text = (ROOT / "docs" / "how-to" / "add_an_architecture.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shown = [block for block in blocks if "ARCHITECTURE = " in block]
+    files = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")]
+    assert len(shown) == 2 and all(block in files for block in shown)
+    assert all(len(block.splitlines()) < 40 for block in shown)
+
+
+def defaults(case: Case) -> dict[str, Any]:
+    """transformers' own default config of a type."""
+    config = getattr(transformers, case.model_class).config_class
+    found: dict[str, Any] = config().to_dict()
+    return found
+
+
+@pytest.mark.parametrize("case", TEXT.values(), ids=lambda case: case.name)
+def test_facts_of_an_empty_config_are_transformers_defaults(case: Case) -> None:
+    facts, known = find(case.model_type), defaults(case)
+    assert facts.model_type == known["model_type"] == case.model_type
+    assert facts.max_length({}) == facts.max_length(known)
+    assert facts.pad_id({}) == facts.pad_id(known) == known.get("pad_token_id")
+    assert facts.token_types({}) == facts.token_types(known) == ((known.get("type_vocab_size") or 0) > 1)
