@@ -16,6 +16,7 @@ from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 import QEfficient
 from tests.pipeline_checks import TOLERANCE, same, silence
 from tests.real_text import articles, snippets
+from tests.sdk import make_sdk
 from tests.task_repos import POSITIONS, clips, image_repo, pictures, speech_repo, text_repo
 
 pytestmark = pytest.mark.slow
@@ -292,3 +293,18 @@ def test_a_saved_program_brings_its_processor(pair: Callable[..., Pair]) -> None
     with silence():
         heard = pipeline("automatic-speech-recognition", model=speech.saved, **parts)(sound)
     assert heard == pipeline("automatic-speech-recognition", model=speech.theirs, **parts)(sound)
+
+
+def test_on_the_card(pair: Callable[..., Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake SDK computes in fp16 and takes the compiled shapes only."""
+    models = pair("ForSequenceClassification", tuple(SENTIMENTS))
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", devices=1, nsp=16).root))
+    card = type(models.ours).from_pretrained(models.saved.program_path, backend="qaic")
+    with silence():
+        ours = pipeline("text-classification", model=card, tokenizer=card.name_or_path)
+        answers = ours(TEXTS, truncation=True, batch_size=8)
+    card.close()
+    theirs = pipeline("text-classification", model=models.theirs, tokenizer=str(models.folder))
+    for got, expected in zip(answers, theirs(TEXTS, truncation=True, batch_size=8), strict=True):
+        assert got["label"] == expected["label"]
+        assert abs(got["score"] - expected["score"]) < 0.02
