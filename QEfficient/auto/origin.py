@@ -93,8 +93,8 @@ class RepoOrigin:
             raise LoadError(
                 f"transformers could not load {self.name!r}.",
                 got=f"{type(error).__name__}: {error}",
-                allowed="what transformers.AutoModel.from_pretrained takes",
-                do="try AutoModel.from_pretrained with the same arguments; remote code needs trust_remote_code=True",
+                allowed=f"what transformers.{self.auto_class}.from_pretrained takes",
+                do=f"try {self.auto_class}.from_pretrained with the same arguments; for remote code trust_remote_code=True",
             ) from error
         _check_loaded(found, self.name, self.needs_pooler)
         return model.eval()  # type: ignore[no-any-return]
@@ -218,7 +218,7 @@ def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool) -> No
             f"The checkpoint of {name!r} does not hold all weights of the model; the rest would be random numbers.",
             got=f"{len(missing)} missing, {len(wrong)} of another shape: {shown}",
             allowed="a checkpoint with every weight of the model",
-            do="fetch the model again, or load it with a config that fits its weights",
+            do="load it with the class of the task that it was trained for, fetch it again, or correct its config",
         )
 
 

@@ -202,4 +202,11 @@ class TaskModule(GraphModule):
         if self.choices:
             arrays = {name: array[:, None] for name, array in arrays.items()}
         output = self.call(arrays)
+        if missing := [name for name in self.outputs if getattr(output, name, None) is None]:
+            raise ExportError(
+                f"{type(self.encoder).__name__} has no head for this task.",
+                got=f"no {', '.join(missing)} among {', '.join(output.keys())}",
+                allowed=f"a model whose output has {', '.join(self.outputs)}",
+                do="wrap a model of this task, or use the class of the task that the model was made for",
+            )
         return tuple(getattr(output, name) for name in self.outputs)

@@ -258,6 +258,12 @@ def test_a_decoder_without_a_pad_id_is_refused() -> None:
         QEfficient.QEFFAutoModelForSequenceClassification(theirs).compile(backend="onnxruntime", seq_len=16)
 
 
+def test_a_model_of_another_task_is_named() -> None:
+    ours = QEfficient.QEFFAutoModelForSequenceClassification(build(Case("bert", "BertModel", BERT)))
+    with pytest.raises(QEfficient.QEfficientError, match="BertModel has no head for this task"):
+        ours.compile(backend="onnxruntime", seq_len=16)
+
+
 def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path) -> None:
     """transformers would fill the head with random numbers."""
     bert = build(Case("bert", "BertModel", BERT))
