@@ -219,11 +219,11 @@ class QEFFAutoModel(QEFFTransformersBase):
     def _model_output(self, tensors: dict[str, Any]) -> Any:
         """``last_hidden_state`` ``(rows, length, dim)`` without pooling, else ``pooler_output`` ``(rows, dim)``."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
-        from transformers.utils.generic import ModelOutput
+        from transformers.utils import generic
 
         if "output" not in tensors:  # an architecture with outputs of its own
-            output: Any = ModelOutput(tensors)
-            return output
+            kind: Any = generic.ModelOutput
+            return kind(tensors)
         name = "pooler_output" if self._head_steps() else "last_hidden_state"
         return BaseModelOutputWithPooling(**{name: tensors["output"]})
 

@@ -94,7 +94,7 @@ class RepoOrigin:
                 f"transformers could not load {self.name!r}.",
                 got=f"{type(error).__name__}: {error}",
                 allowed=f"what transformers.{self.auto_class}.from_pretrained takes",
-                do=f"try {self.auto_class}.from_pretrained with the same arguments; for remote code trust_remote_code=True",
+                do=f"try {self.auto_class}.from_pretrained with these arguments; remote code needs trust_remote_code",
             ) from error
         _check_loaded(found, self.name, self.needs_pooler)
         return model.eval()  # type: ignore[no-any-return]

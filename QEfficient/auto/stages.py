@@ -136,8 +136,8 @@ def text_facts(origin: Origin, limit: int | None) -> TextFacts:
         pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
         return TextFacts(tokenizer=None, max_length=limit or reach(origin).last, pad_id=pad)
     facts = read_facts(origin.folder, repo=origin.repo, max_positions=limit)
-    pad = origin.config().get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
-    return dataclasses.replace(facts, pad_id=pad) if isinstance(pad, int) and pad >= 0 else facts
+    own = origin.config().get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
+    return dataclasses.replace(facts, pad_id=own) if isinstance(own, int) and own >= 0 else facts
 
 
 def default_lengths(limit: int, first: int = 32) -> list[int]:

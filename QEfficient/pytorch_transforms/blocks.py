@@ -151,6 +151,7 @@ def _settle_rotary(model: nn.Module) -> None:
 
     ``architectures.record.rotary`` sets the limit of a row so that HuggingFace's model never chooses others.
     """
+    module: Any  # its attributes are transformers' own
     for module in model.modules():
         kinds = getattr(module, "rope_type", None)
         if isinstance(kinds, str) and kinds in _CHANGING:
