@@ -1,4 +1,4 @@
-"""LongT5: its attention cuts a row into blocks."""
+"""LongT5: as T5, with local attention as a mask; the transient-global one is refused."""
 
 from dataclasses import replace
 
@@ -6,9 +6,22 @@ from QEfficient.architectures import t5
 from QEfficient.architectures.record import Config
 
 
-def refused(config: Config) -> str:
-    """Whatever the config says."""
-    return "the exporter makes a constant of the number of blocks that its attention cuts a row into"
+def refused(config: Config) -> str | None:
+    """Transient-global attention."""
+    if config.get("encoder_attention_type", "local") == "local":
+        return None
+    return "the exporter makes a constant of the number of blocks that its transient-global attention averages"
 
 
-ARCHITECTURE = replace(t5.ARCHITECTURE, model_type="longt5", refused=refused)
+MODELING = "transformers.models.longt5.modeling_longt5"
+ROOM = "QEfficient.pytorch_transforms.longt5"
+ARCHITECTURE = replace(
+    t5.ARCHITECTURE,
+    model_type="longt5",
+    mask="own",
+    blocks={
+        f"{MODELING}.LongT5Stack": f"{ROOM}.Stack",
+        f"{MODELING}.LongT5LocalAttention": f"{ROOM}.LocalAttention",
+    },
+    refused=refused,
+)
