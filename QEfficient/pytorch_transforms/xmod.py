@@ -52,4 +52,5 @@ class Output(Block):
         elif self.reuse:
             states = self.LayerNorm(states)
         adapted: Tensor = self.adapter_modules[self.language](states)
-        return adapted + (states if self.ln_before_adapter else before)
+        residual: Tensor = states if self.ln_before_adapter else before
+        return adapted + residual
