@@ -111,6 +111,8 @@ CASES: tuple[Case, ...] = (
     case("dinov3_convnext", "DINOv3ConvNextModel", STAGES),
     case("dinov3_vit", "DINOv3ViTModel"),
     case("focalnet", "FocalNetModel", WINDOWS, focal_levels=[2, 2], focal_windows=[3, 3]),
+    case("hiera", "HieraModel", {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+         image_size=[64, 64], inputs=images(64)),
     case("ijepa", "IJepaModel"),
     case("mlcd_vision_model", "MLCDVisionModel"),
     net("poolformer", "PoolFormerModel"),
