@@ -8,4 +8,4 @@ def limit(config: Config) -> int:
     return int(config.get("n_positions", 256))
 
 
-ARCHITECTURE = Architecture(model_type="ctrl", limit=limit)
+ARCHITECTURE = Architecture(model_type="ctrl", limit=limit, zero_types=False)

@@ -8,4 +8,4 @@ def limit(config: Config) -> int:
     return int(config.get("n_positions", 1024))
 
 
-ARCHITECTURE = Architecture(model_type="gpt2", limit=limit)
+ARCHITECTURE = Architecture(model_type="gpt2", limit=limit, zero_types=False)

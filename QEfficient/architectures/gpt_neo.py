@@ -4,4 +4,4 @@ from functools import partial
 
 from QEfficient.architectures.record import Architecture, positions
 
-ARCHITECTURE = Architecture(model_type="gpt_neo", limit=partial(positions, default=2048))
+ARCHITECTURE = Architecture(model_type="gpt_neo", limit=partial(positions, default=2048), zero_types=False)

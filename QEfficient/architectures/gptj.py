@@ -8,4 +8,4 @@ def limit(config: Config) -> int:
     return int(config.get("n_positions", 2048))
 
 
-ARCHITECTURE = Architecture(model_type="gptj", limit=limit)
+ARCHITECTURE = Architecture(model_type="gptj", limit=limit, zero_types=False)

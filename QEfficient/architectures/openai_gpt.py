@@ -8,4 +8,4 @@ def limit(config: Config) -> int:
     return int(config.get("n_positions", 512))
 
 
-ARCHITECTURE = Architecture(model_type="openai-gpt", limit=limit)
+ARCHITECTURE = Architecture(model_type="openai-gpt", limit=limit, zero_types=False)

@@ -47,6 +47,8 @@ class Architecture:
         limit: Config → most tokens that a row can have, or ``None`` where positions are relative.
         default_pad_id: transformers' pad token id when the config names none.
         default_types: transformers' ``type_vocab_size`` when the config names none; 0 where the model has none.
+        zero_types: False where token types of 0 are not what the model takes when it is given none: it looks them up
+            among its words, or compares them with one another.
         mask: ``"additive"``: the model takes a finished 4-D mask as it is. ``"own"``: it makes one itself.
             ``"float"``: so it does, by subtracting from 1.0, which the exporter only takes of floats.
         blocks: Dotted path of a block of transformers → dotted path of the block that takes its place.
@@ -63,6 +65,7 @@ class Architecture:
     limit: Callable[[Config], int | None]
     default_pad_id: int | None = None
     default_types: int = 0
+    zero_types: bool = True
     mask: Literal["additive", "own", "float"] = "own"
     blocks: Mapping[str, str] = field(default_factory=dict)
     part: Literal["whole", "encoder"] = "whole"

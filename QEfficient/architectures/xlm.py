@@ -2,4 +2,4 @@
 
 from QEfficient.architectures.record import Architecture, positions
 
-ARCHITECTURE = Architecture(model_type="xlm", limit=positions, default_pad_id=2)
+ARCHITECTURE = Architecture(model_type="xlm", limit=positions, default_pad_id=2, zero_types=False)

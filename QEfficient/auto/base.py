@@ -10,6 +10,7 @@ import numpy as np
 
 from QEfficient import hub
 from QEfficient import program as programs
+from QEfficient.architectures import find
 from QEfficient.auto import request
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
 from QEfficient.auto.pipelines import PipelineModel
@@ -250,7 +251,10 @@ class QEFFTransformersBase(PipelineModel):
             ready = self._need_ready()
             manifest = ready.program.manifest
             pads, frames = (manifest.model.pads, manifest.model.frames) if manifest.model else (True, ())
-            rows = request.rows(inputs, manifest.inputs, pads=pads, frames=frames, buckets=manifest.buckets)
+            zeros = find(manifest.model.model_type).zero_types if manifest.model else True
+            rows = request.rows(
+                inputs, manifest.inputs, pads=pads, frames=frames, zero_types=zeros, buckets=manifest.buckets
+            )
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -264,7 +268,14 @@ class QEFFTransformersBase(PipelineModel):
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
         facts, config = recipe.architecture, origin.config()
-        rows = request.rows(inputs, specs, pads=facts.pads(config), frames=facts.frames(config), max_length=limit)
+        rows = request.rows(
+            inputs,
+            specs,
+            pads=facts.pads(config),
+            frames=facts.frames(config),
+            zero_types=facts.zero_types,
+            max_length=limit,
+        )
         return run_torch(recipe, rows, specs, self._text())
 
     def __call__(self, **inputs: Any) -> Any:

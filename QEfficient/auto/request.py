@@ -203,13 +203,14 @@ def rows(
     *,
     pads: bool = True,
     frames: Sequence[tuple[int, ...]] = (),
+    zero_types: bool = True,
     max_length: int | None = None,
     buckets: Sequence[Bucket] = (),
 ) -> Rows:
     """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
     if has_signals(specs):
         return from_signals(inputs, specs, max_length=max_length, buckets=buckets, pads=pads, frames=frames)
-    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, pads=pads)
+    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, pads=pads, zero_types=zero_types)
 
 
 def inference_files() -> InferenceFiles:

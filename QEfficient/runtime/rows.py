@@ -29,6 +29,7 @@ def from_arrays(
     max_length: int | None,
     buckets: Sequence[Bucket],
     pads: bool = True,
+    zero_types: bool = True,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
 
@@ -42,6 +43,7 @@ def from_arrays(
         max_length: The model's own limit in tokens, or ``None``.
         buckets: The compiled buckets; the longest one limits a row. Empty: no limit.
         pads: False for a model whose numbers depend on padding: a row is then its real tokens, all at its start.
+        zero_types: Whether token types of 0 may be dropped where the graph has no such input.
 
     Raises:
         InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
@@ -52,7 +54,7 @@ def from_arrays(
     given = {name: value for name, value in items_of(inputs) if value is not None}
     _check_names(given, known if pads else tuple(dict.fromkeys((*known, "attention_mask"))))
     arrays = {name: _integers(name, value) for name, value in given.items()}
-    _drop_zero_types(arrays, known)
+    _drop_zero_types(arrays, known, zero_types)
     shape = _common_shape(arrays)
     names = dict.fromkeys((*known, "attention_mask"))
     columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in names}
@@ -158,14 +160,15 @@ def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
         )
 
 
-def _drop_zero_types(arrays: dict[str, Ids], known: Sequence[str]) -> None:
+def _drop_zero_types(arrays: dict[str, Ids], known: Sequence[str], zero_types: bool) -> None:
     """Drops token type ids that are zero where the graph has no such input; refuses others."""
     if "token_type_ids" in known or "token_type_ids" not in arrays:
         return
-    if arrays.pop("token_type_ids").any():
+    other = bool(arrays.pop("token_type_ids").any())
+    if other or not zero_types:
         raise InputError(
             "token_type_ids are given, but the graph has no such input: they would be ignored.",
-            got="values other than 0",
+            got="values other than 0" if other else "zeros, which this model does not take for no types",
             allowed=", ".join(known),
             do="leave token_type_ids out, or export the model with them",
         )

@@ -78,6 +78,13 @@ def test_token_types_of_zero_are_taken_by_a_graph_without_them() -> None:
     assert lists(rows) == EXPECTED
 
 
+def test_token_types_of_zero_are_refused_where_they_are_not_the_same_as_none() -> None:
+    """GPT-2 and XLM look types up among their words: type 0 adds the first word to every token."""
+    inputs = {"input_ids": [[5, 6]], "token_type_ids": [[0, 0]]}
+    with pytest.raises(InputError, match="zeros, which this model does not take for no types"):
+        from_arrays(inputs, PLAIN, max_length=None, buckets=(), zero_types=False)
+
+
 @pytest.mark.parametrize(
     "empty", [[], np.zeros((0, 7), np.int64), np.zeros((0,)), torch.zeros((0, 7), dtype=torch.long)]
 )
