@@ -17,7 +17,7 @@ from tests.sweep.table import PAGE, architecture_files, page
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "QEfficient" / "architectures"
 TYPES = {case.model_type for case in CASES}
-TEXT = {case.model_type: case for case in CASES if case.kind == "text encoder"}
+TEXT = {case.model_type: case for case in CASES if case.kind in ("text encoder", "text decoder", "encoder half")}
 
 
 def test_every_architecture_file_is_in_the_sweep() -> None:
