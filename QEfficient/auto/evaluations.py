@@ -16,7 +16,9 @@ class Evaluations:
     def __init__(self) -> None:
         self.metrics: dict[str, dict[str, float]] = {}
 
-    def set_evaluation_metrics(self, evaluator: Any, metrics: Mapping[str, float], epoch: int = 0, step: int = 0) -> None:
+    def set_evaluation_metrics(
+        self, evaluator: Any, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
+    ) -> None:
         """Keeps an evaluator's figures; evaluators call it when they are done.
 
         Args:

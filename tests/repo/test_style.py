@@ -82,18 +82,22 @@ def test_dependencies_are_ranges() -> None:
 
 
 def test_what_the_library_imports_is_declared() -> None:
-    declared = {canonicalize_name(one.name) for one in requirements()}
+    core = {canonicalize_name(one.name) for one in requirements()}
+    extra = {canonicalize_name(one.name) for one in requirements("evaluate")}  # for the room of this name only
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
+    declared = {one: core | (extra if room_of(module_name(one.file)) == "evaluate" else set()) for one in found}
     foreign = {one for one in found if one.top not in sys.stdlib_module_names and one.top != "QEfficient" and one.top}
     # the SDK's two modules are loaded from its folder; `google` is the namespace of protobuf
-    missing = [f"{one.where} imports {one.name}" for one in foreign if not known.get(one.top, set()) & declared]
+    missing = [f"{one.where} imports {one.name}" for one in foreign if not known.get(one.top, set()) & declared[one]]
     assert not [text for text in missing if "qaicrt" not in text and "QAicApi_pb2" not in text]
 
 
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
-        canonicalize_name(one.name) for extra in ("", "quickstart", "docs", "test") for one in requirements(extra)
+        canonicalize_name(one.name)
+        for extra in ("", "quickstart", "evaluate", "docs", "test")
+        for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     files = [path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]

@@ -1,0 +1,1 @@
+"""Compiled models in benchmarks that people already use. Needs the extra ``evaluate``."""
