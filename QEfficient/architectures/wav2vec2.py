@@ -1,4 +1,4 @@
-"""wav2vec 2.0: samples of a clip through convolutions, then an encoder over frames."""
+"""wav2vec 2.0: convolutions over samples, an encoder over frames; pads with `feat_extract_norm="layer"`."""
 
 from __future__ import annotations
 
