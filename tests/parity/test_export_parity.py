@@ -15,9 +15,9 @@ from QEfficient.errors import TransformError
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
-from QEfficient.pytorch_transforms.embedding import EmbeddingModule
+from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.records import OnnxModel
-from tests.tiny_models import CONFIGS, LIMIT, batch, chain, tiny
+from tests.tiny_models import LIMIT, batch, chain, tiny
 
 SHAPES = [
     (1, 1, "none"),
@@ -30,17 +30,25 @@ SHAPES = [
     (2, LIMIT, "left"),
 ]
 
+KINDS = ("bert", "distilbert", "mpnet", "albert", "t5")
+"""Each block of ours, a type without blocks, and relative positions; the sweep has every type."""
+
 Chain = tuple[str, nn.Module, EmbeddingModule, OnnxModel]
 
 
-@pytest.fixture(scope="module", params=list(CONFIGS))
+@pytest.fixture(scope="module", params=KINDS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     model_type = request.param
     model = tiny(model_type)
     module = chain(model)
     limit = find(model_type).max_length(model.config.to_dict())
     folder = tmp_path_factory.mktemp(model_type)
-    yield model_type, model, module, export(module, inputs=module.inputs, folder=folder, length_limit=limit)
+    yield (
+        model_type,
+        model,
+        module,
+        export(module, inputs=text_inputs(module.encoder), folder=folder, length_limit=limit),
+    )
 
 
 def run(model: OnnxModel, inputs: dict[str, Tensor]) -> Tensor:
