@@ -78,7 +78,8 @@ def lengths(case: Case, model: nn.Module, batches: Sequence[Inputs]) -> dict[str
     if not masks:
         return {}
     own = sorted({int(length) for mask in masks for length in mask.sum(1)})
-    return {"seq_len": [8, LIMIT] if pads(case, model) and max(own) <= LIMIT else own}
+    limit = find(case.model_type).max_length(model.config.to_dict()) or LIMIT
+    return {"seq_len": [8, min(limit, LIMIT)] if pads(case, model) and max(own) <= min(limit, LIMIT) else own}
 
 
 def with_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
