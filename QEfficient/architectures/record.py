@@ -45,6 +45,8 @@ class Architecture:
     Attributes:
         model_type: As in ``config.json``.
         limit: Config → most tokens that a row can have, or ``None`` where positions are relative.
+        whole: Config → the same in HuggingFace's model, where that takes longer rows than are right here. A text
+            between the two is refused, not shortened.
         default_pad_id: transformers' pad token id when the config names none.
         default_types: transformers' ``type_vocab_size`` when the config names none; 0 where the model has none.
         zero_types: False where token types of 0 are not what the model takes when it is given none: it looks them up
@@ -63,6 +65,7 @@ class Architecture:
 
     model_type: str
     limit: Callable[[Config], int | None]
+    whole: Callable[[Config], int | None] | None = None
     default_pad_id: int | None = None
     default_types: int = 0
     zero_types: bool = True
@@ -105,6 +108,13 @@ class Architecture:
     def max_length(self, config: Config) -> int | None:
         """Most tokens that a row can have; ``None`` where the architecture sets no limit."""
         return self.limit(config)
+
+    def whole_length(self, config: Config) -> int | None:
+        """As :meth:`max_length`, of HuggingFace's own model."""
+        if self.whole is not None:
+            return self.whole(config)
+        longer = any(_chooses_angles(rope) for rope in _rope(config))
+        return positions(config, 0) or self.max_length(config) if longer else self.max_length(config)
 
     def pad_id(self, config: Config) -> int | None:
         """Token id that fills a row."""
@@ -158,10 +168,14 @@ def rotary(config: Config, default: int = 2048) -> int:
     """
     figure = positions(config, default)
     for rope in _rope(config):
-        if str(rope.get("rope_type", rope.get("type"))) in ("longrope", "su", "dynamic"):
+        if _chooses_angles(rope):
             original = config.get("original_max_position_embeddings")
             figure = min(figure, int(rope.get("original_max_position_embeddings") or original or figure))
     return figure
+
+
+def _chooses_angles(rope: Config) -> bool:
+    return str(rope.get("rope_type", rope.get("type"))) in ("longrope", "su", "dynamic")
 
 
 def _rope(config: Config) -> list[Config]:

@@ -22,7 +22,6 @@ from QEfficient.auto.stages import (
     compile_stage,
     copy_onnx,
     export_stage,
-    model_limit,
     reach,
     text_facts,
 )
@@ -92,7 +91,7 @@ class QEFFTransformersBase(PipelineModel):
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
         if self._origin is not None:
-            limit = model_limit(self._origin)
+            limit = reach(self._origin).whole
         else:
             limit = self._need_ready().program.manifest.buckets[-1].length
         self._max_seq_length = request.sequence_limit(value, limit)
@@ -101,7 +100,7 @@ class QEFFTransformersBase(PipelineModel):
         import dataclasses
 
         origin = self._need_origin("text facts")
-        facts = text_facts(origin, model_limit(origin))
+        facts = text_facts(origin)
         return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:

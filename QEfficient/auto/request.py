@@ -74,7 +74,7 @@ def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     result = sorted({positive("seq_len", value, "tokens") for value in many})
     if reach.limit is not None and result[-1] > reach.limit:
         raise OptionError(
-            "seq_len is past the model's own limit: it has no positions for more tokens.",
+            "seq_len is past the longest row that this model's graph serves.",
             got=f"seq_len={result[-1]}",
             allowed=f"{reach.shortest} to {reach.limit}",
             do=f"use seq_len={reach.limit} at most, or leave it out",

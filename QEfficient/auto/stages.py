@@ -99,12 +99,14 @@ class Reach:
 
     Attributes:
         limit: The most, ``None`` where the architecture sets none.
+        whole: The most that HuggingFace's own model takes; longer texts are shortened to it, as they are there.
         shortest: The least.
         first, last: First and last default bucket where nothing else says it.
         free: False when rows have no length of their own: images of one size.
     """
 
     limit: int | None
+    whole: int | None
     shortest: int = 1
     first: int = 32
     last: int = 512
@@ -121,16 +123,13 @@ def reach(origin: Origin) -> Reach:
     facts = find(str(config.get("model_type", "")))
     facts.check(config)
     first, last = facts.lengths
-    return Reach(facts.max_length(config), facts.shortest(config), first, last, facts.has_length(config))
+    limit, whole = facts.max_length(config), facts.whole_length(config)
+    return Reach(limit, whole, facts.shortest(config), first, last, facts.has_length(config))
 
 
-def model_limit(origin: Origin) -> int | None:
-    """The architecture's limit in tokens, ``None`` when it has none."""
-    return reach(origin).limit
-
-
-def text_facts(origin: Origin, limit: int | None) -> TextFacts:
+def text_facts(origin: Origin) -> TextFacts:
     """What the model's files say of its text side; for a module in memory only what its config says."""
+    limit = reach(origin).whole
     if origin.folder is None:
         config = origin.config()
         pad = find(str(config.get("model_type", ""))).pad_id(config) or 0

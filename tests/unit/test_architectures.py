@@ -23,6 +23,15 @@ FILES = sorted(
 WITH_FILE = [model_type for model_type in CONFIGS if model_type.replace("-", "_") in FILES]
 
 
+def test_where_huggingface_takes_longer_rows_than_are_right_here() -> None:
+    """Such texts are refused: shortening them would give other vectors than sentence-transformers."""
+    assert (find("big_bird").max_length({}), find("big_bird").whole_length({})) == (704, 4096)
+    rope = {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096}
+    phi3 = {"max_position_embeddings": 131072, **rope}
+    assert (find("phi3").max_length(phi3), find("phi3").whole_length(phi3)) == (4096, 131072)
+    assert find("bert").whole_length({}) == find("bert").max_length({}) == 512
+
+
 @pytest.mark.parametrize("model_type", WITH_FILE)
 def test_a_file_is_found_by_its_model_type(model_type: str) -> None:
     assert find(model_type).model_type == model_type

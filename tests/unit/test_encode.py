@@ -220,3 +220,21 @@ def test_a_progress_bar_only_when_asked(model: QEFFAutoModel, capsys: pytest.Cap
     assert capsys.readouterr().err == ""  # not a terminal
     model.encode(["a"] * 3, show_progress_bar=True)
     assert "encode" in capsys.readouterr().err
+
+
+def test_a_text_that_only_huggingface_s_model_takes_is_refused(tmp_path: Path) -> None:
+    """BigBird attends sparsely past 14 tokens here; a text that was cut there would get a wrong vector."""
+    from transformers import BigBirdConfig, BigBirdModel
+
+    folder = tiny_repo(tmp_path / "repo", normalize=False)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = BigBirdConfig(
+        vocab_size=30522, max_position_embeddings=64, block_size=2, num_random_blocks=1, initializer_range=0.3, **sizes
+    )
+    BigBirdModel(config).save_pretrained(folder)
+    model = QEFFAutoModel.from_pretrained(folder, pooling="auto")
+    model.compile(backend="onnxruntime")
+    assert model.max_seq_length == 64
+    assert model.encode("a short text").shape == (32,)
+    with pytest.raises(InputError, match="longest|largest"):
+        model.encode("word " * 20)
