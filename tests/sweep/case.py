@@ -16,6 +16,9 @@ LIMIT = 24
 
 VOCAB = 97
 
+ROUTED = (0.9, 0.4)
+"""Limits on the card, where a router that is undecided between two experts may take the other one."""
+
 Shape = tuple[int, int, str]
 """Rows, length of the longest, and its padding: "none", "left" or "right"."""
 

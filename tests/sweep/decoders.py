@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.sweep.case import LIMIT, VOCAB, Case, Shape
+from tests.sweep.case import LIMIT, ROUTED, VOCAB, Case, Shape
 
 SHAPES: tuple[Shape, ...] = (
     (7, LIMIT, "right"),  # the last row has 12 tokens of padding
@@ -38,9 +38,6 @@ GPT2 = {
     "vocab_size": VOCAB, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": LIMIT,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-ROUTED = (0.9, 0.4)
-"""Limits on the card, where a router that is undecided between two experts may take the other one."""
-
 FALCON = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
 FALCON |= {"max_position_embeddings": LIMIT, "bos_token_id": 1, "eos_token_id": 2}
 

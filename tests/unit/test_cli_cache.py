@@ -16,7 +16,7 @@ from tests.cache_builds import KEY, NAME, STAGE, build
 
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "600")  # a path that is folded can't be searched for
 
 
 def run(*args: str, answer: str | None = None) -> Result:
