@@ -62,6 +62,7 @@ ATTRIBUTES = {
     "QEFFAutoModel": "model config model_name get_model_config onnx_path qpc_path qpc_session program_path "
     "encode encode_query encode_document save_pretrained warmup device_report device dtype eval to "
     "similarity similarity_pairwise get_sentence_embedding_dimension max_seq_length __call__",
+    "QEFFAutoModelForSequenceClassification": "predict rank generate compile save_pretrained config __call__",
     "QAICInferenceSession": "input_names output_names bindings binding_index_map allowed_shapes is_active run "
     "set_buffers skip_buffers activate deactivate",
 }
