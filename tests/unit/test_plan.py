@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket
-from QEfficient.runtime.plan import Batch, choose_bucket, plan
+from QEfficient.runtime.plan import BATCH_IMAGES, Batch, choose_bucket, plan
 
 BUCKETS = st.lists(st.builds(Bucket, st.integers(1, 64), st.integers(1, 9)), min_size=1, max_size=6, unique=True)
 
@@ -87,3 +87,35 @@ def test_the_dims_keep_their_names() -> None:
 def test_too_long(fixed: bool) -> None:
     with pytest.raises(InputError, match="17 tokens"):
         plan([3, 17], [Bucket(16)], fixed_shapes=fixed)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(1, 12), max_size=40), st.integers(1, 60))
+def test_rows_that_can_not_be_padded_stand_beside_rows_of_their_length(lengths: list[int], tokens: int) -> None:
+    batches = plan(lengths, [Bucket(12)], fixed_shapes=False, pads=False, batch_tokens=tokens)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(lengths)))
+    for batch in batches:
+        assert {lengths[row] for row in batch.rows} == {batch.shape.length}
+        assert len(batch.rows) == 1 or len(batch.rows) * batch.shape.length <= tokens
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(1, 9), max_size=20), st.sets(st.integers(1, 9), min_size=1))
+def test_with_fixed_shapes_they_fill_one_exactly_or_are_refused(lengths: list[int], compiled: set[int]) -> None:
+    buckets = sorted(Bucket(length, 2) for length in compiled)
+    other = sorted(set(lengths) - compiled)
+    if other:
+        with pytest.raises(InputError, match=str(other[-1])):
+            plan(lengths, buckets, fixed_shapes=True, pads=False)
+        return
+    batches = plan(lengths, buckets, fixed_shapes=True, pads=False)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(lengths)))
+    assert all(lengths[row] == batch.shape.length for batch in batches for row in batch.rows)
+
+
+@given(st.integers(0, 40))
+def test_images_go_in_small_batches_in_order(count: int) -> None:
+    batches = plan([1] * count, [Bucket(1, 2, length_dim="")], fixed_shapes=False)
+    assert [row for batch in batches for row in batch.rows] == list(range(count))
+    assert all(len(batch.rows) == batch.shape.batch <= BATCH_IMAGES for batch in batches)
+    assert all(batch.shape.sizes == {"batch_size": len(batch.rows)} for batch in batches)

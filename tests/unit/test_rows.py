@@ -199,3 +199,22 @@ def test_a_missing_pooling_mask_pools_every_real_token() -> None:
 def test_a_pooling_mask_names_real_tokens(second: list[int]) -> None:
     with pytest.raises(InputError, match="rows 1"):
         rows_of({"input_ids": IDS, "attention_mask": MASK, "pooling_mask": [MASK[0], second]}, POOLED)
+
+
+def exact(inputs: Any, specs: tuple[TensorSpec, ...]) -> Rows:
+    return from_arrays(inputs, specs, max_length=None, buckets=[Bucket(8)], pads=False)
+
+
+def test_a_model_that_can_not_be_padded_gets_rows_without_padding() -> None:
+    """Also one that has no mask at all, such as FNet: the caller's mask says where rows end."""
+    assert lists(exact({"input_ids": IDS, "attention_mask": MASK}, PLAIN)) == EXPECTED
+    rows = exact({"input_ids": IDS, "attention_mask": MASK}, PLAIN[:1])
+    assert lists(rows) == {"input_ids": EXPECTED["input_ids"]} and rows.lengths == (4, 2)
+    assert exact({"input_ids": IDS}, PLAIN[:1]).lengths == (4, 4)
+
+
+@pytest.mark.parametrize("mask", [[[1, 1, 1, 1], [0, 0, 1, 1]], [[1, 0, 1, 1], [1, 1, 1, 1]]], ids=["left", "hole"])
+def test_such_rows_must_stand_at_the_start(mask: list[list[int]]) -> None:
+    with pytest.raises(InputError, match="padding_side") as caught:
+        exact({"input_ids": IDS, "attention_mask": mask}, PLAIN)
+    assert f"rows {int(mask[0] == [1, 1, 1, 1])}" in str(caught.value)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
 from QEfficient.records import Bucket, Rows, TensorSpec
 from QEfficient.runtime.rows import from_arrays
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import frame_count, run
 
 INPUTS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
 POOLED = TensorSpec("output", "float32", ("batch_size", 2))
@@ -244,3 +245,30 @@ def test_a_missing_column() -> None:
 def test_an_output_that_can_not_be_cut_into_rows(shape: tuple[int | str, ...]) -> None:
     with ExampleSession(TensorSpec("odd", "float32", shape)) as session, pytest.raises(ManifestError, match="odd"):
         run(session, full(2), fill={})
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.integers(1, 2000), st.lists(st.tuples(st.integers(1, 12), st.integers(1, 6)), max_size=4))
+def test_frames_are_those_that_convolutions_give(samples: int, chain: list[tuple[int, int]]) -> None:
+    states: Any = torch.zeros(1, 1, samples)
+    for kernel, stride in chain:
+        if states.shape[2] < kernel:
+            assert frame_count(samples, chain) == 0
+            return
+        states = torch.nn.functional.conv1d(states, torch.zeros(1, 1, kernel), stride=stride)
+    assert frame_count(samples, chain) == states.shape[2]
+
+
+def test_an_output_of_frames_is_cut_back_to_each_row_s_own() -> None:
+    class Frames(ExampleSession):
+        """A frame every two tokens; what lies beyond a row's own is junk."""
+
+        def _answer(self, ids: np.ndarray, mask: np.ndarray) -> Arrays:
+            return {"output": np.where(mask[:, 1::2, None] == 1, ids[:, 1::2, None], 1e9).astype(np.float32)}
+
+    spec = TensorSpec("output", "float32", ("batch_size", "frames", 1))
+    rows = from_arrays({"input_ids": [[1, 2, 3, 4, 5], [6, 7, 8, 0, 0]], "attention_mask": [[1] * 5, [1, 1, 1, 0, 0]]},
+                       INPUTS, max_length=None, buckets=BUCKETS)  # fmt: skip
+    with Frames(spec) as session:
+        result = run(session, rows, fill={}, frames=((2, 2),))["output"]
+    assert result[..., 0].tolist() == [[2.0, 4.0], [7.0, 0.0]]
