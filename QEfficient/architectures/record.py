@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,18 @@ def never_pads(config: Config) -> bool:
 
 def never(config: Config) -> None:
     """No reason against it."""
+
+
+def shortest_clip(frames: Sequence[tuple[int, ...]]) -> int:
+    """Least samples that make one frame.
+
+    Args:
+        frames: Kernel and stride of each convolution between samples and frames; none: 1.
+    """
+    samples = 1
+    for kernel, stride in reversed(frames):
+        samples = (samples - 1) * stride + kernel
+    return samples
 
 
 def no_frames(config: Config) -> tuple[tuple[int, int], ...]:
@@ -100,10 +112,7 @@ class Architecture:
 
     def shortest(self, config: Config) -> int:
         """Least length of a row: 1 token, or the samples of one frame."""
-        samples = 1
-        for kernel, stride in reversed(self.frames(config)):
-            samples = (samples - 1) * stride + kernel
-        return samples
+        return shortest_clip(self.frames(config))
 
     def max_length(self, config: Config) -> int | None:
         """Most tokens that a row can have; ``None`` where the architecture sets no limit."""

@@ -125,7 +125,7 @@ class QEFFTransformersBase(PipelineModel):
             NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
         """
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
-        reach(recipe.origin)
+        recipe.architecture.check(recipe.origin.config())
         with self._lock:
             self._onnx = export_stage(recipe, Cache())
             if export_dir is not None:

@@ -33,7 +33,8 @@ class QEFFAutoModel(QEFFTransformersBase):
     Args:
         model: A HuggingFace model that is already loaded.
         pooling: ``None`` (token embeddings), ``"mean"``, ``"avg"``, ``"max"``, ``"cls"``, ``"last_token"``,
-            ``"weighted_mean"``, ``"mean_sqrt_len"``, or a callable ``(last_hidden_states, attention_mask)``.
+            ``"weighted_mean"``, ``"mean_sqrt_len"``, ``"pooler_output"`` (HuggingFace's own pooled output), or a
+            callable ``(last_hidden_states, attention_mask)``.
     """
 
     _task = TASK

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError, nearest
 from QEfficient.records import Bucket, Rows, TensorSpec
 from QEfficient.runtime import rows as texts
@@ -249,7 +250,7 @@ def _check_lengths(
         raise InputError(
             f"{name} holds clips that are too short for a single frame.",
             got=_rows(bad, lengths),
-            allowed=f"at least {shortest(frames)} samples",
+            allowed=f"at least {shortest_clip(frames)} samples",
             do="leave these rows out",
         )
     limit = max((bucket.length for bucket in buckets), default=max(lengths, default=0))
@@ -261,14 +262,6 @@ def _check_lengths(
             allowed=f"at most {limit} samples",
             do=f"compile with seq_len=[…, {longest}], or cut the clips into pieces of {limit} samples",
         )
-
-
-def shortest(frames: Sequence[tuple[int, ...]]) -> int:
-    """Least samples that make one frame."""
-    samples = 1
-    for kernel, stride in reversed(frames):
-        samples = (samples - 1) * stride + kernel
-    return samples
 
 
 # ---------------------------------------------------------------------------------------------- common

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, Rows, TensorSpec
 from QEfficient.runtime.plan import BATCH_IMAGES, plan
-from QEfficient.runtime.signals import from_signals, has_signals, shortest
+from QEfficient.runtime.signals import from_signals, has_signals
 
 IMAGE = (TensorSpec("pixel_values", "float32", ("batch_size", 3, 4, 5)),)
 VALUES = TensorSpec("input_values", "float32", ("batch_size", "seq_len"))
@@ -116,7 +117,7 @@ def test_ids_of_one_width() -> None:
 
 @pytest.mark.parametrize("frames", [(), FRAMES, ((10, 5), *((3, 2),) * 4, *((2, 2),) * 2)])
 def test_the_shortest_clip_makes_one_frame(frames: Any) -> None:
-    least = shortest(frames)
+    least = shortest_clip(frames)
     assert len(rows_of({"input_values": [np.ones(least, np.float32)]}, CLIP, frames=frames)) == 1
     if least > 1:
         with pytest.raises(InputError, match=f"row 1: {least - 1} samples"):
