@@ -12,24 +12,22 @@ from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
 from QEfficient.auto import request
+from QEfficient.auto.insight import Insight
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
-from QEfficient.auto.pipelines import PipelineModel
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.saved import saved_program
 from QEfficient.auto.stages import (
-    Recipe,
     adopt_onnx,
     compile_stage,
     copy_onnx,
     export_stage,
     reach,
-    text_facts,
 )
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
 from QEfficient.errors import UsageError
-from QEfficient.records import Json, TextFacts
+from QEfficient.records import Json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
-class QEFFTransformersBase(PipelineModel):
+class QEFFTransformersBase(Insight):
     """Loads, represents and manages one model on its road to a program. Use a subclass, such as ``QEFFAutoModel``.
 
     After ``compile``, running is safe from any number of threads; ``export`` and ``compile`` hold the object's lock
@@ -95,17 +93,6 @@ class QEFFTransformersBase(PipelineModel):
         else:
             limit = self._need_ready().program.manifest.buckets[-1].length
         self._max_seq_length = request.sequence_limit(value, limit)
-
-    def _text(self) -> TextFacts:
-        import dataclasses
-
-        origin = self._need_origin("text facts")
-        facts = text_facts(origin)
-        return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
-
-    def _recipe(self, functions: bool, verify: str) -> Recipe:
-        origin = self._need_origin("export or compile")
-        return Recipe(origin, self._head, self._task, functions, verify)
 
     def export(
         self, export_dir: str | Path | None = None, *, use_onnx_subfunctions: bool = False, verify: str = "on"
