@@ -380,6 +380,8 @@ class Analysis:
         risk: fp16 risk, where it was measured.
         predictions: Predicted speed.
         verification: Result of the numeric check as the program's manifest has it.
+        versions: Package → version that the analysis was made with, ours first.
+        created: UTC time, ISO 8601; with ``versions`` the heading of a report.
     """
 
     name: str
@@ -393,6 +395,8 @@ class Analysis:
     risk: Risk | None = None
     predictions: tuple[SpeedPoint, ...] = ()
     verification: Mapping[str, Json] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
 
     def to_json(self) -> str:
         """All of it as a JSON object, one field an entry; text keys for a histogram's lengths."""
