@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 * 2**20
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+_NO_MODULE = "_empty_nn_module_stack"  # what the exporter writes where torch knows no module
 
 
 def blocks(tensor: ir.TensorProtocol, block_bytes: int = BLOCK_BYTES) -> Iterator[NDArray[np.generic]]:
@@ -71,9 +72,12 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 def module_path(value: ir.Value) -> str:
     """The torch module that uses ``value``: ``"encoder.layer.0.output"``; ``""`` where the graph does not say."""
-    for node in value.consumers():
-        # The exporter writes a list: the modules from the outside in, then the operation.
-        scopes = node.metadata_props.get(NAME_SCOPES)
-        if scopes:
-            return str(ast.literal_eval(scopes)[-2:][0])
-    return ""
+    return next((path for path in map(node_module, value.consumers()) if path), "")
+
+
+def node_module(node: ir.Node) -> str:
+    """The torch module that ``node`` was exported from; ``""`` for the model itself or where the graph does not say."""
+    # The exporter writes a list: the modules from the outside in, then the operation.
+    scopes = node.metadata_props.get(NAME_SCOPES)
+    path = str(ast.literal_eval(scopes)[-2:][0]) if scopes else ""
+    return "" if path.startswith(_NO_MODULE) else path
