@@ -1,0 +1,403 @@
+"""A graph walked at one bucket: every node in the order of running, with the shapes that it meets.
+
+All dims are numbers then, so onnx's own shape inference goes through node by node: what a graph computes of shapes is
+computed here too, and given to it. Calls of functions and subgraphs are walked into. What stays unknown (shapes that
+depend on data, operators of other makers) is measured by a run on the host; see :mod:`QEfficient.analysis.measure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx.shape_inference import InferenceError, infer_node_outputs
+
+from QEfficient.analysis import values
+from QEfficient.errors import UsageError
+from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms.graph_file import read
+from QEfficient.records import Bucket, OnnxModel, TensorSpec
+
+VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
+"""Operators that give a tensor another shape and move nothing."""
+
+Shape = tuple[int, ...]
+Measured = Mapping[str, tuple[str, Shape]]
+"""Name of a value of the main graph → its numpy dtype's name and shape."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """What is known of one value in one run.
+
+    Attributes:
+        name: As in the graph.
+        dtype: Its type; ``UNDEFINED`` where that is not known.
+        shape: ``None`` where it is not known.
+        value: Its numbers, where they are few and the same in every run at this bucket.
+        weight: True for a constant that the graph holds.
+        source: The tensor whose memory this one shows under another shape.
+    """
+
+    name: str
+    dtype: ir.DataType
+    shape: Shape | None
+    value: NDArray[np.generic] | None = None
+    weight: bool = False
+    source: Tensor | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many; 0 where the shape is not known."""
+        return 0 if self.shape is None else int(np.prod(self.shape, dtype=np.int64))
+
+    def bytes(self, float_bytes: int | None = None) -> int:
+        """Size in bytes.
+
+        Args:
+            float_bytes: Bytes of a floating-point element; left out, as many as its own type has.
+        """
+        if float_bytes is not None and self.dtype.is_floating_point():
+            return self.elements * float_bytes
+        return 0 if self.dtype == ir.DataType.UNDEFINED else -(-self.elements * self.dtype.bitwidth // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node at work.
+
+    Attributes:
+        proto: The node, its attributes resolved.
+        name: Name of its first output.
+        op: Operator, with its domain where that is not the standard one.
+        module: Path of the torch module.
+        inputs, outputs: What it reads and writes; ``None`` for an input that is left out.
+        runs: How often it runs: more than once in a loop.
+    """
+
+    proto: onnx.NodeProto
+    name: str
+    op: str
+    module: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    runs: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether its results are the same in every run, so that nothing is left to compute."""
+        return all(tensor.value is not None for tensor in self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A graph at one bucket.
+
+    Attributes:
+        inputs, outputs: Of the graph.
+        steps: In the order of running.
+        unknown: Name of a node → why its shapes or the number of its runs can't be told.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    steps: tuple[Step, ...]
+    unknown: Mapping[str, str]
+
+
+def walk(model: OnnxModel, bucket: Bucket, measured: Measured | None = None) -> Walk:
+    """Walks ``model`` with its free dims bound to ``bucket``.
+
+    Args:
+        model: The graph on disk. No large weight is read.
+        bucket: Sizes of the free dims.
+        measured: What shape inference can't know.
+
+    Raises:
+        UsageError: An input has a free dim that the bucket gives no size to.
+    """
+    return Walker(read(model.path), measured or {}).run(model, bucket)
+
+
+@dataclass
+class _Scope:
+    """Where a node stands: a graph, a function's call or a subgraph.
+
+    Attributes:
+        known: What stands for each value.
+        opsets: Domain → version.
+        attributes: Those that the call of a function passes on.
+        call: Module path of that call.
+        main: True in the main graph, where names are unique.
+    """
+
+    known: dict[ir.Value, Tensor]
+    opsets: Mapping[str, int]
+    attributes: Mapping[str, onnx.AttributeProto] = field(default_factory=dict)
+    call: str | None = None
+    main: bool = False
+
+
+class Walker:
+    """Walks one loaded graph, once."""
+
+    def __init__(self, model: ir.Model, measured: Measured) -> None:
+        self._model, self._measured = model, measured
+        self._steps: list[Step] = []
+        self._unknown: dict[str, str] = {}
+        self._runs = 1
+
+    def run(self, model: OnnxModel, bucket: Bucket) -> Walk:
+        """Walks the main graph."""
+        graph = self._model.graph
+        scope = _Scope({}, graph.opset_imports, main=True)
+        for spec in model.inputs:
+            value = next(one for one in graph.inputs if one.name == spec.name)
+            scope.known[value] = Tensor(spec.name, value.dtype or ir.DataType.UNDEFINED, _bound(spec, bucket))
+        inputs = tuple(scope.known.values())
+        outputs = self._graph(graph, scope)
+        return Walk(inputs, outputs, tuple(self._steps), self._unknown)
+
+    def _graph(self, graph: ir.Graph | ir.Function, scope: _Scope) -> tuple[Tensor, ...]:
+        for value in graph.initializers.values() if isinstance(graph, ir.Graph) else ():
+            if value not in scope.known:
+                scope.known[value] = _weight(value)
+        for node in graph:
+            made = self._node(node, scope)
+            scope.known.update(zip((value for value in node.outputs), made, strict=False))
+        return tuple(scope.known[value] for value in graph.outputs)
+
+    def _node(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        if node.op_identifier() in self._model.functions:
+            return self._call(node, scope)
+        if node.domain == "" and node.op_type in _CONTROL:
+            return _CONTROL[node.op_type](self, node, scope)
+        return self._plain(node, scope)
+
+    # ------------------------------------------------------------------------------------ nodes by themselves
+
+    def _plain(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        proto = _resolved(node, scope.attributes)
+        if node.op_type == "Constant" and node.domain == "":
+            return [_constant(node, proto, scope)]
+        inputs = tuple(None if value is None else scope.known[value] for value in node.inputs)
+        step = Step(proto, _name(node), _operator(node), _module(node, scope), inputs, (), self._runs)
+        outputs = tuple(self._outputs(step, scope))
+        if any(tensor.shape is None for tensor in outputs):
+            self._unknown.setdefault(step.name, f"the shape of what {step.op} gives is not known before it runs")
+        self._steps.append(replace(step, outputs=outputs))
+        return outputs
+
+    def _outputs(self, step: Step, scope: _Scope) -> list[Tensor]:
+        types = _inferred(step, scope.opsets)
+        made = []
+        for name in step.proto.output:
+            dtype, shape = types.get(name, (ir.DataType.UNDEFINED, None))
+            if shape is None and scope.main and name in self._measured:
+                numpy_name, shape = self._measured[name]
+                dtype = ir.DataType.from_numpy(np.dtype(numpy_name))
+            made.append(Tensor(name, dtype, shape))
+        found = values.evaluate(step, made, scope.opsets)
+        if found is not None:
+            return [replace(tensor, value=array) for tensor, array in zip(made, found, strict=True)]
+        first = step.inputs[0] if step.inputs else None
+        if step.op in VIEWS and first is not None:
+            return [replace(made[0], source=first.source or first), *made[1:]]
+        return made
+
+    # ------------------------------------------------------------------------------------ functions, subgraphs
+
+    def _call(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        function = self._model.functions[node.op_identifier()]
+        given = [None if value is None else scope.known[value] for value in node.inputs]
+        absent = Tensor("", ir.DataType.UNDEFINED, None)
+        known = {value: tensor or absent for value, tensor in zip(function.inputs, given, strict=False)}
+        passed = {one.name: one for one in _resolved(node, scope.attributes).attribute}
+        defaults = {name: ir.to_proto(one) for name, one in function.attributes.items() if one.value is not None}
+        inner = _Scope(known, function.opset_imports, {**defaults, **passed}, _module(node, scope))
+        return self._graph(function, inner)
+
+    def _branch(self, graph: ir.Graph, scope: _Scope) -> tuple[Sequence[Tensor], list[Step], dict[str, str]]:
+        """Walks a subgraph aside."""
+        kept, self._steps = self._steps, []
+        kept_unknown, self._unknown = self._unknown, {}
+        made = self._graph(graph, replace(scope, known=dict(scope.known), main=False))
+        steps, self._steps = self._steps, kept
+        unknown, self._unknown = self._unknown, kept_unknown
+        return made, steps, unknown
+
+    def _if(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        """Takes the branch that is taken; where that is not known, the one that writes more: an upper limit."""
+        names = ["then_branch", "else_branch"]
+        condition = scope.known[_first(node)].value
+        if condition is not None:
+            names = names[:1] if bool(condition.reshape(-1)[0]) else names[1:]
+        branches = [self._branch(node.attributes[name].as_graph(), scope) for name in names]
+        taken, steps, unknown = max(branches, key=lambda one: sum(t.elements for s in one[1] for t in s.outputs))
+        self._steps += steps
+        self._unknown |= unknown
+        shapes = [[tensor.shape for tensor in made] for made, _, _ in branches]
+        if shapes[0] != shapes[-1]:
+            self._unknown[_name(node)] = "the shape of what If gives depends on its condition"
+        return taken
+
+    def _loop(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        body = node.attributes["body"].as_graph()
+        trips = None if node.inputs[0] is None else scope.known[node.inputs[0]].value
+        states = [scope.known[value] for value in node.inputs[2:] if value is not None]
+        given = [Tensor("", ir.DataType.INT64, ()), Tensor("", ir.DataType.BOOL, ()), *states]
+        return self._repeat(node, body, scope, given, None if trips is None else int(trips.reshape(-1)[0]), skip=1)
+
+    def _scan(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
+        body = node.attributes["body"].as_graph()
+        count = node.attributes["num_scan_inputs"].as_int()
+        tensors = [scope.known[value] for value in node.inputs if value is not None]
+        states, scanned = tensors[: len(tensors) - count], tensors[len(tensors) - count :]
+        axes = node.attributes["scan_input_axes"].as_ints() if "scan_input_axes" in node.attributes else [0] * count
+        slices = [
+            Tensor("", one.dtype, None if one.shape is None else _without(one.shape, axis))
+            for one, axis in zip(scanned, axes, strict=True)
+        ]
+        first = scanned[0].shape
+        trips = None if first is None else first[axes[0]]
+        return self._repeat(node, body, scope, [*states, *slices], trips, skip=0, states=len(states))
+
+    def _repeat(
+        self,
+        node: ir.Node,
+        body: ir.Graph,
+        scope: _Scope,
+        given: Sequence[Tensor],
+        trips: int | None,
+        *,
+        skip: int,
+        states: int | None = None,
+    ) -> Sequence[Tensor]:
+        """Walks a body once, and counts each of its steps ``trips`` times; its states keep their shapes."""
+        if trips is None:
+            self._unknown[_name(node)] = f"how often {node.op_type} runs is not known before it runs; counted once"
+        before, self._runs = self._runs, self._runs * (1 if trips is None else trips)
+        inner = replace(scope, known={**scope.known, **dict(zip(body.inputs, given, strict=False))}, main=False)
+        made = self._graph(body, inner)[skip:]
+        self._runs = before
+        kept = len(given) - 2 if states is None else states
+        stacked = [
+            replace(one, shape=None if trips is None or one.shape is None else (trips, *one.shape), value=None)
+            for one in made[kept:]
+        ]
+        return [*(replace(one, value=None) for one in made[:kept]), *stacked]
+
+
+_CONTROL: Mapping[str, Callable[[Walker, ir.Node, _Scope], Sequence[Tensor]]] = {
+    "If": Walker._if,
+    "Loop": Walker._loop,
+    "Scan": Walker._scan,
+}
+
+
+def _bound(spec: TensorSpec, bucket: Bucket) -> Shape:
+    free = [dim for dim in spec.shape if isinstance(dim, str) and dim not in bucket.sizes]
+    if free:
+        raise UsageError(
+            f"The bucket gives no size to a free dim of input {spec.name!r}.",
+            got=", ".join(free),
+            allowed=", ".join(bucket.sizes),
+            do="name the graph's batch and length dims in the bucket, or export it with these free dims only",
+        )
+    return spec.at(bucket)
+
+
+def _weight(value: ir.Value) -> Tensor:
+    tensor = value.const_value
+    name = str(value.name)
+    if tensor is None:
+        return Tensor(name, value.dtype or ir.DataType.UNDEFINED, None, weight=True)
+    shape = tuple(tensor.shape.numpy())
+    small = tensor.numpy() if values.is_small(shape) else None
+    return Tensor(name, tensor.dtype, shape, small, weight=True)
+
+
+def _constant(node: ir.Node, proto: onnx.NodeProto, scope: _Scope) -> Tensor:
+    tensor = ir.convenience.get_const_tensor(node.outputs[0])
+    if tensor is None:  # its value is an attribute of the function's call
+        made = Tensor(_name(node), ir.DataType.UNDEFINED, None)
+        found = values.evaluate(Step(proto, made.name, "Constant", "", (), (made,)), [made], scope.opsets)
+        array = np.zeros(0, np.float32) if found is None else found[0]
+        return Tensor(made.name, ir.DataType.from_numpy(array.dtype), array.shape, array, weight=True)
+    shape = tuple(tensor.shape.numpy())
+    return Tensor(_name(node), tensor.dtype, shape, tensor.numpy() if values.is_small(shape) else None, weight=True)
+
+
+def _resolved(node: ir.Node, attributes: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto:
+    """The node as onnx has it, with the attributes of the function's call in place; subgraphs are left out."""
+    proto = onnx.NodeProto(
+        op_type=node.op_type,
+        domain=node.domain,
+        name=node.name or "",
+        input=["" if value is None else str(value.name) for value in node.inputs],
+        output=[str(value.name or "") for value in node.outputs],
+    )
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            passed = attributes.get(str(attribute.ref_attr_name))
+            if passed is not None:
+                proto.attribute.add().CopyFrom(passed)
+                proto.attribute[-1].name = attribute.name
+        elif attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            proto.attribute.append(ir.to_proto(attribute))
+    return proto
+
+
+def _inferred(step: Step, opsets: Mapping[str, int]) -> dict[str, tuple[ir.DataType, Shape | None]]:
+    """Output name → type and shape, as far as onnx's shape inference knows them."""
+    proto = step.proto
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, opsets.get(proto.domain, 1), proto.domain)
+        given = zip(proto.input, step.inputs, strict=True)
+        known = {name: tensor for name, tensor in given if tensor is not None}
+        types = {name: values.type_of(tensor) for name, tensor in known.items()}
+        data = {
+            name: onnx.numpy_helper.from_array(tensor.value, name)
+            for name, tensor in known.items()
+            if tensor.value is not None
+        }
+        imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+        found = infer_node_outputs(schema, proto, types, data, opset_imports=imports)
+    except (onnx.defs.SchemaError, InferenceError):  # another maker's operator, or shapes that do not go together
+        return {}
+    return {name: values.shape_of(kind) for name, kind in found.items()}
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _first(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _name(node: ir.Node) -> str:
+    return next((value.name for value in node.outputs if value.name), node.name or "")
+
+
+def _operator(node: ir.Node) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
+def _module(node: ir.Node, scope: _Scope) -> str:
+    """The node's module. A function was made of one layer; its call says which layer is meant."""
+    own = weights.node_module(node)
+    if scope.call is None:
+        return own
+    parts, call = own.split("."), scope.call.split(".")
+    same = len(parts) >= len(call) and all(
+        mine == theirs or (mine.isdigit() and theirs.isdigit()) for mine, theirs in zip(parts, call, strict=False)
+    )
+    return ".".join([*call, *parts[len(call) :]]) if same else own or scope.call

@@ -1,0 +1,63 @@
+"""Shapes that depend on data, as they are in one run on the host."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from QEfficient.analysis.graph import Walk
+from QEfficient.backends import registry
+from QEfficient.errors import BackendError, UsageError
+from QEfficient.onnx_transforms import adopt
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target, TensorSpec
+
+
+def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name of each value of the main graph that ``walk`` has no shape of → its numpy dtype's name and shape.
+
+    Every input is filled with ones: full rows, valid ids. A run needs the memory of all these values at once.
+
+    Args:
+        model: The graph on disk; it is linked into a folder for temporary files, with further outputs.
+        bucket: Sizes of the free dims.
+        walk: What is known.
+
+    Raises:
+        UsageError: The graph can't be run at this bucket.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = adopt(model.path, Path(folder) / "graph")
+        wanted = _open(
+            copy.path, {tensor.name for step in walk.steps for tensor in step.outputs if tensor.shape is None}
+        )
+        specs = tuple(TensorSpec(name, "float32", ()) for name in wanted)
+        backend = registry.get("onnxruntime")
+        target = Target(backend.name, backend.compute[0])
+        more = replace(copy, outputs=(*copy.outputs, *specs))
+        try:
+            program = backend.compile(more, (bucket,), target, CompileOptions(), Path(folder) / "program")
+            with backend.open(program) as session:
+                arrays = session.run({spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in model.inputs})
+        except BackendError as error:
+            raise UsageError(
+                "The graph can't be run at this bucket, and its shapes can't be told without a run.",
+                got=f"{bucket.sizes}: {error.got}",
+                allowed="a length and a batch that the graph takes",
+                do="pass another seq_len or batch_size",
+            ) from error
+    return {name: (arrays[name].dtype.name, arrays[name].shape) for name in wanted if arrays[name] is not None}
+
+
+def _open(path: Path, names: set[str]) -> tuple[str, ...]:
+    """Makes outputs of the values that nothing is known of; only those of the main graph can be."""
+    graph = onnx.load_model(path, load_external_data=False)
+    there = {output.name for output in graph.graph.output}
+    made = dict.fromkeys(name for node in graph.graph.node for name in node.output if name in names - there)
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+    path.unlink()  # it may be a link to the cache's own file
+    path.write_bytes(graph.SerializeToString())
+    return tuple(made)
