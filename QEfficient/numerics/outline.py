@@ -1,0 +1,99 @@
+"""A graph's nodes as plain records: what measuring and searching need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common
+
+from QEfficient.numerics.check import Array
+from QEfficient.onnx_transforms import read, run, weights
+from QEfficient.records import Bucket, OnnxModel
+
+FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+_SHAPES_ONLY = frozenset({"Shape", "Size"})  # they look at no number
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node of the main graph that reads or makes floating-point numbers.
+
+    Attributes:
+        name: Name of its first output, as a node-precision file has it.
+        op: Operator, with its domain where that is not the standard one.
+        module: Path of its torch module, ``""`` where the graph does not say.
+        inputs, outputs: Names of its floating-point values; constants apart.
+        constants: Names of the floating-point weights and constants that it reads.
+    """
+
+    name: str
+    op: str
+    module: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The node in words: ``"Softmax 'softmax_3' in encoder.layer.3.attention.self"``."""
+        return f"{self.op} {self.name!r}" + (f" in {self.module}" if self.module else "")
+
+
+def inlined(model: OnnxModel) -> ir.Model:
+    """The graph with its functions inlined and the types of its values known as far as ONNX can tell."""
+    graph = read(model.path)
+    run(graph, (common.InlinePass(), common.ShapeInferencePass(check_type=False, strict_mode=False)))
+    return graph
+
+
+def outline(graph: ir.Model) -> tuple[NodeInfo, ...]:
+    """The nodes of the main graph that have to do with floating-point numbers, in graph order."""
+    found = []
+    for node in graph.graph:
+        if node.op_type in ("Constant", *_SHAPES_ONLY):
+            continue
+        inputs = [value for value in _read(node) if is_float(value)]
+        outputs = tuple(str(value.name) for value in node.outputs if value.name and is_float(value))
+        constants = tuple(str(value.name) for value in inputs if weights.constant(value) is not None)
+        varying = tuple(str(value.name) for value in inputs if weights.constant(value) is None)
+        if outputs or varying:
+            op = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            found.append(
+                NodeInfo(str(node.outputs[0].name), op, weights.node_module(node), varying, outputs, constants)
+            )
+    return tuple(found)
+
+
+def is_float(value: ir.Value) -> bool:
+    """Whether a value is a tensor that a card would hold in fp16."""
+    return isinstance(value.type, ir.TensorType) and value.dtype in FLOATS
+
+
+def _read(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, in the graphs inside it too."""
+    values = [value for value in node.inputs if value is not None]
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            values += [value for inner in attribute.as_graph() for value in _read(inner) if value.graph is node.graph]
+    return list(dict.fromkeys(values))
+
+
+def bucket_of(inputs: Mapping[str, Array]) -> Bucket:
+    """One that is large enough for these arrays."""
+    return Bucket(max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=1))
+
+
+def one_row(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
+    """One row of a batch, without the padding behind it."""
+    mask: NDArray[np.generic] | None = inputs.get("attention_mask")
+    if mask is None or mask.ndim != 2:
+        return {name: array[row : row + 1] for name, array in inputs.items()}
+    length = int(np.flatnonzero(mask[row])[-1]) + 1 if mask[row].any() else mask.shape[1]
+    return {
+        name: array[row : row + 1, :length] if array.shape == mask.shape else array[row : row + 1]
+        for name, array in inputs.items()
+    }
