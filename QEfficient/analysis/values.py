@@ -63,7 +63,8 @@ def _computed(step: Step, outputs: Sequence[Tensor], opsets: Mapping[str, int]) 
     )
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
-        found = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports)).run(None, feeds)
+        with np.errstate(all="ignore"):  # log(0) and the like are the graph's own business
+            found = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports)).run(None, feeds)
     except Exception as error:  # it is written in Python and may fail in any way; the value is then not known here
         log.debug("onnx's evaluator on %s: %s", step.op, error)
         return None
