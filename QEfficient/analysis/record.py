@@ -364,9 +364,9 @@ class SpeedPoint:
     objective: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Analysis:
-    """Everything that ``model.analyze()`` finds.
+    """Everything that ``model.analyze()`` finds. ``print`` gives it as a table.
 
     Attributes:
         name: The model's name.
@@ -397,6 +397,21 @@ class Analysis:
     verification: Mapping[str, Json] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+
+    def show(self) -> None:
+        """Prints the table, in colour where the terminal or notebook has any."""
+        from QEfficient.analysis import table
+
+        table.show(self)
+
+    def __str__(self) -> str:
+        from QEfficient.analysis import table
+
+        return table.text(self)
+
+    def __repr__(self) -> str:
+        parameters, buckets = self.graph.parameters, len(self.buckets)
+        return f"<Analysis of {self.name!r}: {parameters:,} parameters, {buckets} buckets; print it for the table>"
 
     def to_json(self) -> str:
         """All of it as a JSON object, one field an entry; text keys for a histogram's lengths."""

@@ -1,0 +1,228 @@
+"""Figures of what a model costs: roofline, FLOPs by module, operators, weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from QEfficient.analysis.record import Analysis, BucketCosts, RooflinePoint
+from QEfficient.analysis.report.drawing import (
+    SERIES,
+    Bars,
+    Box,
+    Dot,
+    Figure,
+    Note,
+    Path,
+    Plot,
+    Row,
+    across,
+    bar,
+    upright,
+)
+from QEfficient.analysis.report.scale import Scale, linear, logarithmic
+from QEfficient.analysis.report.words import label, number, share, size
+
+_ROWS = 12  # a bar chart longer than this is a list
+
+
+def roofline(analysis: Analysis) -> Figure:
+    """Each card's roof, and each bucket on it."""
+    title = "Roofline of the cards"
+    text = "What a card can reach at most: a limit, not a prediction."
+    if not analysis.roofline:
+        return Figure("roofline", title, missing="No card was asked for.")
+    points = analysis.roofline
+    cards = list(dict.fromkeys(point.card for point in points))
+    kinds = dict(zip(cards, SERIES * len(cards), strict=False))
+    x = logarithmic([*(point.intensity for point in points), *(point.ridge * 3 for point in points)])
+    y = logarithmic([*(_peak(point) for point in points), *(point.attainable_tflops / 3 for point in points)])
+    roofs = []
+    for card in cards:
+        point = next(point for point in points if point.card == card)
+        peak = _peak(point)
+        start = max(x.low, y.low * point.ridge / peak)
+        corners = ((start, peak * start / point.ridge), (point.ridge, peak), (x.high, peak))
+        line = tuple((x.at(a), 100 - y.at(b)) for a, b in corners)
+        roofs.append(
+            Path(line, kinds[card], f"{card}: {number(peak)} TFLOPS, corner at {number(point.ridge)} FLOPs/byte")
+        )
+    dots = [
+        Dot(x.at(point.intensity), 100 - y.at(point.attainable_tflops), kinds[point.card], _tip(point))
+        for point in points
+    ]
+    plot = Plot(
+        "arithmetic intensity in FLOPs a byte",
+        "attainable TFLOPS (fp16)",
+        across(x),
+        upright(y),
+        (*reversed(roofs), *_names([point for point in points if point.card == cards[0]], x), *reversed(dots)),
+        320,
+    )
+    rows = tuple(
+        (
+            point.card,
+            label(point.bucket),
+            number(point.intensity),
+            number(point.attainable_tflops),
+            point.bound,
+            f"{number(point.milliseconds)} ms",
+            "no" if point.spills else "yes",
+        )
+        for point in points
+    )
+    columns = (
+        "card",
+        "bucket",
+        "FLOPs/byte",
+        "TFLOPS at most",
+        "bound by",
+        "run takes at least",
+        "activations stay on chip",
+    )
+    legend = tuple((kinds[card], card) for card in cards)
+    reading = "Left of a roof's corner a run waits for memory, right of it for the matrix unit."
+    return Figure("roofline", title, text, reading, (plot,), legend=legend, columns=columns, table=rows)
+
+
+def modules(analysis: Analysis) -> Figure:
+    """FLOPs of each module; those that differ by a number in their path only, as repeated layers do, are one line."""
+    title = "FLOPs by module"
+    if not analysis.buckets:
+        return Figure("modules", title, missing="No bucket was analysed: pass seq_len=… .")
+    costs = analysis.buckets[-1]
+    groups: dict[str, list[int]] = {}
+    for module in costs.modules:
+        groups.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "*", module.path), []).append(module.flops)
+    sums = sorted(((sum(flops), len(flops), path) for path, flops in groups.items()), reverse=True)
+    total = sum(flops for flops, _, _ in sums) or 1
+    scale = linear([flops / total for flops, _, _ in sums])
+    rows = [
+        Row(
+            (path or "not in any module") + (f" ({count} modules)" if count > 1 else ""),
+            f"{number(flops)} · {share(flops / total)}",
+            (bar(scale, flops / total, "one", f"{path}: {number(flops)} FLOPs"),),
+        )
+        for flops, count, path in sums[:_ROWS]
+        if flops
+    ]
+    text = f"Matrix products and convolutions of one run at {label(costs.bucket)}."
+    if not rows:
+        return Figure("modules", title, text, missing="The graph has no matrix product and no convolution.")
+    table = tuple(
+        (
+            module.path or "not in any module",
+            number(module.flops),
+            share(module.flops / total),
+            number(module.vector_ops),
+        )
+        for module in costs.modules
+    )
+    columns = ("module", "FLOPs", "share", "other operations")
+    reading = "Modules that differ in a number only are one bar: * stands for the number."
+    return Figure("modules", title, text, reading, (Bars(tuple(rows)),), columns=columns, table=table)
+
+
+def operators(analysis: Analysis) -> Figure:
+    """How many nodes of each operator there are, and their FLOPs."""
+    title = "Operators"
+    if not analysis.buckets:
+        return Figure("operators", title, missing="No bucket was analysed: pass seq_len=… .")
+    costs = analysis.buckets[-1]
+    count = sum(one.count for one in costs.operators) or 1
+    flops = costs.flops or 1
+    ordered = sorted(costs.operators, key=lambda one: (-one.flops, -one.count, one.op))
+    rows = tuple(
+        Row(
+            one.op,
+            f"{one.count} nodes · {share(one.flops / flops)} of FLOPs",
+            (
+                Box(0, 0, 100 * one.count / count, 45, "two", f"{one.count} of {count} nodes"),
+                Box(0, 55, 100 * one.flops / flops, 45, "one", f"{number(one.flops)} FLOPs"),
+            ),
+        )
+        for one in ordered[:_ROWS]
+    )
+    text = f"Shares of all nodes and of all FLOPs of one run at {label(costs.bucket)}."
+    reading = f"The {_ROWS} costliest of {len(ordered)}; the table has all." if len(ordered) > _ROWS else ""
+    table = tuple(
+        (one.op, str(one.count), number(one.flops), number(one.vector_ops), size(one.bytes)) for one in ordered
+    )
+    columns = ("operator", "nodes", "FLOPs", "other operations", "bytes")
+    legend = (("two", "nodes"), ("one", "FLOPs"))
+    if not rows:
+        return Figure("operators", title, missing="The graph is empty.")
+    return Figure("operators", title, text, reading, (Bars(rows),), legend=legend, columns=columns, table=table)
+
+
+def weights(analysis: Analysis) -> Figure:
+    """Weights in each form that a card stores."""
+    found = analysis.graph.weights
+    forms = (
+        ("fp32", found.fp32, "as exported"),
+        ("fp16", found.fp16, "-convert-to-fp16"),
+        ("MXFP6", found.mxfp6, "matrix products in MXFP6, the rest fp16"),
+        ("int8", found.int8, "matrix products and convolutions in int8, the rest fp16"),
+    )
+    scale = linear(count for _, count, _ in forms)
+    rows = tuple(
+        Row(f"{name}: {how}", size(count), (bar(scale, count, "one", f"{name}: {count} bytes"),))
+        for name, count, how in forms
+    )
+    table = tuple((name, how, size(count)) for name, count, how in forms)
+    text = "All weights at each precision."
+    columns = ("precision", "how", "bytes")
+    return Figure("weights", "Weights", text, drawings=(Bars(rows),), columns=columns, table=table)
+
+
+def fits(analysis: Analysis) -> Figure:
+    """How many cards the model needs, as a table."""
+    text = "Weights at each precision with the activations of the largest bucket."
+    columns = ("card", "weights", "bytes", "SoCs", "cards")
+    rows = tuple((fit.card, fit.precision, size(fit.bytes), str(fit.socs), str(fit.cards)) for fit in analysis.fits)
+    return Figure("fits", "Cards that it fits on", text, missing="No card was asked for.", columns=columns, table=rows)
+
+
+def buckets(analysis: Analysis) -> Figure:
+    """The buckets as a table."""
+    columns = ("bucket", "FLOPs", "other operations", "activations moved", "weights read", "inputs and outputs")
+    peak = ("peak activations fp16", "peak at")
+    rows = tuple(_bucket(costs) for costs in analysis.buckets)
+    text = "One run of each: bytes moved are those of all nodes in fp16, the peak is what lives at one time."
+    missing = "No bucket was analysed."
+    return Figure("buckets", "Buckets", text, missing=missing, columns=columns + peak, table=rows)
+
+
+def _bucket(costs: BucketCosts) -> tuple[str, ...]:
+    return (
+        label(costs.bucket),
+        number(costs.flops),
+        number(costs.vector_ops),
+        size(costs.activation_bytes),
+        size(costs.weight_bytes),
+        size(costs.io_bytes),
+        size(costs.peak.fp16),
+        costs.peak.module or costs.peak.node,
+    )
+
+
+def _peak(point: RooflinePoint) -> float:
+    """The level part of the roof that a point lies on."""
+    return point.attainable_tflops * max(1.0, point.ridge / point.intensity)
+
+
+def _tip(point: RooflinePoint) -> str:
+    return (
+        f"{point.card}, {label(point.bucket)}: {number(point.intensity)} FLOPs/byte, "
+        f"at most {number(point.attainable_tflops)} TFLOPS, bound by {point.bound}"
+    )
+
+
+def _names(points: Sequence[RooflinePoint], x: Scale) -> list[Note]:
+    """Names of the buckets below their points, as far as there is room for them."""
+    notes: list[Note] = []
+    for point in sorted(points, key=lambda point: point.intensity):
+        at = x.at(point.intensity)
+        if not notes or at - notes[-1].x > 9:
+            notes.append(Note(at, 97, label(point.bucket), anchor="middle"))
+    return notes

@@ -1,0 +1,97 @@
+"""The figure of the numeric check: how near the vectors are to HuggingFace's, the limits, the worst rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from QEfficient.analysis.record import Analysis
+from QEfficient.analysis.report.drawing import BAD, SERIES, WARN, Box, Figure, Plot, Rule, Tick, upright
+from QEfficient.analysis.report.scale import linear
+from QEfficient.analysis.report.words import number
+from QEfficient.numerics.verify import HISTOGRAM, Verification
+from QEfficient.records import Json
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NINES = len(HISTOGRAM) + 1  # the axis counts the nines of a cosine: 0.999 is 3
+
+
+def verification(analysis: Analysis) -> Figure:
+    """Histogram of the cosines on an axis that counts nines, with limit and minimum."""
+    title = "Verification"
+    found = read(analysis.verification)
+    if found is None:
+        return Figure("verification", title, missing=_why_not(analysis.verification))
+    y = linear([1.0 * count for count in found.histogram])
+    width = 100 / _NINES
+    limit = found.limits.min_cosine
+    boxes = [
+        Box(place * width + 0.6, 100 - y.at(count), width - 1.2, y.at(count), _kind(place, limit), _tip(place, count))
+        for place, count in enumerate(found.histogram)
+        if count
+    ]
+    rules = [Rule(_nines(found.min_cosine) * width, f"worst {found.min_cosine:.7g}", WARN, upright=True)]
+    if limit is not None:
+        rules.append(Rule(_nines(limit) * width, f"limit {limit:g}", BAD, upright=True))
+    ticks = tuple(Tick((place + 1) * width, "10⁻" + str(place + 1).translate(_RAISED)) for place in range(_NINES - 1))
+    plot = Plot("1 - cosine; agreement grows to the right", "vectors", ticks, upright(y), (*boxes, *rules), 240)
+    where = found.where[:1].upper() + found.where[1:]
+    text = f"{where} against {found.reference}: {'passed' if found.passed else 'FAILED'} on {found.rows} rows."
+    if found.failures:
+        text += " " + "; ".join(found.failures) + "."
+    columns = ("figure", "value", "limit")
+    return Figure("verification", title, text, "", (plot,), columns=columns, table=_figures(found))
+
+
+def worst_rows(analysis: Analysis) -> Figure:
+    """The rows that agree least, as a table."""
+    found = read(analysis.verification)
+    rows = () if found is None else found.worst
+    table = tuple((one.row, f"{one.cosine:.8f}", f"{one.difference:.2e}") for one in rows)
+    columns = ("row", "cosine", "difference ÷ norm")
+    missing = _why_not(analysis.verification) if found is None else "No rows were compared."
+    return Figure("worst-rows", "Rows that agree least", missing=missing, columns=columns, table=table)
+
+
+def read(result: Mapping[str, Json] | None) -> Verification | None:
+    """The check's result, where one was made."""
+    return Verification.from_json(result) if result and "histogram" in result else None
+
+
+def _why_not(result: Mapping[str, Json] | None) -> str:
+    if result is None:
+        return "Nothing was compiled yet: compile the model first, or call model.verify()."
+    return f"The program was compiled without the check (verify: {result.get('verify', 'not run')})."
+
+
+def _figures(found: Verification) -> tuple[tuple[str, ...], ...]:
+    limits = found.limits
+    rows = (
+        ("vectors with NaN or Inf", found.not_finite, 0, "="),
+        ("min cosine", found.min_cosine, limits.min_cosine, "≥"),
+        ("mean cosine", found.mean_cosine, None, ""),
+        ("largest difference ÷ norm", found.max_difference, limits.max_difference, "≤"),
+        ("rank agreement", found.rank_agreement, limits.min_rank_agreement, "≥"),
+        ("label agreement", found.label_agreement, limits.min_label_agreement, "≥"),
+        ("logit error", found.max_logit_error, limits.max_logit_error, "≤"),
+    )
+    return tuple(
+        (name, f"{value:.8g}", "" if limit is None else f"{sign} {number(limit, 8)}")
+        for name, value, limit, sign in rows
+        if value is not None
+    )
+
+
+def _nines(cosine: float) -> float:
+    return min(max(-math.log10(max(1 - cosine, 1e-12)), 0.0), float(_NINES))
+
+
+def _kind(place: int, limit: float | None) -> str:
+    """Bars that lie below the limit as a whole are marked."""
+    return BAD if limit is not None and place < len(HISTOGRAM) and HISTOGRAM[place] <= limit else SERIES[0]
+
+
+def _tip(place: int, count: int) -> str:
+    if place == 0:
+        return f"{count} vectors below {HISTOGRAM[0]}"
+    return f"{count} vectors at {HISTOGRAM[place - 1]} or more"
