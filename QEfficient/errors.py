@@ -10,6 +10,7 @@
     │   ├── TransformError                  a block or a graph pass failed
     │   ├── ExportError                     the exporter refused it
     │   └── NumericsError                   NaN, Inf, or numbers that differ from HuggingFace's
+    │       └── VerificationError           a program past its limits; holds what was found
     ├── ArtefactError (RuntimeError)        a program folder or an entry of the cache
     │   ├── ManifestError                   qefficient.json is missing, edited or malformed
     │   ├── StaleProgramError               another manifest format, or another SDK
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class QEfficientError(Exception):
@@ -90,7 +92,37 @@ class ExportError(ModelError):
 
 
 class NumericsError(ModelError):
-    """NaN, Inf, or numbers that differ from the reference."""
+    """NaN, Inf, or numbers that differ from the reference.
+
+    Attributes:
+        rows: The rows that it is about, where a call was run.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        allowed: str | None = None,
+        do: str | None = None,
+        rows: Sequence[int] = (),
+    ) -> None:
+        super().__init__(what, got=got, allowed=allowed, do=do)
+        self.rows = tuple(rows)
+
+
+class VerificationError(NumericsError):
+    """A program does not hold its limits.
+
+    Attributes:
+        verification: What was found, a ``QEfficient.numerics.verify.Verification``.
+    """
+
+    def __init__(
+        self, what: str, *, got: object = None, allowed: str | None = None, do: str | None = None, verification: Any
+    ) -> None:
+        super().__init__(what, got=got, allowed=allowed, do=do)
+        self.verification = verification
 
 
 class ArtefactError(QEfficientError, RuntimeError):

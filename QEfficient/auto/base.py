@@ -32,6 +32,8 @@ from QEfficient.records import Json
 if TYPE_CHECKING:
     from torch import nn
 
+    from QEfficient.numerics.verify import Limits
+
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
@@ -134,6 +136,8 @@ class QEFFTransformersBase(Insight):
         compute: str | None = None,
         strict: bool = False,
         verify: str = "on",
+        texts: Sequence[str] | None = None,
+        limits: Limits | Mapping[str, float | None] | None = None,
         **compiler_options: Any,
     ) -> str:
         """Compiles the model, or finds the same program in the cache.
@@ -150,7 +154,11 @@ class QEFFTransformersBase(Insight):
             backend: ``"onnxruntime"``, ``"qaic"`` or ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
             strict: On the host, run exactly the compiled shapes, as a card does.
-            verify: ``"on"`` checks the exported graph's numbers against HuggingFace float32; ``"off"`` is recorded.
+            verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's, and for the card
+                its arithmetic, emulated here. ``"off"`` is recorded.
+            texts: Further texts to verify on.
+            limits: What must hold in place of the defaults, for example ``{"min_cosine": 0.999}``; see
+                :class:`QEfficient.numerics.verify.Limits`.
             **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``
                 forces others.
 
@@ -161,6 +169,7 @@ class QEFFTransformersBase(Insight):
             OptionError: An unknown keyword or a value out of range.
             BackendUnavailableError: What was asked for can't be had here.
             CompileError: The compiler failed; its output is kept.
+            VerificationError: The numbers are past a limit; nothing is compiled.
         """
         request.refuse_later(compiler_options)
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
@@ -180,12 +189,14 @@ class QEFFTransformersBase(Insight):
             num_cores=num_cores,
             compute=compute,
             options=options,
+            texts=texts,
+            limits=limits,
         )
         with self._lock:
             cache = Cache()
             graph = None
             if onnx_path is not None:
-                graph = adopt_onnx(Path(onnx_path), recipe.origin.name, order.buckets, cache)
+                graph = adopt_onnx(Path(onnx_path), recipe, order.buckets, cache)
             program = compile_stage(recipe, order, cache, graph)
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
-from QEfficient.errors import UsageError
+from QEfficient.errors import NumericsError, UsageError
 from QEfficient.records import Json, Program, Rows, TextFacts
 from QEfficient.runtime.run import run
 from QEfficient.text.tokenizer import Tokenizer
@@ -140,12 +140,21 @@ class Ready:
         progress: Callable[[int], None] | None = None,
         record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> Arrays:
-        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run`."""
+        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run`.
+
+        Raises:
+            NumericsError: NaN or Inf; names the rows, and the layer that they start in.
+        """
         text, model = self.program.manifest.text, self.program.manifest.model
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
         pads, frames = (model.pads, model.frames) if model else (True, ())
-        with self.session(devices) as session:
-            return run(session, rows, fill=fill, pads=pads, frames=frames, progress=progress, record=record)
+        try:
+            with self.session(devices) as session:
+                return run(session, rows, fill=fill, pads=pads, frames=frames, progress=progress, record=record)
+        except NumericsError as error:
+            from QEfficient.auto.verification import located  # imports onnx, which a run must not need
+
+            raise located(error, self, rows) from error
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""

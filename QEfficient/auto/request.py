@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from QEfficient.auto.stages import Order, Reach, default_lengths
 from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
+from QEfficient.numerics.verify import Limits, limits_for
 from QEfficient.records import Bucket, Json, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.rows import from_arrays
 from QEfficient.runtime.signals import from_signals, has_signals
@@ -100,6 +102,8 @@ def order(
     num_cores: object,
     compute: str | None,
     options: Mapping[str, Json],
+    texts: object = None,
+    limits: object = None,
 ) -> Order:
     """The arguments of ``compile`` as one checked order."""
     batch = positive("batch_size", batch_size, "rows")
@@ -128,7 +132,28 @@ def order(
     )
     checked = backend.parse_options(options)
     backend.check(target, checked)
-    return Order(backend, target, buckets, checked, text)
+    return Order(backend, target, buckets, checked, text, strings("texts", texts), verify_limits(limits))
+
+
+def strings(name: str, value: object) -> tuple[str, ...]:
+    """A sequence of strings; ``None`` is none of them."""
+    found = () if value is None else value
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(text, str) for text in found):
+        raise InputError(
+            f"{name} is not a sequence of strings.",
+            got=f"{name}={value!r:.80}",
+            allowed="a list of str",
+            do="put a single text into a list",
+        )
+    return tuple(found)
+
+
+def verify_limits(value: object) -> dict[str, Json] | None:
+    """The caller's limits as a mapping, checked."""
+    if value is None:
+        return None
+    checked = limits_for("fp32", value)
+    return dataclasses.asdict(checked) if isinstance(value, Limits) else dict(value)  # type: ignore[call-overload]
 
 
 def _buckets(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:

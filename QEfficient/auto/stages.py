@@ -26,7 +26,6 @@ from QEfficient.text.facts import copy_preprocessing, preprocessing_files, read_
 log = logging.getLogger("QEfficient")
 
 OPSET = 18
-CHECK_FILE = "check.json"
 CONFIG_FILE = "config.json"
 
 
@@ -69,6 +68,11 @@ class Recipe:
         if not self.architecture.has_length(self.origin.config()):
             return False
         return not self.head.steps if self.embeds else self.task.per_token
+
+    @property
+    def frames(self) -> tuple[tuple[int, int], ...]:
+        """As ``ModelFacts.frames``."""
+        return self.architecture.frames(self.origin.config())
 
     def ingredients(self) -> dict[str, Json] | None:
         """The key's ingredients, in clear; ``None`` when only the exported graph can tell (DESIGN §10, Keys)."""
@@ -160,29 +164,53 @@ def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
         log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
         return programs.load_onnx(folder, check=hit)  # what was built now was digested now
     with cache.work_folder() as scratch:
-        return keep_onnx(_export(recipe, scratch), recipe.origin.name, cache, verify=recipe.verify)
+        return _keep_onnx(_export(recipe, scratch), recipe, cache)
 
 
-def keep_onnx(model: OnnxModel, name: str, cache: Cache, *, verify: str) -> OnnxModel:
-    """Puts a graph into the cache under its own digest, beside the result of its check, which ``verify`` names."""
-    ingredients: dict[str, Json] = {"graph": model.digest, "verify": verify}
+def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json = None) -> OnnxModel:
+    """Puts a graph into the cache under its own digest.
+
+    Args:
+        model: The graph. It was checked, and the result stands beside it, unless ``checked_for`` is given.
+        recipe: Whose numbers it has to give.
+        cache: Where to put it.
+        checked_for: Ingredients of the recipe that the graph is checked for on its way into the cache.
+    """
+    from QEfficient.numerics import references
+
+    ingredients: dict[str, Json] = {"graph": model.digest, "verify": recipe.verify}
+    if checked_for is not None:
+        ingredients["model"] = checked_for
+    elif (model.path.parent / references.FILE).is_file():
+        ingredients["reference"] = file_digest(model.path.parent / references.FILE)
 
     def build(workdir: Path) -> None:
         for file in sorted(model.path.parent.iterdir()):
             if file.is_file():
                 link_or_copy(file, workdir / file.name)
         moved = dataclasses.replace(model, path=workdir / model.path.name)
+        if checked_for is not None:
+            _check(recipe, moved)
         programs.write_onnx(moved, key=ingredients, versions=library_versions())
 
-    folder, _ = cache.get_or_build(name, "onnx", ingredients, build)
+    folder, _ = cache.get_or_build(recipe.origin.name, "onnx", ingredients, build)
     return programs.load_onnx(folder)
 
 
-def adopt_onnx(path: Path, name: str, buckets: Sequence[Bucket], cache: Cache) -> OnnxModel:
-    """A graph of the caller's, taken into the cache with its external data.
+def _check(recipe: Recipe, model: OnnxModel) -> None:
+    from QEfficient.auto.verification import check_exported  # a warm cache needs neither onnx nor safetensors
+
+    check_exported(recipe, model)
+    recipe.origin.release()
+    gc.collect()  # the exporter leaves cycles behind that hold the weights
+
+
+def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Bucket], cache: Cache) -> OnnxModel:
+    """A graph of the caller's, taken into the cache with its external data, and checked as an export of ours is.
 
     Raises:
-        OptionError: An input has other dims than the buckets give sizes to.
+        OptionError: An input has other dims than the buckets give sizes to, or the outputs are not the model's.
+        VerificationError: It does not give the model's numbers.
     """
     from QEfficient.onnx_transforms import adopt
 
@@ -196,7 +224,23 @@ def adopt_onnx(path: Path, name: str, buckets: Sequence[Bucket], cache: Cache) -
     with cache.work_folder() as scratch:
         graph = adopt(path, scratch)
         _check_dims(graph, buckets)
-        return keep_onnx(graph, name, cache, verify="not run")
+        if recipe.verify == "on":
+            _check_outputs(graph, recipe)
+        known = recipe.ingredients()
+        if known is None:
+            _check(recipe, graph)
+        return _keep_onnx(graph, recipe, cache, checked_for=known)
+
+
+def _check_outputs(graph: OnnxModel, recipe: Recipe) -> None:
+    names = [spec.name for spec in graph.outputs]
+    if not set(names) <= set(recipe.outputs):
+        raise OptionError(
+            "The graph has other outputs than the model's export, so its numbers can't be checked.",
+            got=", ".join(names),
+            allowed=", ".join(recipe.outputs),
+            do='name them so, or pass verify="off", which is recorded',
+        )
 
 
 def _check_dims(graph: OnnxModel, buckets: Sequence[Bucket]) -> None:
@@ -227,16 +271,13 @@ def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) 
 
 def _export(recipe: Recipe, folder: Path) -> OnnxModel:
     # Everything below needs torch; it is imported here so that a warm cache never pays for it.
-    from QEfficient.auto.torch_stages import check_graph, export_graph
+    from QEfficient.auto.torch_stages import export_graph
 
     raw = folder / "raw"
     raw.mkdir()
     model = export_graph(recipe, raw, folder)
     shutil.rmtree(raw)
-    result = check_graph(recipe, model) if recipe.verify == "on" else {"verify": "off"}
-    (folder / CHECK_FILE).write_text(json.dumps(result, indent=1), encoding="utf-8")
-    recipe.origin.release()
-    gc.collect()  # the exporter leaves cycles behind that hold the weights
+    _check(recipe, model)
     return model
 
 
@@ -245,17 +286,28 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What ``compile`` was asked for, checked and in one piece."""
+    """What ``compile`` was asked for, checked and in one piece.
+
+    Attributes:
+        backend, target, buckets, options: What to compile for.
+        text: What the program's text side is.
+        texts: Texts of the caller's to verify the program on, besides the built-in ones.
+        limits: The limits of the caller's that the program must hold.
+    """
 
     backend: Backend
     target: Target
     buckets: tuple[Bucket, ...]
     options: CompileOptions
     text: TextFacts
+    texts: tuple[str, ...] = ()
+    limits: Mapping[str, Json] | None = None
 
     def ingredients(self) -> dict[str, Json]:
         """The key's ingredients that the graph's own do not hold."""
-        return {
+        checks: dict[str, Json] = {"texts": list(self.texts)} if self.texts else {}
+        checks |= {} if self.limits is None else {"limits": dict(self.limits)}
+        return checks | {
             "target": dataclasses.asdict(self.target),
             "buckets": [bucket.sizes for bucket in self.buckets],
             "options": dict(self.options.flags),
@@ -292,9 +344,12 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         ingredients["preprocessing"] = {path.name: file_digest(path) for path in preprocessing_files(folder)}
 
     def build(workdir: Path) -> None:
+        from QEfficient.auto.verification import check_program  # a warm cache needs neither onnx nor safetensors
+
         model = onnx if onnx is not None else export_stage(recipe, cache)
+        verified = check_program(recipe, order, model)  # first: a card's compiler takes minutes
         made = order.backend.compile(model, order.buckets, order.target, order.options, workdir)
-        _finish(made, recipe, order, head, model, ingredients)
+        _finish(made, recipe, order, head, model, ingredients, verified)
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
     log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
@@ -308,6 +363,7 @@ def _finish(
     head: Steps,
     model: OnnxModel,
     ingredients: Mapping[str, Json],
+    verified: Mapping[str, Json],
 ) -> None:
     """Adds what the backend does not know (text side, config, check result) and writes the manifest, last."""
     config = recipe.origin.config()
@@ -317,7 +373,6 @@ def _finish(
     if folder is not None:
         tokenizer = write_tokenizer(folder, made.path)
         copy_preprocessing(folder, made.path)
-    check = model.path.parent / CHECK_FILE
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(
         name=recipe.origin.name,
@@ -328,7 +383,7 @@ def _finish(
         dim=width if isinstance(width, int) else None,
         config=CONFIG_FILE,
         pads=recipe.architecture.pads(config),
-        frames=recipe.architecture.frames(config),
+        frames=recipe.frames,
     )
     programs.write(
         Program(
@@ -339,7 +394,7 @@ def _finish(
                 model=facts,
                 key=dict(ingredients),
                 versions=library_versions(),
-                verify=json.loads(check.read_text(encoding="utf-8")) if check.is_file() else {"verify": "not run"},
+                verify=verified,
             ),
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,14 @@ from torch import nn
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
-from QEfficient.backends import registry
+from QEfficient.auto.stages import text_facts
+from QEfficient.auto.verification import LONGEST, bucket_of, host_session, random_samples, text_samples
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, export
-from QEfficient.numerics.check import Comparison, check, check_padding
-from QEfficient.numerics.probes import Array, Wanted, probes
+from QEfficient.numerics.check import Array, Comparison, Run, check_padding
+from QEfficient.numerics.sentences import LONG, SENTENCES
+from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
 from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
@@ -37,15 +39,13 @@ from QEfficient.pytorch_transforms.embedding import (
 from QEfficient.pytorch_transforms.head import Head
 from QEfficient.pytorch_transforms.rotary import tabulate
 from QEfficient.pytorch_transforms.speech import settle_frames
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Rows, Target, TensorSpec, TextFacts
+from QEfficient.records import Json, OnnxModel, Rows, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
+from QEfficient.text.facts import write_tokenizer
+from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.auto.stages import Recipe
-
-PROBE_LENGTH = 768  # tokens of the longest check input: past what most models treat as near, or as short
-PROBE_FRAMES = 48  # likewise for clips, in times the shortest one
-SAFE_VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
 def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
@@ -166,35 +166,71 @@ def _head(recipe: Recipe) -> Head:
     return head
 
 
-def check_graph(recipe: Recipe, model: OnnxModel) -> dict[str, Json]:
-    """The graph's numbers against HuggingFace's, on inputs that move what exporters get wrong."""
+def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Reference]]:
+    """The graph's numbers against HuggingFace's, on built-in texts and on rows that move what exporters get wrong.
+
+    Returns:
+        What was found, within the limits, and what HuggingFace's model gave.
+    """
+    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
     config = recipe.origin.config()
-    architecture = find(str(config.get("model_type", "")))
-    longest = PROBE_LENGTH if architecture.inputs is None else PROBE_FRAMES
-    text = config.get("text_config") or config
-    wanted = Wanted(
-        inputs=model.inputs,
-        longest=min(longest, architecture.max_length(config) or longest),
-        vocabulary=int(text.get("vocab_size") or SAFE_VOCABULARY),
-        pad_id=architecture.pad_id(config) or 0,
-        shortest=architecture.shortest(config),
-        pads=architecture.pads(config),
-        end_id=text.get("eos_token_id") if architecture.outputs or recipe.head.uses_pooler else None,
-    )
-    samples, name = probes(wanted), recipe.origin.name
-    torch_model = reference(recipe, float32=True)
-    how = Comparison(name, model.outputs, whole=not recipe.task.embeds, frames=architecture.frames(config))
-    backend = registry.get("onnxruntime")
-    target = Target(backend=backend.name, compute=backend.compute[0])
-    bucket = Bucket(longest * wanted.shortest) if architecture.has_length(config) else Bucket(1, length_dim="")
-    with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
-        program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
-        with backend.open(program) as session:
-            result = check(lambda arrays: _run_reference(torch_model, arrays, name), session.run, samples, how)
+    samples = random_samples(recipe.architecture, config, model.inputs, ends=recipe.head.uses_pooler)
+    run = reference_run(recipe, float32=True)
+    references: list[Reference] = []
+
+    def each() -> Iterator[Reference]:
+        for sample in (*samples, *text_samples_of(recipe, model.inputs, (*SENTENCES, LONG), LONGEST)):
+            references.append((sample, run(sample.inputs)))
+            yield references[-1]
+
+    with host_session(model, bucket_of(model.inputs, samples)) as session:
+        result = verify(each(), session.run, how, LIMITS["fp32"], "an ONNX graph, in fp32 on the host")
+    refuse(result, how.name)
     # Last: some models (BigBird) change how they attend for good once they met a short row.
-    what = "The pooling function" if recipe.head.function is not None else f"HuggingFace's own {name!r}"
-    check_padding(lambda arrays: _run_reference(torch_model, arrays, name), samples, replace(how, name=what))
-    return {"verify": "on", **result}
+    what = "The pooling function" if recipe.head.function is not None else f"HuggingFace's own {how.name!r}"
+    check_padding(run, [dict(sample.inputs) for sample in samples], replace(how, name=what))
+    return result, references
+
+
+def text_samples_of(recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int) -> list[Sample]:
+    """Texts as the model's tokenizer reads them; none where the model takes no texts or has no tokenizer.
+
+    Args:
+        recipe: Which model.
+        inputs: The graph's.
+        texts: What to run.
+        longest: Tokens after which a text is cut, where the model itself takes more.
+    """
+    folder = recipe.origin.folder
+    if folder is None or recipe.architecture.inputs is not None or recipe.task.choices:
+        return []
+    facts = text_facts(recipe.origin)
+    longest = min(longest, facts.max_length, recipe.architecture.max_length(recipe.origin.config()) or longest)
+    with tempfile.TemporaryDirectory() as scratch:
+        name = write_tokenizer(folder, Path(scratch))
+        if name is None:
+            return []
+        tokenizer = Tokenizer.from_folder(Path(scratch), replace(facts, tokenizer=name))
+    pads = recipe.architecture.pads(recipe.origin.config())
+    return text_samples(tokenizer, texts, inputs, longest=longest, pads=pads)
+
+
+def text_references(
+    recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int
+) -> list[Reference]:
+    """Texts, and HuggingFace's numbers for them; the arguments are those of :func:`text_samples_of`."""
+    run = reference_run(recipe, float32=True)
+    found: list[Reference] = [
+        (sample, run(sample.inputs)) for sample in text_samples_of(recipe, inputs, texts, longest)
+    ]
+    recipe.origin.release()
+    return found
+
+
+def reference_run(recipe: Recipe, *, float32: bool) -> Run:
+    """HuggingFace's own model with the head behind it, as a function of arrays."""
+    module, name = reference(recipe, float32=float32), recipe.origin.name
+    return lambda arrays: _run_reference(module, arrays, name)
 
 
 def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) -> Arrays:

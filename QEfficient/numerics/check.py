@@ -1,67 +1,22 @@
-"""The check that every export passes: the graph's numbers against the untouched HuggingFace model's."""
+"""How two sets of numbers are compared, and the check that a model's own numbers do not depend on its neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import NumericsError
-from QEfficient.records import Json, TensorSpec
+from QEfficient.records import TensorSpec
 from QEfficient.runtime.run import frame_count
 
 Array = NDArray[np.generic]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Inputs by name → outputs by name."""
 
-MIN_COSINE = 0.9999
-MAX_DIFFERENCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well two sets of vectors agree.
-
-    Attributes:
-        min_cosine: Least cosine over the rows.
-        max_difference: Largest absolute difference of a row ÷ the norm of the reference row; sees scale, which a
-            cosine does not.
-        rows: How many vectors were compared.
-    """
-
-    min_cosine: float
-    max_difference: float
-    rows: int
-
-
-def compare(reference: Array, candidate: Array) -> Agreement:
-    """Agreement of two arrays of vectors.
-
-    Args:
-        reference: Shape ``(rows, dim)``; computed in float64.
-        candidate: Of the same shape.
-
-    Raises:
-        NumericsError: NaN or Inf in either, or unequal shapes.
-    """
-    _check_shapes(reference, candidate)
-    a, b = reference.astype(np.float64), candidate.astype(np.float64)
-    for name, array in (("HuggingFace", a), ("the exported graph", b)):
-        if not np.isfinite(array).all():
-            raise NumericsError(
-                f"NaN or Inf in the output of {name}.",
-                got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
-                allowed="finite numbers",
-                do="check the weights for NaN and Inf",
-            )
-    norms = np.linalg.norm(a, axis=-1)
-    scale = np.maximum(norms, 1e-12)
-    cosine = (a * b).sum(-1) / np.maximum(norms * np.linalg.norm(b, axis=-1), 1e-24)
-    cosine = np.where((norms < 1e-12) & (np.linalg.norm(b, axis=-1) < 1e-12), 1.0, cosine)
-    difference = np.abs(a - b).max(-1, initial=0.0) / scale
-    return Agreement(float(cosine.min(initial=1.0)), float(difference.max(initial=0.0)), int(norms.size))
+PADDING_COSINE, PADDING_DIFFERENCE = 0.9999, 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +35,78 @@ class Comparison:
     outputs: Sequence[TensorSpec]
     whole: bool = False
     frames: Sequence[tuple[int, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What of an output is compared.
+
+    Attributes:
+        values: ``(vectors, dim)``, float64.
+        rows: The row that each vector belongs to.
+    """
+
+    values: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+def vectors(array: Array, spec: TensorSpec, inputs: Mapping[str, Array], frames: Sequence[tuple[int, ...]]) -> Vectors:
+    """An output as vectors, without what stands at padding.
+
+    Args:
+        array: The output, ``(rows, …)``; ``(batch, channels, height, width)`` is one vector a place.
+        spec: Its spec; a free second dim is one of tokens, or frames.
+        inputs: The arrays that it came from.
+        frames: As ``ModelFacts.frames``.
+    """
+    rows = np.arange(len(array))
+    mask = inputs.get("attention_mask")
+    if mask is not None and len(spec.shape) > 1 and isinstance(spec.shape[1], str):
+        real = _real(mask, array.shape[1], frames)
+        rows, array = np.nonzero(real)[0], array[real]
+    if array.ndim == 4:
+        array = np.moveaxis(array, 1, -1)
+    if array.ndim > 2:
+        rows = rows.repeat(int(np.prod(array.shape[1:-1])))
+    values = array.astype(np.float64).reshape(len(rows), -1)
+    return Vectors(values, rows)
+
+
+def _real(mask: Array, width: int, frames: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """Which tokens, or frames, of ``width`` belong to the rows."""
+    if width == mask.shape[1]:
+        return mask.astype(bool)
+    lengths = np.array([frame_count(int(length), frames) for length in mask.sum(1)])  # clips are padded at their end
+    return np.asarray(np.arange(width) < lengths[:, None])
+
+
+def figures(want: NDArray[np.float64], got: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosine of each pair of vectors, and their largest absolute difference ÷ the norm of ``want``.
+
+    The second sees scale, which a cosine does not. Two zero vectors agree.
+
+    Args:
+        want: ``(vectors, dim)``; finite.
+        got: Of the same shape. A vector with NaN or Inf in it has the cosine -1 and the difference Inf.
+    """
+    finite = np.asarray(np.isfinite(got).all(axis=-1))
+    got = np.where(finite[:, None], got, 0.0)
+    norms, others = np.linalg.norm(want, axis=-1), np.linalg.norm(got, axis=-1)
+    cosine = (want * got).sum(-1) / np.maximum(norms * others, 1e-24)
+    cosine = np.where((norms < 1e-12) & (others < 1e-12), 1.0, cosine)
+    difference = np.abs(want - got).max(-1, initial=0.0) / np.maximum(norms, 1e-12)
+    return np.where(finite, cosine, -1.0), np.where(finite, difference, np.inf)
+
+
+def check_shapes(want: Array, got: Array) -> None:
+    """Refuses an output of another shape than HuggingFace's."""
+    if want.shape != got.shape:
+        raise NumericsError(
+            "The exported graph gives another shape than HuggingFace.",
+            got=f"{got.shape}",
+            allowed=f"{want.shape}",
+            do="report the model; its graph is not to be trusted",
+        )
 
 
 def check_padding(reference: Run, inputs: list[dict[str, Array]], how: Comparison) -> None:
@@ -106,71 +133,17 @@ def check_padding(reference: Run, inputs: list[dict[str, Array]], how: Compariso
         cut = {key: array[:, :length] if array.shape == (1, mask.shape[1]) else array for key, array in one.items()}
         alone, padded = reference(cut), reference(arrays)
         for spec in how.outputs:
-            want = _vectors(alone[spec.name], spec, cut, how)
-            found = compare(want, _vectors(padded[spec.name][row : row + 1], spec, one, how))
-            if found.min_cosine < MIN_COSINE or found.max_difference > MAX_DIFFERENCE:
+            want = vectors(alone[spec.name], spec, cut, how.frames).values
+            got = vectors(padded[spec.name][row : row + 1], spec, one, how.frames).values
+            if how.whole:
+                want, got = want.reshape(1, -1), got.reshape(1, -1)
+            cosine, difference = figures(want, got)
+            if cosine.min(initial=1.0) < PADDING_COSINE or difference.max(initial=0.0) > PADDING_DIFFERENCE:
                 raise NumericsError(
                     f"{how.name} gives a row other numbers when padding stands behind it, so what a row gets would "
                     "depend on its neighbours.",
-                    got=f"cosine {found.min_cosine:.7f}, difference {found.max_difference:.2e} of the row's norm",
-                    allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE} between a row alone and padded",
+                    got=f"cosine {cosine.min():.7f}, difference {difference.max():.2e} of the row's norm",
+                    allowed=f"cosine ≥ {PADDING_COSINE}, difference ≤ {PADDING_DIFFERENCE} between a row alone "
+                    "and padded",
                     do="use a model, and a pooling, that leave out what attention_mask hides",
                 )
-
-
-def check(reference: Run, candidate: Run, inputs: list[dict[str, Array]], how: Comparison) -> dict[str, Json]:
-    """Compares two ways to run a model and refuses a graph that differs.
-
-    Args:
-        reference: HuggingFace's own model with the head, in float32.
-        candidate: The exported graph.
-        inputs: As :func:`probes.probes` makes them.
-        how: Which outputs, and how.
-
-    Returns:
-        The result for the manifest: figures and limits.
-
-    Raises:
-        NumericsError: Past a limit.
-    """
-    parts = []
-    for arrays in inputs:
-        want, got = reference(arrays), candidate(arrays)
-        for spec in how.outputs:
-            _check_shapes(want[spec.name], got[spec.name])
-            parts.append(compare(*(_vectors(side[spec.name], spec, arrays, how) for side in (want, got))))
-    total = Agreement(
-        min(p.min_cosine for p in parts), max(p.max_difference for p in parts), sum(p.rows for p in parts)
-    )
-    if total.min_cosine < MIN_COSINE or total.max_difference > MAX_DIFFERENCE:
-        raise NumericsError(
-            f"The exported graph of {how.name!r} does not give HuggingFace's numbers, so it was thrown away.",
-            got=f"min cosine {total.min_cosine:.7f}, largest difference {total.max_difference:.2e} of the row's norm",
-            allowed=f"cosine ≥ {MIN_COSINE}, difference ≤ {MAX_DIFFERENCE}",
-            do="report the model's type; this version can't serve it",
-        )
-    return asdict(total) | {"limits": {"min_cosine": MIN_COSINE, "max_difference": MAX_DIFFERENCE}}
-
-
-def _vectors(array: Array, spec: TensorSpec, arrays: Mapping[str, Array], how: Comparison) -> Array:
-    """What of an output is compared, as ``(vectors, dim)``."""
-    mask = arrays.get("attention_mask")
-    if mask is not None and len(spec.shape) > 1 and isinstance(spec.shape[1], str):
-        if array.shape[1] == mask.shape[1]:
-            array = array[mask.astype(bool)]
-        else:  # frames: clips are padded at their end only
-            lengths = [frame_count(int(length), how.frames) for length in mask.sum(1)]
-            array = np.concatenate([row[:length] for row, length in zip(array, lengths, strict=True)])
-    if array.ndim == 4:  # a map (rows, channels, height, width): one vector a place
-        array = np.moveaxis(array, 1, -1)
-    return array.reshape(1, -1) if how.whole or array.ndim < 2 else array.reshape(-1, array.shape[-1])
-
-
-def _check_shapes(reference: Array, candidate: Array) -> None:
-    if reference.shape != candidate.shape:
-        raise NumericsError(
-            "The exported graph gives another shape than HuggingFace.",
-            got=f"{candidate.shape}",
-            allowed=f"{reference.shape}",
-            do="report the model; its graph is not to be trusted",
-        )

@@ -49,12 +49,19 @@ def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
         One mapping of input name → array a probe.
     """
     rng = np.random.default_rng(seed)
+    batch, width = _fixed(wanted.inputs, 0), _fixed(wanted.inputs, 1)
     result = []
     for rows, length in _SHAPES:
-        length = min(length or wanted.longest, wanted.longest) * wanted.shortest
+        rows, length = batch or rows, width or min(length or wanted.longest, wanted.longest) * wanted.shortest
         mask = _mask(wanted, rows, length)
         result.append({spec.name: _array(spec, wanted, mask, rng) for spec in wanted.inputs})
     return result
+
+
+def _fixed(inputs: Sequence[TensorSpec], axis: int) -> int | None:
+    """The size that a graph of fixed shape has along an axis of its rows of tokens."""
+    sizes = [spec.shape[axis] for spec in inputs if len(spec.shape) == 2]
+    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def _mask(wanted: Wanted, rows: int, length: int) -> NDArray[np.int64]:
@@ -75,8 +82,8 @@ def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.ra
         return np.where(mask.sum(axis=1, keepdims=True) > 2, mask * (mask.cumsum(axis=1) > 2), mask)
     if spec.name == "token_type_ids":
         return np.where(np.arange(length) >= length // 2, 1, 0) * mask
-    if spec.name == "input_ids" and isinstance(spec.shape[1], int):  # a model of one width, without a mask
-        return rng.integers(0, wanted.vocabulary, (rows, spec.shape[1]))
+    if spec.name == "input_ids" and all(other.name != "attention_mask" for other in wanted.inputs):
+        return rng.integers(0, wanted.vocabulary, (rows, length))  # a model of one width, without a mask
     if spec.name == "input_ids":
         words = np.setdiff1d(np.arange(wanted.vocabulary), [wanted.pad_id, wanted.end_id or wanted.pad_id])
         ids = rng.choice(words, (rows, length))

@@ -28,6 +28,7 @@ def run(
     frames: Sequence[tuple[int, ...]] = (),
     progress: Callable[[int], None] | None = None,
     record: Callable[[Arrays, Arrays], None] | None = None,
+    finite: bool = True,
 ) -> Arrays:
     """Runs rows of any number and any lengths.
 
@@ -43,6 +44,7 @@ def run(
         frames: As ``ModelFacts.frames``.
         progress: Called after each batch with the number of rows that it finished.
         record: Called after each batch with the session's own inputs and outputs, padding and all.
+        finite: Refuse results with NaN or Inf; False gives them.
 
     Raises:
         InputError: A row fits no bucket, or an input of the session is missing.
@@ -62,7 +64,8 @@ def run(
                 record(inputs, outputs)
             for name, result in results.items():
                 _scatter(result, outputs[name], batch, kept[name])
-                _check_finite(name, result, batch, lengths)
+                if finite:
+                    _check_finite(name, result, batch, lengths)
             if progress is not None:
                 progress(len(batch.rows))
     return {name: result[: rows.kept.get(name, len(rows))] for name, result in results.items()}
@@ -185,5 +188,6 @@ def _check_finite(name: str, result: NDArray[np.generic], batch: Batch, lengths:
             f"The output {name!r} holds NaN or infinite numbers.",
             got=", ".join(f"row {row} ({lengths[row]} tokens)" for row in bad[:_SHOWN]) + more,
             allowed="finite numbers",
-            do="load the program with check=True; on a card numbers may have left fp16's range",
+            do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
+            rows=bad,
         )

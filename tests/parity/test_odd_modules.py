@@ -115,7 +115,7 @@ def test_a_model_that_works_otherwise_on_long_rows_is_refused() -> None:
         num_random_blocks=1,
         initializer_range=0.3,
     )
-    with pytest.raises(NumericsError, match="does not give HuggingFace's numbers"):
+    with pytest.raises(NumericsError, match="does not give the numbers of HuggingFace"):
         QEFFAutoModel(BigBirdModel(config).eval()).compile(seq_len=160)
 
 

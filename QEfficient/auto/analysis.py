@@ -1,0 +1,160 @@
+"""What ``analyze`` looks at: which graph, which shapes, which texts, and HuggingFace's module where there is one."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from QEfficient.analysis.analyze import analyze
+from QEfficient.auto import request
+from QEfficient.auto.stages import reach
+from QEfficient.auto.verification import CHECK_FILE
+from QEfficient.errors import UsageError
+from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
+from QEfficient.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from QEfficient.analysis.record import Analysis, ModuleAnalysis
+    from QEfficient.auto.ready import Ready
+    from QEfficient.auto.stages import Recipe
+
+NO_LIMIT = 10**9  # tokens; texts are counted whole, and cut when the buckets are filled
+
+
+def analyze_model(
+    model: OnnxModel,
+    *,
+    ready: Ready | None,
+    recipe: Recipe | None,
+    text: TextFacts | None,
+    seq_len: object = None,
+    batch_size: object = None,
+    texts: Sequence[str] | None = None,
+    before: bool = True,
+) -> Analysis:
+    """Analyses a model on its road, wherever it stands.
+
+    Args:
+        model: The graph.
+        ready: The program, where one is compiled.
+        recipe: Where the graph comes from; ``None`` for a saved program.
+        text: The text side; ``None`` for a bare graph.
+        seq_len: As ``compile`` takes it; left out, the program's own buckets, or ``compile``'s defaults.
+        batch_size: Likewise.
+        texts: What to fill the buckets with.
+        before: Also look at HuggingFace's module.
+    """
+    buckets = _buckets(ready, recipe, text, seq_len, batch_size)
+    rows, limit = None, None
+    if texts is not None:
+        rows = text_lengths(request.strings("texts", texts), ready, recipe, text)
+        limit = text.max_length if text else None
+    return analyze(
+        model,
+        buckets,
+        name=_name(ready, recipe),
+        module=module_side(recipe, model.inputs, buckets[0]) if before and recipe is not None else None,
+        rows=rows,
+        limit=limit,
+        verification=_verification(ready, model),
+    )
+
+
+def _name(ready: Ready | None, recipe: Recipe | None) -> str:
+    if recipe is not None:
+        return recipe.origin.name
+    facts = ready.program.manifest.model if ready is not None else None
+    return facts.name if facts is not None else ""
+
+
+def _buckets(
+    ready: Ready | None, recipe: Recipe | None, text: TextFacts | None, seq_len: object, batch_size: object
+) -> tuple[Bucket, ...]:
+    batch = None if batch_size is None else request.positive("batch_size", batch_size, "rows")
+    if ready is not None and (seq_len is None or recipe is None):
+        buckets = ready.program.manifest.buckets
+        if seq_len is not None:
+            lengths = seq_len if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
+            sizes = sorted({request.positive("seq_len", length, "tokens") for length in lengths})
+            buckets = tuple(replace(buckets[0], length=size) for size in sizes)
+        return buckets if batch is None else tuple(replace(bucket, batch=batch) for bucket in buckets)
+    if recipe is None or text is None:
+        raise UsageError(
+            "Nothing says which lengths this graph takes.",
+            got="no program and no model",
+            allowed="a model, or a saved program",
+            do="compile the model first",
+        )
+    limits = reach(recipe.origin)
+    if not limits.free:
+        return (Bucket(1, batch or 1, length_dim=""),)
+    sizes = request.lengths(seq_len, limits, min(text.max_length, limits.limit or limits.last))
+    return tuple(Bucket(size, batch or 1) for size in sizes)
+
+
+def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] | None:
+    """The numeric check's result, as the program's manifest or the file beside the graph has it."""
+    if ready is not None:
+        return dict(ready.program.manifest.verify) or None
+    file = model.path.parent / CHECK_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def text_lengths(
+    texts: Sequence[str], ready: Ready | None, recipe: Recipe | None, text: TextFacts | None
+) -> tuple[int, ...]:
+    """Tokens of each text, special tokens and the default prompt included; nothing is shortened.
+
+    Raises:
+        UsageError: The model has no tokenizer that reads texts.
+    """
+    if ready is not None and text is not None and text.tokenizer is not None:
+        return _counted(texts, ready.program.path, text)
+    folder = recipe.origin.folder if recipe is not None else None
+    if folder is not None and text is not None:
+        from QEfficient.text.facts import write_tokenizer
+
+        with tempfile.TemporaryDirectory() as scratch:
+            name = write_tokenizer(folder, Path(scratch))
+            if name is not None:
+                return _counted(texts, Path(scratch), replace(text, tokenizer=name))
+    raise UsageError(
+        "This model has no tokenizer, so texts have no length.",
+        got=f"{len(texts)} texts",
+        allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
+        do="leave texts out",
+    )
+
+
+def _counted(texts: Sequence[str], folder: Path, facts: TextFacts) -> tuple[int, ...]:
+    tokenizer = Tokenizer.from_folder(folder, replace(facts, max_length=NO_LIMIT))
+    prompt = facts.prompts.get(facts.default_prompt or "", "")
+    return tokenizer.encode(list(texts), prompt=prompt).rows.lengths
+
+
+def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) -> ModuleAnalysis:
+    """HuggingFace's own module: parameters of all of it, and FLOPs of what is exported, head included.
+
+    Args:
+        recipe: Which model. Its weights are read, and forgotten again.
+        inputs: The graph's.
+        bucket: The shape of the run; inputs are ones, so that every row is full.
+    """
+    from QEfficient.analysis.module import Run, module_analysis
+    from QEfficient.auto.torch_stages import reference
+
+    whole = recipe.origin.module()
+    encoder = recipe.architecture.encoder_of(whole) if recipe.embeds else whole
+    part = next(path for path, module in whole.named_modules() if module is encoder)
+    arrays = {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in inputs}
+    run = Run(reference(recipe, float32=True), arrays, bucket, inside="model", part=part)
+    try:
+        return module_analysis(whole, run)
+    finally:
+        recipe.origin.release()

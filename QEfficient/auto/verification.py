@@ -1,0 +1,334 @@
+"""The checks of ``compile`` and ``verify``: what is run, what it is compared with, and what an error says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from QEfficient import hub
+from QEfficient.architectures import Architecture, find
+from QEfficient.auto import request
+from QEfficient.auto.ready import Ready
+from QEfficient.backends import registry
+from QEfficient.backends.base import Arrays, Session
+from QEfficient.errors import NumericsError, UsageError
+from QEfficient.numerics import references
+from QEfficient.numerics.check import Array, Comparison
+from QEfficient.numerics.emulate import Precision, open_emulated, precision_of
+from QEfficient.numerics.probes import Wanted, probes
+from QEfficient.numerics.sentences import LONG, SENTENCES
+from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, limits_for, refuse, verify
+from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Rows, Target, TensorSpec
+from QEfficient.runtime.run import run as run_session
+from QEfficient.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from QEfficient.auto.stages import Order, Recipe
+
+BATCH = 8  # texts that are run at once
+LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
+FRAMES = 48  # likewise for clips, in times the shortest one
+VOCABULARY = 256  # ids for a model whose config does not say how many it has
+HOST = "fp32 on the host"
+EMULATED = "the card's arithmetic, emulated on the host"
+CHECK_FILE = "check.json"
+FULL = Precision(half=False)
+
+
+@contextmanager
+def host_session(model: OnnxModel, bucket: Bucket) -> Iterator[Session]:
+    """A graph in fp32 on the host, for rows up to ``bucket``'s length."""
+    backend = registry.get("onnxruntime")
+    with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
+        target = Target(backend=backend.name, compute=backend.compute[0])
+        program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
+        with backend.open(program) as session:
+            yield session
+
+
+def text_samples(
+    tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[TensorSpec], *, longest: int, pads: bool = True
+) -> list[Sample]:
+    """Texts in batches of about one length, the longest first.
+
+    Args:
+        tokenizer: The model's.
+        texts: What to run.
+        inputs: The graph's inputs. Where one is no row of tokens, there is nothing to run.
+        longest: Tokens after which a text is cut.
+        pads: As ``ModelFacts.pads``: False batches texts of exactly one length.
+    """
+    rows = tokenizer.encode(texts, max_length=longest).rows
+    columns = dict(rows.columns) | {"pooling_mask": rows.columns["attention_mask"]}
+    if any(spec.name not in columns or spec.shape != ("batch_size", "seq_len") for spec in inputs):
+        return []
+    fill = {"input_ids": tokenizer.facts.pad_id, "token_type_ids": tokenizer.facts.pad_type_id}
+    samples = []
+    for batch in _batches(rows.lengths, pads):
+        width = rows.lengths[batch[0]]
+        arrays: dict[str, Array] = {}
+        for spec in inputs:
+            arrays[spec.name] = np.full((len(batch), width), fill.get(spec.name, 0), np.int64)
+            for place, row in enumerate(batch):
+                arrays[spec.name][place, : rows.lengths[row]] = columns[spec.name][row]
+        names = tuple(f"{texts[row][:40]!r} ({rows.lengths[row]} tokens)" for row in batch)
+        samples.append(Sample(arrays, names, texts=True))
+    return samples
+
+
+def _batches(lengths: Sequence[int], pads: bool) -> list[list[int]]:
+    result: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        last = result[-1] if result else []
+        if last and len(last) < BATCH and (pads or lengths[last[0]] == lengths[row]):
+            last.append(row)
+        else:
+            result.append([row])
+    return result
+
+
+def random_samples(
+    architecture: Architecture,
+    config: Mapping[str, Json],
+    inputs: Sequence[TensorSpec],
+    *,
+    longest: int | None = None,
+    ends: bool = False,
+) -> list[Sample]:
+    """Random inputs of several shapes.
+
+    Args:
+        architecture: Of the model's type.
+        config: The model's.
+        inputs: The graph's.
+        longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
+        ends: Whether what is pooled is the state of an end token.
+    """
+    shortest = architecture.shortest(config)
+    most = LONGEST if architecture.inputs is None else FRAMES
+    most = min(most, architecture.max_length(config) or most, (longest or most * shortest) // shortest)
+    text = config.get("text_config") or config
+    wanted = Wanted(
+        inputs=inputs,
+        longest=most,
+        vocabulary=int(text.get("vocab_size") or VOCABULARY),
+        pad_id=architecture.pad_id(config) or 0,
+        shortest=shortest,
+        pads=architecture.pads(config),
+        end_id=text.get("eos_token_id") if architecture.outputs or ends else None,
+    )
+    return [
+        Sample(arrays, tuple(f"random row {row} of {rows}" for row in range(rows)))
+        for arrays in probes(wanted)
+        for rows in [len(next(iter(arrays.values())))]
+    ]
+
+
+def check_exported(recipe: Recipe, model: OnnxModel) -> None:
+    """Checks a graph against HuggingFace's numbers, and writes what was found, and those numbers, beside it.
+
+    Raises:
+        VerificationError: They differ.
+    """
+    found: dict[str, Json] = {"verify": "off"}
+    if recipe.verify == "on":
+        from QEfficient.auto.torch_stages import check_graph
+
+        result, numbers = check_graph(recipe, model)
+        references.save(model.path.parent, numbers)
+        found = {"verify": "on", **result.to_json()}
+    (model.path.parent / CHECK_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, Json]:
+    """What a program that is about to be compiled will compute, against HuggingFace's numbers.
+
+    On the host that is the graph itself, which was checked when it was exported: only the caller's own texts and limits
+    are left to check. The card's arithmetic is emulated.
+
+    Returns:
+        The result for the manifest; for a card beside it, as ``"graph"``, that of the graph in fp32.
+
+    Raises:
+        VerificationError: A limit does not hold; names the layer where numbers stop being finite.
+    """
+    file = model.path.parent / CHECK_FILE
+    graph: dict[str, Json] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"verify": "not run"}
+    precision = _precision(order.options, order.target)
+    plain = precision == FULL
+    if graph["verify"] != "on" or (plain and not order.texts and order.limits is None):
+        return graph
+    kept = references.load(model.path.parent)
+    if order.texts:
+        from QEfficient.auto.torch_stages import text_references
+
+        kept += text_references(recipe, model.inputs, order.texts, order.buckets[-1].length)
+    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    limits = limits_for(limits_name(precision), order.limits)
+    result = _run(model, precision, kept, how, limits)
+    refuse(result, how.name, *_advice(model, precision, kept, result))
+    return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
+
+
+def _run(
+    model: OnnxModel, precision: Precision, kept: Sequence[Reference], how: Comparison, limits: Limits
+) -> Verification:
+    bucket = bucket_of(model.inputs, [sample for sample, _ in kept])
+    if precision == FULL:
+        with host_session(model, bucket) as session:
+            return verify(kept, session.run, how, limits, HOST)
+    with open_emulated(model, precision, buckets=(bucket,)) as session:
+        return verify(kept, session.run, how, limits, EMULATED)
+
+
+def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Bucket:
+    """One that holds every sample; texts that follow are not longer than the longest random row."""
+    lengths = [
+        sample.inputs[spec.name].shape[1] for spec in inputs if spec.shape[1:2] == ("seq_len",) for sample in samples
+    ]
+    return Bucket(max(lengths)) if lengths else Bucket(1, length_dim="")
+
+
+def _precision(options: CompileOptions, target: Target) -> Precision:
+    """What is computed; the card's options do nothing on the host."""
+    return FULL if target.compute == "fp32" else precision_of(options, target)
+
+
+def limits_name(precision: Precision) -> str:
+    """Whose default limits count."""
+    if precision.weights is not None:
+        return "mxint8" if precision.weights == "mxint8" else "mxfp6"
+    return "fp16" if precision.half else "fp32"
+
+
+def _advice(model: OnnxModel, precision: Precision, kept: Sequence[Reference], result: Verification) -> tuple[str, str]:
+    """For an error: where it starts, and what to do."""
+    if result.passed or not precision.half:
+        return "", ""
+    from QEfficient.numerics.first_bad import first_bad
+
+    do = "call doctor() for a node-precision file that mends it, or compile(node_precision_info=True)"
+    for sample, _ in kept if result.not_finite else ():
+        found = first_bad(model, sample.inputs, precision)
+        if found is not None:
+            return f"The first number that is not finite comes from {found.place}.", do
+    return "", do
+
+
+# ---------------------------------------------------------------------------------------------- a compiled program
+
+
+def verify_ready(
+    ready: Ready, recipe: Recipe | None, texts: Sequence[str], limits: object, *, emulate: bool, check: bool
+) -> Verification:
+    """What a compiled program computes, against HuggingFace's numbers.
+
+    Args:
+        ready: The program.
+        recipe: The model that it was made of; ``None``: a saved program is compared with its own graph in fp32.
+        texts: Further texts to run.
+        limits: As :func:`QEfficient.numerics.verify.limits_for` takes them.
+        emulate: Run the card's arithmetic on the host in place of the program.
+        check: Raise when a limit does not hold.
+
+    Raises:
+        VerificationError: A limit does not hold.
+    """
+    manifest = ready.program.manifest
+    model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
+    target = dataclasses.replace(manifest.target, compute="fp16") if emulate else manifest.target
+    precision = _precision(manifest.options, target)
+    checked = limits_for(limits_name(precision), limits)
+    facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
+    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", facts.frames)
+    numbers = list(_numbers_of(recipe, model, _samples(ready, recipe, texts)))
+    run = partial(_run_rows, ready, facts)
+    if emulate:
+        with open_emulated(model, precision, buckets=manifest.buckets) as session:
+            result = verify(numbers, partial(run, session), how, checked, EMULATED)
+    else:
+        where = HOST if precision == FULL else f"{target.compute} on {target.backend}"
+        with ready.session() as session:
+            result = verify(numbers, partial(run, session), how, checked, where)
+    if recipe is None:
+        result = dataclasses.replace(result, reference="the program's own graph in fp32 on the host")
+    if check:
+        refuse(result, how.name, *_advice(model, precision, numbers, result))
+    return result
+
+
+def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[Sample]:
+    """Random rows and texts that fit the program's buckets."""
+    manifest = ready.program.manifest
+    config = recipe.origin.config() if recipe else hub.read_config(ready.program.path)
+    facts, longest = find(str(config.get("model_type", ""))), manifest.buckets[-1].length
+    limit = longest if facts.has_length(config) else None
+    found = random_samples(facts, config, manifest.inputs, longest=limit, ends=bool(recipe and recipe.head.uses_pooler))
+    if manifest.text is None or manifest.text.tokenizer is None:
+        _refuse_texts(texts, ready)
+        return found
+    most = min(longest, manifest.text.max_length, LONGEST)
+    every = (*SENTENCES, LONG, *texts)
+    return found + text_samples(ready.tokenizer, every, manifest.inputs, longest=most, pads=facts.pads(config))
+
+
+def _refuse_texts(texts: Sequence[str], ready: Ready) -> None:
+    if texts:
+        raise UsageError(
+            "The program has no tokenizer, so it can't be verified on texts.",
+            got=f"{len(texts)} texts for {ready.program.path}",
+            allowed="texts=None: random rows are compared then",
+            do="load the model by name, from a repo whose tokenizer has a fast form",
+        )
+
+
+def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
+    if recipe is None:
+        with host_session(model, bucket_of(model.inputs, samples)) as session:
+            yield from ((sample, session.run(sample.inputs)) for sample in samples)
+        return
+    from QEfficient.auto.torch_stages import reference_run
+
+    run = reference_run(recipe, float32=True)
+    yield from ((sample, run(sample.inputs)) for sample in samples)
+    recipe.origin.release()
+
+
+def _run_rows(ready: Ready, facts: ModelFacts, session: Session, arrays: Mapping[str, Array]) -> Arrays:
+    """As ``generate`` runs them: planned, padded to buckets, and cut back; NaN and Inf come through to be counted."""
+    manifest = ready.program.manifest
+    zeros = find(facts.model_type).zero_types
+    rows = request.rows(
+        arrays, manifest.inputs, pads=facts.pads, frames=facts.frames, zero_types=zeros, buckets=manifest.buckets
+    )
+    text = manifest.text
+    fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
+    return run_session(session, rows, fill=fill, pads=facts.pads, frames=facts.frames, finite=False)
+
+
+def located(error: NumericsError, ready: Ready, rows: Rows) -> NumericsError:
+    """The error of a run, with the layer in which its first bad row stops being finite, where emulation shows it too.
+
+    Args:
+        error: Names the rows.
+        ready: The program that was run.
+        rows: All rows of the call.
+    """
+    from QEfficient.numerics.first_bad import first_bad
+
+    row, manifest = error.rows[0], ready.program.manifest
+    arrays = {name: np.asarray(column[row])[None] for name, column in rows.columns.items()}
+    model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
+    found = first_bad(model, arrays, _precision(manifest.options, manifest.target))
+    if found is None:
+        return error
+    what = f"{error.what} In row {row} the first one comes from {found.place}."
+    return NumericsError(what, got=error.got, allowed=error.allowed, do=error.do, rows=error.rows)
