@@ -1,4 +1,5 @@
-# Every target sets itself up: `make quickstart` and `make test` need Python 3.11 to 3.13 and nothing else.
+# Every target sets itself up: `make quickstart` and `make test` need Python 3.11 to 3.13 and nothing else, but for the
+# browser that the report is tested in: `make test` installs it where apt-get and root are at hand, else it says so.
 #
 #   make test PYTHON=python3.12                                     another interpreter
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu      torch from an index of your choice, here without CUDA
@@ -38,7 +39,17 @@ $(VENV)/.%: pyproject.toml | $(VENV)/.torch
 quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and how near it is to HuggingFace
 	@$(BIN)/python examples/run_quick_start.py
 
-test: $(VENV)/.dev  ## all tests
+# The report is tested in a browser. Packages that bring one along download it at run time, so it is the system's.
+$(VENV)/.browser: | $(VENV)/.torch
+	@for name in chromium google-chrome google-chrome-stable chromium-browser; do \
+	    if command -v $$name > /dev/null; then touch $@; exit; fi; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium \
+	        > $(VENV)/browser.log 2>&1 && touch $@ || { cat $(VENV)/browser.log; exit 1; }; \
+	else echo "The tests of the report need Chromium or Chrome: install it and try again, on Debian and Ubuntu with" \
+	    "sudo apt-get install chromium" >&2; exit 1; fi
+
+test: $(VENV)/.dev $(VENV)/.browser  ## all tests
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: rules and format
