@@ -10,5 +10,9 @@ EXPERTS = "QEfficient.pytorch_transforms.moe.Experts"
 
 SOURCE = "transformers.models.mixtral.modeling_mixtral.MixtralExperts"
 ARCHITECTURE = replace(
-    llama.ARCHITECTURE, model_type="mixtral", limit=partial(rotary, default=131072), blocks={SOURCE: EXPERTS}
+    llama.ARCHITECTURE,
+    model_type="mixtral",
+    limit=partial(rotary, default=131072),
+    blocks={SOURCE: EXPERTS},
+    routed=True,
 )

@@ -13,4 +13,5 @@ ARCHITECTURE = Architecture(
             "QEfficient.pytorch_transforms.moe.ClampedExperts"
         )
     },
+    routed=True,
 )

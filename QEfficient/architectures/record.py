@@ -72,6 +72,8 @@ class Architecture:
         pads: Config → False where a row's numbers depend on the padding beside it, in HuggingFace's model too.
         frames: Config → kernel and stride of each convolution that turns samples into frames; none else.
         lengths: First and last default bucket, where the type sets no limit and the tokenizer none: tokens or samples.
+        routed: True where a router sends each token to some of many experts. Rounding to less than fp32 sends one
+            elsewhere where two experts are near, so there a verification goes by the mean.
         refused: Config → why this type can't be right, or ``None``.
     """
 
@@ -89,6 +91,7 @@ class Architecture:
     pads: Callable[[Config], bool] = always
     frames: Callable[[Config], tuple[tuple[int, int], ...]] = no_frames
     lengths: tuple[int, int] = (32, 512)
+    routed: bool = False
     refused: Callable[[Config], str | None] = never
 
     def check(self, config: Config) -> None:

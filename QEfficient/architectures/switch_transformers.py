@@ -11,4 +11,5 @@ ARCHITECTURE = replace(
     model_type="switch_transformers",
     mask="own",
     blocks={f"{SOURCE}Top1Router": f"{OURS}Router", f"{SOURCE}Experts": f"{OURS}Experts"},
+    routed=True,
 )

@@ -172,7 +172,7 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
 
         kept += text_references(recipe, model.inputs, order.texts, order.buckets[-1].length)
     how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
-    limits = limits_for(limits_name(precision), order.limits)
+    limits = limits_for(limits_name(precision), order.limits, routed=recipe.architecture.routed)
     result = _run(model, precision, kept, how, limits)
     refuse(result, how.name, *_advice(model, precision, kept, result))
     return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
@@ -246,8 +246,8 @@ def verify_ready(
     model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
     target = dataclasses.replace(manifest.target, compute="fp16") if emulate else manifest.target
     precision = _precision(manifest.options, target)
-    checked = limits_for(limits_name(precision), limits)
     facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
+    checked = limits_for(limits_name(precision), limits, routed=find(facts.model_type).routed)
     how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", facts.frames)
     numbers = list(_numbers_of(recipe, model, _samples(ready, recipe, texts)))
     run = partial(_run_rows, ready, facts)

@@ -25,6 +25,7 @@ class Limits:
 
     Attributes:
         min_cosine: Least cosine of a row's vector with the reference's. Of a head's scores, of a batch of them.
+        min_mean_cosine: Least mean of these cosines.
         max_difference: Largest absolute difference of a number ÷ the norm of the reference vector.
         min_rank_agreement: Least mean share of a text's five nearest neighbours that are among its nearest in the
             reference. A neighbour that is farther by less than ``1 - min_cosine`` counts as near.
@@ -38,6 +39,7 @@ class Limits:
     min_rank_agreement: float | None = 0.99
     min_label_agreement: float | None = 0.99
     max_logit_error: float | None = None
+    min_mean_cosine: float | None = None
 
 
 LIMITS: Mapping[str, Limits] = MappingProxyType(
@@ -116,6 +118,7 @@ class Verification:
         """Every limit that does not hold, in words; none: it passed."""
         found = [f"{self.not_finite} of {self.vectors} vectors hold NaN or Inf"] if self.not_finite else []
         found += _below("min cosine", self.min_cosine, self.limits.min_cosine)
+        found += _below("mean cosine", self.mean_cosine, self.limits.min_mean_cosine)
         found += _above("largest difference", self.max_difference, self.limits.max_difference)
         found += _below("rank agreement", self.rank_agreement, self.limits.min_rank_agreement)
         found += _below("label agreement", self.label_agreement, self.limits.min_label_agreement)
@@ -142,7 +145,7 @@ class Verification:
         lines = [f"{self.where} against {self.reference}: {'passed' if self.passed else 'FAILED'}, {self.rows} rows"]
         shown = (
             ("min cosine", self.min_cosine, self.limits.min_cosine, "≥"),
-            ("mean cosine", self.mean_cosine, None, ""),
+            ("mean cosine", self.mean_cosine, self.limits.min_mean_cosine, "≥"),
             ("largest difference ÷ norm", self.max_difference, self.limits.max_difference, "≤"),
             ("rank agreement", self.rank_agreement, self.limits.min_rank_agreement, "≥"),
             ("label agreement", self.label_agreement, self.limits.min_label_agreement, "≥"),
@@ -164,18 +167,22 @@ def _above(name: str, value: float | None, limit: float | None) -> list[str]:
     return [f"{name} {value:.3g} > {limit:g}"] if value is not None and limit is not None and value > limit else []
 
 
-def limits_for(precision: str, wanted: object = None) -> Limits:
+def limits_for(precision: str, wanted: object = None, *, routed: bool = False) -> Limits:
     """The limits of a precision, with those that the caller names in place of the default.
 
     Args:
         precision: A name of :data:`LIMITS`.
         wanted: ``None``, :class:`Limits`, or a mapping of their names to numbers.
+        routed: As ``Architecture.routed``: below fp32 single tokens may then be far off, and their mean counts.
 
     Raises:
         OptionError: A name that is no limit, or no number.
     """
+    usual = LIMITS[precision]
+    if routed and precision != "fp32":
+        usual = replace(usual, min_cosine=0.5, max_difference=None, min_mean_cosine=0.97)
     if wanted is None:
-        return LIMITS[precision]
+        return usual
     if isinstance(wanted, Limits):
         return wanted
     names = [field.name for field in fields(Limits)]
@@ -186,7 +193,7 @@ def limits_for(precision: str, wanted: object = None) -> Limits:
             raise _bad_limits(f"{name!r}", names, nearest(str(name), names))
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
             raise _bad_limits(f"{name}={value!r}", names)
-    return replace(LIMITS[precision], **wanted)
+    return replace(usual, **wanted)
 
 
 def _bad_limits(got: str, names: Sequence[str], hint: str = "") -> OptionError:
