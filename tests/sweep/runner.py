@@ -11,7 +11,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
 from QEfficient.errors import QEfficientError
 from tests.sdk import make_sdk
-from tests.sweep import roads
+from tests.sweep import counts, roads
 from tests.sweep.build import batches, build
 from tests.sweep.case import Case, Inputs
 from tests.sweep.table import graph_inputs
@@ -39,6 +39,8 @@ def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
         check(case, inputs, want, roads.exported_module(ours, inputs), FP32, "the module that is exported")
     ours.compile(backend="onnxruntime", **buckets)
     assert roads.input_names(ours) == graph_inputs(find(case.model_type), model.config.to_dict())
+    if case.name in counts.KNOWN:
+        counts.agree(case, ours, build(case))
     for inputs, want in zip(parts, wanted_parts, strict=True):
         check(case, inputs, want, roads.graph(ours, inputs), FP32, "the graph")
     for inputs, want in zip(given, wanted, strict=True):
