@@ -28,6 +28,7 @@ def analyze(
     name: str = "",
     module: ModuleAnalysis | None = None,
     rows: Sequence[int] | None = None,
+    limit: int | None = None,
     verification: Mapping[str, Json] | None = None,
     cards: Sequence[Card] = CARDS,
 ) -> Analysis:
@@ -39,6 +40,7 @@ def analyze(
         name: The model's name.
         module: What is known of it before transformation.
         rows: Lengths of given texts in tokens.
+        limit: Tokens after which the model shortens a text.
         verification: Result of the numeric check, as a manifest has it.
         cards: For the rooflines.
 
@@ -58,7 +60,7 @@ def analyze(
         roofline=tuple(roofline(each, card) for card in cards for each in costs),
         fits=tuple(fit for card in cards for fit in fits(graph.weights, costs, card)),
         model=module,
-        lengths=None if rows is None else fill(rows, buckets),
+        lengths=None if rows is None else fill(rows, buckets, limit),
         verification=verification,
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

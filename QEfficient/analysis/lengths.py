@@ -11,12 +11,13 @@ from QEfficient.errors import UsageError
 from QEfficient.records import Bucket
 
 
-def fill(rows: Sequence[int], buckets: Sequence[Bucket]) -> Lengths:
+def fill(rows: Sequence[int], buckets: Sequence[Bucket], limit: int | None = None) -> Lengths:
     """Each row goes to the smallest bucket that holds it, and is filled up to the bucket's length.
 
     Args:
         rows: Length of each row in tokens, special tokens included.
         buckets: At least one.
+        limit: Tokens after which the model shortens a text, where that is less than the longest bucket.
 
     Raises:
         UsageError: No rows, or the model's inputs have no length.
@@ -29,7 +30,7 @@ def fill(rows: Sequence[int], buckets: Sequence[Bucket]) -> Lengths:
             allowed="at least one text, for a model that reads texts",
             do="leave texts out, or pass a list of strings",
         )
-    longest = lengths[-1]
+    longest = min(lengths[-1], limit or lengths[-1])
     kept = [min(row, longest) for row in rows]
     taken: dict[int, list[int]] = {length: [] for length in lengths}
     for row in kept:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +82,8 @@ def _parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, st
 def _flops(run: Run) -> dict[str, int]:
     """Path of a module in the model → FLOPs of what it computes itself, its children apart."""
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in run.inputs.items()}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # With gradients: without, the counter fails on a module that is called with a parameter (torch 2.13).
+    with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
         run.module(**tensors)
     root = type(run.module).__name__
     whole = {
@@ -93,6 +96,26 @@ def _flops(run: Run) -> dict[str, int]:
         if path:
             own[_parent(path, whole)] -= count
     return {_in_model(path, run): count for path, count in own.items() if count}
+
+
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """Matrix products that torch's counter has no formula for: it would leave them out without a word."""
+    aten = torch.ops.aten
+    found: dict[Any, Callable[..., int]] = {aten._grouped_mm: _grouped}
+    found[aten._scaled_dot_product_flash_attention_for_cpu] = _attention
+    if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
+        found[torch.ops.transformers.grouped_mm_fallback] = _grouped
+    return found
+
+
+def _grouped(rows: Sequence[int], weights: Sequence[int], *_: object, **__: object) -> int:
+    """Rows ``(n, k)``, each with one of the experts' matrices ``(experts, k, m)``."""
+    return 2 * math.prod(rows) * weights[-1]
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    """Scores and weighted sum; shapes ``(batch, heads, length, width)``."""
+    return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
 def _parent(path: str, known: Mapping[str, int]) -> str:
