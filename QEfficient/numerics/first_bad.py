@@ -46,7 +46,7 @@ def badness(array: Array) -> int:
     """3 for an array with NaN, 2 with Inf, 1 with -Inf only, 0 for a finite one: what to follow first."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return 0
-    return 3 if np.isnan(array).any() else 2 if np.isposinf(array).any() else 1
+    return 3 if np.isnan(array).any() else 2 if (array == np.inf).any() else 1
 
 
 def _origin(name: str, nodes: tuple[NodeInfo, ...], values: Arrays) -> NodeInfo:

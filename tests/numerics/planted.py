@@ -52,7 +52,7 @@ def rescale_query(model: nn.Module, layer: int, k: int) -> None:
 
 
 def rescale_norm(model: nn.Module, layer: int, k: int) -> None:
-    """The block's first LayerNorm by 2^k, up-projection by 2^-k, down-projection by 2^k: the next LayerNorm absorbs it."""
+    """The block's first LayerNorm by 2^k, up-projection by 2^-k, down-projection by 2^k; the next norm absorbs it."""
     block = model.encoder.layer[layer]
     _scale(block.attention.output.LayerNorm, 2.0**k, bias=2.0**k)
     _scale(block.intermediate.dense, 2.0**-k)
