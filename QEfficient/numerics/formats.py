@@ -19,8 +19,7 @@ Format = Literal["mxfp6", "mxfp6_e3m2", "mxint8"]
 
 BLOCK = 32
 MAX_FP16 = 65504.0
-_SCALE_LIMIT = 127  # E8M0 holds the exponents -127 to 127; its last code means NaN
-_PIECE = 2**20  # numbers rounded at a time: bounds what is needed beside input and output
+_SMALLEST_SCALE = np.float32(2.0**-127)  # of E8M0; the largest, 2¹²⁷, no finite float32 can pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +75,26 @@ def mxint8(array: Array, axis: int) -> Array:
 
 def round_blocks(array: Array, axis: int, name: Format) -> Array:
     """The numbers that the block format ``name`` keeps of ``array``, 32 along ``axis`` sharing a scale."""
-    moved = np.moveaxis(np.asarray(array, np.float32), axis, -1)
-    lines = moved.reshape(-1, moved.shape[-1])
-    result = np.empty_like(lines)
-    step = max(1, _PIECE // max(1, lines.shape[1]))
-    for start in range(0, len(lines), step):
-        result[start : start + step] = _round_lines(lines[start : start + step], ELEMENTS[name])
-    return np.ascontiguousarray(np.moveaxis(result.reshape(moved.shape), -1, axis))
+    element, axis, length = ELEMENTS[name], axis % array.ndim, array.shape[axis]
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    if length % BLOCK:
+        array = np.pad(array, [(0, 0)] * axis + [(0, -length % BLOCK)] + [(0, 0)] * len(after))
+    blocks = np.asarray(array, np.float32).reshape(*before, array.shape[axis] // BLOCK, BLOCK, *after)
+    rounded = _round(blocks, axis + 1, element).reshape(*before, array.shape[axis], *after)
+    return rounded[(slice(None),) * axis + (slice(length),)]
 
 
-def _round_lines(lines: Array, element: Element) -> Array:
-    rows, length = lines.shape
-    blocks = np.pad(lines, [(0, 0), (0, -length % BLOCK)]).reshape(rows, -1, BLOCK)
-    largest = np.abs(blocks).max(axis=-1, keepdims=True)
-    finite = np.isfinite(largest)
-    scale = np.clip(_exponent(np.where(finite, largest, 0)) - element.high, -_SCALE_LIMIT, _SCALE_LIMIT)
+def _round(blocks: Array, axis: int, element: Element) -> Array:
+    """Rounds blocks that lie along ``axis``. Each division and product is by a power of two, thus exact."""
+    largest = np.abs(blocks).max(axis, keepdims=True)
+    scale = np.maximum(_power(largest) / np.float32(2**element.high), _SMALLEST_SCALE)
     with np.errstate(invalid="ignore"):  # of Inf and NaN, which the last line answers
-        scaled = np.ldexp(blocks, -scale)
-        last_bit = np.maximum(_exponent(scaled), element.low) - element.bits
-        rounded = np.ldexp(np.rint(np.ldexp(scaled, -last_bit)), last_bit)
-        kept = np.ldexp(np.clip(rounded, -element.largest, element.largest), scale)
-    return np.where(finite, kept, np.float32(np.nan)).reshape(rows, -1)[:, :length]
+        scaled = blocks / scale
+        step = np.maximum(_power(scaled), np.float32(2.0**element.low)) / np.float32(2**element.bits)
+        kept = np.clip(np.rint(scaled / step) * step, -element.largest, element.largest) * scale
+    return np.where(np.isfinite(largest), kept, np.float32(np.nan))
 
 
-def _exponent(array: Array) -> NDArray[np.int32]:
-    """floor(log2(|x|)), exactly; of 0 something small enough not to matter."""
-    mantissa, exponent = np.frexp(array)
-    return np.where(mantissa == 0, np.int32(-1000), exponent - 1)
+def _power(array: Array) -> Array:
+    """The largest power of two that is not above each magnitude; 0 for magnitudes below 2⁻¹²⁶."""
+    return (np.ascontiguousarray(array).view(np.int32) & np.int32(0x7F80_0000)).view(np.float32)

@@ -34,10 +34,11 @@ def read(path: Path) -> PrecisionFile:
         OptionError: It can't be read, is not such a file, or puts a node into both lists.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # every scalar stays text: exporters have named values 417, and a reader in C++ knows no other type
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _bad(path, " ".join(str(error).split())) from error
-    found = {} if found is None else found  # an empty file
+    found = {} if found is None else found  # the file is empty
     if not isinstance(found, dict):
         raise _bad(path, f"a {type(found).__name__}")
     unknown = [str(key) for key in found if key not in (_FP16, _FP32)]
@@ -94,10 +95,9 @@ def _names(path: Path, found: dict[Any, Any], key: str) -> frozenset[str]:
     names = found.get(key) or []
     if not isinstance(names, list):
         raise _bad(path, f"{key} is a {type(names).__name__}")
-    # an unquoted number is a name too: exporters have called values 417
-    if not all(isinstance(name, str | int) and not isinstance(name, bool) for name in names):
+    if not all(isinstance(name, str) for name in names):
         raise _bad(path, f"{key} holds what is no name")
-    return frozenset(str(name) for name in names)
+    return frozenset(names)
 
 
 def _bad(path: Path, got: str) -> OptionError:
