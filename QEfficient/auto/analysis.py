@@ -114,8 +114,9 @@ def text_lengths(
     Raises:
         UsageError: The model has no tokenizer that reads texts.
     """
-    if ready is not None and text is not None and text.tokenizer is not None:
-        return _counted(texts, ready.program.path, text)
+    own = ready.program.manifest.text if ready is not None else None
+    if ready is not None and own is not None and own.tokenizer is not None:
+        return _counted(texts, ready.program.path, own)
     folder = recipe.origin.folder if recipe is not None else None
     if folder is not None and text is not None:
         from QEfficient.text.facts import write_tokenizer

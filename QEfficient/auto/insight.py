@@ -6,14 +6,17 @@ Each method is a thin call; the room is loaded on use, so that a warm cache and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from QEfficient.auto import request
 from QEfficient.auto.pipelines import PipelineModel
-from QEfficient.auto.stages import Recipe, text_facts
-from QEfficient.records import TextFacts
+from QEfficient.auto.stages import Recipe, export_stage, text_facts
+from QEfficient.cache import Cache
+from QEfficient.records import OnnxModel, TextFacts
 
 if TYPE_CHECKING:
+    from QEfficient.analysis.record import Analysis
     from QEfficient.numerics.verify import Limits, Verification
 
 
@@ -65,3 +68,63 @@ class Insight(PipelineModel):
         recipe = None if self._origin is None else self._recipe(False, "on")
         found = verify_ready(ready, recipe, request.strings("texts", texts), limits, emulate=emulate, check=check)
         return found
+
+    def analyze(
+        self,
+        seq_len: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        *,
+        texts: Sequence[str] | None = None,
+        before: bool = True,
+        report: str | PathLike[str] | None = None,
+    ) -> Analysis:
+        """What the model costs and how it fits the cards, before and after transformation.
+
+        It works before ``compile`` (the model is exported then), after it, and on a saved program, of which only the
+        graph is left to look at.
+
+        Args:
+            seq_len: Tokens of a bucket, or a list of them. Left out: the program's buckets, or those that ``compile``
+                would make.
+            batch_size: Rows of a bucket; left out, the program's, or 1.
+            texts: Texts to fill the buckets with, for the share of padding.
+            before: Also count HuggingFace's own module, which reads its weights and runs it once at the shortest
+                bucket. False looks at the graph only, and needs no torch.
+            report: Where to write the report, one HTML page.
+
+        Returns:
+            Records of everything that was found; printing it shows a table.
+
+        Raises:
+            UsageError: The graph can't take a shape, or texts for a model without a tokenizer.
+            OptionError: ``seq_len`` or ``batch_size`` is no positive int, or ``report`` no path of a file.
+        """
+        from QEfficient.auto.analysis import analyze_model
+
+        recipe = None if self._origin is None else self._recipe(False, "on")
+        found = analyze_model(
+            self._graph(recipe),
+            ready=self._ready,
+            recipe=recipe,
+            text=self._text() if recipe else self._need_ready().program.manifest.text,
+            seq_len=seq_len,
+            batch_size=batch_size,
+            texts=texts,
+            before=before,
+        )
+        if report is not None:
+            from QEfficient.analysis.report import write_report
+
+            write_report(found, report)
+        return found
+
+    def _graph(self, recipe: Recipe | None) -> OnnxModel:
+        """The program's graph; before ``compile`` the exported one."""
+        if self._ready is not None or recipe is None:
+            from QEfficient.onnx_transforms import describe
+
+            return describe(self._need_ready().program.onnx_path)
+        with self._lock:
+            if self._onnx is None:
+                self._onnx = export_stage(recipe, Cache())
+            return self._onnx
