@@ -13,7 +13,7 @@ from QEfficient.analysis.record import Analysis
 from QEfficient.analysis.report import costs, lengths, page, ranges, speed, verification
 from QEfficient.analysis.report.drawing import Figure
 
-_ROWS = 8  # of a table that the report has in full
+_ROWS = 12  # of a table that the report has in full
 # The parts, in order, and the columns of each that a terminal has room for.
 _PARTS = (
     (page.before_and_after, (0, 1, 2)),

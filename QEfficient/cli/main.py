@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from QEfficient.cli import cache
+from QEfficient.cli import analyze, cache, verify
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -16,12 +16,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(analyze.analyze)
+app.command()(verify.verify)
 app.add_typer(cache.app, name="cache")
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps ``cache`` a group of its own, also while it is the only one."""
 
 
 def main() -> None:

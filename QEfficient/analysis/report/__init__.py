@@ -10,21 +10,12 @@ from QEfficient.cache.files import replace_file
 from QEfficient.errors import OptionError
 
 
-def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
-    """Writes the analysis as one HTML page that needs no network and no other file.
-
-    Args:
-        analysis: What ``model.analyze()`` found.
-        path: Where the page goes. A file that is there is replaced, and only by a whole page.
-
-    Returns:
-        The path.
+def report_path(path: str | os.PathLike[str]) -> Path:
+    """A checked path for a report: asked before the analysis, which takes its time.
 
     Raises:
-        OptionError: ``path`` is a folder, or lies in no folder.
+        OptionError: It is a folder, or lies in no folder.
     """
-    from QEfficient.analysis.report.page import render
-
     target = Path(path)
     if target.is_dir():
         raise OptionError(
@@ -40,5 +31,24 @@ def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
             allowed="a path in a folder that exists",
             do=f"make the folder {str(target.parent)!r} first",
         )
+    return target
+
+
+def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
+    """Writes the analysis as one HTML page that needs no network and no other file.
+
+    Args:
+        analysis: What ``model.analyze()`` found.
+        path: Where the page goes. A file that is there is replaced, and only by a whole page.
+
+    Returns:
+        The path.
+
+    Raises:
+        OptionError: ``path`` is a folder, or lies in no folder.
+    """
+    from QEfficient.analysis.report.page import render
+
+    target = report_path(path)
     replace_file(target, render(analysis).encode("utf-8", "backslashreplace"))
     return target

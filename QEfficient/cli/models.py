@@ -1,0 +1,76 @@
+"""What the commands about one model share: how it is named, how it is loaded, and a file of texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from QEfficient import hub
+
+if TYPE_CHECKING:
+    from QEfficient.auto.base import QEFFTransformersBase
+
+CLASSES = {
+    "feature-extraction": "QEFFAutoModel",
+    "text-classification": "QEFFAutoModelForSequenceClassification",
+    "token-classification": "QEFFAutoModelForTokenClassification",
+    "question-answering": "QEFFAutoModelForQuestionAnswering",
+    "fill-mask": "QEFFAutoModelForMaskedLM",
+    "multiple-choice": "QEFFAutoModelForMultipleChoice",
+    "image-classification": "QEFFAutoModelForImageClassification",
+    "audio-classification": "QEFFAutoModelForAudioClassification",
+    "automatic-speech-recognition": "QEFFAutoModelForCTC",
+}
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, or folder of a saved program.")]
+TaskOption = Annotated[str, typer.Option("--task", help=f"One of: {', '.join(CLASSES)}.")]
+Pooling = Annotated[
+    str | None, typer.Option(help="A pooling's name. Left out: as the repo's modules.json says, if it has one.")
+]
+SeqLen = Annotated[
+    str | None, typer.Option(help="Tokens of the buckets, such as 32,64,128. Left out: as compile does.")
+]
+Texts = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="A UTF-8 file with one text a line; empty ones are skipped."),
+]
+
+
+def load(name: str, task: str, pooling: str | None) -> QEFFTransformersBase:
+    """The model, by the class of its task; weights are read when first needed."""
+    if task not in CLASSES:
+        raise typer.BadParameter(f"there is no task {task!r}: {', '.join(CLASSES)}", param_hint="--task")
+    import QEfficient
+
+    made = getattr(QEfficient, CLASSES[task])
+    if task != "feature-extraction":
+        if pooling is not None:
+            raise typer.BadParameter(f"models for {task} are not pooled", param_hint="--pooling")
+        model: QEFFTransformersBase = made.from_pretrained(name)
+        return model
+    if pooling is None and (hub.resolve(name).folder / "modules.json").is_file():
+        pooling = "auto"
+    model = made.from_pretrained(name, pooling=pooling)
+    return model
+
+
+def lengths(text: str | None) -> list[int] | None:
+    """``"32,64"`` → ``[32, 64]``."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 32,64", param_hint="--seq-len") from None
+
+
+def lines(file: Path | None) -> list[str] | None:
+    """The texts of a file."""
+    if file is None:
+        return None
+    found = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not found:
+        raise typer.BadParameter(f"{file} holds no text", param_hint="--texts")
+    return found
