@@ -151,7 +151,8 @@ class QEFFTransformersBase(Insight):
             num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
             use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
-            backend: ``"onnxruntime"``, ``"qaic"`` or ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
+            backend: ``"onnxruntime"``, ``"qaic"``, ``"emulator"`` (the card's arithmetic on the host) or ``"auto"`` (the
+                default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
             strict: On the host, run exactly the compiled shapes, as a card does.
             verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's, and for the card
