@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from QEfficient import analysis as analysis
     from QEfficient.auto.audio_classification import QEFFAutoModelForAudioClassification
     from QEfficient.auto.base import QEFFTransformersBase
     from QEfficient.auto.ctc import QEFFAutoModelForCTC
@@ -45,6 +46,8 @@ _HOME = {
     "QEfficientError": "QEfficient.errors",
 }
 
+_ROOMS = ("analysis",)  # packages whose functions are public: QEfficient.analysis.predict(row)
+
 __all__ = [
     "QAICInferenceSession",
     "QEFFAutoModel",
@@ -73,6 +76,8 @@ def __getattr__(name: str) -> object:
             return version("QEfficient")
         except PackageNotFoundError:  # a source tree that is not installed
             return "0+unknown"
+    if name in _ROOMS:
+        return import_module(f"QEfficient.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
