@@ -1,0 +1,186 @@
+"""Which options to compile and run with: every feasible setting is predicted, and the best one taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from QEfficient.analysis.cards import Card
+from QEfficient.analysis.physics import STANDARD
+from QEfficient.analysis.predictor import Prediction, find_card, predictor
+from QEfficient.analysis.run import Run, measurements, parse
+from QEfficient.errors import UsageError, nearest
+from QEfficient.records import Json
+
+OBJECTIVES = ("throughput", "latency", "balanced")
+OPTIONS = ("num_cores", "instances", "batch_size", "ols", "mos", "set_size", "multicast_weights")
+LARGEST_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Options for one model, length and objective.
+
+    Attributes:
+        objective: What they are best for.
+        card: Name of the card.
+        num_cores: AI cores of an instance.
+        instances: Copies of the program to run side by side.
+        batch_size: Samples of an inference.
+        ols, mos: The compiler's options; ``None`` leaves them to it.
+        set_size: Inferences in flight for each instance.
+        multicast_weights: The compiler's flag.
+        prediction: What these are expected to give.
+    """
+
+    objective: str
+    card: str
+    num_cores: int
+    instances: int
+    batch_size: int
+    ols: int | None
+    mos: int | None
+    set_size: int
+    multicast_weights: bool
+    prediction: Prediction
+
+    @property
+    def compile_options(self) -> dict[str, int | bool]:
+        """Keywords for ``compile``: those that shape the program. ``instances`` and ``set_size`` are for running it."""
+        found = {name: getattr(self, name) for name in ("num_cores", "batch_size", "ols", "mos")}
+        kept: dict[str, int | bool] = {name: value for name, value in found.items() if value is not None}
+        return kept | ({"multicast_weights": True} if self.multicast_weights else {})
+
+
+def check_objective(objective: object) -> str:
+    """The objective, or an error that names the nearest.
+
+    Raises:
+        UsageError: There is no such objective.
+    """
+    if objective not in OBJECTIVES:
+        raise UsageError(
+            f"There is no such objective.{nearest(str(objective), OBJECTIVES)}",
+            got=f"objective={objective!r}",
+            allowed=", ".join(map(repr, OBJECTIVES)),
+            do="choose one of these",
+        )
+    return str(objective)
+
+
+def recommend(
+    facts: Mapping[str, object],
+    seq_len: int,
+    objective: str = "throughput",
+    card: str = STANDARD.name,
+    *,
+    given: Mapping[str, Json] | None = None,
+) -> Recommendation:
+    """The options that are expected to be best for a network at one length.
+
+    ``"throughput"``: most samples a second, and of settings within 2 % of that the quickest. ``"latency"``: least
+    latency, and of settings within 3 % of that the one with most samples a second. ``"balanced"``: least latency that
+    keeps 90 % of the most samples a second.
+
+    Args:
+        facts: The table's columns for the network: ``model_type``, ``layers``, ``hidden_size``, ``attention_heads``,
+            ``intermediate_size``, ``vocab_size``, ``task``.
+        seq_len: Tokens of a sample.
+        objective: One of :data:`OBJECTIVES`.
+        card: ``"standard"``, ``"pro"`` or ``"ultra"`` (one of its SoCs).
+        given: Options that are settled already; the others are chosen to go with them.
+
+    Raises:
+        UsageError: An unknown objective, card or option, a fact that is missing, or nothing that goes with ``given``.
+    """
+    check_objective(objective)
+    chosen, settled = find_card(card), _settled(given or {})
+    base = parse({**facts, **_PLAIN, "seq_len": seq_len, **{k: v for k, v in settled.items() if k != "num_cores"}})
+    shapes = [replace(base, **setting) for setting in _shapes(chosen, settled)]
+    if not shapes:
+        raise UsageError(
+            "No setting goes with the options that are given.",
+            got=", ".join(f"{name}={value}" for name, value in settled.items()),
+            allowed=f"num_cores × instances up to {chosen.cores} on the card {card!r}",
+            do="give fewer cores or instances, or leave them out",
+        )
+    shape = _best(shapes, objective, chosen)
+    run = _best(
+        [replace(shape, **choice) for choice in _choices(shape.num_cores, settled)], objective, chosen, exact=True
+    )
+    options = {name: getattr(run, name) for name in OPTIONS}
+    return Recommendation(objective, chosen.name, **options, prediction=predictor().predict([run], chosen)[0])
+
+
+_PLAIN = {
+    "batch_size": 1,
+    "num_cores": 1,
+    "instances": 1,
+    "set_size": 1,
+    "ols": 1,
+    "mos": 1,
+    "multicast_weights": False,
+}
+_KEEP = {"throughput": 0.98, "latency": 0.97, "balanced": 0.90}
+
+
+def _best(runs: list[Run], objective: str, card: Card, exact: bool = False) -> Run:
+    """The best of these for an objective: what comes close enough in the first quantity and is best in the second."""
+    rate, _, latency, _ = predictor().logs(runs, card)
+    first, second = (-latency, rate) if objective == "latency" else (rate, -latency)
+    if exact:
+        return runs[int(np.argmax(first))]
+    close = first >= first.max() + np.log(_KEEP[objective])
+    return runs[int(np.argmax(np.where(close, second, -np.inf)))]
+
+
+def _shapes(card: Card, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Cores, instances, batch and queue: one instance alone, or as many as fit."""
+    cores = sorted(_measured_cores() | {card.cores, card.cores // 2})
+    wanted = [int(settled["num_cores"] or 1)] if "num_cores" in settled else cores
+    found = []
+    for each in (one for one in wanted if one <= card.cores):
+        counts = [int(settled["instances"] or 1)] if "instances" in settled else sorted({1, card.cores // each})
+        for count in (one for one in counts if one * each <= card.cores):
+            for batch in [settled["batch_size"]] if "batch_size" in settled else range(1, LARGEST_BATCH + 1):
+                for queue in [settled["set_size"]] if "set_size" in settled else range(1, 5):
+                    found.append(
+                        {
+                            "num_cores": each,
+                            "instances": count,
+                            "batch_size": int(batch or 1),
+                            "set_size": int(queue or 1),
+                        }
+                    )
+    return found
+
+
+def _choices(cores: int, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """The compiler's options: those that occur in the table."""
+    free: dict[str, list[Json]] = {
+        "ols": [None, 1, 2, 4],
+        "mos": [None, *sorted({1, 2, cores})],
+        "multicast_weights": [False, True],
+    }
+    ols, mos, multicast = ([settled[name]] if name in settled else values for name, values in free.items())
+    return [{"ols": o, "mos": m, "multicast_weights": w} for o in ols for m in mos for w in multicast]
+
+
+def _settled(given: Mapping[str, Json]) -> dict[str, Json]:
+    for name in given:
+        if name not in OPTIONS:
+            raise UsageError(
+                f"There is no option {name!r} to recommend around.{nearest(str(name), OPTIONS)}",
+                got=f"given={dict(given)!r}",
+                allowed=", ".join(OPTIONS),
+                do="drop it",
+            )
+    return dict(given)
+
+
+@cache
+def _measured_cores() -> frozenset[int]:
+    return frozenset(one.run.num_cores for one in measurements())

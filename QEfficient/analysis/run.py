@@ -1,0 +1,157 @@
+"""One run of an encoder on a card, as a row of the table of measurements describes it, and that table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from QEfficient.errors import UsageError, nearest
+
+TABLE = "ai100_encoder_measurements.csv"
+MEASURED = ("samples_per_second", "latency_ms")
+TEXTS = ("model_type", "task")
+NETWORK = ("layers", "hidden_size", "attention_heads", "intermediate_size", "vocab_size")
+NUMBERS = (*NETWORK, "batch_size", "seq_len", "num_cores", "instances", "set_size")
+LEFT_OPEN = ("ols", "mos")
+COLUMNS = (*TEXTS, *NUMBERS, *LEFT_OPEN, "multicast_weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A network, a shape, and how it is compiled and queued.
+
+    Attributes:
+        model_type: As in the model's config.
+        layers, hidden_size, attention_heads, intermediate_size, vocab_size: Of the network.
+        task: What is returned: ``"default"``, ``"fill-mask"``, ``"question-answering"``, …
+        batch_size: Samples of an inference.
+        seq_len: Tokens of a sample.
+        num_cores: AI cores of an instance.
+        instances: Copies of the program that run side by side.
+        set_size: Inferences in flight for each instance.
+        ols, mos: The compiler's options; ``None`` leaves them to it.
+        multicast_weights: The compiler's flag.
+    """
+
+    model_type: str
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    intermediate_size: int
+    vocab_size: int
+    task: str
+    batch_size: int
+    seq_len: int
+    num_cores: int
+    instances: int
+    set_size: int
+    ols: int | None = None
+    mos: int | None = None
+    multicast_weights: bool = False
+
+    @property
+    def in_flight(self) -> int:
+        """Samples that are under way at a time when every queue is full."""
+        return self.instances * self.set_size * self.batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A run and what was measured: samples a second, and milliseconds of one inference (95th percentile)."""
+
+    model: str
+    objective: str
+    run: Run
+    samples_per_second: float
+    latency_ms: float
+
+
+def parse(row: Mapping[str, object]) -> Run:
+    """A row of the table, its numbers as numbers or as text.
+
+    Args:
+        row: The columns in :data:`COLUMNS`; others are not read. ``ols`` and ``mos`` may be missing or empty.
+
+    Raises:
+        UsageError: A column is missing or holds something else.
+    """
+    if not isinstance(row, Mapping):
+        raise UsageError(
+            "A row is a mapping from column to value.",
+            got=type(row).__name__,
+            allowed=", ".join(COLUMNS),
+            do="pass a dict, such as csv.DictReader gives",
+        )
+    return Run(
+        **{name: _text(row, name) for name in TEXTS},  # type: ignore[arg-type]
+        **{name: _number(row, name) for name in NUMBERS},  # type: ignore[arg-type]
+        **{name: _number(row, name) if _given(row, name) else None for name in LEFT_OPEN},  # type: ignore[arg-type]
+        multicast_weights=_flag(row, "multicast_weights"),
+    )
+
+
+@cache
+def measurements() -> tuple[Measurement, ...]:
+    """The published measurements that ship with the package; ``data/README.md`` names their source."""
+    text = files("QEfficient.analysis").joinpath("data", TABLE).read_text(encoding="utf-8")
+    return tuple(
+        Measurement(row["model"], row["objective"], parse(row), *(float(row[name]) for name in MEASURED))
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+def _value(row: Mapping[str, object], name: str) -> object:
+    if name not in row:
+        raise UsageError(
+            f"The row has no column {name!r}.{nearest(name, [str(key) for key in row])}",
+            got=f"columns {', '.join(map(str, row)) or 'none'}",
+            allowed=", ".join(COLUMNS),
+            do=f"add {name}",
+        )
+    return row[name]
+
+
+def _given(row: Mapping[str, object], name: str) -> bool:
+    return str(row.get(name) if row.get(name) is not None else "").strip() not in ("", "-1")
+
+
+def _text(row: Mapping[str, object], name: str) -> str:
+    value = _value(row, name)
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(
+            f"The column {name!r} holds no name.", got=f"{name}={value!r}", allowed="a string", do=f"name the {name}"
+        )
+    return value.strip()
+
+
+def _number(row: Mapping[str, object], name: str) -> int:
+    value = _value(row, name)
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = 0.0
+    if isinstance(value, bool) or not 1 <= number < 1e9 or number != int(number):
+        raise UsageError(
+            f"The column {name!r} holds no whole number.",
+            got=f"{name}={value!r}",
+            allowed="a whole number from 1 on, as a number or as text" + ("; empty" if name in LEFT_OPEN else ""),
+            do=f"correct {name}",
+        )
+    return int(number)
+
+
+def _flag(row: Mapping[str, object], name: str) -> bool:
+    value = _value(row, name)
+    known = {"": False, "0": False, "false": False, "none": False, "1": True, "true": True}
+    text = str(value).strip().lower().removesuffix(".0")
+    if text not in known:
+        raise UsageError(
+            f"The column {name!r} is not on or off.",
+            got=f"{name}={value!r}",
+            allowed="0 or 1, True or False, as text too",
+            do=f"correct {name}",
+        )
+    return known[text]
