@@ -84,12 +84,16 @@ def choices(runs: Sequence[Run]) -> NDArray[np.int64]:
 
 def kernel(left: Sequence[Run], right: Sequence[Run], scales: Scales) -> Matrix:
     """Covariance of the errors of two sets of runs, ``(left, right)``: exponential in their distance."""
-    gaps = place(left)[:, None, :] - place(right)[None, :, :]
-    shared: Matrix = scales.alike**2 * np.exp(-np.sqrt(np.sum(gaps**2, axis=-1)))
-    same = choices(left)[:, None, :] == choices(right)[None, :, :]
-    options: Matrix = same @ np.array([scales.ols, scales.mos, scales.multicast]) ** 2
+    here, there = place(left), place(right)
+    squares = np.sum(here**2, axis=1)[:, None] + np.sum(there**2, axis=1)[None, :] - 2 * here @ there.T
+    found: Matrix = scales.alike**2 * np.exp(-np.sqrt(np.maximum(squares, 0)))
+    columns = ((scales.ols, 0), (scales.mos, 1), (scales.multicast, 2))
+    mine, yours = choices(left), choices(right)
+    for scale, column in columns:
+        found += scale**2 * (mine[:, column, None] == yours[None, :, column])
     kinds = [np.array([run.model_type for run in runs]) for runs in (left, right)]
-    return shared + options + scales.kind**2 * (kinds[0][:, None] == kinds[1][None, :])
+    found += scales.kind**2 * (kinds[0][:, None] == kinds[1][None, :])
+    return found
 
 
 def noise(runs: Sequence[Run], scales: Scales) -> Vector:

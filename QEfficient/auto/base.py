@@ -16,6 +16,7 @@ from QEfficient.auto.insight import Insight
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.saved import saved_program
+from QEfficient.auto.speed import Unset, settle
 from QEfficient.auto.stages import (
     adopt_onnx,
     compile_stage,
@@ -127,9 +128,9 @@ class QEFFTransformersBase(Insight):
         compile_dir: str | Path | None = None,
         *,
         seq_len: int | Sequence[int] | None = None,
-        batch_size: int = 1,
+        batch_size: int = Unset(1),
         num_devices: int = 1,
-        num_cores: int = 16,
+        num_cores: int = Unset(16),
         mxfp6_matmul: bool = False,
         use_onnx_subfunctions: bool = False,
         backend: str | None = None,
@@ -138,6 +139,7 @@ class QEFFTransformersBase(Insight):
         verify: str = "on",
         texts: Sequence[str] | None = None,
         limits: Limits | Mapping[str, float | None] | None = None,
+        objective: str | None = None,
         **compiler_options: Any,
     ) -> str:
         """Compiles the model, or finds the same program in the cache.
@@ -151,7 +153,7 @@ class QEFFTransformersBase(Insight):
             num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
             use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
-            backend: ``"onnxruntime"``, ``"qaic"``, ``"emulator"`` (the card's arithmetic on the host) or ``"auto"`` (the
+            backend: ``"onnxruntime"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host) or ``"auto"`` (the
                 default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
             strict: On the host, run exactly the compiled shapes, as a card does.
@@ -160,6 +162,9 @@ class QEFFTransformersBase(Insight):
             texts: Further texts to verify on.
             limits: What must hold in place of the defaults, for example ``{"min_cosine": 0.999}``; see
                 :class:`QEfficient.numerics.verify.Limits`.
+            objective: ``"throughput"``, ``"latency"`` or ``"balanced"``: fills in those of ``num_cores``,
+                ``batch_size``, ``ols``, ``mos`` and ``multicast_weights`` that are left out, as :meth:`recommend` finds
+                them for the longest bucket. The host keeps these with the program; only a card makes use of them.
             **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``
                 forces others.
 
@@ -176,18 +181,20 @@ class QEFFTransformersBase(Insight):
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
         chosen, reason = registry.choose(backend)
-        options = dict(compiler_options)
+        asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
+        text, limit = self._text(), reach(recipe.origin)
+        options = settle(objective, recipe, asked, request.longest(seq_len, limit, text))
         options |= {
             name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on
         }
         order = request.order(
             chosen,
-            text=self._text(),
-            reach=reach(recipe.origin),
+            text=text,
+            reach=limit,
             seq_len=seq_len,
-            batch_size=batch_size,
+            batch_size=options.pop("batch_size"),
             num_devices=num_devices,
-            num_cores=num_cores,
+            num_cores=options.pop("num_cores"),
             compute=compute,
             options=options,
             texts=texts,

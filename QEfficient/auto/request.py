@@ -156,9 +156,18 @@ def verify_limits(value: object) -> dict[str, Json] | None:
     return dataclasses.asdict(checked) if isinstance(value, Limits) else dict(value)  # type: ignore[call-overload]
 
 
+def longest(seq_len: object, reach: Reach, text: TextFacts) -> int:
+    """Length of the longest bucket that ``seq_len`` asks for; 1 where the inputs have one size."""
+    return _sizes(seq_len, reach, text)[-1] if reach.free else 1
+
+
+def _sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
+    return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
+
+
 def _buckets(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
     if reach.free:
-        sizes = lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
+        sizes = _sizes(seq_len, reach, text)
         return tuple(Bucket(length=size, batch=batch) for size in sizes)
     if seq_len is not None:
         raise OptionError(

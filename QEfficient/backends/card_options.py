@@ -22,7 +22,7 @@ Kind = Literal["flag", "switch", "int", "float", "text", "names", "numbers", "pa
 RAW = "raw_compiler_flags"
 COMPILE_KEYWORDS = (
     *("onnx_path", "compile_dir", "seq_len", "batch_size", "num_devices", "num_cores", "mxfp6_matmul"),
-    *("use_onnx_subfunctions", "backend", "compute", "strict", "verify", "texts", "limits"),
+    *("use_onnx_subfunctions", "backend", "compute", "strict", "verify", "texts", "limits", "objective"),
 )
 """The own keywords of ``compile``: a misspelt one arrives here too."""
 

@@ -1,0 +1,100 @@
+"""Predicted speed of a model on its road: its config as the columns of a row, and ``compile(objective=…)``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from QEfficient.errors import QEfficientError, UsageError
+from QEfficient.records import Bucket, Json
+
+if TYPE_CHECKING:
+    from QEfficient.analysis.record import SpeedPoint
+    from QEfficient.auto.ready import Ready
+    from QEfficient.auto.stages import Recipe
+
+FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
+"""What ``objective`` fills in where the caller says nothing."""
+
+
+class Unset(int):
+    """The default of a keyword, told from the same number given by a caller."""
+
+
+def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
+    """What the table of measurements says of a network, for this one.
+
+    Raises:
+        UsageError: The config is not kept, or does not say it.
+    """
+    from QEfficient.analysis.network import network
+
+    if recipe is not None:
+        return network(recipe.origin.config(), recipe.task.name)
+    facts = ready.program.manifest.model if ready is not None else None
+    if ready is None or facts is None or facts.config is None:
+        raise UsageError(
+            "This program does not keep its model's config, so no speed can be predicted.",
+            got="a program of a bare graph",
+            allowed="a model, or a program that was compiled from one",
+            do="predict from a row of your own: QEfficient.analysis.predict({…})",
+        )
+    config = json.loads((ready.program.path / facts.config).read_text(encoding="utf-8"))
+    return network(config, facts.task)
+
+
+def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq_len: int) -> dict[str, Json]:
+    """``compile``'s options with those that an objective fills in.
+
+    Args:
+        objective: ``None`` leaves all as it is.
+        recipe: Which model.
+        asked: The caller's options, ``num_cores`` and ``batch_size`` among them; an :class:`Unset` is none of his.
+        seq_len: Tokens of the longest bucket.
+    """
+    plain = {name: int(value) if isinstance(value, Unset) else value for name, value in asked.items()}
+    if objective is None:
+        return plain
+    from QEfficient.analysis.recommendation import check_objective, recommend
+
+    check_objective(objective)
+    own = {name: plain[name] for name in FILLED if name in asked and not isinstance(asked[name], Unset)}
+    found = recommend(columns(recipe, None), seq_len, objective, given=own)
+    return plain | {name: value for name, value in found.compile_options.items() if name not in own}
+
+
+def speed_points(
+    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str]
+) -> tuple[SpeedPoint, ...]:
+    """Predicted speed at each bucket on each card, with the options that are best for each objective.
+
+    The batch is the bucket's own. Nothing where no speed can be predicted: images, audio, a bare graph.
+    """
+    from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, recommend
+    from QEfficient.analysis.record import SpeedPoint
+
+    try:
+        network = columns(recipe, ready)
+    except QEfficientError:
+        return ()
+    made = []
+    for card in cards:
+        for bucket in buckets:
+            for objective in OBJECTIVES:
+                best = recommend(network, bucket.length, objective, card, given={"batch_size": bucket.batch})
+                rate, latency = best.prediction.samples_per_second, best.prediction.latency_ms
+                made.append(
+                    SpeedPoint(
+                        card=card,
+                        bucket=bucket,
+                        options={name: getattr(best, name) for name in OPTIONS},
+                        samples_per_second=float(rate),
+                        latency_ms=float(latency),
+                        samples_per_second_band=(rate.low, rate.high),
+                        latency_ms_band=(latency.low, latency.high),
+                        extrapolated=best.prediction.extrapolated,
+                        objective=objective,
+                    )
+                )
+    return tuple(made)
