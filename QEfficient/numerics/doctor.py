@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from QEfficient.errors import UsageError
 from QEfficient.numerics.bench import Bench
@@ -12,8 +13,9 @@ from QEfficient.numerics.diagnosis import Diagnosis, Finding, Rewrite
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.findings import findings
 from QEfficient.numerics.first_bad import first_bad
-from QEfficient.numerics.outline import bucket_of, inlined, outline
+from QEfficient.numerics.outline import NodeInfo, bucket_of, inlined, outline
 from QEfficient.numerics.ranges import Range, ranges
+from QEfficient.numerics.rewrites import rewrite
 from QEfficient.numerics.search import Trials, share, smallest
 from QEfficient.numerics.verify import Limits, Reference, Verification, verify
 from QEfficient.records import OnnxModel
@@ -37,6 +39,7 @@ def diagnose(
     limits: Limits = LIMITS,
     margin: float = MARGIN,
     flops: Mapping[str, float] | None = None,
+    rewrite_to: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Diagnosis:
     """Measures every tensor, and finds the smallest set of nodes that has to stay in fp32.
@@ -49,39 +52,82 @@ def diagnose(
         limits: What the cure must reach on every sample, under emulation.
         margin: Share of fp16's largest number from which a value counts as near it.
         flops: First output name → FLOPs: for the share that stays in fp32, and to prefer the cheaper node.
+        rewrite_to: An empty folder: powers of two are folded into weights first, where that is exact, and the graph is
+            written there; what is left is for the node-precision file.
         progress: Called after each trial.
 
     Raises:
         NumericsError: The graph in fp32 does not meet the limits.
-        UsageError: There is no sample, or the margin is none.
+        UsageError: There is no sample, the margin is none, or the graph has functions, whose nodes have no names.
     """
-    _check(references, margin)
+    _check(model, references, margin)
     plain = replace(precision, fp32_nodes=frozenset())
-    costs = dict(flops or {})
-    nodes = outline(inlined(model))
-    found = ranges(model, [sample for sample, _ in references])
-    before = _emulate(model, references, how, plain, limits)
-    chosen, after = frozenset[str](), before
-    bench = None if before.passed else Bench(model, plain)
-    goal = limits
-    for _ in range(_ATTEMPTS):
-        if bench is None or after.passed:
-            break
-        chosen = smallest(Trials(bench, references, how, goal, progress), nodes, found, costs)
-        after = _emulate(model, references, how, replace(plain, fp32_nodes=chosen), limits)
-        goal = _stricter(goal)  # the two ways to round differ in the last bit of a sum
+    case = _Case(references, how, plain, limits, dict(flops or {}), progress)
+    samples = [sample for sample, _ in references]
+    nodes, found = outline(inlined(model)), ranges(model, samples)
+    before = case.emulate(model, frozenset())
+    cured, rewrites = (model, ()) if rewrite_to is None else rewrite(model, found, rewrite_to, margin)
+    if rewrites:
+        left, met = outline(inlined(cured)), ranges(cured, samples)
+        chosen, after = case.cure(cured, left, met, case.emulate(cured, frozenset()))
+    else:
+        left = nodes
+        chosen, after = case.cure(cured, nodes, found, before)
     return Diagnosis(
-        findings=findings(nodes, found, margin, chosen),
-        fp32_nodes=tuple(node.name for node in nodes if node.name in chosen),
-        fp32_share=share(chosen, costs),
+        findings=findings(nodes, found, margin, frozenset() if rewrites else chosen),
+        fp32_nodes=tuple(node.name for node in left if node.name in chosen),
+        fp32_share=share(chosen, case.flops),
         before=before,
         after=after,
+        rewrites=rewrites,
         ranges=found,
         margin=margin,
+        onnx_path=cured.path if rewrites else None,
     )
 
 
-def _check(references: Sequence[Reference], margin: float) -> None:
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What does not change on the way from a graph to its cure."""
+
+    references: Sequence[Reference]
+    how: Comparison
+    plain: Precision
+    limits: Limits
+    flops: Mapping[str, float]
+    progress: Callable[[int], None] | None
+
+    def emulate(self, model: OnnxModel, fp32: frozenset[str]) -> Verification:
+        """How well the graph does on a card with these nodes in fp32."""
+        bucket = max((bucket_of(sample.inputs) for sample, _ in self.references), key=lambda each: each.length)
+        with open_emulated(model, replace(self.plain, fp32_nodes=fp32), buckets=(bucket,)) as session:
+            return verify(self.references, session.run, self.how, self.limits, "the card's fp16, emulated")
+
+    def cure(
+        self, model: OnnxModel, nodes: Sequence[NodeInfo], found: Sequence[Range], before: Verification
+    ) -> tuple[frozenset[str], Verification]:
+        """The smallest set of nodes in fp32, and how well the graph does with it."""
+        if before.passed:
+            return frozenset(), before
+        bench, goal = Bench(model, self.plain), self.limits
+        for _ in range(_ATTEMPTS):
+            trials = Trials(bench, self.references, self.how, goal, self.progress)
+            chosen = smallest(trials, nodes, found, self.flops)
+            after = self.emulate(model, chosen)
+            if after.passed:
+                break
+            goal = _stricter(goal)  # the two ways to round differ in the last bit of a sum
+        return chosen, after
+
+
+def _check(model: OnnxModel, references: Sequence[Reference], margin: float) -> None:
+    if model.functions:
+        raise UsageError(
+            "The graph has functions: a node inside one stands for a node of every layer, so no file can name it.",
+            got=str(model.path.name),
+            allowed="a graph without functions",
+            do="leave use_onnx_subfunctions out",
+        )
     if not references:
         raise UsageError(
             "There is nothing to diagnose with.",
@@ -96,14 +142,6 @@ def _check(references: Sequence[Reference], margin: float) -> None:
             allowed="a number above 0, up to 1",
             do="pass margin=0.5 to hear of what is past half of 65504",
         )
-
-
-def _emulate(
-    model: OnnxModel, references: Sequence[Reference], how: Comparison, precision: Precision, limits: Limits
-) -> Verification:
-    bucket = max((bucket_of(sample.inputs) for sample, _ in references), key=lambda each: each.length)
-    with open_emulated(model, precision, buckets=(bucket,)) as session:
-        return verify(references, session.run, how, limits, "the card's fp16, emulated")
 
 
 def _stricter(limits: Limits) -> Limits:

@@ -190,14 +190,18 @@ def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[Range]:
         tensor = weights.constant(values.get(name))
         if tensor is None or not tensor.size:
             continue
-        largest, smallest, off, norm = 0.0, math.inf, 0.0, 0.0
-        for piece in weights.blocks(tensor):
-            numbers = piece.astype(np.float64)
-            sizes = np.abs(numbers)
-            largest = max(largest, float(sizes.max()))
-            smallest = min(smallest, float(np.min(sizes, where=sizes > 0, initial=math.inf)))
-            with np.errstate(over="ignore"):
-                off += float(np.square(numbers - numbers.astype(np.float16)).sum())
-            norm += float(np.square(numbers).sum())
-        lost = math.inf if largest >= INFINITE else math.sqrt(off / norm) if norm else 0.0
-        yield Range(name, "", "", reader.module, largest, smallest, lost)
+        yield Range(name, "", "", reader.module, *stored(tensor))
+
+
+def stored(tensor: ir.TensorProtocol, exponent: int = 0) -> tuple[float, float, float]:
+    """Largest, smallest and lost, as :class:`Range` has them, of a weight that is multiplied by 2^``exponent``."""
+    largest, smallest, off, norm = 0.0, math.inf, 0.0, 0.0
+    for piece in weights.blocks(tensor):
+        numbers = np.ldexp(piece.astype(np.float64), exponent)
+        sizes = np.abs(numbers)
+        largest = max(largest, float(sizes.max()))
+        smallest = min(smallest, float(np.min(sizes, where=sizes > 0, initial=math.inf)))
+        with np.errstate(over="ignore"):
+            off += float(np.square(numbers - numbers.astype(np.float16)).sum())
+        norm += float(np.square(numbers).sum())
+    return largest, smallest, math.inf if largest >= INFINITE else math.sqrt(off / norm) if norm else 0.0
