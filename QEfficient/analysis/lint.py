@@ -155,7 +155,7 @@ def opset(subject: Subject) -> Iterator[LintFinding]:
 
 
 def decomposed_norms(subject: Subject) -> Iterator[LintFinding]:
-    """Norms written as mean of squares → root → division: the square passes fp16's range first."""
+    """Norms written as mean of squares → root → division, for which the vendor's library has one operator."""
     steps = _live(subject)
     made = {tensor: step for step in steps for tensor in step.outputs}
     squares = [
@@ -165,11 +165,9 @@ def decomposed_norms(subject: Subject) -> Iterator[LintFinding]:
     ]
     rooted = [step for step in squares if _reaches_root(step, steps)]
     if rooted:
-        text = (
-            f"{len(rooted)} norms stand in the graph as single operators; their squares overflow in fp16 from "
-            "256 on, and each operator is a pass over memory unless the compiler fuses it."
-        )
-        do = "run the fp16 doctor on the graph: model.doctor(texts)"
+        what = "norm stands" if len(rooted) == 1 else "norms stand"
+        text = f"{len(rooted)} {what} in the graph as single operators, each a pass over memory unless they are fused."
+        do = "nothing, unless a card's profile shows them: the vendor's library writes RMS norms as one custom operator"
         yield _about("decomposed-norm", "note", text, do, f"{VENDOR_LIBRARY}, its CustomRMSNorm", rooted)
 
 

@@ -109,7 +109,7 @@ class GraphAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class NodeCost:
-    """What one node costs at a bucket, in all of its runs (a node of a function runs once a call).
+    """What one node costs at a bucket, in all of its runs. A node of a function stands here once a call.
 
     Attributes:
         name: Name of its first output; unique in the main graph, and repeated for a function's nodes.
@@ -221,12 +221,12 @@ class LintFinding:
 
 @dataclass(frozen=True, slots=True)
 class RooflinePoint:
-    """One bucket on one card's roofline, all weights and activations fp16.
+    """One bucket on the roofline of one SoC of a card, all weights and activations fp16.
 
     Attributes:
         card: Name of the card, ``"standard"``.
         bucket: The shape.
-        flops, bytes: Of one run; the bytes are those that cross the card's memory bus.
+        flops, bytes: Of one run; the bytes are those that cross the SoC's memory bus.
         intensity: FLOPs a byte.
         ridge: Intensity at which the card's compute and memory limits meet.
         attainable_tflops: min(peak, intensity × bandwidth): a limit, not a prediction.
