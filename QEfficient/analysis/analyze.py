@@ -14,7 +14,7 @@ from QEfficient.analysis.graph import walk
 from QEfficient.analysis.lengths import fill
 from QEfficient.analysis.lint import Subject, lint
 from QEfficient.analysis.memory import Weight, weight_bytes, weights_of
-from QEfficient.analysis.record import Analysis, GraphAnalysis, ModuleAnalysis, ModuleCosts
+from QEfficient.analysis.record import Analysis, GraphAnalysis, ModuleAnalysis, ModuleCosts, Risk
 from QEfficient.cache import library_versions
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
@@ -29,6 +29,7 @@ def analyze(
     module: ModuleAnalysis | None = None,
     rows: Sequence[int] | None = None,
     limit: int | None = None,
+    risk: Risk | None = None,
     verification: Mapping[str, Json] | None = None,
     cards: Sequence[Card] = CARDS,
 ) -> Analysis:
@@ -41,6 +42,7 @@ def analyze(
         module: What is known of it before transformation.
         rows: Lengths of given texts in tokens.
         limit: Tokens after which the model shortens a text.
+        risk: fp16 risk, where it was measured.
         verification: Result of the numeric check, as a manifest has it.
         cards: For the rooflines.
 
@@ -61,6 +63,7 @@ def analyze(
         fits=tuple(fit for card in cards for fit in fits(graph.weights, costs, card)),
         model=module,
         lengths=None if rows is None else fill(rows, buckets, limit),
+        risk=risk,
         verification=verification,
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,21 +14,23 @@ import numpy as np
 from QEfficient.analysis.analyze import analyze
 from QEfficient.auto import request
 from QEfficient.auto.stages import reach
-from QEfficient.auto.verification import CHECK_FILE
+from QEfficient.auto.verification import CHECK_FILE, LONGEST, text_samples
 from QEfficient.errors import UsageError
+from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from QEfficient.analysis.record import Analysis, ModuleAnalysis
+    from QEfficient.analysis.record import Analysis, ModuleAnalysis, Risk
     from QEfficient.auto.ready import Ready
     from QEfficient.auto.stages import Recipe
 
+MOST_TEXTS = 64  # of the caller's, whose ranges are measured: each costs a run
 NO_LIMIT = 10**9  # tokens; texts are counted whole, and cut when the buckets are filled
 
 
 def analyze_model(
-    model: OnnxModel,
+    graph: Callable[[], OnnxModel],
     *,
     ready: Ready | None,
     recipe: Recipe | None,
@@ -37,11 +39,12 @@ def analyze_model(
     batch_size: object = None,
     texts: Sequence[str] | None = None,
     before: bool = True,
+    fp16: bool = True,
 ) -> Analysis:
     """Analyses a model on its road, wherever it stands.
 
     Args:
-        model: The graph.
+        graph: Gives the graph; an export may stand behind it, so the other arguments are checked first.
         ready: The program, where one is compiled.
         recipe: Where the graph comes from; ``None`` for a saved program.
         text: The text side; ``None`` for a bare graph.
@@ -49,12 +52,13 @@ def analyze_model(
         batch_size: Likewise.
         texts: What to fill the buckets with.
         before: Also look at HuggingFace's module.
+        fp16: Also measure the range of every tensor.
     """
     buckets = _buckets(ready, recipe, text, seq_len, batch_size)
-    rows, limit = None, None
-    if texts is not None:
-        rows = text_lengths(request.strings("texts", texts), ready, recipe, text)
-        limit = text.max_length if text else None
+    given, tokenizer = request.strings("texts", texts), tokenizer_of(ready, recipe, text)
+    limit = text.max_length if text else LONGEST
+    rows = text_lengths(given, tokenizer) if texts is not None else None
+    model = graph()
     return analyze(
         model,
         buckets,
@@ -62,8 +66,16 @@ def analyze_model(
         module=module_side(recipe, model.inputs, buckets[0]) if before and recipe is not None else None,
         rows=rows,
         limit=limit,
+        risk=text_risk(model, tokenizer, given, limit, _pads(ready, recipe)) if fp16 else None,
         verification=_verification(ready, model),
     )
+
+
+def _pads(ready: Ready | None, recipe: Recipe | None) -> bool:
+    if recipe is not None:
+        return recipe.architecture.pads(recipe.origin.config())
+    facts = ready.program.manifest.model if ready is not None else None
+    return facts is None or facts.pads
 
 
 def _name(ready: Ready | None, recipe: Recipe | None) -> str:
@@ -106,37 +118,50 @@ def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] |
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def text_lengths(
-    texts: Sequence[str], ready: Ready | None, recipe: Recipe | None, text: TextFacts | None
-) -> tuple[int, ...]:
+def tokenizer_of(ready: Ready | None, recipe: Recipe | None, text: TextFacts | None) -> Tokenizer | None:
+    """The model's tokenizer, which shortens nothing; ``None`` where there is none, or it has no fast form."""
+    own = ready.program.manifest.text if ready is not None else None
+    if ready is not None and own is not None and own.tokenizer is not None:
+        return Tokenizer.from_folder(ready.program.path, replace(own, max_length=NO_LIMIT))
+    folder = recipe.origin.folder if recipe is not None else None
+    if folder is None or text is None:
+        return None
+    from QEfficient.text.facts import write_tokenizer
+
+    with tempfile.TemporaryDirectory() as scratch:
+        name = write_tokenizer(folder, Path(scratch))
+        facts = replace(text, tokenizer=name, max_length=NO_LIMIT)
+        return None if name is None else Tokenizer.from_folder(Path(scratch), facts)
+
+
+def text_lengths(texts: Sequence[str], tokenizer: Tokenizer | None) -> tuple[int, ...]:
     """Tokens of each text, special tokens and the default prompt included; nothing is shortened.
 
     Raises:
         UsageError: The model has no tokenizer that reads texts.
     """
-    own = ready.program.manifest.text if ready is not None else None
-    if ready is not None and own is not None and own.tokenizer is not None:
-        return _counted(texts, ready.program.path, own)
-    folder = recipe.origin.folder if recipe is not None else None
-    if folder is not None and text is not None:
-        from QEfficient.text.facts import write_tokenizer
-
-        with tempfile.TemporaryDirectory() as scratch:
-            name = write_tokenizer(folder, Path(scratch))
-            if name is not None:
-                return _counted(texts, Path(scratch), replace(text, tokenizer=name))
-    raise UsageError(
-        "This model has no tokenizer, so texts have no length.",
-        got=f"{len(texts)} texts",
-        allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
-        do="leave texts out",
-    )
-
-
-def _counted(texts: Sequence[str], folder: Path, facts: TextFacts) -> tuple[int, ...]:
-    tokenizer = Tokenizer.from_folder(folder, replace(facts, max_length=NO_LIMIT))
-    prompt = facts.prompts.get(facts.default_prompt or "", "")
+    if tokenizer is None:
+        raise UsageError(
+            "This model has no tokenizer, so texts have no length.",
+            got=f"{len(texts)} texts",
+            allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
+            do="leave texts out",
+        )
+    prompt = tokenizer.facts.prompts.get(tokenizer.facts.default_prompt or "", "")
     return tokenizer.encode(list(texts), prompt=prompt).rows.lengths
+
+
+def text_risk(
+    model: OnnxModel, tokenizer: Tokenizer | None, texts: Sequence[str], longest: int, pads: bool
+) -> Risk | None:
+    """The range of every tensor over built-in texts and the caller's; ``None`` where the model reads no texts."""
+    if tokenizer is None:
+        return None
+    from QEfficient.analysis.risk import fp16_risk
+
+    every = (*SENTENCES, LONG, *texts[:MOST_TEXTS])
+    samples = text_samples(tokenizer, every, model.inputs, longest=min(longest, LONGEST), pads=pads)
+    return fp16_risk(model, samples) if samples else None
 
 
 def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) -> ModuleAnalysis:

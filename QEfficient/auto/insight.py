@@ -76,6 +76,7 @@ class Insight(PipelineModel):
         *,
         texts: Sequence[str] | None = None,
         before: bool = True,
+        fp16: bool = True,
         report: str | PathLike[str] | None = None,
     ) -> Analysis:
         """What the model costs and how it fits the cards, before and after transformation.
@@ -90,6 +91,8 @@ class Insight(PipelineModel):
             texts: Texts to fill the buckets with, for the share of padding.
             before: Also count HuggingFace's own module, which reads its weights and runs it once at the shortest
                 bucket. False looks at the graph only, and needs no torch.
+            fp16: Also run the graph on built-in texts and on the first ones of ``texts``, in fp32 on the host, for the
+                range of every tensor and what of it does not fit fp16. Only models that read texts have it.
             report: Where to write the report, one HTML page.
 
         Returns:
@@ -99,11 +102,13 @@ class Insight(PipelineModel):
             UsageError: The graph can't take a shape, or texts for a model without a tokenizer.
             OptionError: ``seq_len`` or ``batch_size`` is no positive int, or ``report`` no path of a file.
         """
+        from QEfficient.analysis.report import report_path, write_report
         from QEfficient.auto.analysis import analyze_model
 
+        target = None if report is None else report_path(report)
         recipe = None if self._origin is None else self._recipe(False, "on")
         found = analyze_model(
-            self._graph(recipe),
+            lambda: self._graph(recipe),
             ready=self._ready,
             recipe=recipe,
             text=self._text() if recipe else self._need_ready().program.manifest.text,
@@ -111,11 +116,10 @@ class Insight(PipelineModel):
             batch_size=batch_size,
             texts=texts,
             before=before,
+            fp16=fp16,
         )
-        if report is not None:
-            from QEfficient.analysis.report import write_report
-
-            write_report(found, report)
+        if target is not None:
+            write_report(found, target)
         return found
 
     def _graph(self, recipe: Recipe | None) -> OnnxModel:
