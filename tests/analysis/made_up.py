@@ -96,6 +96,7 @@ def predictions(buckets: tuple[BucketCosts, ...]) -> tuple[SpeedPoint, ...]:
                 wait = one.bucket.length / 12 * scale
                 options = {"num_cores": 1, "instances": 14, "batch_size": 4, "ols": 2, "mos": None}
                 reasons = ("no card of this kind was measured",) if card == "ultra" else ()
+                reasons += ("no such length was measured",) if one.bucket.length == 256 else ()
                 band, other = (rate * 0.85, rate * 1.2), (wait * 0.9, wait * 1.3)
                 found.append(SpeedPoint(card, one.bucket, options, rate, wait, band, other, reasons, objective))
     return tuple(found)

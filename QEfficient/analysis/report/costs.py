@@ -29,7 +29,7 @@ _ROWS = 12  # a bar chart longer than this is a list
 def roofline(analysis: Analysis) -> Figure:
     """Each card's roof, and each bucket on it."""
     title = "Roofline of the cards"
-    text = "What a card can reach at most: a limit, not a prediction."
+    text = "What one SoC of a card can reach at most: a limit, not a prediction."
     if not analysis.roofline:
         return Figure("roofline", title, missing="No card was asked for.")
     points = analysis.roofline

@@ -65,12 +65,13 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line across the whole drawing at one value, with its name."""
+    """A line across the drawing at one value, with its name above or ``below`` it; an ``upright`` one has it on top."""
 
     at: float
     label: str
     kind: str
     upright: bool = False
+    below: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ FIGURES: tuple[Callable[[Analysis], Figure], ...] = (
     lengths.lengths,
     costs.modules,
     costs.operators,
-    costs.weights,
     verification.verification,
+    costs.weights,
 )
 
 

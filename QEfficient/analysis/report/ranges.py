@@ -11,7 +11,7 @@ from QEfficient.analysis.report.words import count, number
 
 _DOTS = 1500  # more would not be told apart, and make the page slow
 _NORMAL = 2.0**-14  # smallest normal number in fp16: below it digits are lost
-_MISSING = "The ranges were not measured: run model.doctor() or analyze() with calibration texts."
+_MISSING = "The ranges were not measured: the model reads no texts, or analyze(fp16=False) left them out."
 
 
 def ranges(analysis: Analysis) -> Figure:
@@ -24,7 +24,7 @@ def ranges(analysis: Analysis) -> Figure:
     overflow, normal = 100 - y.at(FP16_LARGEST), 100 - y.at(_NORMAL)
     rules = [Rule(overflow, "65504: overflows to Inf", BAD)]
     if risk.limit < FP16_LARGEST:
-        rules.append(Rule(100 - y.at(risk.limit), f"{risk.limit:g}: margin", WARN))
+        rules.append(Rule(100 - y.at(risk.limit), f"{risk.limit:g}: margin", WARN, below=True))
     if y.low < _NORMAL:
         rules.append(Rule(normal, "6.1e-5: digits are lost", MUTED))
     width = 100 / len(risk.ranges)
@@ -87,16 +87,17 @@ def _shown(risk: Risk) -> list[tuple[int, TensorRange]]:
 
 def _layers(risk: Risk) -> tuple[Tick, ...]:
     """A tick where the first node of each numbered layer stands: ``encoder.layer.3`` is ``"3"``."""
-    starts: dict[str, int] = {}
+    stacks: dict[str, dict[str, int]] = {}  # path of the layers → number → index of the first node
     for index, one in enumerate(risk.ranges):
         parts = one.module.split(".")
         level = next((place for place, part in enumerate(parts) if part.isdigit()), None)
         if level is not None:
-            starts.setdefault(".".join(parts[: level + 1]), index)
-    if not starts:
-        return ()
-    ticks = [Tick(100 * index / len(risk.ranges), path.rpartition(".")[2]) for path, index in starts.items()]
-    chosen = thin([tick.at for tick in ticks], 12)
+            stacks.setdefault(".".join(parts[:level]), {}).setdefault(parts[level], index)
+    tallest = max(stacks.values(), key=len, default={})
+    width = 100 / len(risk.ranges)
+    shown = thin(list(tallest), 12)
     return tuple(
-        Tick(tick.at, f"layer {tick.label}" if tick is ticks[0] else tick.label) for tick in ticks if tick.at in chosen
+        Tick(index * width, name if place else f"layer {name}")
+        for place, (name, index) in enumerate(tallest.items())
+        if name in shown
     )

@@ -65,7 +65,7 @@ def logarithmic(values: Iterable[float], *, ticks: int = 6) -> Scale:
     return Scale(low, high, tuple(inside), log=True)
 
 
-def thin(values: Sequence[float], most: int) -> Sequence[float]:
+def thin(values: Sequence[str], most: int) -> Sequence[str]:
     """At most ``most`` of the values, evenly chosen and starting with the first: for labels that need room."""
     return values[:: max(1, math.ceil(len(values) / most))]
 

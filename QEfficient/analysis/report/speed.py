@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from QEfficient.analysis.record import Analysis, SpeedPoint
 from QEfficient.analysis.report.drawing import SERIES, Dot, Figure, Path, Plot, Tick, upright
 from QEfficient.analysis.report.scale import logarithmic
 from QEfficient.analysis.report.words import label, number
 
-Band = Callable[[SpeedPoint], tuple[float, float, float]]  # low, predicted, high
+Band = Callable[[SpeedPoint], tuple[float, float, float]]  # predicted, low, high
 
 
 def speed(analysis: Analysis) -> Figure:
-    """Samples a second and milliseconds for each bucket, one series a card and objective."""
+    """Samples a second and milliseconds for each bucket of the first card, one series an objective."""
     title = "Predicted speed"
     points = analysis.predictions
     if not points:
-        return Figure("speed", title, missing="No speed is predicted for this model.")
-    series = list(dict.fromkeys(map(_series, points)))[: len(SERIES)]
+        return Figure("speed", title, missing="No speed is predicted for this model: only text encoders were measured.")
+    card = points[0].card
+    shown = [one for one in points if one.card == card]
+    series = list(dict.fromkeys(map(_series, shown)))
     text = "From a model fitted on published measurements, with the band that holds 80 % of cases."
-    reading = "Hollow: outside of what was measured. The table has the options of each point."
-    rate = _plot(
-        points, series, "samples a second", lambda one: _spread(one.samples_per_second_band, one.samples_per_second)
-    )
-    wait = _plot(points, series, "latency in ms", lambda one: _spread(one.latency_ms_band, one.latency_ms))
+    reading = f"On the card {card}. Hollow: outside of what was measured. The table has the options of each point"
+    reading += " and the other cards." if len(shown) < len(points) else "."
+    rate = _plot(shown, series, "samples a second", lambda one: (one.samples_per_second, *one.samples_per_second_band))
+    wait = _plot(shown, series, "latency in ms", lambda one: (one.latency_ms, *one.latency_ms_band))
     columns = ("card", "bucket", "objective", "options", "samples/s", "latency", "outside of what was measured")
     legend = tuple(zip(SERIES, series, strict=False))
-    return Figure(
-        "speed", title, text, reading, (rate, wait), legend=legend, columns=columns, table=tuple(map(_row, points))
-    )
+    return Figure("speed", title, text, reading, (rate, wait), "", legend, columns, tuple(map(_row, points)))
 
 
-def _plot(points: tuple[SpeedPoint, ...], series: list[str], name: str, band: Band) -> Plot:
-    shown = [one for one in points if _series(one) in series]
-    places = list(dict.fromkeys(one.bucket for one in sorted(shown, key=lambda one: one.bucket)))
+def _plot(shown: Sequence[SpeedPoint], series: Sequence[str], name: str, band: Band) -> Plot:
+    places = sorted({one.bucket for one in shown})
     width = 100 / len(places)
     y = logarithmic(value for one in shown for value in band(one))
     marks: list[Path | Dot] = []
     for one in shown:
-        low, middle, high = band(one)
-        number_of = series.index(_series(one))
-        x = width * (places.index(one.bucket) + (number_of + 1) / (len(series) + 1))
-        kind, tip = SERIES[number_of], f"{_series(one)}, {label(one.bucket)}: {_words(band(one))} {name}"
+        middle, low, high = band(one)
+        place = series.index(_series(one))
+        x = width * (places.index(one.bucket) + (place + 1) / (len(series) + 1))
+        kind = SERIES[place % len(SERIES)]
+        tip = f"{one.card}, {_series(one)}, {label(one.bucket)}: {_words(*band(one))} {name}"
         marks.append(Path(((x, 100 - y.at(low)), (x, 100 - y.at(high))), f"{kind} band", tip))
         marks.append(Dot(x, 100 - y.at(middle), kind, tip, hollow=bool(one.extrapolated), radius=3.5))
     ticks = tuple(Tick(width * (place + 0.5), label(bucket)) for place, bucket in enumerate(places))
@@ -50,15 +49,11 @@ def _plot(points: tuple[SpeedPoint, ...], series: list[str], name: str, band: Ba
 
 
 def _series(one: SpeedPoint) -> str:
-    return f"{one.card}, {one.objective}" if one.objective else one.card
+    return f"best {one.objective}" if one.objective else "options as given"
 
 
-def _spread(band: tuple[float, float], middle: float) -> tuple[float, float, float]:
-    return band[0], middle, band[1]
-
-
-def _words(band: tuple[float, float, float]) -> str:
-    return f"{number(band[1])} ({number(band[0])} to {number(band[2])})"
+def _words(middle: float, low: float, high: float) -> str:
+    return f"{number(middle)} ({number(low)} to {number(high)})"
 
 
 def _row(one: SpeedPoint) -> tuple[str, ...]:
@@ -67,7 +62,7 @@ def _row(one: SpeedPoint) -> tuple[str, ...]:
         label(one.bucket),
         one.objective or "as given",
         ", ".join(f"{name}={value}" for name, value in one.options.items() if value is not None),
-        _words(_spread(one.samples_per_second_band, one.samples_per_second)),
-        _words(_spread(one.latency_ms_band, one.latency_ms)) + " ms",
+        _words(one.samples_per_second, *one.samples_per_second_band),
+        _words(one.latency_ms, *one.latency_ms_band) + " ms",
         "; ".join(one.extrapolated) or "no",
     )
