@@ -13,7 +13,7 @@ import numpy as np
 from QEfficient.analysis import physics
 from QEfficient.analysis.cards import CARDS, Card
 from QEfficient.analysis.physics import STANDARD, Constants, Vector
-from QEfficient.analysis.residual import RATE, TAIL, Residual
+from QEfficient.analysis.residual import RATE, TAIL, Residual, Scales
 from QEfficient.analysis.run import Measurement, Run, measurements, parse
 from QEfficient.errors import UsageError, nearest
 
@@ -68,17 +68,18 @@ class Predictor:
 
     Args:
         measured: At least a few dozen.
+        rate, tail: How alike the errors of two runs are.
     """
 
-    def __init__(self, measured: Sequence[Measurement]) -> None:
+    def __init__(self, measured: Sequence[Measurement], rate: Scales = RATE, tail: Scales = TAIL) -> None:
         runs = [one.run for one in measured]
         rates = np.array([one.samples_per_second for one in measured])
         self.constants: Constants = physics.fit(runs, rates)
         errors = np.log(rates) - physics.log_rate(self.constants, physics.work(runs))
-        self._rate = Residual(runs, errors, RATE)
+        self._rate = Residual(runs, errors, rate)
         tails = np.log([one.latency_ms for one in measured]) - log_mean_latency(runs, np.log(rates))
         self._tail_mean = float(np.median(tails))
-        self._tail = Residual(runs, tails - self._tail_mean, TAIL)
+        self._tail = Residual(runs, tails - self._tail_mean, tail)
         self._seen = Seen(runs)
 
     def logs(self, runs: Sequence[Run], card: Card = STANDARD) -> tuple[Vector, Vector, Vector, Vector]:

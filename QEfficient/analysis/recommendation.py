@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
 from QEfficient.analysis.cards import Card
 from QEfficient.analysis.physics import STANDARD
-from QEfficient.analysis.predictor import Prediction, find_card, predictor
+from QEfficient.analysis.predictor import Prediction, Predictor, find_card, predictor
 from QEfficient.analysis.run import Run, measurements, parse
 from QEfficient.errors import UsageError, nearest
 from QEfficient.records import Json
@@ -98,21 +99,44 @@ def recommend(
     """
     check_objective(objective)
     chosen, settled = find_card(card), _settled(given or {})
-    base = parse({**facts, **_PLAIN, "seq_len": seq_len, **{k: v for k, v in settled.items() if k != "num_cores"}})
-    shapes = [replace(base, **setting) for setting in _shapes(chosen, settled)]
+    # a core count past the card's is refused by choose, which can name the card
+    base = parse({**facts, **_PLAIN, **settled, "seq_len": seq_len})
+    run = choose(predictor(), base, objective, chosen, settled)
+    options = {name: getattr(run, name) for name in OPTIONS}
+    return Recommendation(objective, chosen.name, **options, prediction=predictor().predict([run], chosen)[0])
+
+
+def choose(
+    fitted: Predictor,
+    base: Run,
+    objective: str,
+    card: Card = STANDARD,
+    settled: Mapping[str, Json] = MappingProxyType({}),
+) -> Run:
+    """The run that a predictor finds best for a network.
+
+    First cores, instances, batch and queue, then the compiler's options: what these change is predicted to be the same
+    for every shape.
+
+    Args:
+        fitted: The predictor.
+        base: The network and its length; other options are not read.
+        objective: As :func:`recommend` takes it.
+        card: For the cores that there are, and to scale to.
+        settled: Options that stay.
+    """
+    plain = replace(base, ols=1, mos=1, multicast_weights=False)
+    shapes = [replace(plain, **setting) for setting in _shapes(card, settled)]
     if not shapes:
         raise UsageError(
             "No setting goes with the options that are given.",
             got=", ".join(f"{name}={value}" for name, value in settled.items()),
-            allowed=f"num_cores × instances up to {chosen.cores} on the card {card!r}",
+            allowed=f"num_cores × instances up to {card.cores} on the card {card.name!r}",
             do="give fewer cores or instances, or leave them out",
         )
-    shape = _best(shapes, objective, chosen)
-    run = _best(
-        [replace(shape, **choice) for choice in _choices(shape.num_cores, settled)], objective, chosen, exact=True
-    )
-    options = {name: getattr(run, name) for name in OPTIONS}
-    return Recommendation(objective, chosen.name, **options, prediction=predictor().predict([run], chosen)[0])
+    shape = _best(fitted, shapes, objective, card)
+    every = [replace(shape, **choice) for choice in _choices(shape.num_cores, settled)]
+    return _best(fitted, every, objective, card, exact=True)
 
 
 _PLAIN = {
@@ -127,9 +151,9 @@ _PLAIN = {
 _KEEP = {"throughput": 0.98, "latency": 0.97, "balanced": 0.90}
 
 
-def _best(runs: list[Run], objective: str, card: Card, exact: bool = False) -> Run:
+def _best(fitted: Predictor, runs: list[Run], objective: str, card: Card, exact: bool = False) -> Run:
     """The best of these for an objective: what comes close enough in the first quantity and is best in the second."""
-    rate, _, latency, _ = predictor().logs(runs, card)
+    rate, _, latency, _ = fitted.logs(runs, card)
     first, second = (-latency, rate) if objective == "latency" else (rate, -latency)
     if exact:
         return runs[int(np.argmax(first))]

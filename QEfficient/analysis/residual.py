@@ -10,7 +10,7 @@ The scales are settings, found once by maximum likelihood (``benchmarks/predicto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Scales:
         kind: Of the error that all runs of one model type share.
         ols, mos, multicast: Of what each compiler option changes.
         noise, host_noise: Of one measurement; the second with a vocabulary head, whose megabytes go to the host.
+        lengths: As :data:`LENGTHS`.
     """
 
     alike: float
@@ -50,6 +51,12 @@ class Scales:
     multicast: float
     noise: float
     host_noise: float
+    lengths: tuple[float, ...] = tuple(LENGTHS.values())
+
+    @property
+    def variance(self) -> float:
+        """Of the error of a run about which nothing is known, its measurement's noise apart."""
+        return self.alike**2 + self.kind**2 + self.ols**2 + self.mos**2 + self.multicast**2
 
 
 RATE = Scales(alike=0.17, kind=0.04, ols=0.01, mos=0.025, multicast=0.015, noise=0.05, host_noise=0.05)
@@ -58,7 +65,7 @@ TAIL = Scales(alike=0.025, kind=0.005, ols=0.003, mos=0.004, multicast=0.01, noi
 """For the 95th percentile of latency over its mean."""
 
 
-def place(runs: Sequence[Run]) -> Matrix:
+def place(runs: Sequence[Run], lengths: Sequence[float] = tuple(LENGTHS.values())) -> Matrix:
     """Each run as a point; like runs are close. One row a run, one column an entry of :data:`LENGTHS`."""
     points = [
         (
@@ -72,7 +79,7 @@ def place(runs: Sequence[Run]) -> Matrix:
         )
         for run in runs
     ]
-    scaled: Matrix = np.array(points) / np.array(list(LENGTHS.values()))
+    scaled: Matrix = np.array(points) / np.array(lengths)
     return scaled
 
 
@@ -84,7 +91,7 @@ def choices(runs: Sequence[Run]) -> NDArray[np.int64]:
 
 def kernel(left: Sequence[Run], right: Sequence[Run], scales: Scales) -> Matrix:
     """Covariance of the errors of two sets of runs, ``(left, right)``: exponential in their distance."""
-    here, there = place(left), place(right)
+    here, there = place(left, scales.lengths), place(right, scales.lengths)
     squares = np.sum(here**2, axis=1)[:, None] + np.sum(there**2, axis=1)[None, :] - 2 * here @ there.T
     found: Matrix = scales.alike**2 * np.exp(-np.sqrt(np.maximum(squares, 0)))
     columns = ((scales.ols, 0), (scales.mos, 1), (scales.multicast, 2))
@@ -120,9 +127,8 @@ class Residual:
     def at(self, runs: Sequence[Run]) -> tuple[Vector, Vector]:
         """Expected error of each run, and the variance of one measurement around it."""
         across = kernel(runs, self._runs, self._scales)
-        own = sum(scale**2 for scale in astuple(self._scales)[:-2])  # all but the noises
         known = np.einsum("ij,jk,ik->i", across, self._inverse, across, optimize=True)
-        return across @ self._weights, np.maximum(own - known, 0) + noise(runs, self._scales)
+        return across @ self._weights, np.maximum(self._scales.variance - known, 0) + noise(runs, self._scales)
 
 
 def log_likelihood(runs: Sequence[Run], errors: Vector, scales: Scales) -> float:
