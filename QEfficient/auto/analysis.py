@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from QEfficient.analysis.analyze import analyze
+from QEfficient.analysis.cards import CARDS
 from QEfficient.auto import request
+from QEfficient.auto.speed import speed_points
 from QEfficient.auto.stages import reach
 from QEfficient.auto.verification import CHECK_FILE, LONGEST, text_samples
 from QEfficient.errors import UsageError
@@ -67,6 +69,7 @@ def analyze_model(
         rows=rows,
         limit=limit,
         risk=text_risk(model, tokenizer, given, limit, _pads(ready, recipe)) if fp16 else None,
+        predictions=speed_points(recipe, ready, buckets, [card.name for card in CARDS]),
         verification=_verification(ready, model),
     )
 

@@ -6,16 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from QEfficient.errors import QEfficientError, UsageError
-from QEfficient.records import Bucket, Json
+from QEfficient.auto import request
+from QEfficient.auto.stages import reach
+from QEfficient.errors import UsageError
+from QEfficient.records import Bucket, Json, TextFacts
 
 if TYPE_CHECKING:
+    from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import SpeedPoint
     from QEfficient.auto.ready import Ready
     from QEfficient.auto.stages import Recipe
 
 FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
 """What ``objective`` fills in where the caller says nothing."""
+
+
+CARD_NAMES = ("standard", "pro", "ultra")
 
 
 class Unset(int):
@@ -30,6 +36,13 @@ def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
     """
     from QEfficient.analysis.network import network
 
+    if not _reads_text(recipe, ready):
+        raise UsageError(
+            "Speed is predicted for models that read text only.",
+            got="a model of images or audio",
+            allowed="a model with input_ids: no other was measured",
+            do="see model.analyze() for FLOPs and rooflines",
+        )
     if recipe is not None:
         return network(recipe.origin.config(), recipe.task.name)
     facts = ready.program.manifest.model if ready is not None else None
@@ -42,6 +55,12 @@ def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
         )
     config = json.loads((ready.program.path / facts.config).read_text(encoding="utf-8"))
     return network(config, facts.task)
+
+
+def _reads_text(recipe: Recipe | None, ready: Ready | None) -> bool:
+    if recipe is not None:
+        return recipe.architecture.inputs is None
+    return ready is not None and any(spec.name == "input_ids" for spec in ready.program.manifest.inputs)
 
 
 def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq_len: int) -> dict[str, Json]:
@@ -65,7 +84,7 @@ def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq
 
 
 def speed_points(
-    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str]
+    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str] = CARD_NAMES
 ) -> tuple[SpeedPoint, ...]:
     """Predicted speed at each bucket on each card, with the options that are best for each objective.
 
@@ -76,7 +95,7 @@ def speed_points(
 
     try:
         network = columns(recipe, ready)
-    except QEfficientError:
+    except UsageError:
         return ()
     made = []
     for card in cards:
@@ -98,3 +117,21 @@ def speed_points(
                     )
                 )
     return tuple(made)
+
+
+def recommended(
+    recipe: Recipe | None, ready: Ready | None, text: TextFacts | None, objective: str, seq_len: object, card: str
+) -> Recommendation:
+    """The options that are best for a model at one length; left out, that of the longest bucket."""
+    from QEfficient.analysis.recommendation import check_objective, recommend
+
+    check_objective(objective)
+    network = columns(recipe, ready)
+    if seq_len is not None:
+        length = request.positive("seq_len", seq_len, "tokens")
+    elif ready is not None:
+        length = ready.program.manifest.buckets[-1].length
+    else:
+        assert recipe is not None and text is not None  # without a program there is a model
+        length = request.longest(None, reach(recipe.origin), text)
+    return recommend(network, length, objective, card)
