@@ -16,6 +16,7 @@ from QEfficient.cache import Cache
 from QEfficient.records import OnnxModel, TextFacts
 
 if TYPE_CHECKING:
+    from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import Analysis
     from QEfficient.numerics.verify import Limits, Verification
 
@@ -121,6 +122,28 @@ class Insight(PipelineModel):
         if target is not None:
             write_report(found, target)
         return found
+
+    def recommend(
+        self, objective: str = "throughput", seq_len: int | None = None, card: str = "standard"
+    ) -> Recommendation:
+        """Which options to compile and run with on a card, and the speed to expect; predicted, not measured.
+
+        Args:
+            objective: ``"throughput"``, ``"latency"`` or ``"balanced"``, see
+                :func:`QEfficient.analysis.recommendation.recommend`.
+            seq_len: Tokens of a text; left out, the longest bucket of the program or of ``compile``'s defaults.
+            card: ``"standard"``, ``"pro"`` or ``"ultra"`` (one of its four SoCs). The last two are extrapolated.
+
+        Returns:
+            Cores, instances, batch, ``ols``, ``mos``, set size and the flag for shared weights, with the prediction.
+
+        Raises:
+            UsageError: An unknown objective or card, or a model whose config names no sizes of a text encoder.
+        """
+        from QEfficient.auto.speed import recommended
+
+        recipe = None if self._origin is None else self._recipe(False, "on")
+        return recommended(recipe, self._ready, self._text() if recipe else None, objective, seq_len, card)
 
     def _graph(self, recipe: Recipe | None) -> OnnxModel:
         """The program's graph; before ``compile`` the exported one."""
