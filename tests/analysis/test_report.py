@@ -132,6 +132,11 @@ def test_points_lie_on_their_roof() -> None:
         assert costs._peak(point) == pytest.approx(made_up.CARDS[point.card][0])
 
 
+def test_a_graph_without_matrix_products_has_no_roofline() -> None:
+    nothing = [dataclasses.replace(one, flops=0, intensity=0.0, attainable_tflops=0.0) for one in full().roofline]
+    assert "no matrix product" in costs.roofline(full_with(roofline=tuple(nothing))).missing
+
+
 def test_repeated_modules_are_one_bar() -> None:
     figure = costs.modules(full())
     labels = [row.label for row in figure.drawings[0].rows]  # type: ignore[union-attr]

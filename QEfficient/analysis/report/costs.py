@@ -29,60 +29,52 @@ _ROWS = 12  # a bar chart longer than this is a list
 def roofline(analysis: Analysis) -> Figure:
     """Each card's roof, and each bucket on it."""
     title = "Roofline of the cards"
-    text = "What one SoC of a card can reach at most: a limit, not a prediction."
-    if not analysis.roofline:
-        return Figure("roofline", title, missing="No card was asked for.")
-    points = analysis.roofline
+    points = [point for point in analysis.roofline if point.intensity > 0]  # without FLOPs there is no place for one
+    if not points:
+        return Figure("roofline", title, missing="No card was asked for, or the graph has no matrix product.")
     cards = list(dict.fromkeys(point.card for point in points))
     kinds = dict(zip(cards, SERIES * len(cards), strict=False))
     x = logarithmic([*(point.intensity for point in points), *(point.ridge * 3 for point in points)])
     y = logarithmic([*(_peak(point) for point in points), *(point.attainable_tflops / 3 for point in points)])
-    roofs = []
-    for card in cards:
-        point = next(point for point in points if point.card == card)
-        peak = _peak(point)
-        start = max(x.low, y.low * point.ridge / peak)
-        corners = ((start, peak * start / point.ridge), (point.ridge, peak), (x.high, peak))
-        line = tuple((x.at(a), 100 - y.at(b)) for a, b in corners)
-        roofs.append(
-            Path(line, kinds[card], f"{card}: {number(peak)} TFLOPS, corner at {number(point.ridge)} FLOPs/byte")
-        )
+    roofs = [_roof(next(one for one in points if one.card == card), kinds[card], x, y) for card in cards]
     dots = [
         Dot(x.at(point.intensity), 100 - y.at(point.attainable_tflops), kinds[point.card], _tip(point))
         for point in points
     ]
-    plot = Plot(
-        "arithmetic intensity in FLOPs a byte",
-        "attainable TFLOPS (fp16)",
-        across(x),
-        upright(y),
-        (*reversed(roofs), *_names([point for point in points if point.card == cards[0]], x), *reversed(dots)),
-        320,
+    names = _names([point for point in points if point.card == cards[0]], x)
+    marks = (*reversed(roofs), *names, *reversed(dots))  # the first card on top
+    plot = Plot("arithmetic intensity in FLOPs a byte", "TFLOPS at most (fp16)", across(x), upright(y), marks, 320)
+    return Figure(
+        "roofline",
+        title,
+        "What one SoC of a card can reach at most: a limit, not a prediction.",
+        "Left of a roof's corner a run waits for memory, right of it for the matrix unit.",
+        (plot,),
+        legend=tuple((kinds[card], card) for card in cards),
+        columns=("card", "bucket", "FLOPs/byte", "TFLOPS at most", "bound by", "takes at least", "activations on chip"),
+        table=tuple(map(_point, points)),
     )
-    rows = tuple(
-        (
-            point.card,
-            label(point.bucket),
-            number(point.intensity),
-            number(point.attainable_tflops),
-            point.bound,
-            f"{number(point.milliseconds)} ms",
-            "no" if point.spills else "yes",
-        )
-        for point in points
+
+
+def _roof(point: RooflinePoint, kind: str, x: Scale, y: Scale) -> Path:
+    """The roof that a point lies on or under."""
+    peak = _peak(point)
+    start = max(x.low, y.low * point.ridge / peak)
+    corners = ((start, peak * start / point.ridge), (point.ridge, peak), (x.high, peak))
+    tip = f"{point.card}: {number(peak)} TFLOPS, corner at {number(point.ridge)} FLOPs/byte"
+    return Path(tuple((x.at(one), 100 - y.at(other)) for one, other in corners), kind, tip)
+
+
+def _point(point: RooflinePoint) -> tuple[str, ...]:
+    return (
+        point.card,
+        label(point.bucket),
+        number(point.intensity),
+        number(point.attainable_tflops),
+        point.bound,
+        f"{number(point.milliseconds)} ms",
+        "no" if point.spills else "yes",
     )
-    columns = (
-        "card",
-        "bucket",
-        "FLOPs/byte",
-        "TFLOPS at most",
-        "bound by",
-        "run takes at least",
-        "activations stay on chip",
-    )
-    legend = tuple((kinds[card], card) for card in cards)
-    reading = "Left of a roof's corner a run waits for memory, right of it for the matrix unit."
-    return Figure("roofline", title, text, reading, (plot,), legend=legend, columns=columns, table=rows)
 
 
 def modules(analysis: Analysis) -> Figure:

@@ -60,7 +60,6 @@ class Path:
     points: tuple[tuple[float, float], ...]
     kind: str
     tip: str
-    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

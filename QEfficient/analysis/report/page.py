@@ -81,7 +81,10 @@ def tiles(analysis: Analysis) -> list[Tile]:
 def _speed(analysis: Analysis) -> Tile:
     if not analysis.predictions:
         return Tile("samples/s, predicted", "–", "not predicted")
-    best = max(analysis.predictions, key=lambda one: one.samples_per_second)
+    first = analysis.predictions[0].card
+    longest = max(one.bucket for one in analysis.predictions)
+    shown = [one for one in analysis.predictions if (one.card, one.bucket) == (first, longest)]
+    best = max(shown, key=lambda one: one.samples_per_second)
     return Tile("samples/s, predicted", number(best.samples_per_second), f"{best.card}, at {label(best.bucket)}")
 
 
