@@ -12,6 +12,8 @@ from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
 from QEfficient.auto import request
+from QEfficient.auto.doctor import OPTION as PRECISION_FILE
+from QEfficient.auto.doctor import with_precision_file
 from QEfficient.auto.insight import Insight
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
 from QEfficient.auto.ready import Ready
@@ -166,7 +168,7 @@ class QEFFTransformersBase(Insight):
                 ``batch_size``, ``ols``, ``mos`` and ``multicast_weights`` that are left out, as :meth:`recommend` finds
                 them for the longest bucket. The host keeps these with the program; only a card makes use of them.
             **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``
-                forces others.
+                forces others. ``node_precision_info=True`` lets :meth:`doctor` make the file.
 
         Returns:
             On the card the folder with ``programqpc.bin``; on the host the program's folder.
@@ -182,6 +184,9 @@ class QEFFTransformersBase(Insight):
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
         chosen, reason = registry.choose(backend)
         asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
+        makes_file = asked.get(PRECISION_FILE) is True
+        if makes_file or asked.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
+            asked.pop(PRECISION_FILE, None)
         text, limit = self._text(), reach(recipe.origin)
         options = settle(objective, recipe, asked, request.longest(seq_len, limit, text))
         options |= {
@@ -205,6 +210,8 @@ class QEFFTransformersBase(Insight):
             graph = None
             if onnx_path is not None:
                 graph = adopt_onnx(Path(onnx_path), recipe, order.buckets, cache)
+            if makes_file:
+                order = with_precision_file(order, recipe, text, cache, graph)
             program = compile_stage(recipe, order, cache, graph)
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)

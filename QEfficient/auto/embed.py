@@ -277,9 +277,12 @@ def _is_watched() -> bool:
 
 
 @contextmanager
-def progress(total: int, wanted: bool | None, what: str, unit: str) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on long work, to a terminal or notebook only; yields what counts finished rows."""
-    visible = wanted if wanted is not None else total >= LONG_WORK and _is_watched()
+def progress(total: int | None, wanted: bool | None, what: str, unit: str) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar on long work, to a terminal or notebook only; yields what counts finished rows.
+
+    ``total=None`` is long work of which nobody knows how long.
+    """
+    visible = wanted if wanted is not None else (total is None or total >= LONG_WORK) and _is_watched()
     if not visible or not settings.progress_bars():
         yield None
         return

@@ -18,6 +18,7 @@ from QEfficient.records import OnnxModel, TextFacts
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import Analysis
+    from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
 
 
@@ -69,6 +70,45 @@ class Insight(PipelineModel):
         recipe = None if self._origin is None else self._recipe(False, "on")
         found = verify_ready(ready, recipe, request.strings("texts", texts), limits, emulate=emulate, check=check)
         return found
+
+    def doctor(
+        self,
+        texts: Sequence[str] | None = None,
+        limits: Limits | Mapping[str, float | None] | None = None,
+        *,
+        margin: float | None = None,
+        rewrite: bool = False,
+    ) -> Diagnosis:
+        """Finds what of the model does not fit the card's fp16, and the smallest cure; it needs no card.
+
+        Every tensor's range is measured on random rows, built-in texts and ``texts``. Where plain fp16 does not meet
+        the limits, the smallest set of nodes that has to stay in fp32 is looked for, and shown to do under emulation.
+        ``compile(node_precision_info=diagnosis.path)`` hands it to the card's compiler. What is found stays in the
+        cache.
+
+        It works before ``compile`` (the model is exported then), after it, and on a saved program.
+
+        Args:
+            texts: Further texts, such as the model will be given. Ranges are those of what was run.
+            limits: What the cure must hold, against the graph in fp32, in place of the defaults of
+                ``QEfficient.numerics.doctor.LIMITS``: ``{"min_cosine": 0.9999}``.
+            margin: Share of fp16's largest number, 65504, from which a value counts as near it; 0.5 when left out.
+            rewrite: Fold powers of two into neighbouring weights first, where no fp32 number changes; compile the
+                graph at ``diagnosis.onnx_path`` then.
+
+        Returns:
+            What was found; printing it shows a table.
+
+        Raises:
+            NumericsError: The graph in fp32 does not meet the limits.
+            UsageError: Texts for a model without a tokenizer, a margin that is none, or a graph with functions.
+        """
+        from QEfficient.auto.doctor import Patient, Wish, diagnosis
+
+        wish = Wish(request.strings("texts", texts), request.verify_limits(limits), margin, rewrite)
+        recipe = None if self._origin is None else self._recipe(False, "on")
+        text = self._text() if recipe else None
+        return diagnosis(self._graph(recipe), Patient.of(recipe, self._ready, text), wish, Cache())
 
     def analyze(
         self,

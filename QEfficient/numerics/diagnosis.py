@@ -157,7 +157,7 @@ class Diagnosis:
         lines = [f"plain fp16: {_verdict(self.before)}"]
         if self.rewrites:
             moved = ", ".join(f"2^{each.exponent} in {each.module or each.values[0]}" for each in self.rewrites[:5])
-            lines.append(f"{len(self.rewrites)} rewrites that change no fp32 number: {moved}")
+            lines.append(f"folded into weights, without a change of any fp32 result: {moved}")
         if self.fp32_nodes:
             lines.append(f"{len(self.fp32_nodes)} nodes in fp32, {self.fp32_share:.1%} of the FLOPs")
         if self.fp32_nodes or self.rewrites:

@@ -15,7 +15,7 @@ from QEfficient.numerics.diagnosis import Rewrite
 from QEfficient.numerics.exponents import Exponents, System
 from QEfficient.numerics.ranges import LARGEST, Range, stored
 from QEfficient.numerics.search import LOSSY
-from QEfficient.onnx_transforms import apply, weights
+from QEfficient.onnx_transforms import apply, read, run, weights
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.records import OnnxModel
 
@@ -42,15 +42,12 @@ def rewrite(
     Returns:
         The new graph, and what was folded; ``model`` itself where nothing could be.
     """
-    passes: list[FoldScales] = []
-
-    def make() -> FoldScales:
-        passes.append(FoldScales(found, margin))
-        return passes[-1]
-
-    made = apply(model, folder, passes=(make, RemoveDeadCode))
-    done = tuple(passes[0].rewrites)
-    return (made, done) if done else (model, ())
+    trial = FoldScales(found, margin)
+    run(read(model.path), (trial,))
+    if not trial.rewrites:
+        return model, ()
+    made = apply(model, folder, passes=(lambda: FoldScales(found, margin), RemoveDeadCode))
+    return made, tuple(trial.rewrites)
 
 
 class FoldScales(ir.passes.InPlacePass):
