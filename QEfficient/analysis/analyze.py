@@ -14,7 +14,7 @@ from QEfficient.analysis.graph import walk
 from QEfficient.analysis.lengths import fill
 from QEfficient.analysis.lint import Subject, lint
 from QEfficient.analysis.memory import Weight, weight_bytes, weights_of
-from QEfficient.analysis.record import Analysis, GraphAnalysis, ModuleAnalysis, ModuleCosts, Risk
+from QEfficient.analysis.record import Analysis, GraphAnalysis, ModuleAnalysis, ModuleCosts, Risk, SpeedPoint
 from QEfficient.cache import library_versions
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
@@ -30,6 +30,7 @@ def analyze(
     rows: Sequence[int] | None = None,
     limit: int | None = None,
     risk: Risk | None = None,
+    predictions: Sequence[SpeedPoint] = (),
     verification: Mapping[str, Json] | None = None,
     cards: Sequence[Card] = CARDS,
 ) -> Analysis:
@@ -43,6 +44,7 @@ def analyze(
         rows: Lengths of given texts in tokens.
         limit: Tokens after which the model shortens a text.
         risk: fp16 risk, where it was measured.
+        predictions: Predicted speed.
         verification: Result of the numeric check, as a manifest has it.
         cards: For the rooflines.
 
@@ -64,6 +66,7 @@ def analyze(
         model=module,
         lengths=None if rows is None else fill(rows, buckets, limit),
         risk=risk,
+        predictions=tuple(predictions),
         verification=verification,
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -89,6 +89,8 @@ def test_before_compile_the_model_is_exported(model: QEFFAutoModel, repo: Path) 
     assert found.lengths is not None and (found.lengths.rows, found.lengths.shortened) == (3, 1)
     assert found.lengths.histogram[64] == 1
     assert found.verification is not None and found.verification["verify"] == "on"
+    assert found.risk is not None and {one.module for one in found.risk.ranges} >= {"encoder.encoder.layer.1.output"}
+    assert len(found.predictions) == 2 * 3 * 3  # buckets, cards, objectives
     assert [one for one in found.lint if one.level != "note"] == []
     assert all("encoder" in part.path or "head" in part.path for part in found.graph.modules if part.parameters > 1)
 
