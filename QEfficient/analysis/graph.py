@@ -2,7 +2,7 @@
 
 All dims are numbers then, so onnx's own shape inference goes through node by node: what a graph computes of shapes is
 computed here too, and given to it. Calls of functions and subgraphs are walked into. What stays unknown (shapes that
-depend on data, operators of other makers) is measured by a run on the host; see :mod:`QEfficient.analysis.measure`.
+depend on data, operators of other makers) is measured by a run on the host (``measure.py``).
 """
 
 from __future__ import annotations
