@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -26,7 +27,8 @@ def save(folder: Path, references: Sequence[Reference]) -> None:
         kept |= {f"{len(notes)}.in.{name}": array for name, array in sample.inputs.items()}
         kept |= {f"{len(notes)}.out.{name}": array for name, array in outputs.items()}
         notes.append({"names": list(sample.names), "texts": sample.texts})
-    save_file(kept, folder / FILE, metadata={"samples": json.dumps(notes)})
+    whole = {name: np.ascontiguousarray(array) for name, array in kept.items()}  # else safetensors mixes up a view
+    save_file(whole, folder / FILE, metadata={"samples": json.dumps(notes)})
 
 
 def load(folder: Path) -> list[Reference]:
