@@ -68,7 +68,7 @@ def test_the_report_of_a_real_analysis_is_drawn(tmp_path: Path) -> None:
     seen = look((tmp_path / "report.html").read_text(), tmp_path)
     assert faults(seen) == []
     assert seen.faults == () and seen.requests == ()
-    assert [one.name for one in seen.figures if one.missing] == ["speed"]
+    assert [one.name for one in seen.figures if one.missing] == []
 
 
 def without(page: str, figure: str, pattern: str) -> str:

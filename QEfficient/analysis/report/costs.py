@@ -12,6 +12,7 @@ from QEfficient.analysis.report.drawing import (
     Box,
     Dot,
     Figure,
+    Mark,
     Note,
     Path,
     Plot,
@@ -42,7 +43,7 @@ def roofline(analysis: Analysis) -> Figure:
         for point in points
     ]
     names = _names([point for point in points if point.card == cards[0]], x)
-    marks = (*reversed(roofs), *names, *reversed(dots))  # the first card on top
+    marks: tuple[Mark, ...] = (*reversed(roofs), *names, *reversed(dots))  # the first card on top
     plot = Plot("arithmetic intensity in FLOPs a byte", "TFLOPS at most (fp16)", across(x), upright(y), marks, 320)
     return Figure(
         "roofline",

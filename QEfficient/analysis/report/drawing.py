@@ -84,6 +84,9 @@ class Note:
     anchor: str = "start"
 
 
+Mark = Dot | Box | Path | Rule | Note
+
+
 @dataclass(frozen=True, slots=True)
 class Plot:
     """Two axes and what is drawn between them.
@@ -99,7 +102,7 @@ class Plot:
     y_label: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    marks: tuple[Dot | Box | Path | Rule | Note, ...]
+    marks: tuple[Mark, ...]
     height: int = 280
 
     @property
