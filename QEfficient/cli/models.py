@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +13,16 @@ from QEfficient import hub
 if TYPE_CHECKING:
     from QEfficient.auto.base import QEFFTransformersBase
 
-CLASSES = {
-    "feature-extraction": "QEFFAutoModel",
-    "text-classification": "QEFFAutoModelForSequenceClassification",
-    "token-classification": "QEFFAutoModelForTokenClassification",
-    "question-answering": "QEFFAutoModelForQuestionAnswering",
-    "fill-mask": "QEFFAutoModelForMaskedLM",
-    "multiple-choice": "QEFFAutoModelForMultipleChoice",
-    "image-classification": "QEFFAutoModelForImageClassification",
-    "audio-classification": "QEFFAutoModelForAudioClassification",
-    "automatic-speech-recognition": "QEFFAutoModelForCTC",
+CLASSES = {  # task → module of QEfficient.auto and class
+    "feature-extraction": ("model", "QEFFAutoModel"),
+    "text-classification": ("sequence_classification", "QEFFAutoModelForSequenceClassification"),
+    "token-classification": ("token_classification", "QEFFAutoModelForTokenClassification"),
+    "question-answering": ("question_answering", "QEFFAutoModelForQuestionAnswering"),
+    "fill-mask": ("masked_lm", "QEFFAutoModelForMaskedLM"),
+    "multiple-choice": ("multiple_choice", "QEFFAutoModelForMultipleChoice"),
+    "image-classification": ("image_classification", "QEFFAutoModelForImageClassification"),
+    "audio-classification": ("audio_classification", "QEFFAutoModelForAudioClassification"),
+    "automatic-speech-recognition": ("ctc", "QEFFAutoModelForCTC"),
 }
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, or folder of a saved program.")]
@@ -42,9 +43,8 @@ def load(name: str, task: str, pooling: str | None) -> QEFFTransformersBase:
     """The model, by the class of its task; weights are read when first needed."""
     if task not in CLASSES:
         raise typer.BadParameter(f"there is no task {task!r}: {', '.join(CLASSES)}", param_hint="--task")
-    import QEfficient
-
-    made = getattr(QEfficient, CLASSES[task])
+    module, name_of_class = CLASSES[task]
+    made = getattr(import_module(f"QEfficient.auto.{module}"), name_of_class)
     if task != "feature-extraction":
         if pooling is not None:
             raise typer.BadParameter(f"models for {task} are not pooled", param_hint="--pooling")

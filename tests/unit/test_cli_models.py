@@ -90,6 +90,6 @@ def test_a_file_without_texts_is_refused(repo: Path, tmp_path: Path) -> None:
 def test_every_task_has_its_class() -> None:
     import QEfficient
 
-    assert {task: getattr(QEfficient, name)._task.name for task, name in CLASSES.items()} == {
-        one: one for one in CLASSES
+    assert {task: getattr(QEfficient, name)._task.name for task, (_, name) in CLASSES.items()} == {
+        task: task for task in CLASSES
     }
