@@ -88,7 +88,8 @@ def _batches(lengths: Sequence[int], pads: bool) -> list[list[int]]:
     result: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         last = result[-1] if result else []
-        if last and len(last) < BATCH and (pads or lengths[last[0]] == lengths[row]):
+        longest = lengths[last[0]] if last else 0
+        if last and len(last) < BATCH and lengths[row] >= (longest / 2 if pads else longest):  # at most half is padding
             last.append(row)
         else:
             result.append([row])
