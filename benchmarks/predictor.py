@@ -125,14 +125,14 @@ def plot(path: Path) -> None:
         ("samples per second", found.samples_per_second, [one.samples_per_second for one in measured]),
         ("latency, ms", found.latency_ms, [one.latency_ms for one in measured]),
     )
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 880 460" font-family="sans-serif" font-size="13">']
-    parts.append('<rect width="880" height="460" fill="#fff"/>')
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 910 460" font-family="sans-serif" font-size="13">']
+    parts.append('<rect width="910" height="460" fill="#fff"/>')
     for index, (title, predicted, published) in enumerate(panels):
-        parts += panel(60 + 440 * index, title, predicted, np.array(published), [one.objective for one in measured])
+        parts += panel(80 + 440 * index, title, predicted, np.array(published), [one.objective for one in measured])
     for index, (name, colour) in enumerate(COLOURS.items()):
-        parts.append(f'<circle cx="{70 + 130 * index}" cy="447" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{80 + 130 * index}" y="451">{name}</text>')
-    parts.append('<text x="470" y="451">lines: equal, and 25 % off on either side</text></svg>')
+        parts.append(f'<circle cx="{90 + 140 * index}" cy="447" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{100 + 140 * index}" y="451">{name}</text>')
+    parts.append('<text x="530" y="451">lines: equal, and 25 % off on either side</text></svg>')
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     print(f"wrote {path}")
 
@@ -150,7 +150,7 @@ def panel(left: int, title: str, predicted: Vector, published: Vector, kinds: Se
     parts.append(f'<clipPath id="c{left}"><rect x="{left}" y="{top}" width="{size}" height="{size}"/></clipPath>')
     for power in range(int(low), int(high) + 1):
         step = at(10.0**power)
-        x, y, label = left + step, top + size - step, f"{10.0**power:g}"
+        x, y, label = left + step, top + size - step, f"{10.0**power:,.{max(0, -power)}f}"
         parts.append(f'<path d="M{x:.1f} {top}V{top + size}M{left} {y:.1f}H{left + size}" stroke="#ddd" fill="none"/>')
         parts.append(f'<text x="{x:.1f}" y="{top + size + 17}" text-anchor="middle">{label}</text>')
         parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
@@ -169,7 +169,7 @@ def panel(left: int, title: str, predicted: Vector, published: Vector, kinds: Se
         parts.append(f'<path d="{"".join(dots)}" {style} fill="none"/>')
     parts.append("</g>")
     parts.append(f'<text x="{left + size / 2}" y="{top + size + 36}" text-anchor="middle">published</text>')
-    x, y = left - 44, top + size / 2
+    x, y = left - 62, top + size / 2
     parts.append(f'<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">predicted</text>')
     return parts
 
