@@ -52,8 +52,9 @@ def bucket_costs(model: OnnxModel, bucket: Bucket) -> BucketCosts:
     nodes = tuple(_node_cost(step) for step in steps.steps)
     unknown = dict(steps.unknown)
     for step in steps.steps:
-        if step.name not in unknown and not _has_formula(step.op):
-            unknown[step.name] = f"no formula for the FLOPs of {step.op}"
+        reason = _reason(step)
+        if reason:
+            unknown.setdefault(step.name, reason)
     return BucketCosts(
         bucket=bucket,
         flops=sum(node.flops for node in nodes),
@@ -72,7 +73,7 @@ def bucket_costs(model: OnnxModel, bucket: Bucket) -> BucketCosts:
 def complete_walk(model: OnnxModel, bucket: Bucket) -> Walk:
     """The walk, with shapes that depend on data as they are in a run on full rows of ones."""
     first = walk(model, bucket)
-    if not any(tensor.shape is None for step in first.steps for tensor in step.outputs):
+    if not first.shapeless:
         return first
     return walk(model, bucket, measured_shapes(model, bucket, first))
 
@@ -100,14 +101,18 @@ def _node_cost(step: Step) -> NodeCost:
 def flops(step: Step) -> int:
     """FLOPs of one run of a step; 0 for what is no matrix product, or whose shapes are not known."""
     formula = _FLOPS.get(step.op)
-    tensors = [tensor for tensor in (*step.inputs, *step.outputs) if tensor is not None]
-    if formula is None or step.settled or any(tensor.shape is None for tensor in tensors):
-        return 0
-    return formula(step)
+    return 0 if formula is None or step.settled or not _has_shapes(step) else formula(step)
 
 
-def _has_formula(op: str) -> bool:
-    return op in _FLOPS or not (op in _NO_FORMULA or "." in op)
+def _has_shapes(step: Step) -> bool:
+    return all(tensor is None or tensor.shape is not None for tensor in (*step.inputs, *step.outputs))
+
+
+def _reason(step: Step) -> str:
+    """Why the FLOPs of a step can't be told; ``""`` where they can."""
+    if step.op in _FLOPS:
+        return "" if _has_shapes(step) else f"the shapes that {step.op} meets are not known before it runs"
+    return f"no formula for the FLOPs of {step.op}" if step.op in _NO_FORMULA or "." in step.op else ""
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...]:

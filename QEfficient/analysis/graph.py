@@ -101,12 +101,14 @@ class Walk:
         inputs, outputs: Of the graph.
         steps: In the order of running.
         unknown: Name of a node → why its shapes or the number of its runs can't be told.
+        shapeless: Values of the main graph whose shape is not known.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     steps: tuple[Step, ...]
     unknown: Mapping[str, str]
+    shapeless: tuple[str, ...] = ()
 
 
 def walk(model: OnnxModel, bucket: Bucket, measured: Measured | None = None) -> Walk:
@@ -149,6 +151,7 @@ class Walker:
         self._model, self._measured = model, measured
         self._steps: list[Step] = []
         self._unknown: dict[str, str] = {}
+        self._shapeless: list[str] = []
         self._runs = 1
 
     def run(self, model: OnnxModel, bucket: Bucket) -> Walk:
@@ -160,15 +163,17 @@ class Walker:
             scope.known[value] = Tensor(spec.name, value.dtype or ir.DataType.UNDEFINED, _bound(spec, bucket))
         inputs = tuple(scope.known.values())
         outputs = self._graph(graph, scope)
-        return Walk(inputs, outputs, tuple(self._steps), self._unknown)
+        return Walk(inputs, outputs, tuple(self._steps), self._unknown, tuple(self._shapeless))
 
     def _graph(self, graph: ir.Graph | ir.Function, scope: _Scope) -> tuple[Tensor, ...]:
         for value in graph.initializers.values() if isinstance(graph, ir.Graph) else ():
             if value not in scope.known:
                 scope.known[value] = _weight(value)
         for node in graph:
-            made = self._node(node, scope)
-            scope.known.update(zip((value for value in node.outputs), made, strict=False))
+            for value, tensor in zip(node.outputs, self._node(node, scope), strict=False):
+                scope.known[value] = self._told(tensor, str(value.name or ""), scope)
+                if scope.main and value.name and scope.known[value].shape is None:
+                    self._shapeless.append(value.name)
         return tuple(scope.known[value] for value in graph.outputs)
 
     def _node(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
@@ -197,10 +202,7 @@ class Walker:
         made = []
         for name in step.proto.output:
             dtype, shape = types.get(name, (ir.DataType.UNDEFINED, None))
-            if shape is None and scope.main and name in self._measured:
-                numpy_name, shape = self._measured[name]
-                dtype = ir.DataType.from_numpy(np.dtype(numpy_name))
-            made.append(Tensor(name, dtype, shape))
+            made.append(self._told(Tensor(name, dtype, shape), name, scope))
         found = values.evaluate(step, made, scope.opsets)
         if found is not None:
             return [replace(tensor, value=array) for tensor, array in zip(made, found, strict=True)]
@@ -208,6 +210,13 @@ class Walker:
         if step.op in VIEWS and first is not None:
             return [replace(made[0], source=first.source or first), *made[1:]]
         return made
+
+    def _told(self, tensor: Tensor, name: str, scope: _Scope) -> Tensor:
+        """The tensor with the shape that was measured, where nothing else tells it."""
+        if tensor.shape is not None or not scope.main or name not in self._measured:
+            return tensor
+        dtype, shape = self._measured[name]
+        return replace(tensor, dtype=ir.DataType.from_numpy(np.dtype(dtype)), shape=shape)
 
     # ------------------------------------------------------------------------------------ functions, subgraphs
 

@@ -31,9 +31,7 @@ def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, t
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = adopt(model.path, Path(folder) / "graph")
-        wanted = _open(
-            copy.path, {tensor.name for step in walk.steps for tensor in step.outputs if tensor.shape is None}
-        )
+        wanted = _open(copy.path, set(walk.shapeless))
         specs = tuple(TensorSpec(name, "float32", ()) for name in wanted)
         backend = registry.get("onnxruntime")
         target = Target(backend.name, backend.compute[0])
@@ -49,7 +47,8 @@ def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, t
                 allowed="a length and a batch that the graph takes",
                 do="pass another seq_len or batch_size",
             ) from error
-    return {name: (arrays[name].dtype.name, arrays[name].shape) for name in wanted if arrays[name] is not None}
+    found = {name: arrays[name] for name in wanted}
+    return {name: (one.dtype.name, one.shape) for name, one in found.items() if isinstance(one, np.ndarray)}
 
 
 def _open(path: Path, names: set[str]) -> tuple[str, ...]:

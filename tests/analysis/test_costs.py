@@ -261,7 +261,25 @@ def test_a_loop_of_known_length_counts_each_step_that_often(tmp_path: Path) -> N
 
 def test_a_loop_of_unknown_length_is_said_to_be_one(tmp_path: Path) -> None:
     costs = bucket_costs(write(tmp_path, LOOP.format(trips="count"), {"w": random(6, 6)}), BUCKET)
+    assert list(costs.unknown) == ["y"]
     assert "how often Loop runs is not known" in costs.unknown["y"]
+
+
+def test_a_shape_that_depends_on_a_condition_is_measured(tmp_path: Path) -> None:
+    """The rows of ones that are run take one branch; what follows has its shape."""
+    text = f"""g ({X}) => (float[?] z) {{
+        t = ReduceSum <keepdims = 0> (x)
+        o = Constant <value = float {{0}}> ()
+        c = Less (o, t)
+        y = If (c) <
+            then_branch = a () => (float[q, r, 5] p) {{ p = MatMul (x, w) }},
+            else_branch = b () => (float[s, u, 4] n) {{ n = MatMul (x, v) }}
+        >
+        z = Tanh (y)
+    }}"""
+    costs = bucket_costs(write(tmp_path, text, {"w": random(6, 5), "v": random(6, 4)}), BUCKET)
+    assert {node.name: node.output_shape for node in costs.nodes}["z"] == (2, 8, 5)
+    assert list(costs.unknown) == ["y"]
 
 
 def test_a_scan_runs_once_a_slice(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_rule_finds_its_node_and_module(rule: str, tmp_path: Path) -> None:
 
 
 def test_constants_past_fp16_and_bfloat16_name_the_weight_and_who_uses_it(tmp_path: Path) -> None:
-    weights = {"far": np.float32([-1e9] * 32), "half": np.ones(32, ml_dtypes.bfloat16)}
+    weights: dict[str, np.ndarray] = {"far": np.full(32, -1e9, np.float32), "half": np.ones(32, ml_dtypes.bfloat16)}
     text = body("m = Add (x, far)\n h = Cast <to = 1> (half)\n y = Mul (m, h)")
     found = {one.rule: one for one in findings(write(tmp_path, text, weights, {"m": "mask", "h": "layer.0"}))}
     assert (found["constant-beyond-fp16"].nodes, found["constant-beyond-fp16"].modules) == (("far",), ("mask",))
@@ -98,7 +98,7 @@ def test_constants_past_fp16_and_bfloat16_name_the_weight_and_who_uses_it(tmp_pa
 
 
 def test_infinity_is_meant_and_no_finding(tmp_path: Path) -> None:
-    model = write(tmp_path, body("y = Add (x, far)"), {"far": np.float32([-np.inf] * 32)})
+    model = write(tmp_path, body("y = Add (x, far)"), {"far": np.full(32, -np.inf, np.float32)})
     assert findings(model) == []
 
 
