@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from QEfficient.analysis.costs import bucket_costs, node_costs
+from QEfficient.analysis.graph import walk
+from QEfficient.analysis.measure import measured_shapes
 from QEfficient.analysis.record import BucketCosts, NodeCost
 from QEfficient.errors import UsageError
 from QEfficient.records import Bucket, OnnxModel
+from tests import tiny_graphs
 from tests.analysis.graphs import BUCKET, random, write
 
 X = "float[batch_size, seq_len, 6] x"
@@ -170,6 +174,16 @@ def test_sums_by_operator_and_by_module(tmp_path: Path) -> None:
     assert costs.weight_bytes == 2 * 36 * 2
     assert costs.activation_bytes == (2 + 2 + 2 + 3) * elements * 2
     assert costs.io_bytes == 2 * elements * 4
+
+
+def test_every_shape_is_the_one_that_a_run_has(tmp_path: Path) -> None:
+    model = tiny_graphs.make(tmp_path)
+    found = walk(model, BUCKET)
+    every = replace(found, shapeless=tuple(tensor.name for step in found.steps for tensor in step.outputs))
+    measured = measured_shapes(model, BUCKET, every)
+    assert len(measured) > 20
+    inferred = {tensor.name: tensor for step in found.steps for tensor in step.outputs if tensor.name in measured}
+    assert {name: (one.dtype.numpy().name, one.shape) for name, one in inferred.items()} == measured
 
 
 # ------------------------------------------------------------------------------------------------ harder to walk
