@@ -114,6 +114,21 @@ class Verification:
     worst: tuple[WorstRow, ...]
 
     @property
+    def figures(self) -> tuple[tuple[str, float, float | None, str], ...]:
+        """Name, value, limit and how the value has to stand to it, of every figure that was taken."""
+        limits = self.limits
+        every = (
+            ("vectors with NaN or Inf", self.not_finite, 0, "="),
+            ("min cosine", self.min_cosine, limits.min_cosine, "≥"),
+            ("mean cosine", self.mean_cosine, limits.min_mean_cosine, "≥"),
+            ("largest difference ÷ norm", self.max_difference, limits.max_difference, "≤"),
+            ("rank agreement", self.rank_agreement, limits.min_rank_agreement, "≥"),
+            ("label agreement", self.label_agreement, limits.min_label_agreement, "≥"),
+            ("logit error", self.max_logit_error, limits.max_logit_error, "≤"),
+        )
+        return tuple((name, value, limit, sign) for name, value, limit, sign in every if value is not None)
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Every limit that does not hold, in words; none: it passed."""
         found = [f"{self.not_finite} of {self.vectors} vectors hold NaN or Inf"] if self.not_finite else []
@@ -143,18 +158,8 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [f"{self.where} against {self.reference}: {'passed' if self.passed else 'FAILED'}, {self.rows} rows"]
-        shown = (
-            ("min cosine", self.min_cosine, self.limits.min_cosine, "≥"),
-            ("mean cosine", self.mean_cosine, self.limits.min_mean_cosine, "≥"),
-            ("largest difference ÷ norm", self.max_difference, self.limits.max_difference, "≤"),
-            ("rank agreement", self.rank_agreement, self.limits.min_rank_agreement, "≥"),
-            ("label agreement", self.label_agreement, self.limits.min_label_agreement, "≥"),
-            ("logit error", self.max_logit_error, self.limits.max_logit_error, "≤"),
-            ("vectors with NaN or Inf", self.not_finite, 0, "="),
-        )
-        for name, value, limit, sign in shown:
-            if value is not None:
-                lines.append(f"  {name:<27}{value:<15.9g}" + ("" if limit is None else f"limit {sign} {limit:g}"))
+        for name, value, limit, sign in self.figures:
+            lines.append(f"  {name:<27}{value:<15.9g}" + ("" if limit is None else f"limit {sign} {limit:g}"))
         lines += [f"  worst: {row.row}: cosine {row.cosine:.7f}, difference {row.difference:.2e}" for row in self.worst]
         return "\n".join(lines)
 

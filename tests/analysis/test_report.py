@@ -170,6 +170,12 @@ def test_a_check_that_was_not_made_is_told(result: dict[str, str] | None, words:
     assert words in verification.verification(full_with(verification=result)).missing
 
 
+def test_a_card_program_shows_its_graph_too() -> None:
+    both = {**made_up.verification(), "graph": made_up.verification(min_cosine=0.9999999)}
+    names = [row[0] for row in verification.verification(full_with(verification=both)).table]
+    assert names[1] == "min cosine" and names[-1] == "graph in fp32: min cosine"
+
+
 def test_a_failed_check_names_the_limit_and_the_worst_row() -> None:
     failed = full_with(verification=made_up.verification(min_cosine=0.9, histogram=[0, 3, 0, 0, 0, 0, 0, 1]))
     figure = verification.verification(failed)

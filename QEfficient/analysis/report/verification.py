@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from QEfficient.analysis.record import Analysis
 from QEfficient.analysis.report.drawing import BAD, SERIES, WARN, Box, Figure, Plot, Rule, Tick, upright
 from QEfficient.analysis.report.scale import linear
-from QEfficient.analysis.report.words import number
 from QEfficient.numerics.verify import HISTOGRAM, Verification
 from QEfficient.records import Json
 
@@ -19,7 +18,8 @@ _NINES = len(HISTOGRAM) + 1  # the axis counts the nines of a cosine: 0.999 is 3
 def verification(analysis: Analysis) -> Figure:
     """Histogram of the cosines on an axis that counts nines, with limit and minimum."""
     title = "Verification"
-    found = read(analysis.verification)
+    result = analysis.verification or {}
+    found = read(result)
     if found is None:
         return Figure("verification", title, missing=_why_not(analysis.verification))
     y = linear([1.0 * count for count in found.histogram])
@@ -40,7 +40,7 @@ def verification(analysis: Analysis) -> Figure:
     if found.failures:
         text += " " + "; ".join(found.failures) + "."
     columns = ("figure", "value", "limit")
-    return Figure("verification", title, text, "", (plot,), columns=columns, table=_figures(found))
+    return Figure("verification", title, text, "", (plot,), columns=columns, table=_figures(found, result))
 
 
 def worst_rows(analysis: Analysis) -> Figure:
@@ -64,22 +64,17 @@ def _why_not(result: Mapping[str, Json] | None) -> str:
     return f"The program was compiled without the check (verify: {result.get('verify', 'not run')})."
 
 
-def _figures(found: Verification) -> tuple[tuple[str, ...], ...]:
-    limits = found.limits
-    rows = (
-        ("vectors with NaN or Inf", found.not_finite, 0, "="),
-        ("min cosine", found.min_cosine, limits.min_cosine, "≥"),
-        ("mean cosine", found.mean_cosine, None, ""),
-        ("largest difference ÷ norm", found.max_difference, limits.max_difference, "≤"),
-        ("rank agreement", found.rank_agreement, limits.min_rank_agreement, "≥"),
-        ("label agreement", found.label_agreement, limits.min_label_agreement, "≥"),
-        ("logit error", found.max_logit_error, limits.max_logit_error, "≤"),
-    )
-    return tuple(
-        (name, f"{value:.8g}", "" if limit is None else f"{sign} {number(limit, 8)}")
-        for name, value, limit, sign in rows
-        if value is not None
-    )
+def _figures(found: Verification, more: Mapping[str, Json]) -> tuple[tuple[str, ...], ...]:
+    """The figures, and of a card's program that of the graph in fp32, which is verified first."""
+    rows = [_row(*figure) for figure in found.figures]
+    graph = read(more.get("graph"))
+    if graph is not None:
+        rows.append(_row("graph in fp32: min cosine", graph.min_cosine, graph.limits.min_cosine, "≥"))
+    return tuple(rows)
+
+
+def _row(name: str, value: float, limit: float | None, sign: str) -> tuple[str, ...]:
+    return name, f"{value:.8g}", "" if limit is None else f"{sign} {limit:g}"
 
 
 def _nines(cosine: float) -> float:
