@@ -181,7 +181,7 @@ class QEFFTransformersBase(Insight):
         """
         request.refuse_later(compiler_options)
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
-        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
+        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, texts, limits))
         chosen, reason = registry.choose(backend)
         asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
         makes_file = asked.get(PRECISION_FILE) is True

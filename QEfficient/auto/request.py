@@ -204,14 +204,21 @@ def sequence_limit(value: object, limit: int | None) -> int:
     return wanted
 
 
-def verify_mode(value: object) -> str:
-    """A checked ``verify``."""
+def verify_mode(value: object, texts: object = None, limits: object = None) -> str:
+    """A checked ``verify``; texts and limits go with ``"on"``."""
     if value not in ("on", "off"):
         raise OptionError(
             "Unknown verify mode.",
             got=f"verify={value!r}",
             allowed='"on" or "off"',
             do='leave it out; "off" skips the check of the exported numbers and is recorded',
+        )
+    if value == "off" and (texts or limits is not None):
+        raise OptionError(
+            'verify="off" runs no text and holds no limit.',
+            got="texts=…" if texts else f"limits={limits!r}",
+            allowed='texts and limits with verify="on"',
+            do="leave verify out, or texts and limits",
         )
     return str(value)
 

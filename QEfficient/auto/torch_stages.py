@@ -15,7 +15,14 @@ from torch import nn
 from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.stages import text_facts
-from QEfficient.auto.verification import LONGEST, bucket_of, host_session, random_samples, text_samples
+from QEfficient.auto.verification import (
+    LONGEST,
+    bucket_of,
+    host_session,
+    random_samples,
+    refuse_texts,
+    text_samples,
+)
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, export
@@ -218,11 +225,16 @@ def text_samples_of(recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequenc
 def text_references(
     recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int
 ) -> list[Reference]:
-    """Texts, and HuggingFace's numbers for them; the arguments are those of :func:`text_samples_of`."""
+    """Texts, and HuggingFace's numbers for them; the arguments are those of :func:`text_samples_of`.
+
+    Raises:
+        UsageError: The model takes no texts, or has no tokenizer.
+    """
+    samples = text_samples_of(recipe, inputs, texts, longest)
+    if not samples:
+        refuse_texts(texts, recipe.origin.name)
     run = reference_run(recipe, float32=True)
-    found: list[Reference] = [
-        (sample, run(sample.inputs)) for sample in text_samples_of(recipe, inputs, texts, longest)
-    ]
+    found: list[Reference] = [(sample, run(sample.inputs)) for sample in samples]
     recipe.origin.release()
     return found
 

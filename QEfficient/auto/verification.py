@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from QEfficient.auto import request
 from QEfficient.auto.ready import Ready
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays, Session
-from QEfficient.errors import NumericsError, UsageError
+from QEfficient.errors import NumericsError, QEfficientError, UsageError
 from QEfficient.numerics import references
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import Precision, open_emulated, precision_of
@@ -32,6 +33,8 @@ from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.auto.stages import Order, Recipe
+
+log = logging.getLogger("QEfficient")
 
 BATCH = 8  # texts that are run at once
 LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
@@ -214,14 +217,24 @@ def _advice(model: OnnxModel, precision: Precision, kept: Sequence[Reference], r
     """For an error: where it starts, and what to do."""
     if result.passed or not precision.half:
         return "", ""
-    from QEfficient.numerics.first_bad import first_bad
-
     do = "call doctor() for a node-precision file that mends it, or compile(node_precision_info=True)"
     for sample, _ in kept if result.not_finite else ():
-        found = first_bad(model, sample.inputs, precision)
-        if found is not None:
-            return f"The first number that is not finite comes from {found.place}.", do
+        place = _place(model, sample.inputs, precision)
+        if place:
+            return f"The first number that is not finite comes from {place}.", do
     return "", do
+
+
+def _place(model: OnnxModel, arrays: Mapping[str, Array], precision: Precision) -> str:
+    """Where numbers stop being finite; ``""`` where emulation does not show it, or can't be had for this graph."""
+    from QEfficient.numerics.first_bad import first_bad
+
+    try:
+        found = first_bad(model, arrays, precision)
+    except QEfficientError as error:  # what it would be added to says more
+        log.warning("the layer that numbers stop being finite in could not be looked for: %s", error)
+        return ""
+    return found.place if found else ""
 
 
 # ---------------------------------------------------------------------------------------------- a compiled program
@@ -274,18 +287,23 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
     limit = longest if facts.has_length(config) else None
     found = random_samples(facts, config, manifest.inputs, longest=limit, ends=bool(recipe and recipe.head.uses_pooler))
     if manifest.text is None or manifest.text.tokenizer is None:
-        _refuse_texts(texts, ready)
+        refuse_texts(texts, str(ready.program.path))
         return found
     most = min(longest, manifest.text.max_length, LONGEST)
     every = (*SENTENCES, LONG, *texts)
     return found + text_samples(ready.tokenizer, every, manifest.inputs, longest=most, pads=facts.pads(config))
 
 
-def _refuse_texts(texts: Sequence[str], ready: Ready) -> None:
+def refuse_texts(texts: Sequence[str], name: str) -> None:
+    """Refuses texts for a model without a tokenizer.
+
+    Raises:
+        UsageError: There are texts.
+    """
     if texts:
         raise UsageError(
-            "The program has no tokenizer, so it can't be verified on texts.",
-            got=f"{len(texts)} texts for {ready.program.path}",
+            "The model takes no texts here, or has no tokenizer, so it can't be verified on texts.",
+            got=f"{len(texts)} texts for {name}",
             allowed="texts=None: random rows are compared then",
             do="load the model by name, from a repo whose tokenizer has a fast form",
         )
@@ -323,13 +341,11 @@ def located(error: NumericsError, ready: Ready, rows: Rows) -> NumericsError:
         ready: The program that was run.
         rows: All rows of the call.
     """
-    from QEfficient.numerics.first_bad import first_bad
-
     row, manifest = error.rows[0], ready.program.manifest
     arrays = {name: np.asarray(column[row])[None] for name, column in rows.columns.items()}
     model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
-    found = first_bad(model, arrays, _precision(manifest.options, manifest.target))
-    if found is None:
+    place = _place(model, arrays, _precision(manifest.options, manifest.target))
+    if not place:
         return error
-    what = f"{error.what} In row {row} the first one comes from {found.place}."
+    what = f"{error.what} In row {row} the first one comes from {place}."
     return NumericsError(what, got=error.got, allowed=error.allowed, do=error.do, rows=error.rows)

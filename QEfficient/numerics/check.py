@@ -68,7 +68,7 @@ def vectors(array: Array, spec: TensorSpec, inputs: Mapping[str, Array], frames:
         array = np.moveaxis(array, 1, -1)
     if array.ndim > 2:
         rows = rows.repeat(int(np.prod(array.shape[1:-1])))
-    values = array.astype(np.float64).reshape(len(rows), -1)
+    values = array.astype(np.float64).reshape(len(rows), array.shape[-1] if array.ndim > 1 else 1)
     return Vectors(values, rows)
 
 
