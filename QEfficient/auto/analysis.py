@@ -17,7 +17,7 @@ from QEfficient.auto import request
 from QEfficient.auto.speed import speed_points
 from QEfficient.auto.stages import reach
 from QEfficient.auto.verification import CHECK_FILE, LONGEST, text_samples
-from QEfficient.errors import UsageError
+from QEfficient.errors import OptionError, UsageError
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
 from QEfficient.text.tokenizer import Tokenizer
@@ -92,13 +92,10 @@ def _buckets(
     ready: Ready | None, recipe: Recipe | None, text: TextFacts | None, seq_len: object, batch_size: object
 ) -> tuple[Bucket, ...]:
     batch = None if batch_size is None else request.positive("batch_size", batch_size, "rows")
-    if ready is not None and (seq_len is None or recipe is None):
-        buckets = ready.program.manifest.buckets
-        if seq_len is not None:
-            lengths = seq_len if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
-            sizes = sorted({request.positive("seq_len", length, "tokens") for length in lengths})
-            buckets = tuple(replace(buckets[0], length=size) for size in sizes)
-        return buckets if batch is None else tuple(replace(bucket, batch=batch) for bucket in buckets)
+    own = ready.program.manifest.buckets if ready is not None else ()
+    if own and (seq_len is None or recipe is None):
+        found = own if seq_len is None else _of_lengths(own[0], seq_len)
+        return found if batch is None else tuple(replace(bucket, batch=batch) for bucket in found)
     if recipe is None or text is None:
         raise UsageError(
             "Nothing says which lengths this graph takes.",
@@ -108,9 +105,25 @@ def _buckets(
         )
     limits = reach(recipe.origin)
     if not limits.free:
-        return (Bucket(1, batch or 1, length_dim=""),)
+        only = Bucket(1, batch or 1, length_dim="")
+        return (only,) if seq_len is None else _of_lengths(only, seq_len)
     sizes = request.lengths(seq_len, limits, min(text.max_length, limits.limit or limits.last))
     return tuple(Bucket(size, batch or 1) for size in sizes)
+
+
+def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
+    """Buckets like this one, of other lengths."""
+    if not bucket.length_dim:
+        raise OptionError(
+            "The model's inputs have one size, so there is no length to choose.",
+            got=f"seq_len={seq_len!r}",
+            allowed="leave seq_len out",
+            do="drop seq_len",
+        )
+    many = seq_len if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
+    return tuple(
+        replace(bucket, length=size) for size in sorted({request.positive("seq_len", n, "tokens") for n in many})
+    )
 
 
 def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] | None:

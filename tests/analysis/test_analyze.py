@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from transformers import ViTConfig, ViTModel
 
 from QEfficient import QEFFAutoModel
 from QEfficient.analysis.analyze import analyze
@@ -19,6 +20,7 @@ from QEfficient.onnx_transforms import apply, describe
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.records import Bucket
 from tests import tiny_graphs
+from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 
 TEXTS = ["My name is", "a longer text than that one", "word " * 100]
@@ -145,8 +147,13 @@ def test_bad_arguments(model: QEFFAutoModel) -> None:
         model.analyze(texts="one text", before=False)  # type: ignore[arg-type]
 
 
-def test_texts_need_a_tokenizer() -> None:
-    from tests.tiny_models import tiny
+def test_images_have_no_length_to_choose() -> None:
+    sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
+    model = QEFFAutoModel(ViTModel(ViTConfig(**sizes, num_hidden_layers=1)))
+    with pytest.raises(OptionError, match="one size"):
+        model.analyze(seq_len=8)
 
+
+def test_texts_need_a_tokenizer() -> None:
     with pytest.raises(UsageError, match="no tokenizer"):
         QEFFAutoModel(tiny("distilbert")).analyze(texts=TEXTS, before=False)
