@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,7 @@ from QEfficient.records import Json
 OBJECTIVES = ("throughput", "latency", "balanced")
 OPTIONS = ("num_cores", "instances", "batch_size", "ols", "mos", "set_size", "multicast_weights")
 LARGEST_BATCH = 16
+LARGEST_QUEUE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def recommend(
     """
     check_objective(objective)
     chosen, settled = find_card(card), _settled(given or {})
-    # a core count past the card's is refused by choose, which can name the card
     base = parse({**facts, **_PLAIN, **settled, "seq_len": seq_len})
+    settled = {name: getattr(base, name) for name in settled}
     run = choose(predictor(), base, objective, chosen, settled)
     options = {name: getattr(run, name) for name in OPTIONS}
     return Recommendation(objective, chosen.name, **options, prediction=predictor().predict([run], chosen)[0])
@@ -163,22 +165,19 @@ def _best(fitted: Predictor, runs: list[Run], objective: str, card: Card, exact:
 
 def _shapes(card: Card, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Cores, instances, batch and queue: one instance alone, or as many as fit."""
-    cores = sorted(_measured_cores() | {card.cores, card.cores // 2})
-    wanted = [int(settled["num_cores"] or 1)] if "num_cores" in settled else cores
+
+    def free(name: str, values: Iterable[int]) -> list[int]:
+        return [settled[name]] if name in settled else sorted(values)
+
     found = []
-    for each in (one for one in wanted if one <= card.cores):
-        counts = [int(settled["instances"] or 1)] if "instances" in settled else sorted({1, card.cores // each})
-        for count in (one for one in counts if one * each <= card.cores):
-            for batch in [settled["batch_size"]] if "batch_size" in settled else range(1, LARGEST_BATCH + 1):
-                for queue in [settled["set_size"]] if "set_size" in settled else range(1, 5):
-                    found.append(
-                        {
-                            "num_cores": each,
-                            "instances": count,
-                            "batch_size": int(batch or 1),
-                            "set_size": int(queue or 1),
-                        }
-                    )
+    for cores in free("num_cores", _measured_cores() | {card.cores, card.cores // 2}):
+        counts = free("instances", {1, max(1, card.cores // cores)})
+        for count, batch, queue in product(
+            counts, free("batch_size", range(1, LARGEST_BATCH + 1)), free("set_size", range(1, LARGEST_QUEUE + 1))
+        ):
+            if cores * count <= card.cores:
+                setting = {"num_cores": cores, "instances": count, "batch_size": batch, "set_size": queue}
+                found.append(setting)
     return found
 
 

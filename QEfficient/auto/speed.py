@@ -79,7 +79,10 @@ def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq
 
     check_objective(objective)
     own = {name: plain[name] for name in FILLED if name in asked and not isinstance(asked[name], Unset)}
-    found = recommend(columns(recipe, None), seq_len, objective, given=own)
+    single = {name: value for name, value in own.items() if not isinstance(value, list | tuple)}  # mos=[1, 2]
+    cores = own.get("num_cores", 1)
+    card = "pro" if isinstance(cores, int) and cores > 14 else "standard"  # what fits Standard fits every card
+    found = recommend(columns(recipe, None), seq_len, objective, card, given=single)
     return plain | {name: value for name, value in found.compile_options.items() if name not in own}
 
 
