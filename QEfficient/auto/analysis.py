@@ -69,7 +69,7 @@ def analyze_model(
         rows=rows,
         limit=limit,
         risk=text_risk(model, tokenizer, given, limit, _pads(ready, recipe)) if fp16 else None,
-        predictions=speed_points(recipe, ready, buckets, [card.name for card in CARDS]),
+        predictions=speed_points(recipe, ready, buckets, [c.name for c in CARDS], ready is None and batch_size is None),
         verification=_verification(ready, model),
     )
 

@@ -21,9 +21,6 @@ FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
 """What ``objective`` fills in where the caller says nothing."""
 
 
-CARD_NAMES = ("standard", "pro", "ultra")
-
-
 class Unset(int):
     """The default of a keyword, told from the same number given by a caller."""
 
@@ -87,11 +84,18 @@ def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq
 
 
 def speed_points(
-    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str] = CARD_NAMES
+    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str], free_batch: bool
 ) -> tuple[SpeedPoint, ...]:
     """Predicted speed at each bucket on each card, with the options that are best for each objective.
 
-    The batch is the bucket's own. Nothing where no speed can be predicted: images, audio, a bare graph.
+    Nothing where no speed can be predicted: images, audio, a bare graph.
+
+    Args:
+        recipe: Which model; ``None`` for a saved program.
+        ready: The program, where one is compiled.
+        buckets: The shapes.
+        cards: Names of cards.
+        free_batch: Nobody chose the buckets' batch, so the best one is taken; it stands in the options.
     """
     from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, recommend
     from QEfficient.analysis.record import SpeedPoint
@@ -103,8 +107,9 @@ def speed_points(
     made = []
     for card in cards:
         for bucket in buckets:
+            given = {} if free_batch else {"batch_size": bucket.batch}
             for objective in OBJECTIVES:
-                best = recommend(network, bucket.length, objective, card, given={"batch_size": bucket.batch})
+                best = recommend(network, bucket.length, objective, card, given=given)
                 rate, latency = best.prediction.samples_per_second, best.prediction.latency_ms
                 made.append(
                     SpeedPoint(

@@ -18,8 +18,9 @@ from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
 from QEfficient.analysis.validation import GROUPS
-from QEfficient.auto.speed import Unset, settle
+from QEfficient.auto.speed import Unset, settle, speed_points
 from QEfficient.errors import UsageError
+from QEfficient.records import Bucket
 from tests.tiny_models import tiny
 
 BASE = {
@@ -196,6 +197,12 @@ def test_the_caller_s_own_values_win_even_when_they_are_the_defaults(model: QEFF
     assert settle("throughput", model._recipe(False, "off"), {"batch_size": Unset(1)}, 24)["batch_size"] > 1
 
 
+def test_a_list_for_mos_and_the_cores_of_a_larger_card_are_taken(model: QEFFAutoModel) -> None:
+    asked = {"num_cores": 16, "batch_size": Unset(1), "mos": [1, 2]}
+    found = settle("latency", model._recipe(False, "off"), asked, 24)
+    assert (found["num_cores"], found["mos"], found["batch_size"]) == (16, [1, 2], 1)
+
+
 def test_without_an_objective_nothing_is_filled_in(model: QEFFAutoModel) -> None:
     asked = {"num_cores": Unset(16), "batch_size": Unset(1), "mos": 3}
     found = settle(None, model._recipe(False, "off"), asked, 24)
@@ -217,6 +224,8 @@ def test_an_analysis_holds_predictions_for_every_bucket_card_and_objective(model
         assert point.samples_per_second_band[0] < point.samples_per_second < point.samples_per_second_band[1]
         assert point.options["batch_size"] == point.bucket.batch
         assert point.extrapolated  # so small a model was never measured
+    before = speed_points(model._recipe(False, "off"), None, [Bucket(24)], ["standard"], free_batch=True)
+    assert [point.options["batch_size"] > 1 for point in before] == [True, False, True]
 
 
 def test_no_speed_is_predicted_for_images(home: Path) -> None:
