@@ -45,7 +45,7 @@ class Estimate(float):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a card is expected to do. Also a mapping of its two numbers, by the names of the table's columns.
+    """What a card is expected to do. ``prediction["latency_ms"]`` works too, as a row of the table does.
 
     Attributes:
         samples_per_second: Of all instances of one SoC together.
