@@ -201,9 +201,9 @@ def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Bucket
     return Bucket(max(lengths)) if lengths else Bucket(1, length_dim="")
 
 
-def _precision(options: CompileOptions, target: Target) -> Precision:
+def _precision(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
     """What is computed; the card's options do nothing on the host."""
-    return FULL if target.compute == "fp32" else precision_of(options, target)
+    return FULL if target.compute == "fp32" else precision_of(options, target, folder)
 
 
 def limits_name(precision: Precision) -> str:
@@ -259,7 +259,7 @@ def verify_ready(
     manifest = ready.program.manifest
     model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
     target = dataclasses.replace(manifest.target, compute="fp16") if emulate else manifest.target
-    precision = _precision(manifest.options, target)
+    precision = _precision(manifest.options, target, ready.program.path)
     facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
     checked = limits_for(limits_name(precision), limits, routed=find(facts.model_type).routed)
     how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", facts.frames)
@@ -344,7 +344,7 @@ def located(error: NumericsError, ready: Ready, rows: Rows) -> NumericsError:
     row, manifest = error.rows[0], ready.program.manifest
     arrays = {name: np.asarray(column[row])[None] for name, column in rows.columns.items()}
     model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
-    place = _place(model, arrays, _precision(manifest.options, manifest.target))
+    place = _place(model, arrays, _precision(manifest.options, manifest.target, ready.program.path))
     if not place:
         return error
     what = f"{error.what} In row {row} the first one comes from {place}."

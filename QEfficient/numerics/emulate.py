@@ -22,6 +22,7 @@ from onnx_ir.passes import common
 
 from QEfficient import settings
 from QEfficient.backends.base import Session
+from QEfficient.backends.card_options import raw_file_name
 from QEfficient.backends.onnxruntime import OnnxRuntimeSession
 from QEfficient.cache import work_folder
 from QEfficient.errors import TransformError
@@ -58,17 +59,25 @@ class Precision:
     fp32_nodes: frozenset[str] = frozenset()
 
 
-def precision_of(options: CompileOptions, target: Target) -> Precision:
+def precision_of(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
     """What a program compiled with these options and this target computes in.
+
+    Args:
+        options: As the caller gave them, or as a manifest holds them.
+        target: Its precision counts.
+        folder: The program's folder, which the files of a card program's manifest are relative to.
 
     Raises:
         OptionError: The node-precision file can't be read.
     """
-    forced = {flag.partition("=")[0]: flag.partition("=")[2] for flag in options.raw}
+    forced: dict[str, str | Path] = {}
+    for position, flag in enumerate(options.raw):
+        name, _, value = flag.partition("=")
+        forced[name] = options.files.get(raw_file_name(position), value)
     file = options.files.get("node_precision_info", forced.get("-node-precision-info"))
     half = target.compute == "fp16" or "-convert-to-fp16" in forced
     sixes = bool(options.flags.get("mxfp6_matmul")) or "-mxfp6-matmul" in forced
-    fp32 = read_precision_file(Path(file)).fp32 if file else frozenset()
+    fp32 = read_precision_file((folder or Path()) / file).fp32 if file else frozenset()
     return Precision(half=half, weights="mxfp6" if sixes else None, fp32_nodes=fp32)
 
 

@@ -239,3 +239,8 @@ def test_the_precision_of_a_program_is_that_of_its_options(tmp_path: Path) -> No
     assert precision_of(options, card) == Precision(True, "mxfp6", frozenset({"a", "b"}))
     raw = CompileOptions(raw=("-convert-to-fp16", "-mxfp6-matmul", f"-node-precision-info={file}"))
     assert precision_of(raw, host) == precision_of(options, card)
+    forced = CompileOptions(files={"raw_compiler_flags[0]": file}, raw=("-node-precision-info=gone.yaml",))
+    assert precision_of(forced, card).fp32_nodes == {"a", "b"}  # the copy in the program's folder
+    saved = CompileOptions(files={"node_precision_info": Path("precision.yaml")})  # as a card program's manifest has it
+    assert precision_of(saved, card, tmp_path).fp32_nodes == {"a", "b"}
+    assert precision_of(CompileOptions(files={"node_precision_info": file}), card, tmp_path / "other").fp32_nodes
