@@ -169,6 +169,7 @@ class _Rounding:
         self.model, self.precision = model, precision
         self.rounded: set[ir.Value] = set()  # these hold fp16 numbers already
         self.copies: dict[tuple[ir.Value, str], ir.Value] = {}  # what fp16 nodes read in a value's place
+        self.names = {value.name for value in _values(model)}
 
     def rewrite(self) -> None:
         self._graph(self.model.graph, fp32_owner=True)
@@ -215,7 +216,7 @@ class _Rounding:
         if not self.precision.half or value in self.rounded:
             return value
         if (value, "half") not in self.copies:
-            self.copies[value, "half"] = _casts(value)[1]
+            self.copies[value, "half"] = self._casts(value)[1]
         return self.copies[value, "half"]
 
     def _stored(self, value: ir.Value, axis: int | None) -> ir.Value:
@@ -227,7 +228,7 @@ class _Rounding:
         suffix = f"{blocks}{axis}" if blocks else "half"
         if (value, suffix) not in self.copies:
             made = Rounded(tensor, half=self.precision.half, blocks=blocks, axis=axis or -1)
-            name = f"{value.name}/{suffix}"
+            name = self._new_name(f"{value.name}/{suffix}")
             copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=made)
             value.graph.register_initializer(copy)
             self.copies[value, suffix] = copy
@@ -237,25 +238,39 @@ class _Rounding:
     def _round_in_place(self, value: ir.Value) -> None:
         """Whoever reads ``value`` gets the rounded numbers, and they get its name."""
         name = str(value.name)
-        narrow, rounded = _casts(value)
+        narrow, rounded = self._casts(value)
         value.replace_all_uses_with(rounded, replace_graph_outputs=True)
         narrow.replace_input_with(0, value)
-        value.name, rounded.name = f"{name}/full", name
+        value.name, rounded.name = self._new_name(f"{name}/full"), name
         self.rounded.add(rounded)
 
+    def _casts(self, value: ir.Value) -> tuple[ir.Node, ir.Value]:
+        """Puts two casts, to fp16 and back, behind ``value``: the first, and the result of the second."""
+        assert value.graph is not None
+        half = ir.Value(name=self._new_name(f"{value.name}/fp16"))
+        narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[half])
+        rounded = ir.Value(name=self._new_name(f"{value.name}/half"), type=value.type, shape=value.shape)
+        widen = ir.node("Cast", [half], {"to": value.dtype}, outputs=[rounded])
+        producer = value.producer()
+        if producer is not None:
+            value.graph.insert_after(producer, [narrow, widen])
+        else:  # an input of the graph
+            value.graph.insert_before(value.graph[0], [narrow, widen])
+        return narrow, rounded
 
-def _casts(value: ir.Value) -> tuple[ir.Node, ir.Value]:
-    """Puts two casts, to fp16 and back, behind ``value``: the first, and the result of the second."""
-    assert value.graph is not None
-    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[ir.Value(name=f"{value.name}/fp16")])
-    rounded = ir.Value(name=f"{value.name}/half", type=value.type, shape=value.shape)
-    widen = ir.node("Cast", narrow.outputs, {"to": value.dtype}, outputs=[rounded])
-    producer = value.producer()
-    if producer is not None:
-        value.graph.insert_after(producer, [narrow, widen])
-    else:  # an input of the graph
-        value.graph.insert_before(value.graph[0], [narrow, widen])
-    return narrow, rounded
+    def _new_name(self, wanted: str) -> str:
+        while wanted in self.names:
+            wanted += "_"
+        self.names.add(wanted)
+        return wanted
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in (model.graph, *model.graph.subgraphs()):
+        yield from graph.inputs
+        yield from graph.initializers.values()
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        yield from node.outputs
 
 
 def _is_float(value: ir.Value, node: ir.Node) -> bool:

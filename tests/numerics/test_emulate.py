@@ -212,6 +212,15 @@ def test_a_weight_that_is_written_in_pieces_is_the_same_one(tmp_path: Path, shap
     assert (found == round_fp16(mxfp6(weight, -2, "e3m2"))).all()
 
 
+def test_names_of_ours_that_the_graph_has_already_are_not_taken_twice(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 18]> g (float[1] x) => (float[1] y) {
+        t = Mul (x, x)  "t/full" = Neg (t)  "t/fp16" = Mul ("t/full", t)  "t/half" = Mul (t, t)
+        y = Add ("t/fp16", "t/half") }"""
+    model, x = save(tmp_path / "m", text), {"x": np.float32([1.5])}
+    once = emulated(model, tmp_path / "once", Precision())
+    assert run(once, x, Precision())["y"] == run(model, x, Precision())["y"] == 0  # emulated again, it stays the same
+
+
 def test_names_that_the_graph_does_not_have_are_errors(tmp_path: Path) -> None:
     model = tiny_graphs.make(tmp_path / "m")
     with pytest.raises(OptionError, match="fp32_nodes names .*'normd'. Did you mean 'normed'"):

@@ -11,6 +11,8 @@ import pytest
 
 from benchmarks.precision import PRECISIONS, cosines, embed
 from QEfficient.numerics.emulate import Precision, emulated, open_emulated
+from QEfficient.onnx_transforms import apply
+from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.records import Bucket, OnnxModel
 from tests import real_text
 from tests.sdk.parts.emulate import emulate
@@ -113,3 +115,10 @@ def test_block_formats_cost_what_the_docs_say(minilm: OnnxModel) -> None:
     assert 0.9990 < int8.mean() < 0.9999 and int8.min() > 0.997
     assert 0.9950 < e2m3.mean() < 0.9985 and e2m3.min() > 0.98
     assert 0.9880 < e3m2.mean() < 0.9960 and e3m2.min() > 0.95
+
+
+def test_layers_as_functions_give_the_same_bits(minilm: OnnxModel, tmp_path: Path) -> None:
+    folded = apply(minilm, tmp_path / "functions", passes=(LayerFunctions,))
+    assert folded.functions
+    for precision in (Precision(), Precision(weights="mxfp6")):
+        assert ours(folded, precision).tobytes() == ours(minilm, precision).tobytes()
