@@ -90,7 +90,7 @@ class _Switches:
         self._inputs: dict[tuple[ir.Value, str], ir.Value] = {}
         self._rounded: dict[ir.Value, ir.Value] = {}
         self._both: dict[tuple[str, str], ir.Value] = {}
-        self._flags = ir.Input(FLAGS, ir.Shape(["nodes"]), ir.TensorType(ir.DataType.BOOL))
+        self._flags = ir.Value(name=FLAGS, shape=ir.Shape(["nodes"]), type=ir.TensorType(ir.DataType.BOOL))
         nodes = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.op_type not in _IGNORED]
         self._first = model.graph[0]
         for node in nodes:
@@ -130,7 +130,7 @@ class _Switches:
         axis = axis if blocks else None
         key = (value, f"{_name(node)}/{axis}")
         if key not in self._inputs:
-            made = ir.Input(f"{value.name}/{len(self.weights)}", value.shape, value.type)
+            made = ir.Value(name=f"{value.name}/{len(self.weights)}", shape=value.shape, type=value.type)
             rounded = Rounded(tensor, half=self.precision.half, blocks=blocks, axis=axis or -1)
             self.weights.append(_Weight(str(made.name), _name(node), axis, tensor, rounded))
             self.graph.inputs.append(made)

@@ -44,10 +44,11 @@ class Equation:
 
 def equations(node: ir.Node) -> Iterator[Equation]:
     """What ``node`` demands of the exponents of what it reads and makes."""
-    made = [value for value in node.outputs if value.name and is_float(value)]
+    made = [value for value in node.outputs if value.name and _counts(value)]
     if node.op_type in _SHAPES_ONLY:
         return
-    form = _form(node) if node.domain == "" and made else None
+    known = node.domain == "" and made and all(value.type is not None for value in made)
+    form = _form(node) if known else None
     if form is None:
         yield from _fixed(node)
         return
@@ -86,13 +87,18 @@ def _form(node: ir.Node) -> tuple[list[_Term], list[int]] | None:
     return None
 
 
+def _counts(value: ir.Value) -> bool:
+    """Whether a value is, or may be, one of floating-point numbers."""
+    return value.type is None or is_float(value)
+
+
 def _present(node: ir.Node) -> list[int]:
-    return [index for index, value in enumerate(node.inputs) if value is not None and is_float(value)]
+    return [index for index, value in enumerate(node.inputs) if value is not None and _counts(value)]
 
 
 def _fixed(node: ir.Node) -> Iterator[Equation]:
     for value in (*(node.inputs[index] for index in _present(node)), *node.outputs):
-        if value is not None and value.name and is_float(value) and weights.constant(value) is None:
+        if value is not None and value.name and _counts(value) and weights.constant(value) is None:
             yield Equation({value: Fraction(1)})
 
 
@@ -186,5 +192,5 @@ def _inner(node: ir.Node) -> Iterator[Equation]:
         if attribute.type == ir.AttributeType.GRAPH:
             for one in attribute.as_graph():
                 for value in one.inputs:
-                    if value is not None and value.graph is node.graph and is_float(value):
+                    if value is not None and value.graph is node.graph and _counts(value):
                         yield Equation({value: Fraction(1)})

@@ -34,12 +34,12 @@ def findings(
             readers.setdefault(name, []).append(node)
     told: list[Finding] = []
     for node in nodes:
-        kinds = dict(_kinds(node, values, margin))
+        kinds = list(_kinds(node, values, margin))
         needed = node.name in fp32_nodes
         if needed and not kinds and node.op not in EXACT:
             worst = _worst(node, values)
-            kinds = {"overflow" if worst.overflows else "loss": worst}
-        for kind, met in kinds.items():
+            kinds = [("overflow" if worst.overflows else "loss", worst)]
+        for kind, met in kinds:
             harmless = kind == "overflow" and fp32_nodes and not needed and not _beside(node, readers, fp32_nodes)
             text = _text(kind, met, node, readers) + (" (harmless: nothing has to be in fp32 for it)" * bool(harmless))
             told.append(Finding(kind, node.name, node.op, node.module, met.largest, met.channel, text))

@@ -46,8 +46,13 @@ class NodeInfo:
 def inlined(model: OnnxModel) -> ir.Model:
     """The graph with its functions inlined and the types of its values known as far as ONNX can tell."""
     graph = read(model.path)
-    run(graph, (common.InlinePass(), common.ShapeInferencePass(check_type=False, strict_mode=False)))
+    run(graph, (common.InlinePass(), infer_types()))
     return graph
+
+
+def infer_types() -> ir.passes.PassBase:
+    """The pass that finds the types of values, where the graph does not say them."""
+    return common.ShapeInferencePass(check_type=False, strict_mode=False)
 
 
 def outline(graph: ir.Model) -> tuple[NodeInfo, ...]:

@@ -184,7 +184,10 @@ def _hot(channels: NDArray[np.float64]) -> int | None:
 
 def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[Range]:
     """The floating-point constants that nodes read, in pieces."""
-    readers = {name: node for node in reversed(nodes) for name in node.constants}
+    readers: dict[str, NodeInfo] = {}
+    for node in nodes:
+        for name in node.constants:
+            readers.setdefault(name, node)
     values = {str(value.name): value for node in graph for value in node.inputs if value is not None}
     for name, reader in readers.items():
         tensor = weights.constant(values.get(name))
@@ -197,11 +200,11 @@ def stored(tensor: ir.TensorProtocol, exponent: int = 0) -> tuple[float, float, 
     """Largest, smallest and lost, as :class:`Range` has them, of a weight that is multiplied by 2^``exponent``."""
     largest, smallest, off, norm = 0.0, math.inf, 0.0, 0.0
     for piece in weights.blocks(tensor):
-        numbers = np.ldexp(piece.astype(np.float64), exponent)
-        sizes = np.abs(numbers)
+        numbers = np.ldexp(piece, exponent)
+        with np.errstate(over="ignore", invalid="ignore"):
+            off += float(np.square(numbers - numbers.astype(np.float16)).sum(dtype=np.float64))
+            norm += float(np.square(numbers).sum(dtype=np.float64))
+        sizes = np.abs(numbers, out=numbers)
         largest = max(largest, float(sizes.max()))
-        smallest = min(smallest, float(np.min(sizes, where=sizes > 0, initial=math.inf)))
-        with np.errstate(over="ignore"):
-            off += float(np.square(numbers - numbers.astype(np.float16)).sum())
-        norm += float(np.square(numbers).sum())
+        smallest = min(smallest, float(sizes[sizes > 0].min(initial=math.inf)))
     return largest, smallest, math.inf if largest >= INFINITE else math.sqrt(off / norm) if norm else 0.0

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from QEfficient.numerics.diagnosis import Rewrite
 from QEfficient.numerics.exponents import Exponents, System
+from QEfficient.numerics.outline import infer_types
 from QEfficient.numerics.ranges import LARGEST, Range, stored
 from QEfficient.numerics.search import LOSSY
 from QEfficient.onnx_transforms import apply, read, run, weights
@@ -43,10 +44,10 @@ def rewrite(
         The new graph, and what was folded; ``model`` itself where nothing could be.
     """
     trial = FoldScales(found, margin)
-    run(read(model.path), (trial,))
+    run(read(model.path), (infer_types(), trial))
     if not trial.rewrites:
         return model, ()
-    made = apply(model, folder, passes=(lambda: FoldScales(found, margin), RemoveDeadCode))
+    made = apply(model, folder, passes=(infer_types, lambda: FoldScales(found, margin), RemoveDeadCode))
     return made, tuple(trial.rewrites)
 
 

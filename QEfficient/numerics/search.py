@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -51,16 +52,23 @@ class Trials:
         chosen = self.references if references is None else references
         return verify(chosen, lambda inputs: self.bench.run(inputs, fp32), self.how, self.limits, "a trial")
 
-    def worst(self, fp32: frozenset[str], count: int = _SCREEN) -> list[Reference]:
-        """The rows that do worst with these nodes in fp32, each a sample of its own; of equals the shortest."""
+    def passes(self, fp32: frozenset[str], screen: Iterable[Reference]) -> bool:
+        """Whether the limits hold on rows that are samples of their own. It stops at the first that fails."""
+        return all(self.result(fp32, [row]).passed for row in screen)
+
+    def worst(self, fp32: frozenset[str], count: int = _SCREEN) -> dict[tuple[int, int], Reference]:
+        """The rows that do worst with these nodes in fp32, each a sample of its own; of equals the shortest.
+
+        Returns:
+            Place of the sample, and of the row in it → the row.
+        """
         found: list[tuple[float, int, int, int]] = []
         for place, (sample, want) in enumerate(self.references):
             got = self.bench.run(sample.inputs, fp32)
             size = max(array.size for array in sample.inputs.values()) // max(1, len(sample.names))
             for row, off in enumerate(_distance(sample, want, got, self.how)):
                 found.append((-off, size, place, row))
-        chosen = sorted(found)[:count]
-        return [_row(self.references[place], row) for _, _, place, row in chosen]
+        return {(place, row): _row(self.references[place], row) for _, _, place, row in sorted(found)[:count]}
 
 
 def _distance(
@@ -90,7 +98,7 @@ def smallest(
 
     Candidates are the nodes that read or make what overflows, then those where rounding takes much off, then all. What
     a set needs shows on a few rows, so sets are tried on those that do worst; what is found is tried on all rows, and
-    those that it fails join.
+    those that it fails join. Where it fails on all rows together only (ranks), it is returned as it is.
 
     Args:
         trials: What a set is tried with.
@@ -111,15 +119,14 @@ def smallest(
             do="set other limits, or look for the fault in the graph: verify() compares it with HuggingFace",
         )
     screen = trials.worst(frozenset())
-    chosen: frozenset[str] = frozenset()
+    candidates = _ordered(nodes, found, flops)
     while True:
-        chosen = _least(lambda fp32: trials.result(fp32, screen).passed, _ordered(nodes, found, flops))  # noqa: B023
-        if trials.result(chosen).passed:
-            return _pruned(trials, chosen, screen, flops)
-        more = [row for row in trials.worst(chosen) if row[0].names not in {kept.names for kept, _ in screen}]
-        if not more:  # each row passes alone, and ranks or labels of all do not
-            screen = list(trials.references)
-        screen += more
+        chosen = _least(partial(trials.passes, screen=tuple(screen.values())), candidates)
+        passed = trials.result(chosen).passed
+        more = {} if passed else trials.worst(chosen)
+        if more.keys() <= screen.keys():  # it passes, or every row does and ranks do not: that takes stricter limits
+            return _pruned(trials, chosen, screen.values(), flops) if passed else chosen
+        screen |= more
 
 
 def _ordered(nodes: Sequence[NodeInfo], found: Sequence[Range], flops: Mapping[str, float]) -> list[list[str]]:
@@ -166,12 +173,12 @@ def _split(passes: Test, candidates: list[str], base: frozenset[str]) -> list[st
 
 
 def _pruned(
-    trials: Trials, chosen: frozenset[str], screen: Sequence[Reference], flops: Mapping[str, float]
+    trials: Trials, chosen: frozenset[str], screen: Collection[Reference], flops: Mapping[str, float]
 ) -> frozenset[str]:
     """Without nodes that can be left out by themselves after all, the dearest first."""
     for name in sorted(chosen, key=lambda each: (-flops.get(each, 0.0), each)):
         less = chosen - {name}
-        if trials.result(less, screen).passed and trials.result(less).passed:
+        if trials.passes(less, screen) and trials.result(less).passed:
             chosen = less
     return chosen
 

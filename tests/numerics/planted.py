@@ -125,7 +125,7 @@ def mask_constant(graph: ir.Graph) -> None:
 
 
 def pooling_sum(k: int) -> Change:
-    """Sums all tokens before it divides; the last LayerNorm by 2^k, which the normalising at the end takes out."""
+    """Sums all tokens before it divides; the last LayerNorm by 2^k, the mean by 2^-k."""
 
     def change(graph: ir.Graph) -> None:
         last = [node for node in graph if node.op_type == "LayerNormalization"][-1]
@@ -140,7 +140,9 @@ def pooling_sum(k: int) -> Change:
         axis = _constant(graph, np.array([1]), "token_axis")
         total = _add(graph, weigh, "ReduceSum", [kept, axis], "total", like=weigh, keepdims=1)
         count = _add(graph, weigh, "ReduceSum", [column, axis], "count", like=weigh, keepdims=1)
-        mean = _add(graph, weigh, "Div", [total, count], "mean", like=weigh)
+        large = _add(graph, weigh, "Div", [total, count], "large_mean", like=weigh)
+        factor = _constant(graph, np.float32(2.0**-k), "mean_factor")
+        mean = _add(graph, weigh, "Mul", [large, factor], "mean", like=weigh)
         weigh.outputs[0].replace_all_uses_with(mean)
         graph.remove(weigh, safe=True)
 
