@@ -223,6 +223,7 @@ def open_bare(graph: ir.Model) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = usable_cpus()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # runs are short, and so are pauses
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     proto = ir.to_proto(graph)
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -120,8 +120,10 @@ def smallest(
         )
     screen = trials.worst(frozenset())
     candidates = _ordered(nodes, found, flops)
+    chosen: frozenset[str] = frozenset()
     while True:
-        chosen = _least(partial(trials.passes, screen=tuple(screen.values())), candidates)
+        passes = partial(trials.passes, screen=tuple(screen.values()))
+        chosen |= _least(passes, candidates, chosen)
         passed = trials.result(chosen).passed
         more = {} if passed else trials.worst(chosen)
         if more.keys() <= screen.keys():  # it passes, or every row does and ranks do not: that takes stricter limits
@@ -141,13 +143,14 @@ def _ordered(nodes: Sequence[NodeInfo], found: Sequence[Range], flops: Mapping[s
     return [[node.name for node in order if need(node) == level] for level in range(3)]
 
 
-def _least(passes: Test, groups: Sequence[Sequence[str]]) -> frozenset[str]:
+def _least(passes: Test, groups: Sequence[Sequence[str]], base: frozenset[str]) -> frozenset[str]:
+    """What has to join ``base``: of the first groups with which it passes."""
     candidates: list[str] = []
     for group in groups:
-        candidates += group
-        if passes(frozenset(candidates)):
+        candidates += [name for name in group if name not in base]
+        if passes(base | frozenset(candidates)):
             break
-    return frozenset(quickxplain(passes, candidates))
+    return frozenset(quickxplain(passes, candidates, base))
 
 
 def quickxplain(passes: Test, candidates: Sequence[str], base: frozenset[str] = frozenset()) -> list[str]:

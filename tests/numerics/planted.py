@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 from torch import nn
 
-from QEfficient.onnx_transforms import apply, weights
+from QEfficient.onnx_transforms import apply, describe, weights
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.records import OnnxModel
 
@@ -32,6 +33,59 @@ class _Pass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         self.change(model.graph)
         return ir.passes.PassResult(model, modified=True)
+
+
+_LAYER = """
+    q0_{i} = MatMul (h{i}, wq)  q_{i} = Add (q0_{i}, b)
+    k0_{i} = MatMul (h{i}, wk)  k_{i} = Add (k0_{i}, b)
+    v0_{i} = MatMul (h{i}, wv)  v_{i} = Add (v0_{i}, b)
+    t_{i} = Transpose <perm = [0, 2, 1]> (k_{i})
+    s_{i} = MatMul (q_{i}, t_{i})  p_{i} = Softmax (s_{i})  m_{i} = MatMul (p_{i}, v_{i})
+    o0_{i} = MatMul (m_{i}, wo)  o_{i} = Add (o0_{i}, b)
+    r_{i} = Add (o_{i}, h{i})  n_{i} = LayerNormalization <epsilon = 1e-12> (r_{i}, g, b)
+    u0_{i} = MatMul (n_{i}, wu)  u_{i} = Add (u0_{i}, bu)  a_{i} = Tanh (u_{i})
+    d0_{i} = MatMul (a_{i}, wd)  d_{i} = Add (d0_{i}, b)
+    e_{i} = Add (d_{i}, n_{i})  h{j} = LayerNormalization <epsilon = 1e-12> (e_{i}, g, b)
+"""
+_MODULES = {  # first letters of a value's name → its module in a BERT's layer
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "tspm": "attention.self",
+    "o": "attention.output.dense",
+    "r": "attention.output",
+    "n": "attention.output.LayerNorm",
+    "u": "intermediate.dense",
+    "a": "intermediate",
+    "d": "output.dense",
+    "e": "output",
+    "h": "output.LayerNorm",
+}
+
+
+def deep(folder: Path, *, layers: int, dim: int = 16) -> OnnxModel:
+    """A BERT of many small layers with random weights, written without torch: ``x`` ``[batch_size, seq_len, dim]`` →
+    ``output`` of the same shape. Every layer reads the same weights, until a fault gives it its own."""
+    body = "".join(_LAYER.format(i=i, j=i + 1) for i in range(layers))
+    shape = f"float[batch_size, seq_len, {dim}]"
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["": 18]> deep ({shape} h0) => ({shape} h{layers}) {{ {body} }}'
+    )
+    random = np.random.default_rng(0)
+    shapes = {f"w{part}": (dim, dim) for part in "qkvo"} | {"wu": (dim, 2 * dim), "wd": (2 * dim, dim)}
+    held = {name: random.standard_normal(size) / 4 for name, size in shapes.items()}
+    held |= {"g": np.ones(dim), "b": random.standard_normal(dim) / 10, "bu": random.standard_normal(2 * dim) / 10}
+    for name, array in held.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    for node in proto.graph.node:
+        name = node.output[0]
+        number = int(name[1:]) - 1 if name[0] == "h" else int(name.split("_")[1])
+        module = next(path for letters, path in _MODULES.items() if name[0] in letters)
+        scopes = ["", f"layer.{number}", f"layer.{number}.{module}", name]
+        node.metadata_props.add(key=weights.NAME_SCOPES, value=str(scopes))
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(onnx.shape_inference.infer_shapes(proto), folder / "deep.onnx")
+    return describe(folder / "deep.onnx")
 
 
 # ------------------------------------------------------------------------------- rescales of the torch model
