@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +360,14 @@ def test_the_public_road_from_refusal_to_cure(tmp_path: Path) -> None:
     assert model._ready.program.manifest.verify["min_cosine"] >= 0.999
     model.compile(backend="emulator", seq_len=32, node_precision_info=found.path)
     assert model.program_path == first  # the file's content is what counts
+    again = (
+        "import sys; from QEfficient import QEFFAutoModel;"
+        f"model = QEFFAutoModel.from_pretrained({str(folder)!r}, pooling='mean');"
+        "model.compile(backend='emulator', seq_len=32, node_precision_info=True);"
+        f"assert str(model.program_path) == {str(first)!r};"
+        "assert not {'torch', 'transformers', 'onnx', 'onnx_ir'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", again], check=True)
     vectors = model.encode(["A parcel.", "A letter."])
     assert np.isfinite(vectors).all()
 
