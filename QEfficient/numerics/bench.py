@@ -48,6 +48,11 @@ class Bench:
         self._session = open_bare(graph)
         self._stored: dict[tuple[str, bool], Any] = {}
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """First output names of the nodes that can be put into fp32, those of inner graphs too, in graph order."""
+        return tuple(self._switches.flags)
+
     def run(self, arrays: Mapping[str, Array], fp32_nodes: frozenset[str]) -> Arrays:
         """The graph's outputs with these nodes in fp32."""
         feeds = {name: ort_value(array) for name, array in arrays.items()}

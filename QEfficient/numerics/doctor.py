@@ -75,7 +75,7 @@ def diagnose(
         chosen, after = case.cure(cured, nodes, found, before)
     return Diagnosis(
         findings=findings(nodes, found, margin, frozenset() if rewrites else chosen),
-        fp32_nodes=tuple(node.name for node in left if node.name in chosen),
+        fp32_nodes=_in_order(chosen, left),
         fp32_share=share(chosen, case.flops),
         before=before,
         after=after,
@@ -123,6 +123,12 @@ class _Case:
             allowed="limits that rows one by one lead to",
             do="set a looser limit on what fails, or a stricter min_cosine",
         )
+
+
+def _in_order(chosen: frozenset[str], nodes: Sequence[NodeInfo]) -> tuple[str, ...]:
+    """In graph order; nodes of graphs inside a node last."""
+    main = tuple(node.name for node in nodes if node.name in chosen)
+    return (*main, *sorted(chosen - {*main}))
 
 
 def _check(model: OnnxModel, references: Sequence[Reference], margin: float) -> None:

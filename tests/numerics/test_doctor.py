@@ -143,6 +143,30 @@ def test_the_bench_computes_what_the_emulation_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(bench.run(arrays, frozenset(names))["output"], full, atol=1e-6)
 
 
+def test_a_node_of_an_inner_graph_is_found_too(tmp_path: Path) -> None:
+    text = """g (float[batch_size, 4] x) => (float[batch_size, 4] y)
+    {
+        top = ReduceMax <keepdims = 0> (x)
+        flag = Greater (top, zero)
+        first = Mul (x, one)
+        chosen = If (flag) <
+            then_branch = then () => (float[batch_size, 4] t) { large = Mul (first, up)  t = Mul (large, down) },
+            else_branch = otherwise () => (float[batch_size, 4] e) { e = Neg (first) }
+        >
+        y = Mul (chosen, one)
+    }"""
+    model = save(tmp_path, text, up=2.0**14, down=2.0**-14, one=1, zero=0)
+    arrays = {"x": X}
+    reference = numbers(model, arrays)
+    bench = Bench(model, Precision())
+    assert {"large", "t", "chosen", "first"} <= {*bench.nodes}
+    for fp32 in (frozenset(), frozenset({"large"}), frozenset({"large", "t"}), frozenset(bench.nodes)):
+        with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(Bucket(64, 64),)) as session:
+            np.testing.assert_array_equal(bench.run(arrays, fp32)["y"], session.run(arrays)["y"])
+    found = diagnose(model, reference, how(model))
+    assert found.fp32_nodes == ("large", "t") and found.after.passed
+
+
 def test_a_chain_is_cured_by_exactly_its_nodes(chain: OnnxModel, tmp_path: Path) -> None:
     found = diagnose(chain, numbers(chain, {"x": X}), how(chain), flops={"large": 3.0, "y": 5.0})
     assert found.before.not_finite == 2 and found.after.passed
