@@ -21,7 +21,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.onnxruntime import usable_cpus
 from QEfficient.errors import DeviceError
 from QEfficient.numerics.check import Array
-from QEfficient.numerics.emulate import Precision, _summed_axis
+from QEfficient.numerics.emulate import Precision, summed_axis
 from QEfficient.numerics.outline import inlined, is_float
 from QEfficient.numerics.rounded import Rounded
 from QEfficient.onnx_transforms import run, weights
@@ -129,7 +129,7 @@ class _Switches:
 
     def _stored(self, node: ir.Node, index: int, value: ir.Value) -> ir.Value:
         """An input of the graph that takes the weight as ``node`` reads it."""
-        tensor, axis = weights.constant(value), _summed_axis(node, index)
+        tensor, axis = weights.constant(value), summed_axis(node, index)
         assert tensor is not None
         blocks = self.precision.weights if axis is not None and len(tensor.shape) > 1 else None
         axis = axis if blocks else None

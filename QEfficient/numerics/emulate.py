@@ -197,7 +197,7 @@ class _Rounding:
         """Makes ``node`` read and leave fp16 numbers."""
         for index, value in enumerate(node.inputs):
             if value is not None and _is_float(value, node):
-                axis = _summed_axis(node, index)
+                axis = summed_axis(node, index)
                 node.replace_input_with(index, self._read(value, axis))
         if not self.precision.half:
             return
@@ -284,7 +284,7 @@ def _is_float(value: ir.Value, node: ir.Node) -> bool:
     return isinstance(value.type, ir.TensorType) and value.dtype in FLOATS
 
 
-def _summed_axis(node: ir.Node, index: int) -> int | None:
+def summed_axis(node: ir.Node, index: int) -> int | None:
     """The axis that a matrix product sums its operand ``index`` over; ``None`` for what is no operand of one."""
     if node.domain or node.op_type not in PRODUCTS or index > 1:
         return None
