@@ -115,7 +115,7 @@ class VerificationError(NumericsError):
     """A program does not hold its limits.
 
     Attributes:
-        verification: What was found, a ``QEfficient.numerics.verify.Verification``.
+        verification: What was found, a ``QEfficient.numerics.verify.Verification``; ``None`` where shapes differ.
     """
 
     def __init__(

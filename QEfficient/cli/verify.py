@@ -34,6 +34,7 @@ def verify(
             raise typer.BadParameter(f"{model} is a saved program: its lengths and weights are as they were compiled")
         found = loaded.verify(models.lines(texts), limits, emulate=emulate)
     except VerificationError as error:
-        print(error.verification)
+        if error.verification is not None:
+            print(error.verification)
         raise
     print(found)

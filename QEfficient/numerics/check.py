@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import NumericsError
+from QEfficient.errors import NumericsError, VerificationError
 from QEfficient.records import TensorSpec
 from QEfficient.runtime.run import frame_count
 
@@ -98,14 +98,24 @@ def figures(want: NDArray[np.float64], got: NDArray[np.float64]) -> tuple[NDArra
     return np.where(finite, cosine, -1.0), np.where(finite, difference, np.inf)
 
 
-def check_shapes(want: Array, got: Array) -> None:
-    """Refuses an output of another shape than HuggingFace's."""
+def check_shapes(want: Array, got: Array, where: str) -> None:
+    """Refuses an output of another shape than HuggingFace's.
+
+    Args:
+        want: HuggingFace's.
+        got: The candidate's.
+        where: What the candidate is.
+
+    Raises:
+        VerificationError: Without figures, since there is nothing to compare.
+    """
     if want.shape != got.shape:
-        raise NumericsError(
-            "The exported graph gives another shape than HuggingFace.",
+        raise VerificationError(
+            f"{where[:1].upper()}{where[1:]} gives another shape than HuggingFace.",
             got=f"{got.shape}",
             allowed=f"{want.shape}",
-            do="report the model; its graph is not to be trusted",
+            do="report the model; a graph of your own needs the model's head, its pooling included",
+            verification=None,
         )
 
 

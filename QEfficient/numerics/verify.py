@@ -223,13 +223,14 @@ def verify(
         where: What the candidate is, in words.
 
     Raises:
-        NumericsError: NaN or Inf in the reference, or another shape than its.
+        NumericsError: NaN or Inf in the reference.
+        VerificationError: Another shape than the reference's.
     """
     tally = _Tally(how, limits)
     for sample, want in references:
         got = candidate(sample.inputs)
         for spec in how.outputs:
-            check_shapes(want[spec.name], got[spec.name])
+            check_shapes(want[spec.name], got[spec.name], where)
             tally.add(sample, spec, want[spec.name], got[spec.name])
         tally.rows += len(sample.names)
     return tally.result(where)

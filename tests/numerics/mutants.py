@@ -247,6 +247,12 @@ def pooled(kind: str, **attributes: int) -> Change:
     return change
 
 
+def not_pooled(graph: ir.Graph) -> None:
+    """Every token's state comes out."""
+    instead(graph, graph.outputs[0], read(maker(read(of(graph, "head.steps.0", "Squeeze"), 0)), 1))
+    graph.outputs[0].shape = ir.Shape(["batch_size", "seq_len", graph.outputs[0].shape[-1]])
+
+
 def not_normalised(graph: ir.Graph) -> None:
     """The vector before its last step."""
     instead(graph, graph.outputs[0], read(of(graph, "head.steps.1", "Abs"), 0))

@@ -19,7 +19,7 @@ from QEfficient.numerics.verify import LIMITS, Reference, Verification, verify
 from QEfficient.onnx_transforms import describe
 from QEfficient.records import OnnxModel
 from tests.numerics import verify_repos
-from tests.numerics.mutants import Change, bert_like, decoder, mutate, normalised, not_normalised
+from tests.numerics.mutants import Change, bert_like, decoder, mutate, normalised, not_normalised, not_pooled
 
 pytestmark = pytest.mark.slow
 
@@ -90,3 +90,9 @@ def test_a_broken_graph_of_the_callers_is_refused(family: str, subject: Subject,
     assert subject.model.device_report()["verify"] == {"verify": "off"}
     with pytest.raises(VerificationError, match="does not give the numbers of HuggingFace float32"):
         subject.model.verify()
+
+
+def test_a_graph_without_pooling_is_refused(family: str, subject: Subject, tmp_path: Path) -> None:
+    graph = mutate(subject.graph, tmp_path, not_pooled)
+    with pytest.raises(VerificationError, match="another shape"):
+        subject.verify(graph)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from QEfficient.errors import NumericsError, OptionError, VerificationError
-from QEfficient.numerics.check import Comparison, check_shapes, figures, vectors
+from QEfficient.numerics.check import Comparison, figures, vectors
 from QEfficient.numerics.verify import (
     HISTOGRAM,
     LIMITS,
@@ -101,8 +101,9 @@ def test_two_zero_vectors_agree_and_one_does_not() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(NumericsError, match="another shape"):
-        check_shapes(np.zeros((2, 3)), np.zeros((2, 4)))
+    with pytest.raises(VerificationError, match="A candidate gives another shape") as caught:
+        compared(np.zeros((2, 8)), np.zeros((2, 4)))
+    assert (caught.value.got, caught.value.allowed, caught.value.verification) == ("(2, 4)", "(2, 8)", None)
 
 
 # ---------------------------------------------------------------------------------------------- vectors
