@@ -16,6 +16,7 @@ from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.stages import text_facts
 from QEfficient.auto.verification import (
+    CUTS,
     LONGEST,
     bucket_of,
     host_session,
@@ -186,7 +187,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     references: list[Reference] = []
 
     def each() -> Iterator[Reference]:
-        for sample in (*samples, *text_samples_of(recipe, model.inputs, (*SENTENCES, LONG), LONGEST)):
+        for sample in (*samples, *text_samples_of(recipe, model.inputs, (*SENTENCES, LONG), LONGEST, CUTS)):
             references.append((sample, run(sample.inputs)))
             yield references[-1]
 
@@ -199,7 +200,9 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     return result, references
 
 
-def text_samples_of(recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int) -> list[Sample]:
+def text_samples_of(
+    recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int, cuts: Sequence[int] = ()
+) -> list[Sample]:
     """Texts as the model's tokenizer reads them; none where the model takes no texts or has no tokenizer.
 
     Args:
@@ -207,6 +210,7 @@ def text_samples_of(recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequenc
         inputs: The graph's.
         texts: What to run.
         longest: Tokens after which a text is cut, where the model itself takes more.
+        cuts: Lengths at which the built-in long text is run as well, as far as the model takes them.
     """
     folder = recipe.origin.folder
     if folder is None or recipe.architecture.inputs is not None or recipe.task.choices:
@@ -219,7 +223,11 @@ def text_samples_of(recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequenc
             return []
         tokenizer = Tokenizer.from_folder(Path(scratch), replace(facts, tokenizer=name))
     pads = recipe.architecture.pads(recipe.origin.config())
-    return text_samples(tokenizer, texts, inputs, longest=longest, pads=pads)
+    found = text_samples(tokenizer, texts, inputs, longest=longest, pads=pads)
+    for cut in cuts:
+        if cut < longest:
+            found += text_samples(tokenizer, (LONG,), inputs, longest=cut, pads=pads)
+    return found
 
 
 def text_references(

@@ -38,6 +38,7 @@ log = logging.getLogger("QEfficient")
 
 BATCH = 8  # texts that are run at once
 LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
+CUTS = (512, 256, 128, 64)  # tokens: every program of usual buckets has one text about as long as its longest
 FRAMES = 48  # likewise for clips, in times the shortest one
 VOCABULARY = 256  # ids for a model whose config does not say how many it has
 HOST = "fp32 on the host"
@@ -170,7 +171,7 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     plain = precision == FULL
     if graph["verify"] != "on" or (plain and not order.texts and order.limits is None):
         return graph
-    kept = references.load(model.path.parent)
+    kept = _fitting(references.load(model.path.parent), model.inputs, order.buckets[-1])
     if order.texts:
         from QEfficient.auto.torch_stages import text_references
 
@@ -180,6 +181,12 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     result = _run(model, precision, kept, how, limits)
     refuse(result, how.name, *_advice(model, precision, kept, result))
     return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
+
+
+def _fitting(kept: list[Reference], inputs: Sequence[TensorSpec], bucket: Bucket) -> list[Reference]:
+    """Those that the program can run, or the smallest where none fits."""
+    fits = [each for each in kept if bucket_of(inputs, [each[0]]).length <= bucket.length]
+    return fits or kept[-1:]
 
 
 def _run(
