@@ -167,4 +167,5 @@ def _stricter(limits: Limits) -> Limits:
         min_rank_agreement=nearer(limits.min_rank_agreement),
         min_label_agreement=nearer(limits.min_label_agreement),
         max_logit_error=None if limits.max_logit_error is None else 0.5 * limits.max_logit_error,
+        min_mean_cosine=nearer(limits.min_mean_cosine),
     )
