@@ -10,6 +10,7 @@ a module is made once. What follows for a test:
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
+import functools
 import gc
 import os
 from collections import Counter
@@ -69,6 +70,17 @@ def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             folder = tmp_path_factory.mktemp("cgroup")
             (folder / "cpu.max").write_text(f"{SHARE * 100_000} 100000\n")
             patch.setattr(onnxruntime._cpu_quota, "__defaults__", (folder,))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> Iterator[None]:
+    """torch.onnx makes its table of operators anew for each export, a fifth of a tiny model's; no export changes it."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    made = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(lambda opset_version: made(opset_version)))
         yield
 
 
