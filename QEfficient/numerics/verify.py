@@ -35,7 +35,7 @@ class Limits:
     """
 
     min_cosine: float | None = 0.99999
-    max_difference: float | None = 1e-4
+    max_difference: float | None = 5e-5
     min_rank_agreement: float | None = 0.99
     min_label_agreement: float | None = 0.99
     max_logit_error: float | None = None
