@@ -27,7 +27,7 @@ class Setting:
 
 QEFF_HOME = Setting("QEFF_HOME", "", "Folder of all artefacts; else qeff_cache in XDG_CACHE_HOME, else in ~/.cache.")
 XDG_CACHE_HOME = Setting("XDG_CACHE_HOME", "", "The desktop standard's cache folder, used when QEFF_HOME is unset.")
-QEFF_BACKEND = Setting("QEFF_BACKEND", "auto", "Backend of compile when none is named: auto, onnxruntime, emulator, qaic.")
+QEFF_BACKEND = Setting("QEFF_BACKEND", "auto", "Default backend of compile: auto, onnxruntime, emulator or qaic.")
 QEFF_QAIC_SDK = Setting("QEFF_QAIC_SDK", "/opt/qti-aic", "Root of the Qualcomm Cloud AI SDK.")
 QEFF_COMPILE_TIMEOUT = Setting("QEFF_COMPILE_TIMEOUT", "0", "Seconds the card compiler may take; 0 is no limit.")
 QAIC_VISIBLE_DEVICES = Setting(
