@@ -305,7 +305,7 @@ def test_it_is_a_table_in_print() -> None:
     want = rows_of(9)
     text = str(compared(want, want * 1.5))
     assert text.splitlines()[0] == "a candidate against HuggingFace float32: FAILED, 9 rows"
-    assert "largest difference ÷ norm" in text and "limit ≤ 0.0001" in text
+    assert "largest difference ÷ norm" in text and "limit ≤ 5e-05" in text
     assert "worst: row" in text
     assert "label agreement" not in text
 

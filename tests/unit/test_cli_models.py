@@ -21,7 +21,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def one_cache(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QEFF_HOME", str(repo.parent / f"{repo.name}-home"))  # one export is enough for all
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "600")  # a path that is folded can't be searched for
 
 
 @pytest.fixture
