@@ -172,16 +172,10 @@ def _embeds(ready: Ready | None) -> bool:
 
 
 def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[Sample]:
-    """Random rows of many shapes, the longest among them; the built-in texts, and the caller's."""
+    """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
     from QEfficient.auto.analysis import tokenizer_of
-    from QEfficient.auto.verification import LONGEST, random_samples, text_samples
-    from QEfficient.numerics.sentences import LONG, SENTENCES
+    from QEfficient.auto.verification import LONGEST, all_samples
 
-    facts = find(str(patient.config.get("model_type", "")))
-    buckets = patient.ready.program.manifest.buckets if patient.ready else ()
-    longest = buckets[-1].length if buckets and facts.has_length(patient.config) else None
-    pooler = patient.recipe.head.uses_pooler if patient.recipe else False
-    found = random_samples(facts, patient.config, model.inputs, longest=longest, ends=pooler)
     tokenizer = tokenizer_of(patient.ready, patient.recipe, patient.text)
     if tokenizer is None or patient.text is None:
         if texts:
@@ -191,10 +185,13 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
                 allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
                 do="leave texts out: random rows are run then",
             )
-        return found
-    most = min(longest or LONGEST, patient.text.max_length, LONGEST)
-    pads = facts.pads(patient.config)
-    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), model.inputs, longest=most, pads=pads)
+        tokenizer, limit = None, LONGEST
+    else:
+        limit = patient.text.max_length
+    buckets = patient.ready.program.manifest.buckets if patient.ready else ()
+    longest = buckets[-1].length if buckets else None
+    ends = patient.recipe.head.uses_pooler if patient.recipe else False
+    return all_samples(patient.config, model.inputs, tokenizer, texts, longest=longest, limit=limit, ends=ends)
 
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:

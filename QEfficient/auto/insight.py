@@ -68,8 +68,7 @@ class Insight(PipelineModel):
 
         ready = self._need_ready()
         recipe = None if self._origin is None else self._recipe(False, "on")
-        found = verify_ready(ready, recipe, request.strings("texts", texts), limits, emulate=emulate, check=check)
-        return found
+        return verify_ready(ready, recipe, request.strings("texts", texts), limits, emulate=emulate, check=check)
 
     def doctor(
         self,

@@ -290,15 +290,43 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
     """Random rows and texts that fit the program's buckets."""
     manifest = ready.program.manifest
     config = recipe.origin.config() if recipe else hub.read_config(ready.program.path)
-    facts, longest = find(str(config.get("model_type", ""))), manifest.buckets[-1].length
-    limit = longest if facts.has_length(config) else None
-    found = random_samples(facts, config, manifest.inputs, longest=limit, ends=bool(recipe and recipe.head.uses_pooler))
     if manifest.text is None or manifest.text.tokenizer is None:
         refuse_texts(texts, str(ready.program.path))
+        tokenizer, limit = None, LONGEST
+    else:
+        tokenizer, limit = ready.tokenizer, manifest.text.max_length
+    ends, longest = bool(recipe and recipe.head.uses_pooler), manifest.buckets[-1].length
+    return all_samples(config, manifest.inputs, tokenizer, texts, longest=longest, limit=limit, ends=ends)
+
+
+def all_samples(
+    config: Mapping[str, Json],
+    inputs: Sequence[TensorSpec],
+    tokenizer: Tokenizer | None,
+    texts: Sequence[str],
+    *,
+    longest: int | None,
+    limit: int,
+    ends: bool,
+) -> list[Sample]:
+    """Random rows of many shapes, the longest among them; the built-in texts, and the caller's.
+
+    Args:
+        config: The model's.
+        inputs: The graph's.
+        tokenizer: The model's; ``None``: random rows only.
+        texts: The caller's.
+        longest: Tokens, or samples, of the longest bucket; ``None``: nothing is compiled.
+        limit: Tokens that the model takes of a text.
+        ends: Whether what is pooled is the state of an end token.
+    """
+    facts = find(str(config.get("model_type", "")))
+    bucket = longest if facts.has_length(config) else None
+    found = random_samples(facts, config, inputs, longest=bucket, ends=ends)
+    if tokenizer is None:
         return found
-    most = min(longest, manifest.text.max_length, LONGEST)
-    every = (*SENTENCES, LONG, *texts)
-    return found + text_samples(ready.tokenizer, every, manifest.inputs, longest=most, pads=facts.pads(config))
+    most = min(bucket or LONGEST, limit, LONGEST)
+    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), inputs, longest=most, pads=facts.pads(config))
 
 
 def refuse_texts(texts: Sequence[str], name: str) -> None:
