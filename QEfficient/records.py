@@ -76,6 +76,21 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a host program is run on one machine: measured by ``warmup``, a guess before that.
+
+    Attributes:
+        streams: Batches that run at once.
+        threads: CPUs of one stream.
+        batch_tokens: Positions (rows times longest row) of one batch of several rows.
+    """
+
+    streams: int
+    threads: int
+    batch_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class CompileOptions:
     """Compiler options that were checked against the table of documented flags.
 

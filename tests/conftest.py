@@ -63,13 +63,13 @@ def pytest_collection_finish() -> None:
 def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A worker's CPUs are to the host backend what a container's quota is; with more threads workers would only spin
     against each other."""
-    from QEfficient.backends import onnxruntime
+    from QEfficient.backends import host
 
     with pytest.MonkeyPatch.context() as patch:
         if WORKERS > 1:
             folder = tmp_path_factory.mktemp("cgroup")
             (folder / "cpu.max").write_text(f"{SHARE * 100_000} 100000\n")
-            patch.setattr(onnxruntime._cpu_quota, "__defaults__", (folder,))
+            patch.setattr(host._cpu_quota, "__defaults__", (folder,))
         yield
 
 

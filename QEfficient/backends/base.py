@@ -16,7 +16,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, TensorSpec
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, TensorSpec, Tuning
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -44,10 +44,12 @@ class Session(Protocol):
     buckets: tuple[Bucket, ...]
     fixed_shapes: bool
     slots: int
-    """How many runs may usefully be in flight at once."""
+    """How many submitted runs may usefully be in flight at once."""
+    batch_tokens: int | None
+    """Positions of one batch that serve it best, where shapes are free; ``None``: whatever the planner takes."""
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Input name → array in, output name → array out.
+        """Input name → array in, output name → array out: this one as soon as can be, on every CPU of the host.
 
         Raises:
             InputError: A name, dtype or shape does not fit.
@@ -56,7 +58,7 @@ class Session(Protocol):
         ...
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
-        """As :meth:`run`, in the background."""
+        """As :meth:`run`, in the background: as many as can be in a given time, several side by side."""
         ...
 
     def report(self) -> dict[str, Json]:
@@ -125,12 +127,20 @@ class Backend(Protocol):
         """
         ...
 
-    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> Session:
+    def open(
+        self,
+        program: Program,
+        devices: Sequence[int] | None = None,
+        *,
+        strict: bool = False,
+        tuning: Tuning | None = None,
+    ) -> Session:
         """Loads a program.
 
         Args:
             program: As :meth:`compile` made it, possibly moved.
             devices: Device ids; ``None`` lets the backend choose. The host refuses anything but ``None``.
             strict: Take only the compiled shapes, as a card does. Always so on a card.
+            tuning: How to run it on this machine; ``None``: as a guess says. A card has no use for it.
         """
         ...

@@ -10,7 +10,6 @@ before the process starts, stops it wholly. It also keeps a forked child that en
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import weakref
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays, Availability
+from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import (
     BackendUnavailableError,
     CompileError,
@@ -33,7 +33,7 @@ from QEfficient.errors import (
     InputError,
     OptionError,
 )
-from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target, TensorSpec
+from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target, TensorSpec, Tuning
 
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
 _CORRUPT_WORDS = ("External data path", "External initializer", "Deserialize tensor")  # or "Fail" with one of these
@@ -103,7 +103,12 @@ class OnnxRuntimeBackend:
         return Program(workdir, manifest)
 
     def open(
-        self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
+        self,
+        program: Program,
+        devices: Sequence[int] | None = None,
+        *,
+        strict: bool = False,
+        tuning: Tuning | None = None,
     ) -> OnnxRuntimeSession:
         """Loads a program.
 
@@ -120,7 +125,7 @@ class OnnxRuntimeBackend:
                 allowed="None",
                 do="leave device_ids out, or compile with backend='qaic' for a card",
             )
-        return OnnxRuntimeSession(program, strict=strict)
+        return OnnxRuntimeSession(program, strict=strict, tuning=tuning)
 
 
 class OnnxRuntimeSession:
@@ -129,12 +134,14 @@ class OnnxRuntimeSession:
     Args:
         program: A folder whose graph onnxruntime can load.
         strict: Take only the compiled shapes.
+        tuning: How to run it on this machine.
     """
 
     slots = 1  # a run already uses every CPU
 
-    def __init__(self, program: Program, *, strict: bool) -> None:
+    def __init__(self, program: Program, *, strict: bool, tuning: Tuning | None = None) -> None:
         manifest = program.manifest
+        self.batch_tokens = tuning.batch_tokens if tuning else None
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self.fixed_shapes = strict
         self._path = program.onnx_path
@@ -261,26 +268,6 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, and its control group's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(count, math.ceil(_cpu_quota() or count)))
-
-
-def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs that the control group allows, ``None`` without a limit. Version 2, else version 1."""
-    try:
-        if (root / "cpu.max").is_file():
-            quota, period = (root / "cpu.max").read_text().split()
-        else:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text()
-            period = (root / "cpu/cpu.cfs_period_us").read_text()
-        cpus = int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
-        return None
-    return cpus if cpus > 0 else None
 
 
 def _onnxruntime() -> ModuleType:

@@ -18,7 +18,7 @@ import onnxruntime
 from onnx_ir.passes import common
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.onnxruntime import usable_cpus
+from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import DeviceError
 from QEfficient.numerics.check import Array
 from QEfficient.numerics.emulate import Precision, summed_axis

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from QEfficient.backends.base import Arrays, Session
 from QEfficient.errors import InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
-from QEfficient.runtime.plan import Batch, plan
+from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
 
 _SHOWN = 8  # rows that an error lists
 
@@ -54,7 +54,14 @@ def run(
     _check_columns(session.inputs, rows)
     lengths = rows.lengths
     images = any(len(spec.shape) == 4 for spec in session.inputs)
-    batches = plan(lengths, session.buckets, fixed_shapes=session.fixed_shapes, pads=pads, images=images)
+    batches = plan(
+        lengths,
+        session.buckets,
+        fixed_shapes=session.fixed_shapes,
+        pads=pads,
+        images=images,
+        batch_tokens=session.batch_tokens or BATCH_TOKENS,
+    )
     length_dim = session.buckets[0].length_dim
     kept = {spec.name: _kept(spec, length_dim, lengths, rows.width, frames) for spec in session.outputs}
     results = {spec.name: _empty(spec, len(rows), kept[spec.name]) for spec in session.outputs}

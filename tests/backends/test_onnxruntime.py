@@ -17,8 +17,8 @@ import onnx
 import pytest
 
 from QEfficient import settings
-from QEfficient.backends import onnxruntime as host
 from QEfficient.backends.base import Backend
+from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import CompileError, CorruptArtefactError, DeviceError, InputError, OptionError
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec
@@ -59,7 +59,7 @@ def move_external_data(program: Program, location: str) -> None:
 def test_free_shapes_by_default(program: Program) -> None:
     with BACKEND.open(program) as session:
         assert not session.fixed_shapes
-        assert session.report()["threads"] == host.usable_cpus()
+        assert session.report()["threads"] == usable_cpus()
 
 
 def test_weights_of_the_cache_are_linked_not_copied(tmp_path: Path) -> None:
@@ -197,30 +197,6 @@ def test_a_hub_snapshot_is_links_into_one_folder(program: Program, tmp_path: Pat
         (snapshot / name).symlink_to(os.path.relpath(blobs / str(number), snapshot))
     with BACKEND.open(Program(snapshot, program.manifest)) as session:
         assert session.run(tiny_graphs.feed(3))["output"].shape == (1, tiny_graphs.DIM)
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
-    ],
-)
-def test_the_quota_of_a_container(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert host._cpu_quota(tmp_path) == cpus
-
-
-def test_threads_stay_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    for quota, expected in ((None, 8), (0.5, 1), (2.5, 3), (64.0, 8)):
-        monkeypatch.setattr(host, "_cpu_quota", lambda quota=quota: quota)
-        assert host.usable_cpus() == expected
 
 
 def test_close_waits_for_a_run_of_another_thread(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ BUCKETS = (Bucket(4, 3), Bucket(8, 3))
 class ExampleSession:
     """Per token (id, place); pooled (sum of the ids with mask 1, number of them). Beyond the mask it gives junk."""
 
+    batch_tokens: int | None = None
+
     def __init__(
         self,
         *outputs: TensorSpec,

@@ -68,6 +68,7 @@ class QaicSession:
     """
 
     fixed_shapes = True
+    batch_tokens = None
 
     def __init__(
         self,
