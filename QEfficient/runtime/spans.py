@@ -1,0 +1,125 @@
+"""Where the time of a call goes: tokenise, plan, run, gather. It costs next to nothing while nobody watches.
+
+The pipeline marks its stages, and counts its batches, wherever they are; nothing is passed from call to call:
+
+    with spans.span("plan"):                      # on the caller's thread
+        batches = plan(…)
+    spans.follow("run", session.submit(arrays))   # ends when the future does
+    spans.batch(rows=8, tokens=201, positions=216)
+
+Whoever wants to know encloses the call:
+
+    with spans.watching() as found:
+        model.encode(texts)
+    found.seconds("run")
+
+A watcher belongs to a context, as a ``ContextVar`` does: other threads' calls are not in it. Work that a call hands to
+a thread of its own is marked there with the ``Spans`` that :func:`current` gave before the hand-over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Final
+
+STAGES: Final = ("tokenise", "plan", "run", "gather")
+"""Strings → rows of ids; rows → batches of arrays; the session; results → the caller's order."""
+
+_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
+
+
+class Spans:
+    """What was seen of one or more calls. Safe from many threads.
+
+    Attributes:
+        rows: Rows of all batches.
+        batches: How many batches there were.
+        tokens: Positions of the rows' own.
+        positions: Positions that were computed: padding, and rows that only fill a fixed shape, included.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.batches = self.tokens = self.positions = 0
+        self._found: dict[str, list[tuple[float, float]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, start: float, end: float) -> None:
+        """Adds a span that is over, in ``time.perf_counter``'s seconds."""
+        with self._lock:
+            self._found.setdefault(stage, []).append((start, end))
+
+    @contextmanager
+    def span(self, stage: str) -> Iterator[None]:
+        """The time between entry and exit belongs to a stage, also when it raises."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, start, time.perf_counter())
+
+    def follow(self, stage: str, future: Future[Any]) -> None:
+        """The time from now until the future is done belongs to a stage."""
+        start = time.perf_counter()
+        future.add_done_callback(lambda _: self.add(stage, start, time.perf_counter()))
+
+    def batch(self, *, rows: int, tokens: int, positions: int) -> None:
+        """Counts a batch: its rows, their own positions, and all that are computed."""
+        with self._lock:
+            self.rows += rows
+            self.batches += 1
+            self.tokens += tokens
+            self.positions += positions
+
+    def seconds(self, stage: str) -> float:
+        """All spans of a stage together; more than the clock's where they lie side by side."""
+        return sum(end - start for start, end in self._found.get(stage, ()))
+
+    def covered(self, stage: str) -> float:
+        """Seconds of the clock during which at least one span of the stage was open."""
+        total, reached = 0.0, float("-inf")
+        for start, end in sorted(self._found.get(stage, ())):
+            total += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+        return total
+
+
+_WATCHER: ContextVar[Spans | None] = ContextVar("QEfficient.runtime.spans", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[Spans]:
+    """Watches the calls of this context until it ends; an outer watcher sees nothing of them."""
+    found = Spans()
+    token = _WATCHER.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHER.reset(token)
+
+
+def current() -> Spans | None:
+    """Who watches this context, to be taken along to another thread."""
+    return _WATCHER.get()
+
+
+def span(stage: str) -> AbstractContextManager[None]:
+    """:meth:`Spans.span` of whoever watches."""
+    watcher = _WATCHER.get()
+    return _NOTHING if watcher is None else watcher.span(stage)
+
+
+def follow(stage: str, future: Future[Any]) -> None:
+    """:meth:`Spans.follow` of whoever watches."""
+    if watcher := _WATCHER.get():
+        watcher.follow(stage, future)
+
+
+def batch(*, rows: int, tokens: int, positions: int) -> None:
+    """:meth:`Spans.batch` of whoever watches."""
+    if watcher := _WATCHER.get():
+        watcher.batch(rows=rows, tokens=tokens, positions=positions)

@@ -1,0 +1,57 @@
+"""Stage times: what is marked is counted, what nobody watches costs nothing, and side by side is not twice."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from QEfficient.runtime import spans
+
+WHOLE = st.integers(0, 60)
+INTERVALS = st.lists(st.tuples(WHOLE, WHOLE).map(sorted).map(tuple), max_size=12)
+
+
+@given(INTERVALS)
+def test_covered_counts_each_second_once_and_seconds_counts_all(intervals: list[tuple[int, int]]) -> None:
+    found = spans.Spans()
+    for start, end in intervals:
+        found.add("run", start, end)
+    assert found.covered("run") == len({second for start, end in intervals for second in range(start, end)})
+    assert found.seconds("run") == sum(end - start for start, end in intervals)
+    assert found.covered("plan") == found.seconds("plan") == 0
+
+
+def test_marks_belong_to_whoever_watches_this_context() -> None:
+    with spans.watching() as outer:
+        spans.batch(rows=2, tokens=5, positions=6)
+        with spans.watching() as inner, spans.span("plan"):
+            spans.batch(rows=1, tokens=3, positions=3)
+        other = threading.Thread(target=lambda: spans.batch(rows=9, tokens=9, positions=9))
+        other.start()
+        other.join()
+    spans.batch(rows=9, tokens=9, positions=9)
+    assert (outer.rows, outer.batches, outer.tokens, outer.positions) == (2, 1, 5, 6)
+    assert (inner.rows, inner.tokens) == (1, 3)
+    assert inner.seconds("plan") > 0 == outer.seconds("plan")
+
+
+def test_a_span_ends_with_its_future_or_its_error() -> None:
+    future: Future[int] = Future()
+    with spans.watching() as found:
+        spans.follow("run", future)
+        assert found.seconds("run") == 0
+        future.set_result(1)
+        assert found.seconds("run") > 0
+        with pytest.raises(ZeroDivisionError), spans.span("gather"):
+            raise ZeroDivisionError
+    assert found.seconds("gather") > 0
+
+
+def test_nothing_is_made_while_nobody_watches() -> None:
+    assert spans.current() is None
+    assert spans.span("run") is spans.span("plan")
+    future: Future[int] = Future()
+    spans.follow("run", future)
+    future.set_result(1)
