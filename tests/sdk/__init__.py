@@ -6,8 +6,12 @@ ones are known to fail, and where nothing is known they take the stricter of two
 
     devices            list of {"qid", "status", "nsp_total", "busy"}; "busy" cores are taken by another process
     image_variant      firmware image that qaic-util shows
-    device_time_ms     time that one inference takes
-    compute            "emulate": the graph in emulated fp16; "digest": a cheap function of the real tokens
+    device_time_ms     time that one inference takes; or {"0": 5, "1": 20}, by device
+    fail_after         {"0": 10}: the device fails for good after so many inferences
+    poison             a number; an inference fails, on any device, when an input holds it
+    in_place           whether setData takes arrays too, which are used in place; so by default in the new generation
+    compute            "emulate": the graph in emulated fp16; "digest": a cheap function of the real tokens; "echo": one
+                       at no cost, with one timer thread for all devices
     binding_dims       "largest" or "first": what a program with several shapes gives as its binding dims
     dram_unit          "MB" or "KB"
     compiler_failure   "unsupported", "crash", "no_file", "empty_file", "partial" or "hang"
@@ -102,6 +106,7 @@ def make_sdk(
     _script(PARTS / "util.py", root / "tools" / "qaic-util")
     shutil.copy(PARTS / "emulate.py", root / "exec" / "emulate.py")
     shutil.copy(PARTS / "runtime.py", sdk.library_folder / "qaicrt.py")
+    shutil.copy(PARTS / "card.py", sdk.library_folder / "fake_card.py")
     shutil.copy(PARTS / "api.py", sdk.api_file)
     sdk.set_version(version or VERSIONS[generation])
     if isinstance(devices, int):

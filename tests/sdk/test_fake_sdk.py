@@ -315,6 +315,95 @@ def test_device_time(card: Card) -> None:
     assert 0.15 <= time.monotonic() - start < 2
 
 
+def pairs(length: int = 8, out: int = tiny_graphs.DIM) -> list[tuple[int, np.ndarray]]:
+    arrays = tiny_graphs.feed(length, 3)
+    return [*enumerate(arrays.values()), (2, np.full((2, out), np.nan, np.float32))]
+
+
+def run_in_place(card: Card, data: list[tuple[int, Any]]) -> Any:
+    obj = card.start()
+    status = obj.setData(data)
+    return status if status != card.ok else card.queue.enqueue(obj) == card.ok and obj.waitForCompletion()
+
+
+def test_arrays_are_used_in_place(card: Card) -> None:
+    data = pairs()
+    assert run_in_place(card, data) == card.ok
+    obj = card.start()
+    assert obj.setData(*card.buffers()) == card.queue.enqueue(obj) == obj.waitForCompletion() == card.ok
+    assert data[2][1].tobytes() == bytes(obj.getData()[1][2])
+
+
+def test_what_the_form_in_place_refuses(card: Card) -> None:
+    wrong, invalid, whole = card.rt.QStatus.QS_ERROR, card.rt.QStatus.QS_INVAL, pairs()
+    still = np.zeros((2, tiny_graphs.DIM), np.float32)
+    still.flags.writeable = False
+    assert run_in_place(card, pairs(9)) == run_in_place(card, pairs(out=3)) == run_in_place(card, whole[1:]) == wrong
+    for data in ([*whole[:2], (3, whole[2][1])], [*whole, whole[0]], [*whole[:2], (2, still)]):
+        assert run_in_place(card, data) == invalid
+    assert run_in_place(card, [(0, whole[0][1].astype(np.int32)), *whole[1:]]) == invalid
+    for bad in (np.asfortranarray(whole[0][1]), [1]):
+        with pytest.raises(TypeError):
+            run_in_place(card, [(0, bad), *whole[1:]])
+
+
+def test_an_array_that_is_freed_too_early_shows(card: Card) -> None:
+    control(card, device_time_ms=50)
+    obj, data = card.start(), pairs()
+    assert obj.setData(data) == card.queue.enqueue(obj) == card.ok
+    del data
+    with pytest.raises(RuntimeError, match="freed an array"):
+        obj.waitForCompletion()
+
+
+def test_the_old_generation_takes_buffers_only(card: Card) -> None:
+    control(card, generation="old")
+    with pytest.raises(TypeError):
+        card.start().setData(pairs())
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Card:
+    bench = Bench(tmp_path / "echo", compute="echo", device_time_ms=20)
+    assert bench.compile().returncode == 0
+    return Card(bench.sdk, bench.out)
+
+
+def test_echo_takes_its_time_and_counts_it(echo: Card) -> None:
+    objects, results = [echo.start() for _ in range(3)], [pairs(), pairs(8), pairs(7)]
+    results[2] = [(i, np.pad(a, ((0, 0), (0, 1))) if i < 2 else a) for i, a in results[2]]
+    start = time.monotonic()
+    for obj, data in zip(objects, results, strict=True):
+        assert obj.setData(data) == echo.queue.enqueue(obj) == echo.ok
+    assert [obj.waitForCompletion() for obj in objects] == [echo.ok] * 3
+    assert 0.06 <= time.monotonic() - start < 0.5  # one after the other
+    same, again, other = (data[2][1] for data in results)
+    assert np.array_equal(same, again) and not (same[0] == other[0]).any() and len(np.unique(same)) == same.size
+    found = echo.rt.report()
+    assert found["devices"][0]["inferences"] == found["devices"][0]["most_in_flight"] == 3
+    assert found["devices"][0]["busy_seconds"] == pytest.approx(0.06) and 0 < found["cpu_seconds"] < 0.06
+
+
+@pytest.mark.parametrize("compute", ["digest", "echo"])
+def test_a_device_that_fails_for_good(card: Card, echo: Card, compute: str) -> None:
+    card = card if compute == "digest" else echo
+    control(card, fail_after={"0": 2}, device_time_ms=20)
+    objects = [card.start() for _ in range(4)]
+    for obj in objects:
+        assert obj.setData(*card.buffers()) == card.queue.enqueue(obj) == card.ok
+    gone = card.rt.QStatus.QS_DEV_ERROR
+    assert sorted(obj.waitForCompletion().value for obj in objects) == [0, 0, gone.value, gone.value]
+    assert card.queue.enqueue(objects[0]) == gone
+
+
+def test_poison_fails_where_it_is(card: Card) -> None:
+    control(card, poison=-1)
+    data = pairs()
+    assert run_in_place(card, data) == card.ok
+    data[0][1][0, 0] = -1
+    assert run_in_place(card, data) == card.rt.QStatus.QS_ERROR
+
+
 def test_what_constructors_refuse(card: Card) -> None:
     rt = card.rt
     with pytest.raises(RuntimeError):

@@ -4,35 +4,31 @@ Objects must be used by the process that made them: a forked child that touches 
 """
 
 import enum
-import hashlib
 import json
 import math
 import os
-import random
 import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 
 _ROOT = Path(__file__).resolve().parents[3]
 _MAGIC = 0x00A1CD7C
-_TYPES = {
-    0: np.dtype(np.float32),
-    1: np.dtype(np.float16),
-    6: np.dtype(np.int32),
-    7: np.dtype(np.int64),
-    8: np.dtype(np.int8),
-}
-_ONNX_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
+
+
+def _load_card():
+    spec = spec_from_file_location("fake_card", Path(__file__).with_name("fake_card.py"))
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_card = _load_card()
+_control = _card.control
 _lock = threading.RLock()
 _taken: dict = {}  # qid → cores that programs of this process hold
 
@@ -43,10 +39,6 @@ def _unlock() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock)
-
-
-def _control() -> dict:
-    return json.loads((_ROOT / "control.json").read_text())
 
 
 def _free(device: dict) -> int:
@@ -90,8 +82,10 @@ class QAicDeviceType(enum.Enum):
 
 def _told(method: str) -> QStatus | None:
     """The status that a test wants this method to answer, unless it wants it to throw."""
-    _throw(method)
-    name = _control().get("status", {}).get(method)
+    control = _control()
+    if "throw" in control:
+        _throw(method)
+    name = control["status"].get(method) if "status" in control else None
     return None if name is None else QStatus[name]
 
 
@@ -155,8 +149,11 @@ class Queue(_Object):
         return QStatus.QS_SUCCESS if isinstance(properties, QAicQueueProperties) else QStatus.QS_INVAL
 
     def enqueue(self, exec_obj, /):
+        start = time.thread_time()
         self._ours()
-        return exec_obj._enqueue(self._threads)
+        status = exec_obj._enqueue(self._threads)
+        _card.spent(start)
+        return status
 
 
 class _Blob:
@@ -229,7 +226,9 @@ class Program(_Object):
         if len(self.devices) != span or not set(self.devices) <= set(context.ids):
             raise RuntimeError(f"Initialization Exception: program for {span} device(s), given {self.devices}")
         self.loaded = self.active = False
-        self.live, self.card, self.network = 0, threading.Lock(), None
+        self.live, self.card, self.free_at, self.network = 0, threading.Lock(), 0.0, None
+        self.record, self._entries = qpcObj.record, {}
+        self.bindings = self.record["bindings"]
 
     def load(self):
         self._ours()
@@ -238,7 +237,7 @@ class Program(_Object):
             return told
         with _lock:
             if not self.loaded and self.qpc.record["compute"] == "emulate":
-                self.network = _open_network(self.qpc.folder / "network.onnx")
+                self.network = _card.open_network(self.qpc.folder / "network.onnx")
             self.loaded = True
         return QStatus.QS_SUCCESS
 
@@ -289,51 +288,27 @@ class Program(_Object):
         self._ours()
         return QStatus.QS_SUCCESS if isinstance(props, QAicProgramProperties) else QStatus.QS_INVAL
 
-    def compute(self, arrays, shapes):
-        """Arrays by name in, arrays by name out, while the card is busy for as long as a test wants."""
-        control = _control()
-        delay = control.get("device_time_ms", 0) / 1000
-        if control.get("out_of_order"):
-            time.sleep(delay * random.random())
-        else:
-            with self.card:
-                time.sleep(delay)
-        if self.network is None:
-            return _digest(self.qpc.record, arrays, shapes)
-        wanted = {i.name: _ONNX_TYPES[i.type] for i in self.network.get_inputs()}
-        names = [output.name for output in self.network.get_outputs()]
-        feeds = {name: arrays[name].astype(dtype) for name, dtype in wanted.items()}
-        return dict(zip(names, self.network.run(names, feeds), strict=True))
+    def entry(self, given):
+        """The compiled shape that fits ``(item size, dims, bytes)`` of each binding, or ``None``."""
+        if given not in self._entries:
+            self._entries[given] = self._find(given)
+        return self._entries[given]
 
-
-def _open_network(path):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # the optimiser must not see that a cast to fp16 and back could go
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _digest(record, arrays, shapes):
-    """One number stream per row, a function of the row's real tokens only."""
-    inputs = [b["name"] for b in record["bindings"] if b["dir"] == 0]
-    mask = arrays.get("attention_mask", np.ones_like(arrays[inputs[0]])).astype(bool)
-    result = {}
-    for binding in record["bindings"]:
-        if binding["dir"] == 1:
-            rows = [hashlib.shake_256(_tokens(arrays, inputs, row, mask)) for row in range(len(mask))]
-            shape = shapes[binding["index"]]
-            each = math.prod(shape[1:])
-            numbers = [np.frombuffer(row.digest(2 * each), np.uint16) for row in rows]
-            result[binding["name"]] = (np.stack(numbers) / 65535 - 0.5).astype(np.float32).reshape(shape)
-    return result
-
-
-def _tokens(arrays, inputs, row, mask):
-    return b"|".join(arrays[name][row][mask[row]].tobytes() for name in inputs)
+    def _find(self, given):
+        every = list(zip(self.bindings, given, strict=True))
+        skipped = [b["partial"] and nbytes == 0 for b, (_, _, nbytes) in every]
+        if any(skip and b["dir"] == 0 for skip, (b, _) in zip(skipped, every, strict=True)):
+            return None
+        for skip, (binding, (size, dims, nbytes)) in zip(skipped, every, strict=True):
+            item = _card.TYPES[binding["type"]].itemsize
+            if not skip and (size != item or nbytes != item * math.prod(dims)):
+                return None
+        allowed = [[s["dims"] for s in entry] for entry in self.record["allowed"]] or [
+            [b["dims"] for b in self.bindings]
+        ]
+        shapes = [list(dims) for _, dims, _ in given]
+        fits = (e for e in allowed if all(k or a == s for k, a, s in zip(skipped, e, shapes, strict=True)))
+        return next(fits, None)
 
 
 class QBuffer:
@@ -373,62 +348,115 @@ class ExecObj(_Object):
         with _lock:
             program.live += 1
         self._counted = True
-        self._buffers = self._dims = self._future = None
+        self._given = self._flight = None
 
     def __del__(self):
         if getattr(self, "_counted", False) and self._pid == os.getpid():
             with _lock:
                 self._program.live -= 1
 
-    def setData(self, buffers, dims, /):
+    def setData(self, data, dims=None, /):
+        """Buffers with their dims; or, where the SDK has it, ``(index, array)`` pairs that are used in place."""
+        start = time.thread_time()
         self._ours()
         told = _told("setData")
         if told:
             return told
+        if dims is None:
+            status = self._set_in_place(data)
+        else:
+            status = self._set_copies(data, dims)
+        _card.spent(start)
+        return status
+
+    def _set_copies(self, buffers, dims):
         if not isinstance(dims, BufferDimensionsVecRef) or not all(isinstance(b, QBuffer) for b in buffers):
             raise TypeError("setData(): incompatible function arguments")
-        bindings = self._program.qpc.record["bindings"]
+        bindings = self._program.bindings
         if not self._program.active or len(buffers) != len(bindings) or len(dims) != len(bindings):
             return QStatus.QS_INVAL
-        if self._future is not None and not self._future.done():
+        if self._in_flight():
             return QStatus.QS_BUSY
         for binding, buffer in zip(bindings, buffers, strict=True):
-            if binding["partial"] and buffer.size > _largest(self._program.qpc.record, binding):
+            if binding["partial"] and buffer.size > _largest(self._program.record, binding):
                 return QStatus.QS_ERROR
-        self._buffers, self._dims = list(buffers), list(dims)
+        self._given = _card.Copied(buffers, dims)
         return QStatus.QS_SUCCESS
 
+    def _set_in_place(self, pairs):
+        control = _control()
+        if not control.get("in_place", control["generation"] == "new"):
+            raise TypeError("setData(): incompatible function arguments")
+        for index, array in pairs:
+            if type(index) is not int or not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
+                raise TypeError("setData(): incompatible function arguments")
+        bindings = self._program.bindings
+        needed = {b["index"] for b in bindings if not b["partial"]}
+        given = dict(pairs)
+        if (
+            not self._program.active
+            or len(given) != len(pairs)
+            or not needed <= set(given) <= set(range(len(bindings)))
+        ):
+            return QStatus.QS_INVAL
+        if self._in_flight():
+            return QStatus.QS_BUSY
+        for index, array in pairs:
+            writes = bindings[index]["dir"] == 1
+            if array.dtype != _card.TYPES[bindings[index]["type"]] or (writes and not array.flags.writeable):
+                return QStatus.QS_INVAL
+        self._given = _card.InPlace(pairs)
+        return QStatus.QS_SUCCESS
+
+    def _in_flight(self):
+        return self._flight is not None and not self._flight.landed
+
     def _enqueue(self, threads):
-        self._ours()
         told = _told("enqueue")
         if told:
             return told
-        if self._buffers is None:
+        if self._given is None:
             return QStatus.QS_INVAL
-        if self._future is not None and not self._future.done():
+        if self._in_flight():
             return QStatus.QS_BUSY
-        self._future = threads.submit(_run, self._program, self._buffers, self._dims)
+        program = self._program
+        if _card.is_gone(program.devices):
+            return QStatus.QS_DEV_ERROR
+        seconds = _card.seconds_of(program.devices)
+        self._flight = flight = _card.Flight(program, self._given)
+        if program.record["compute"] == "echo":
+            _card.clock.start(flight, program, seconds)
+        else:
+            threads.submit(_card.delay, seconds, flight, program)
         return QStatus.QS_SUCCESS
 
     def waitForCompletion(self):
+        start = time.thread_time()
         self._ours()
-        if self._future is None:
+        flight = self._flight
+        if flight is None:
             return QStatus.QS_INVAL
-        try:
-            done = self._future.result(self._program.props.timeout_seconds())
-        except TimeoutError:
+        if not flight.wait(self._program.props.timeout_seconds()):
             return QStatus.QS_TIMEDOUT
-        told = _told("waitForCompletion")
-        return told or (QStatus.QS_SUCCESS if done is not None else QStatus.QS_ERROR)
+        status = _told("waitForCompletion") or QStatus.QS_SUCCESS
+        if flight.failed in QStatus.__members__:
+            status = QStatus[flight.failed]
+        elif flight.failed:
+            raise RuntimeError(flight.failed)
+        _card.spent(start)
+        return status
 
     def getData(self):
+        start = time.thread_time()
         self._ours()
         told = _told("getData")
         if told:
             return told, []
-        if self._future is None or not self._future.done():
+        if self._flight is None or not self._flight.landed:
             return QStatus.QS_INVAL, []
-        return QStatus.QS_SUCCESS, [QBuffer(data) for data in self._future.result() or []]
+        found = [QBuffer(data) for data in self._flight.results or []]
+        _card.spent(start)
+        return QStatus.QS_SUCCESS, found
 
     def run(self):
         raise NotImplementedError("clients go through a Queue")
@@ -436,43 +464,17 @@ class ExecObj(_Object):
 
 def _largest(record, binding):
     shapes = [entry[binding["index"]]["dims"] for entry in record["allowed"]] or [binding["dims"]]
-    return _TYPES[binding["type"]].itemsize * max(map(math.prod, shapes))
-
-
-def _run(program, buffers, dims):
-    """The buffers after the inference, or ``None`` when no compiled shape has these dims."""
-    record = program.qpc.record
-    bindings = record["bindings"]
-    shapes = [list(shape) for _, shape in dims]
-    allowed = [[s["dims"] for s in entry] for entry in record["allowed"]] or [[b["dims"] for b in bindings]]
-    skipped = [b["partial"] and buffer.size == 0 for b, buffer in zip(bindings, buffers, strict=True)]
-    fits = [e for e in allowed if all(k or a == s for k, a, s in zip(skipped, e, shapes, strict=True))]
-    sizes = [_TYPES[b["type"]].itemsize for b in bindings]
-    right = [
-        skip or (size == item and buffer.size == item * math.prod(shape))
-        for skip, (size, _), item, buffer, shape in zip(skipped, dims, sizes, buffers, shapes, strict=True)
-    ]
-    if not fits or not all(right) or any(k and b["dir"] == 0 for k, b in zip(skipped, bindings, strict=True)):
-        return None  # "No matching dimension found" in the runtime's log
-    arrays = {
-        b["name"]: np.frombuffer(bytes(buffer), _TYPES[b["type"]]).reshape(shape)
-        for b, buffer, shape in zip(bindings, buffers, shapes, strict=True)
-        if b["dir"] == 0
-    }
-    found, results = program.compute(arrays, fits[0]), []
-    for binding, buffer, skip in zip(bindings, buffers, skipped, strict=True):
-        data = bytes(buffer)
-        if binding["dir"] == 1 and not skip:
-            data = np.ascontiguousarray(found[binding["name"]].astype(_TYPES[binding["type"]])).tobytes()
-            if _control().get("short_output"):
-                data = data[:-1]
-        results.append(data)
-    return results
+    return _card.TYPES[binding["type"]].itemsize * max(map(math.prod, shapes))
 
 
 class _Record:
     def __init__(self, **facts):
         self.__dict__.update(facts)
+
+
+def report():
+    """Not part of the SDK: what the fake has cost, and what each device has done, since the last call."""
+    return _card.report()
 
 
 class Util:
