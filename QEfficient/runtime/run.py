@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,37 @@ from numpy.typing import NDArray
 from QEfficient.backends.base import Arrays, Session
 from QEfficient.errors import InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
+from QEfficient.runtime import spans
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
+from QEfficient.runtime.work import Tally, Work
 
 _SHOWN = 8  # rows that an error lists
+log = logging.getLogger("QEfficient")
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a call's rows are run.
+
+    Attributes:
+        fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
+        pads: As ``ModelFacts.pads``: False runs a row with rows of its own length only.
+        frames: As ``ModelFacts.frames``.
+        progress: Called after each batch with the number of rows that it finished.
+        record: Called after each batch with the session's own inputs and outputs, padding and all.
+        finite: Refuse results with NaN or Inf; False gives them.
+        explain: Says more of such a refusal, given it and the columns of the first bad row.
+        tally: Where to count what was computed.
+    """
+
+    fill: Mapping[str, int] = field(default_factory=dict)
+    pads: bool = True
+    frames: Sequence[tuple[int, ...]] = ()
+    progress: Callable[[int], None] | None = None
+    record: Callable[[Arrays, Arrays], None] | None = None
+    finite: bool = True
+    explain: Callable[[NumericsError, Arrays], NumericsError] | None = None
+    tally: Tally | None = None
 
 
 def run(
@@ -30,6 +61,15 @@ def run(
     record: Callable[[Arrays, Arrays], None] | None = None,
     finite: bool = True,
 ) -> Arrays:
+    """Runs rows of any number and any lengths; the keywords are those of :class:`How`.
+
+    See :func:`run_rows`, which takes them in one piece.
+    """
+    how = How(fill=fill, pads=pads, frames=frames, progress=progress, record=record, finite=finite)
+    return run_rows(session, rows, how)
+
+
+def run_rows(session: Session, rows: Rows, how: How) -> Arrays:
     """Runs rows of any number and any lengths.
 
     An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
@@ -39,43 +79,232 @@ def run(
     Args:
         session: An open session; at most ``session.slots`` of its runs are in flight.
         rows: Checked rows; each fits a bucket.
-        fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
-        pads: As ``ModelFacts.pads``: False runs a row with rows of its own length only.
-        frames: As ``ModelFacts.frames``.
-        progress: Called after each batch with the number of rows that it finished.
-        record: Called after each batch with the session's own inputs and outputs, padding and all.
-        finite: Refuse results with NaN or Inf; False gives them.
+        how: What else there is to know.
 
     Raises:
         InputError: A row fits no bucket, or an input of the session is missing.
         NumericsError: A result is NaN or infinite; the message names the rows.
         DeviceError: The session failed. Runs in flight end first, further ones are not started.
     """
-    _check_columns(session.inputs, rows)
-    lengths = rows.lengths
-    images = any(len(spec.shape) == 4 for spec in session.inputs)
-    batches = plan(
-        lengths,
-        session.buckets,
-        fixed_shapes=session.fixed_shapes,
-        pads=pads,
-        images=images,
-        batch_tokens=session.batch_tokens or BATCH_TOKENS,
-    )
-    length_dim = session.buckets[0].length_dim
-    kept = {spec.name: _kept(spec, length_dim, lengths, rows.width, frames) for spec in session.outputs}
-    results = {spec.name: _empty(spec, len(rows), kept[spec.name]) for spec in session.outputs}
-    with closing(_finished(session, batches, rows, fill)) as finished:
-        for batch, inputs, outputs in finished:
-            if record is not None:
-                record(inputs, outputs)
-            for name, result in results.items():
-                _scatter(result, outputs[name], batch, kept[name])
-                if finite:
-                    _check_finite(name, result, batch, lengths)
-            if progress is not None:
-                progress(len(batch.rows))
-    return {name: result[: rows.kept.get(name, len(rows))] for name, result in results.items()}
+    with Runs(session, how) as runs:
+        job = runs.add(rows)
+        while job.left:
+            runs.feed(last=True)
+            if runs.flying:
+                runs.finish(runs.events.get())
+        return job.results()
+
+
+class Job:
+    """Rows that were handed in together, and what there is of their results.
+
+    Args:
+        session: Whose outputs they are.
+        rows: The rows.
+        batches: Into how many batches they were packed.
+        frames: As ``ModelFacts.frames``.
+        numbers: What to call each row in an error; left out, its place.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        rows: Rows,
+        batches: int,
+        frames: Sequence[tuple[int, ...]] = (),
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        self.rows, self.left = rows, batches
+        self.numbers = range(len(rows)) if numbers is None else numbers
+        dim = session.buckets[0].length_dim
+        self._kept = {spec.name: _kept(spec, dim, rows.lengths, rows.width, frames) for spec in session.outputs}
+        self._results = {spec.name: _empty(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
+
+    def results(self) -> Arrays:
+        """The results, once no batch is left."""
+        return {name: result[: self.rows.kept.get(name, len(self.rows))] for name, result in self._results.items()}
+
+    def gather(self, batch: Batch, outputs: Arrays) -> None:
+        """Puts a batch's outputs where its rows belong."""
+        for name, result in self._results.items():
+            output, kept = outputs[name], self._kept[name]
+            if kept is None:
+                result[list(batch.rows)] = output[: len(batch.rows)]
+                continue
+            for place, row in enumerate(batch.rows):
+                length = kept.lengths[row]
+                result[row, :length] = output[place, :length]
+        self.left -= 1
+
+    def not_finite(self, batch: Batch, outputs: Arrays) -> tuple[str, list[int]] | None:
+        """The first output of a gathered batch with NaN or Inf in what a result keeps of it, and its rows."""
+        for name, result in self._results.items():
+            if result.dtype.kind == "f" and not np.isfinite(outputs[name]).all():
+                bad = sorted(row for row in batch.rows if not np.isfinite(result[row]).all())
+                if bad:
+                    return name, bad
+        return None
+
+
+class Runs:
+    """The runs of one call: batches that wait, that are in flight and that are done. One thread's own.
+
+    However the ``with`` block ends, no run is left behind.
+
+    Attributes:
+        events: Runs in flight come here as they finish; whoever uses this object may let other futures come here too.
+    """
+
+    def __init__(self, session: Session, how: How) -> None:
+        self.events: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._session, self._how = session, how
+        self._images = any(len(spec.shape) == 4 for spec in session.inputs)
+        self._waiting: deque[tuple[Job, Batch]] = deque()
+        self._flying: dict[Future[Arrays], tuple[Job, Batch, Arrays]] = {}
+        self._rows = self._batches = self._tokens = self._positions = 0
+
+    @property
+    def waiting(self) -> int:
+        """Batches that are not started."""
+        return len(self._waiting)
+
+    @property
+    def flying(self) -> int:
+        """Runs that are started and not finished."""
+        return len(self._flying)
+
+    def add(self, rows: Rows, numbers: Sequence[int] | None = None) -> Job:
+        """Plans rows behind those that wait.
+
+        Args:
+            rows: Checked rows.
+            numbers: As :class:`Job` takes them.
+
+        Raises:
+            InputError: A row fits no bucket, or an input of the session is missing.
+        """
+        session, how = self._session, self._how
+        with spans.span("plan"):
+            _check_columns(session.inputs, rows)
+            batches = plan(
+                rows.lengths,
+                session.buckets,
+                fixed_shapes=session.fixed_shapes,
+                pads=how.pads,
+                images=self._images,
+                batch_tokens=session.batch_tokens or BATCH_TOKENS,
+            )
+            job = Job(session, rows, len(batches), how.frames, numbers)
+        self._waiting.extend((job, batch) for batch in batches)
+        return job
+
+    def feed(self, *, last: bool = False) -> None:
+        """Starts as many runs as the session takes, or does one at once where a hand-over would only cost time.
+
+        Args:
+            last: Nothing will be added before all is done.
+        """
+        alone = last and len(self._waiting) == 1 and not self._flying
+        if self._waiting and (alone or self._session.slots == 1):
+            job, batch = self._waiting.popleft()
+            inputs = self._build(job, batch)
+            with spans.span("run"):
+                outputs = self._session.run(inputs)
+            self._gather(job, batch, inputs, outputs)
+            return
+        while self._waiting and len(self._flying) < self._session.slots:
+            job, batch = self._waiting.popleft()
+            inputs = self._build(job, batch)
+            future = self._session.submit(inputs)
+            self._flying[future] = job, batch, inputs
+            spans.follow("run", future)
+            future.add_done_callback(self.events.put)
+
+    def finish(self, future: Future[Arrays]) -> None:
+        """Takes in a run that came out of :attr:`events`.
+
+        Raises:
+            NumericsError: A result is NaN or infinite.
+            DeviceError: The session failed.
+        """
+        job, batch, inputs = self._flying.pop(future)
+        self._gather(job, batch, inputs, future.result())
+
+    def close(self) -> None:
+        """Starts nothing more, and waits for what can't be stopped."""
+        self._waiting.clear()
+        for future in self._flying:
+            future.cancel()
+        wait(self._flying)
+        self._flying.clear()
+        done = Work(self._rows, self._batches, self._tokens, self._positions)
+        self._rows = self._batches = self._tokens = self._positions = 0
+        if done.batches and self._how.tally is not None:
+            self._how.tally.add(done)
+            log.debug("%d rows in %d batches: %.1f %% of what was computed is no padding", done.rows, done.batches,
+                      100 * done.efficiency)  # fmt: skip
+
+    def _build(self, job: Job, batch: Batch) -> Arrays:
+        tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
+        positions = batch.shape.batch * batch.shape.length
+        self._rows += len(batch.rows)
+        self._batches += 1
+        self._tokens += tokens
+        self._positions += positions
+        spans.batch(rows=len(batch.rows), tokens=tokens, positions=positions)
+        with spans.span("plan"):
+            return build(self._session.inputs, job.rows, batch, self._how.fill)
+
+    def _gather(self, job: Job, batch: Batch, inputs: Arrays, outputs: Arrays) -> None:
+        how = self._how
+        if how.record is not None:
+            how.record(inputs, outputs)
+        with spans.span("gather"):
+            job.gather(batch, outputs)
+            found = job.not_finite(batch, outputs) if how.finite else None
+        if found is not None:
+            self.close()
+            raise self._refusal(job, *found)
+        if how.progress is not None:
+            how.progress(len(batch.rows))
+
+    def _refusal(self, job: Job, name: str, bad: Sequence[int]) -> NumericsError:
+        named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad[:_SHOWN]]
+        error = NumericsError(
+            f"The output {name!r} holds NaN or infinite numbers.",
+            got=", ".join(named) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""),
+            allowed="finite numbers",
+            do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
+            rows=[job.numbers[row] for row in bad],
+        )
+        if self._how.explain is None:
+            return error
+        return self._how.explain(error, {n: np.asarray(column[bad[0]]) for n, column in job.rows.columns.items()})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[str, int]) -> Arrays:
+    """The batch's arrays. Rows that only fill up a fixed shape are copies of its first row."""
+    arrays: Arrays = {}
+    count = len(batch.rows)
+    for spec in inputs:
+        array = np.empty(spec.at(batch.shape), spec.dtype)
+        array.fill(0 if spec.name == "attention_mask" else fill.get(spec.name, 0))
+        column = rows.columns[spec.name]
+        for place, row in enumerate(batch.rows):
+            values = column[row]
+            array[place, : len(values)] = values  # an image fills its place
+        if count < len(array):
+            array[count:] = array[0]
+        arrays[spec.name] = array
+    return arrays
 
 
 def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
@@ -133,68 +362,3 @@ def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generi
             do="compile the model again",
         )
     return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))
-
-
-def _finished(
-    session: Session, batches: Sequence[Batch], rows: Rows, fill: Mapping[str, int]
-) -> Generator[tuple[Batch, Arrays, Arrays], None, None]:
-    """Yields batches, their inputs and outputs as they finish. However it ends, no run is left behind."""
-    if session.slots == 1 or len(batches) == 1:  # a hand-over to another thread would only cost time
-        for batch in batches:
-            inputs = _build(session.inputs, rows, batch, fill)
-            yield batch, inputs, session.run(inputs)
-        return
-    waiting = iter(batches)
-    flying: dict[Future[Arrays], tuple[Batch, Arrays]] = {}
-    try:
-        while True:
-            for batch in islice(waiting, session.slots - len(flying)):
-                inputs = _build(session.inputs, rows, batch, fill)
-                flying[session.submit(inputs)] = batch, inputs
-            if not flying:
-                return
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                yield *flying.pop(future), future.result()
-    finally:
-        for future in flying:
-            future.cancel()
-        wait(flying)
-
-
-def _build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[str, int]) -> Arrays:
-    """The batch's arrays. Rows that only fill up a fixed shape are copies of its first row."""
-    arrays: Arrays = {}
-    for spec in inputs:
-        value = 0 if spec.name == "attention_mask" else fill.get(spec.name, 0)
-        array = np.full(spec.at(batch.shape), value, np.dtype(spec.dtype))
-        column = rows.columns[spec.name]
-        for place, row in enumerate(batch.rows):
-            array[place, : len(column[row])] = column[row]  # an image fills its place
-        array[len(batch.rows) :] = array[0]
-        arrays[spec.name] = array
-    return arrays
-
-
-def _scatter(result: NDArray[np.generic], output: NDArray[np.generic], batch: Batch, kept: _Kept | None) -> None:
-    """Puts a batch's output where its rows belong; ``kept`` is given for one vector a token."""
-    if kept is None:
-        result[list(batch.rows)] = output[: len(batch.rows)]
-        return
-    for place, row in enumerate(batch.rows):
-        length = kept.lengths[row]
-        result[row, :length] = output[place, :length]
-
-
-def _check_finite(name: str, result: NDArray[np.generic], batch: Batch, lengths: Sequence[int]) -> None:
-    if result.dtype.kind != "f":
-        return
-    bad = sorted(row for row in batch.rows if not np.isfinite(result[row]).all())
-    if bad:
-        more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise NumericsError(
-            f"The output {name!r} holds NaN or infinite numbers.",
-            got=", ".join(f"row {row} ({lengths[row]} tokens)" for row in bad[:_SHOWN]) + more,
-            allowed="finite numbers",
-            do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
-            rows=bad,
-        )
