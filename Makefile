@@ -15,7 +15,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types docs bench clean
+.PHONY: help quickstart test lint types docs bench peers clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -63,7 +63,11 @@ docs: $(VENV)/.dev  ## docs/_build/index.html; a warning is an error
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build
 
 bench: $(VENV)/.dev  ## start-up beside sentence-transformers, peak memory of an export, gain of each rewrite
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit; done
+	@for file in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
+
+# Environments of its own, about 5 GB in .bench, on first use.
+peers: $(VENV)/.dev  ## this library beside what people would pick instead; fills docs/explanation/speed.md
+	@$(BIN)/python -m benchmarks.peers --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)')
 
 clean:  ## everything that the other targets made
-	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data
+	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data .bench
