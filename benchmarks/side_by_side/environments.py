@@ -83,7 +83,7 @@ def build(folder: Path, name: str, torch: str = TORCH) -> Path:
     if mark.is_file() and mark.read_text(encoding="ascii") == sign:
         return python_of(folder, name)
     venv.create(home, clear=True, with_pip=True)
-    steps = [(torch,)] if wanted.torch else []
+    steps: list[tuple[str, ...]] = [(torch,)] if wanted.torch else []
     steps.append(wanted.packages)
     steps += [("--no-deps", *wanted.bare)] if wanted.bare else []
     with (home / "pip.log").open("w", encoding="utf-8") as log:

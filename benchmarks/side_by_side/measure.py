@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Bench:
             for corpus in self.corpora:
                 by_name = {seat.contender.name: seat for seat in seats}
                 for name in turns(list(by_name), number):
-                    self._try(seats, by_name[name], lambda seat, corpus=corpus: _turn(seat, corpus), "")
+                    self._try(seats, by_name[name], partial(_turn, corpus=corpus), "")
             self.say(f"round {number + 1} of {rounds}: {time.perf_counter() - started:.0f} s")
         for seat in seats:
             seat.found["peak"] = seat.worker.ask("first", texts=["done"])["peak"]

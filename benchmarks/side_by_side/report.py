@@ -29,7 +29,7 @@ Found = Mapping[str, Any]
 
 def least_cosine(one: Found) -> float:
     """Over all corpora."""
-    return min(one["cosine"].values())
+    return min(float(value) for value in one["cosine"].values())
 
 
 def kind(one: Found) -> str | None:
