@@ -17,9 +17,8 @@ from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Shape
-from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica, Slot
+from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica, Slot, from_buffer
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
-from QEfficient.backends.qaic.session import from_bytes
 from QEfficient.cache import MANIFEST
 from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
 from QEfficient.records import Program, Target
@@ -179,7 +178,7 @@ class QAICInferenceSession:
             self._renew_slot(self._slot)
             raise
         return {
-            b.name: from_bytes(results, b, shape).copy()
+            b.name: from_buffer(results, b, shape).copy()
             for b, shape in zip(bindings, shapes, strict=True)
             if not b.is_input and shape != _SKIPPED
         }

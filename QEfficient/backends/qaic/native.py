@@ -45,12 +45,13 @@ class Runtime:
         Raises:
             DeviceError: The status is not success; it is kept by name. Or the method throws.
         """
-        with guarded(doing, do=do):
-            try:
-                answer = function(*arguments)
-            finally:
-                # the traceback of an error would keep an ExecObj alive, and its program from being deactivated
-                del function, arguments
+        try:
+            answer = function(*arguments)
+        except Exception as error:
+            raise _thrown(doing, do, error) from error
+        finally:
+            # the traceback of an error would keep an ExecObj alive, and its program from being deactivated
+            del function, arguments
         status, value = answer if isinstance(answer, tuple) else (answer, None)
         if status != self.qaicrt.QStatus.QS_SUCCESS:
             raise DeviceError(
@@ -65,12 +66,16 @@ def guarded(doing: str, *, do: str = QUERY) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise DeviceError(
-            f"The card's runtime failed to {doing}.",
-            got=f"{type(error).__name__}: {error}",
-            allowed="no exception",
-            do=do,
-        ) from error
+        raise _thrown(doing, do, error) from error
+
+
+def _thrown(doing: str, do: str, error: Exception) -> DeviceError:
+    return DeviceError(
+        f"The card's runtime failed to {doing}.",
+        got=f"{type(error).__name__}: {error}",
+        allowed="no exception",
+        do=do,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from QEfficient.backends.qaic import descriptor
-from QEfficient.backends.qaic.descriptor import Shape
+from QEfficient.backends.qaic.descriptor import Binding, Shape
 from QEfficient.backends.qaic.native import Runtime, guarded
 from QEfficient.errors import BackendUnavailableError, DeviceError
 
 DATA_PATH_TIMEOUT_MS = 60_000
 TIMEOUT_PROPERTIES = ("dataPathTimeoutMs", "SubmitRetryTimeoutMs")  # newer SDKs have the first, older the second
 _log = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """One compiled shape: its buffers, and what is made of them.
+
+    Attributes:
+        shapes: One a binding, in order of index.
+        inputs: The bindings that are inputs.
+        outputs: The others, each with its shape.
+        results: Output name → dtype that the caller gets, of those that he gets.
+    """
+
+    shapes: tuple[Shape, ...]
+    inputs: tuple[Binding, ...]
+    outputs: tuple[tuple[Binding, Shape], ...]
+    results: Mapping[str, np.dtype[Any]]
+
+    @classmethod
+    def of(cls, bindings: Sequence[Binding], shapes: Sequence[Shape], results: Mapping[str, str]) -> Self:
+        """Of a program's bindings in one of its shapes."""
+        both = list(zip(bindings, shapes, strict=True))
+        outputs = tuple((binding, shape) for binding, shape in both if not binding.is_input)
+        dtypes = {name: np.dtype(dtype) for name, dtype in results.items()}
+        return cls(tuple(shapes), tuple(b for b, _ in both if b.is_input), outputs, dtypes)
 
 
 class Slot:
@@ -25,19 +54,87 @@ class Slot:
     def __init__(self, owner: Replica) -> None:
         self.owner = owner
         self.exec_obj: Any = owner.make_exec_obj()
+        self._layout: Layout | None = None
+        self._held: list[tuple[int, Array]] = []  # what the card reads and writes while an inference is in flight
+        self._made: dict[Layout, tuple[list[Any], Any]] = {}  # native buffers and dims, used again
 
-    def execute(self, buffers: Sequence[bytes], shapes: Sequence[Shape]) -> list[bytes]:
-        """Run one inference.
+    def start(self, layout: Layout, arrays: Mapping[str, Array]) -> None:
+        """Queue one inference. Neither the arrays nor the slot may be touched until :meth:`finish`.
+
+        Raises:
+            DeviceError: A step failed. The slot must be dropped.
+        """
+        owner, call = self.owner, self.owner.runtime.call
+        self._layout = layout
+        self._held = [(b.index, np.ascontiguousarray(arrays[b.name], b.dtype)) for b in layout.inputs]
+        if owner.in_place is None:
+            owner.in_place = self._takes_arrays(layout)
+        if owner.in_place:
+            self._held += [(b.index, _unwritten(shape, b.dtype)) for b, shape in layout.outputs]
+            call(self.exec_obj.setData, self._held, doing="take the arrays", do=_SHAPES)
+        else:
+            with guarded("take the buffers", do=_SHAPES):
+                buffers, dims = self._buffers(layout)
+            call(self.exec_obj.setData, buffers, dims, doing="take the buffers", do=_SHAPES)
+        call(owner.queue.enqueue, self.exec_obj, doing="queue the inference", do=_DEVICE)
+
+    def _takes_arrays(self, layout: Layout) -> bool:
+        """Whether ``setData`` has the newer form. Only a call can tell, and the next one replaces what this one set."""
+        outputs = [(b.index, _unwritten(shape, b.dtype)) for b, shape in layout.outputs]
+        try:
+            status = self.exec_obj.setData([*self._held, *outputs])
+        except Exception as error:  # a pybind module throws TypeError for arguments of no known form
+            _log.debug("setData takes no arrays: %s", error)
+            return False
+        return bool(status == self.owner.runtime.qaicrt.QStatus.QS_SUCCESS)
+
+    def _buffers(self, layout: Layout) -> tuple[Any, Any]:
+        qaicrt = self.owner.runtime.qaicrt
+        if layout not in self._made:
+            bindings = self.owner.descriptor.bindings
+            dims = [(b.item_size, list(shape)) for b, shape in zip(bindings, layout.shapes, strict=True)]
+            buffers: list[Any] = [None] * len(bindings)
+            for binding, shape in layout.outputs:
+                buffers[binding.index] = qaicrt.QBuffer(bytes(binding.bytes_of(shape)))  # gives its size
+            self._made[layout] = buffers, qaicrt.BufferDimensionsVecRef(dims)
+        buffers, native_dims = self._made[layout]
+        for index, array in self._held:
+            buffers[index] = qaicrt.QBuffer(array.tobytes())
+        return buffers, native_dims
+
+    def finish(self) -> dict[str, Array]:
+        """Wait for the inference.
+
+        Returns:
+            Output name → array, which the caller owns.
+
+        Raises:
+            DeviceError: A step failed. The slot must be dropped.
+        """
+        call, layout = self.owner.runtime.call, self._layout
+        assert layout is not None
+        call(self.exec_obj.waitForCompletion, doing="finish the inference", do=_WAIT)
+        if self.owner.in_place:
+            written = dict(self._held)
+            found = {b.name: written[b.index] for b, _ in layout.outputs}
+        else:
+            buffers = call(self.exec_obj.getData, doing="hand out the results", do=_DEVICE)
+            found = {b.name: from_buffer(buffers, b, shape).copy() for b, shape in layout.outputs}
+        self._held = []
+        return {name: found[name].astype(dtype, copy=False) for name, dtype in layout.results.items()}
+
+    def execute(self, buffers: Sequence[bytes], shapes: Sequence[Shape]) -> Sequence[Any]:
+        """Run one inference on buffers that the caller made.
 
         Args:
             buffers: One a binding, inputs and outputs alike, in order of index; outputs only give their size.
             shapes: One a binding.
 
         Returns:
-            Copies of all buffers, in order of index.
+            All buffers, in order of index.
 
         Raises:
-            DeviceError: A step failed. The slot must not be used again.
+            DeviceError: A step failed. The slot must be dropped.
         """
         owner, call, qaicrt = self.owner, self.owner.runtime.call, self.owner.runtime.qaicrt
         sizes = [binding.item_size for binding in owner.descriptor.bindings]
@@ -47,8 +144,47 @@ class Slot:
         call(self.exec_obj.setData, native, dims, doing="take the buffers", do=_SHAPES)
         call(owner.queue.enqueue, self.exec_obj, doing="queue the inference", do=_DEVICE)
         call(self.exec_obj.waitForCompletion, doing="finish the inference", do=_WAIT)
-        outputs = call(self.exec_obj.getData, doing="hand out the results", do=_DEVICE)
-        return [bytes(output) for output in outputs]
+        outputs: Sequence[Any] = call(self.exec_obj.getData, doing="hand out the results", do=_DEVICE)
+        return outputs
+
+    def drop(self) -> None:
+        """Let the ExecObj go: after a failure, when its inference may still be in flight, or at the end."""
+        self.exec_obj = None
+        self._made.clear()
+        if self._held:
+            self.owner.abandoned.append(self._held)
+            self._held = []
+
+    def renew(self) -> bool:
+        """A new ExecObj in place of one that was dropped. False when the runtime refuses."""
+        try:
+            self.exec_obj = self.owner.make_exec_obj()
+        except DeviceError as error:
+            _log.info("A slot of device(s) %s is lost: %s", list(self.owner.devices), error)
+            return False
+        return True
+
+
+def _unwritten(shape: Shape, dtype: str) -> Array:
+    """An array that the card fills. What it does not write can't be taken for a result: it is NaN."""
+    return np.full(shape, np.nan, dtype) if np.dtype(dtype).kind == "f" else np.zeros(shape, dtype)
+
+
+def from_buffer(buffers: Sequence[Any], binding: Binding, shape: Shape) -> Array:
+    """The array of one binding, read-only.
+
+    Raises:
+        DeviceError: The buffer has another size than the shape.
+    """
+    found = bytes(buffers[binding.index]) if binding.index < len(buffers) else None
+    if found is None or len(found) != binding.bytes_of(shape):
+        raise DeviceError(
+            f"The card returned a buffer of another size for {binding.name!r}.",
+            got="none" if found is None else len(found),
+            allowed=f"{binding.bytes_of(shape)} bytes, for {binding.dtype} {list(shape)}",
+            do="check the device with qaic-util -q, and compile the program again",
+        )
+    return np.frombuffer(found, binding.dtype).reshape(shape)
 
 
 _SHAPES = "pass shapes that the program was compiled for"
@@ -65,6 +201,10 @@ class Replica:
         devices: Device ids; ``(0, 1)`` is one program over two devices.
         timeout_ms: How long the runtime waits for the device.
         debug: Ask the runtime for debug logs.
+
+    Attributes:
+        in_place: Whether ``setData`` has its newer form, which uses arrays as they are; ``None`` before the first one.
+        abandoned: Arrays of inferences that nobody waits for any more, but that the card may still use.
     """
 
     def __init__(
@@ -78,6 +218,8 @@ class Replica:
     ) -> None:
         self.runtime, self.devices = runtime, tuple(devices)
         self._timeout_ms, self._active = timeout_ms, False
+        self.in_place: bool | None = None
+        self.abandoned: list[Any] = []
         qaicrt = runtime.qaicrt
         with guarded(f"open device(s) {list(devices)}"):
             self._context = qaicrt.Context(qaicrt.QIDList(list(devices)))
@@ -147,80 +289,3 @@ class Replica:
 
 
 _CORES = "free cores on the device (qaic-util -q shows them), use other device_ids, or compile with fewer num_cores"
-
-
-def closed() -> DeviceError:
-    """The error of a session that was closed."""
-    return DeviceError(
-        "The session is closed.", got="a run after close()", allowed="an open session", do="open the program again"
-    )
-
-
-def lost(replicas: int) -> DeviceError:
-    """The error of a session none of whose slots works any more."""
-    return DeviceError(
-        "The session has lost its device.",
-        got=f"every slot of {replicas} device group(s) failed",
-        allowed="at least one slot that works",
-        do="check the device with qaic-util -q, and open the program again",
-    )
-
-
-class SlotPool:
-    """Slots of all replicas, handed out to one thread each, the longest idle first."""
-
-    def __init__(self, replicas: Sequence[Replica], per_replica: int) -> None:
-        self._replicas = replicas
-        self._changed = threading.Condition()
-        self._closed, self._all = False, 0
-        self._free: deque[Slot] = deque()
-        try:
-            for _ in range(per_replica):  # interleaved, so that replicas take turns
-                self._free.extend(Slot(replica) for replica in replicas)
-        except DeviceError:
-            self._free.clear()
-            raise
-        self._all = len(self._free)
-
-    @property
-    def size(self) -> int:
-        """Slots that work."""
-        return self._all
-
-    def take(self) -> Slot:
-        """Wait for a free slot.
-
-        Raises:
-            DeviceError: The pool is closed, or its last slot failed.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._free or self._closed or not self._all)
-            if self._closed or not self._all:
-                raise closed() if self._closed else lost(len(self._replicas))
-            return self._free.popleft()
-
-    def give(self, slot: Slot, *, failed: bool = False) -> None:
-        """Return a slot. After a failure its ExecObj may still be in flight, so that a new one takes its place."""
-        if failed:
-            slot.exec_obj = None
-            try:
-                slot.exec_obj = slot.owner.make_exec_obj()
-            except DeviceError as error:
-                _log.warning("A slot is lost: %s", error)
-        with self._changed:
-            if slot.exec_obj is None:
-                self._all -= 1
-            else:
-                self._free.append(slot)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Wait for inferences in flight, then drop every ExecObj."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._free) == self._all)
-            for slot in self._free:
-                slot.exec_obj = None
-            self._free.clear()
-            self._all = 0

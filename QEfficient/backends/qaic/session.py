@@ -7,22 +7,23 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.qaic.descriptor import Binding, Shape
-from QEfficient.backends.qaic.replica import Replica, SlotPool, closed
+from QEfficient.backends.qaic.descriptor import Shape
+from QEfficient.backends.qaic.dispatch import Dispatcher, Job, closed
+from QEfficient.backends.qaic.replica import Layout, Replica
 from QEfficient.errors import DeviceError
-from QEfficient.records import Bucket, Json, Manifest
+from QEfficient.records import Json, Manifest
 
-SLOTS = 2  # one inference computes while the next one's buffers are made
+SLOTS = 3  # one inference computes, and two wait on the card: the host may be late by two inferences
 _log = logging.getLogger(__name__)
 
 
@@ -31,11 +32,10 @@ class _Live:
 
     def __init__(self, replicas: Sequence[Replica], slots: int) -> None:
         self.replicas = replicas
-        self.executor: ThreadPoolExecutor | None = None
         try:
             for replica in replicas:
                 replica.activate()
-            self.pool = SlotPool(replicas, slots)
+            self.dispatcher = Dispatcher(replicas, slots)
         except BaseException:  # no core stays taken by a session that did not open
             for replica in replicas:
                 with suppress(DeviceError):  # the first error is the one to show
@@ -44,15 +44,16 @@ class _Live:
 
     def close(self) -> None:
         """Let what is in flight finish, then give the cores back: first every ExecObj, then the programs."""
-        if self.executor is not None:
-            self.executor.shutdown(wait=True)
-        self.pool.close()
+        self.dispatcher.close()
         errors = []
         for replica in self.replicas:
             try:
                 replica.deactivate()
             except DeviceError as error:
-                errors.append(error)
+                if self.dispatcher.works(replica):
+                    errors.append(error)
+                else:  # of a device that is lost already nobody hears a second time
+                    _log.info("%s", error)
         if errors:
             raise errors[0]
 
@@ -85,13 +86,16 @@ class QaicSession:
         live = self._current()
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
-        self._shapes: dict[Bucket, tuple[Shape, ...]] = {}
+        self._names = tuple(spec.name for spec in self.inputs)
+        self._dtypes = tuple(np.dtype(spec.dtype) for spec in self.inputs)
+        self._layouts: dict[tuple[Shape, ...], Layout] = {}  # by the shapes of the inputs
         try:
             self._agree()
         except BaseException:  # whatever is wrong, the cores go back
             self.close()
             raise
-        self.slots = live.pool.size
+        # one more a replica: its arrays are ready when the first slot gets free
+        self.slots = live.dispatcher.slots + len(live.replicas)
         _SESSIONS.add(self)
 
     def _agree(self) -> None:
@@ -116,7 +120,9 @@ class QaicSession:
             shapes = self._descriptor.match(given)
             if shapes is None:
                 raise _disagree("shapes", [list(s) for s in self._descriptor.shapes], given)
-            self._shapes[bucket] = shapes
+            key = tuple(spec.at(bucket) for spec in self.inputs)
+            wanted = {spec.name: spec.dtype for spec in self.outputs}
+            self._layouts[key] = Layout.of(self._descriptor.bindings, shapes, wanted)
 
     def _current(self) -> _Live:
         with self._lock:
@@ -128,49 +134,32 @@ class QaicSession:
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → new array out. Shapes are those of one bucket."""
-        return self._run(self._current(), arrays)
-
-    def _run(self, live: _Live, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        feed.check(arrays, self.inputs, self.buckets, fixed_shapes=True)
-        first = self.inputs[0]
-        bucket = next(b for b in self.buckets if first.at(b) == arrays[first.name].shape)
-        bindings, shapes = self._descriptor.bindings, self._shapes[bucket]
-        buffers = [
-            _to_bytes(arrays[b.name], b) if b.is_input else bytes(b.bytes_of(s))
-            for b, s in zip(bindings, shapes, strict=True)
-        ]
-        slot = live.pool.take()
-        failed = True
-        try:
-            results = slot.execute(buffers, shapes)
-            failed = False
-        finally:
-            live.pool.give(slot, failed=failed)
-        return self._unpack(results, shapes)
-
-    def _unpack(self, results: Sequence[bytes], shapes: Sequence[Shape]) -> Arrays:
-        dtypes = {spec.name: spec.dtype for spec in self.outputs}
-        found = {
-            b.name: from_bytes(results, b, shape).astype(dtypes[b.name])  # astype copies: the caller owns it
-            for b, shape in zip(self._descriptor.bindings, shapes, strict=True)
-            if b.name in dtypes
-        }
-        return {spec.name: found[spec.name] for spec in self.outputs}
+        live = self._current()
+        return live.dispatcher.run(self._job(arrays))
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
-        """As :meth:`run`, in the background. At most ``slots`` are on the device at once, the others wait."""
-        live = self._current()
-        with self._lock:
-            if live.executor is None:
-                live.executor = ThreadPoolExecutor(live.pool.size or 1, thread_name_prefix="qaic-session")
-            try:
-                return live.executor.submit(self._run, live, arrays)
-            except RuntimeError as error:  # closed by another thread since
-                raise closed() from error
+        """As :meth:`run`, in the background. The arrays may not be changed until the result is there."""
+        live, job = self._current(), self._job(arrays)
+        live.dispatcher.submit(job)
+        return job.future
+
+    def _job(self, arrays: Mapping[str, NDArray[np.generic]]) -> Job:
+        try:  # what fits is seen at one look
+            given = [arrays[name] for name in self._names]
+            layout = self._layouts.get(tuple([array.shape for array in given]))
+            fits = len(arrays) == len(given) and all(a.dtype == d for a, d in zip(given, self._dtypes, strict=True))
+        except (KeyError, AttributeError):
+            layout, fits = None, False
+        if layout is None or not fits:
+            feed.check(arrays, self.inputs, self.buckets, fixed_shapes=True)
+            layout = self._layouts[tuple([arrays[name].shape for name in self._names])]
+        return Job(layout, arrays)
 
     def report(self) -> dict[str, Json]:
-        """Device ids by replica, slots, and what the backend adds."""
-        return {"devices": self._devices, "slots": self.slots, **self._facts}
+        """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""
+        live = self._live
+        running = {} if live is None else {"slots": live.dispatcher.slots, **live.dispatcher.report()}
+        return {"devices": self._devices, **running, **self._facts}
 
     def close(self) -> None:
         """Free the devices. Runs in flight finish first; a second call does nothing."""
@@ -211,27 +200,6 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-def from_bytes(results: Sequence[bytes], binding: Binding, shape: Shape) -> NDArray[Any]:
-    """The array of one binding, as a read-only view of its buffer.
-
-    Raises:
-        DeviceError: The buffer has another size than the shape.
-    """
-    if binding.index >= len(results) or len(results[binding.index]) != binding.bytes_of(shape):
-        got = len(results[binding.index]) if binding.index < len(results) else "none"
-        raise DeviceError(
-            f"The card returned a buffer of another size for {binding.name!r}.",
-            got=got,
-            allowed=f"{binding.bytes_of(shape)} bytes, for {binding.dtype} {list(shape)}",
-            do="check the device with qaic-util -q, and compile the program again",
-        )
-    return np.frombuffer(results[binding.index], binding.dtype).reshape(shape)
-
-
-def _to_bytes(array: NDArray[np.generic], binding: Binding) -> bytes:
-    return np.ascontiguousarray(array, dtype=binding.dtype).tobytes()
 
 
 def _kind(dtype: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.sdk import Sdk
-from QEfficient.backends.qaic.session import QaicSession
+from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError, StaleProgramError
 from QEfficient.records import Program, TensorSpec
 from tests import tiny_graphs
@@ -130,10 +130,14 @@ STEPS = {
     "getData": "run",
     "deactivate": "close",
 }
+IN_PLACE = ("setData", "enqueue", "waitForCompletion")  # steps of a run whose arrays are used in place
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_every_status_is_checked(sdk: FakeSdk, backend: QaicBackend, program: Program, step: str) -> None:
+@pytest.mark.parametrize(("step", "in_place"), [(s, p) for s in STEPS for p in (False, True) if not p or s in IN_PLACE])
+def test_every_status_is_checked(
+    sdk: FakeSdk, backend: QaicBackend, program: Program, step: str, in_place: bool
+) -> None:
+    sdk.set(in_place=in_place)
     when = STEPS[step]
     if when == "open":
         sdk.set(status={step: "QS_DEV_ERROR"})
@@ -153,6 +157,7 @@ def test_every_status_is_checked(sdk: FakeSdk, backend: QaicBackend, program: Pr
 
 
 def test_a_step_that_throws_instead(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
+    sdk.set(in_place=False)
     with backend.open(program) as session:
         expected = session.run(ROWS)["output"]
         for step in ("QBuffer", "setData", "enqueue", "waitForCompletion", "getData"):
@@ -236,6 +241,7 @@ def test_a_manifest_of_another_program(
 
 
 def test_a_short_result_is_never_returned(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
+    sdk.set(in_place=False)
     with backend.open(program) as session:
         sdk.set(short_output=True)
         with pytest.raises(DeviceError, match="buffer of another size"):
@@ -265,31 +271,22 @@ def test_a_device_that_takes_too_long(
         assert session.run(ROWS)["output"].shape == (2, tiny_graphs.DIM)
 
 
+def test_what_the_card_does_not_write_is_no_number(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
+    with backend.open(program) as session:
+        sdk.set(short_output=True)
+        found = session.run(ROWS)["output"]
+        assert np.isnan(found[-1, -1]) and np.isfinite(found).sum() == found.size - 1
+
+
 def test_a_session_that_loses_its_device_says_so(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
     session = backend.open(program)
     sdk.set(status={"waitForCompletion": "QS_DEV_ERROR"}, throw={"ExecObj": "device is gone"})
-    for _ in range(session.slots):
+    for _ in range(SLOTS):
         with pytest.raises(DeviceError, match="QS_DEV_ERROR"):
             session.run(ROWS)
     with pytest.raises(DeviceError, match="lost its device"):
         session.run(ROWS)
     session.close()
-
-
-def test_the_other_replica_goes_on_without_a_lost_device(
-    sdk: FakeSdk, backend: QaicBackend, compile_model: Compile
-) -> None:
-    sdk.set(devices=[{"qid": i, "status": "Ready", "nsp_total": 16, "busy": 0} for i in range(2)])
-    with backend.open(compile_model(), [0, 1]) as session:
-        expected = session.run(ROWS)["output"]
-        slots = [session._current().pool.take() for _ in range(session.slots)]
-        sdk.set(throw={"ExecObj": "device is gone"})
-        for slot in slots:
-            session._current().pool.give(slot, failed=slot.owner.devices == (0,))
-        assert session._current().pool.size == session.slots // 2
-        assert all(np.array_equal(session.run(ROWS)["output"], expected) for _ in range(4))
-    sdk.set(throw={})
-    assert free_cores(sdk) == {0: 16, 1: 16}
 
 
 def test_the_error_inside_is_the_one_that_shows(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
@@ -337,17 +334,19 @@ def test_several_devices_hold_one_program(sdk: FakeSdk, backend: QaicBackend, co
     assert set(free_cores(sdk).values()) == {16}
 
 
-def test_device_groups_are_replicas_and_take_turns(sdk: FakeSdk, backend: QaicBackend, compile_model: Compile) -> None:
+def test_device_groups_are_replicas_and_share_the_work(
+    sdk: FakeSdk, backend: QaicBackend, compile_model: Compile
+) -> None:
     sdk.set(devices=[{"qid": i, "status": "Ready", "nsp_total": 16, "busy": 0} for i in range(4)])
     with backend.open(compile_model(devices=2), [0, 1, 2, 3]) as session:
-        assert session.report()["devices"] == [[0, 1], [2, 3]] and session.slots == 4
+        assert session.report()["devices"] == [[0, 1], [2, 3]] and session.report()["slots"] == 2 * SLOTS
         assert set(free_cores(sdk).values()) == {12}
-        slots = [session._current().pool.take() for _ in range(4)]
-        assert [slot.owner.devices for slot in slots] == [(0, 1), (2, 3)] * 2
-        for slot in slots:
-            session._current().pool.give(slot)
         expected = session.run(ROWS)["output"]
-        assert all(np.array_equal(session.run(ROWS)["output"], expected) for _ in range(4))
+        sdk.set(device_time_ms=5)
+        futures = [session.submit(ROWS) for _ in range(20)]
+        assert all(np.array_equal(future.result()["output"], expected) for future in futures)
+        runs = session.report()["runs"]
+        assert sum(runs) == 21 and min(runs) >= 8
 
 
 def test_replicas_work_side_by_side(sdk: FakeSdk, backend: QaicBackend, compile_model: Compile) -> None:
@@ -394,7 +393,7 @@ def test_eight_threads_equal_one(sdk: FakeSdk, backend: QaicBackend, program: Pr
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(work, range(8)))
-        assert session._current().pool.size == session.slots
+        assert session.report()["slots"] == SLOTS
 
 
 def test_close_from_many_threads(backend: QaicBackend, program: Program, sdk: FakeSdk) -> None:
@@ -415,7 +414,7 @@ def test_close_waits_for_a_run_of_another_thread(sdk: FakeSdk, backend: QaicBack
     sdk.set(device_time_ms=400)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(session.run, ROWS)
-        while len(session._current().pool._free) == session.slots:
+        while not native.load(Sdk(sdk.root)).qaicrt._card.device(0)[2]:
             time.sleep(0.005)
         session.close()
         assert future.done() and np.array_equal(future.result()["output"], expected)
