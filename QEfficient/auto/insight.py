@@ -5,9 +5,9 @@ Each method is a thin call; the room is loaded on use, so that a warm cache and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from QEfficient.auto import request
 from QEfficient.auto.pipelines import PipelineModel
@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from QEfficient.analysis.record import Analysis
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
+    from QEfficient.runtime.benchmark import Benchmark
 
 
 class Insight(PipelineModel):
-    """Verifies, diagnoses, analyses and recommends."""
+    """Verifies, diagnoses, analyses, recommends and measures."""
+
+    if TYPE_CHECKING:
+
+        def warmup(self) -> Self:
+            """The class that runs the program has it."""
 
     def _text(self) -> TextFacts:
         import dataclasses
@@ -183,6 +189,46 @@ class Insight(PipelineModel):
 
         recipe = None if self._origin is None else self._recipe(False, "on")
         return recommended(recipe, self._ready, self._text() if recipe else None, objective, seq_len, card)
+
+    def benchmark(
+        self,
+        texts: Sequence[str] | None = None,
+        batch: int | None = None,
+        *,
+        seconds: float = 5.0,
+        rounds: int | None = None,
+        device_ids: Sequence[int] | None = None,
+    ) -> Benchmark:
+        """Measures how fast the compiled program answers here, from strings to results, and where the time goes.
+
+        The program is warmed up first, which is timed apart. Then the texts are run over and over, ``batch`` at a time:
+        ``batch=1`` is the latency of one text, left out it is the throughput of one call with all of them.
+        :class:`QEFFAutoModel` encodes them; the other classes tokenise and run them. A program that takes no texts is
+        given random rows of every compiled length.
+
+        Args:
+            texts: What to run; left out, the built-in texts that fit the compiled lengths.
+            batch: Texts, or random rows, of one call; all of them when left out.
+            seconds: No further call is started after so many.
+            rounds: How often all texts are run at most.
+            device_ids: Devices of the card.
+
+        Returns:
+            Latency of a call (p50, p95, p99), texts and tokens a second, padding, and the time of each stage: tokenise,
+            plan, run, gather. Printing it shows a table; ``to_json()`` has every call.
+
+        Raises:
+            UsageError: Not compiled, or texts for a program that takes none.
+            OptionError: A number that is none, or out of range.
+        """
+        from QEfficient.auto.benchmarking import Wish, benchmark
+
+        ready, wish = self._need_ready(), Wish.of(texts, batch, seconds, rounds, device_ids)
+        return benchmark(ready, self._string_call(device_ids), self.warmup, wish)
+
+    def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object] | None:
+        """What :meth:`benchmark` does with strings where the class has a method for them; ``None``: run their ids."""
+        return None
 
     def _graph(self, recipe: Recipe | None) -> OnnxModel:
         """The program's graph; before ``compile`` the exported one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -182,6 +182,10 @@ class QEFFAutoModel(QEFFTransformersBase):
         if prompt_name is None and prompt is None:
             prompt_name = next((name for name in names if name in self.prompts), None)
         return self.encode(sentences, prompt_name, prompt, **{"task": names[0]} | kwargs)
+
+    def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
+        value: Any = "token_embeddings" if self._need_ready().per_token else "sentence_embedding"
+        return lambda texts: self.encode(texts, show_progress_bar=False, output_value=value, device_ids=device_ids)
 
     # ------------------------------------------------------------------------------ as sentence-transformers
 

@@ -27,6 +27,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
+from QEfficient.runtime.work import Tally, Work
+
 STAGES: Final = ("tokenise", "plan", "run", "gather")
 """Strings → rows of ids; rows → batches of arrays; the session; results → the caller's order."""
 
@@ -34,17 +36,10 @@ _NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class Spans:
-    """What was seen of one or more calls. Safe from many threads.
-
-    Attributes:
-        rows: Rows of all batches.
-        batches: How many batches there were.
-        tokens: Positions of the rows' own.
-        positions: Positions that were computed: padding, and rows that only fill a fixed shape, included.
-    """
+    """What was seen of one or more calls. Safe from many threads."""
 
     def __init__(self) -> None:
-        self.rows = self.batches = self.tokens = self.positions = 0
+        self._tally = Tally()
         self._found: dict[str, list[tuple[float, float]]] = {}
         self._lock = threading.Lock()
 
@@ -69,20 +64,21 @@ class Spans:
 
     def batch(self, *, rows: int, tokens: int, positions: int) -> None:
         """Counts a batch: its rows, their own positions, and all that are computed."""
-        with self._lock:
-            self.rows += rows
-            self.batches += 1
-            self.tokens += tokens
-            self.positions += positions
+        self._tally.add(Work(rows, 1, tokens, positions))
+
+    @property
+    def work(self) -> Work:
+        """All batches together."""
+        return self._tally.total
 
     def seconds(self, stage: str) -> float:
         """All spans of a stage together; more than the clock's where they lie side by side."""
         return sum(end - start for start, end in self._found.get(stage, ()))
 
-    def covered(self, stage: str) -> float:
-        """Seconds of the clock during which at least one span of the stage was open."""
+    def covered(self, *stages: str) -> float:
+        """Seconds of the clock during which at least one span of these stages was open."""
         total, reached = 0.0, float("-inf")
-        for start, end in sorted(self._found.get(stage, ())):
+        for start, end in sorted(span for stage in stages for span in self._found.get(stage, ())):
             total += max(0.0, end - max(start, reached))
             reached = max(reached, end)
         return total

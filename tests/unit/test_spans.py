@@ -8,19 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from QEfficient.runtime import spans
+from QEfficient.runtime.work import Work
 
 WHOLE = st.integers(0, 60)
 INTERVALS = st.lists(st.tuples(WHOLE, WHOLE).map(sorted).map(tuple), max_size=12)
 
 
-@given(INTERVALS)
-def test_covered_counts_each_second_once_and_seconds_counts_all(intervals: list[tuple[int, int]]) -> None:
+@given(INTERVALS, INTERVALS)
+def test_covered_counts_each_second_once_and_seconds_counts_all(
+    runs: list[tuple[int, int]], plans: list[tuple[int, int]]
+) -> None:
+    def union(intervals: list[tuple[int, int]]) -> int:
+        return len({second for start, end in intervals for second in range(start, end)})
+
     found = spans.Spans()
-    for start, end in intervals:
-        found.add("run", start, end)
-    assert found.covered("run") == len({second for start, end in intervals for second in range(start, end)})
-    assert found.seconds("run") == sum(end - start for start, end in intervals)
-    assert found.covered("plan") == found.seconds("plan") == 0
+    for stage, intervals in (("run", runs), ("plan", plans)):
+        for start, end in intervals:
+            found.add(stage, start, end)
+        assert found.covered(stage) == union(intervals)
+        assert found.seconds(stage) == sum(end - start for start, end in intervals)
+    assert found.covered("run", "plan") == union(runs + plans)
+    assert found.covered("gather") == found.seconds("gather") == 0
 
 
 def test_marks_belong_to_whoever_watches_this_context() -> None:
@@ -32,8 +40,8 @@ def test_marks_belong_to_whoever_watches_this_context() -> None:
         other.start()
         other.join()
     spans.batch(rows=9, tokens=9, positions=9)
-    assert (outer.rows, outer.batches, outer.tokens, outer.positions) == (2, 1, 5, 6)
-    assert (inner.rows, inner.tokens) == (1, 3)
+    assert outer.work == Work(rows=2, batches=1, tokens=5, positions=6)
+    assert inner.work == Work(rows=1, batches=1, tokens=3, positions=3)
     assert inner.seconds("plan") > 0 == outer.seconds("plan")
 
 

@@ -1,0 +1,180 @@
+"""``benchmark``: what is run, and how, for every kind of program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from QEfficient import hub
+from QEfficient.auto import request
+from QEfficient.auto.embed import all_prompts, find_prompt
+from QEfficient.auto.ready import Ready
+from QEfficient.backends.host import usable_cpus
+from QEfficient.errors import OptionError, UsageError
+from QEfficient.records import Rows, TensorSpec
+from QEfficient.runtime import spans
+from QEfficient.runtime.benchmark import Benchmark, measure
+
+ROWS = 32  # random ones, where there are no texts to run
+VOCABULARY = 256  # ids for a model whose config does not say how many it has
+_TOKENS = ("input_ids", "attention_mask", "token_type_ids")
+
+Call = Callable[[Sequence[Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The keywords of one ``benchmark`` call; the method's docstring explains them."""
+
+    texts: Sequence[str]
+    batch: int | None
+    seconds: float
+    rounds: int | None
+    device_ids: Sequence[int] | None
+
+    @classmethod
+    def of(cls, texts: object, batch: object, seconds: object, rounds: object, devices: Sequence[int] | None) -> Wish:
+        """Checked.
+
+        Raises:
+            OptionError: A number that is none, or out of range.
+            UsageError: ``texts`` is no sequence of strings.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+            raise OptionError(
+                "seconds is not a length of time.",
+                got=f"seconds={seconds!r}",
+                allowed="a number above 0",
+                do="pass the seconds after which no further call is started",
+            )
+        rows = None if batch is None else request.positive("batch", batch, "rows")
+        most = None if rounds is None else request.positive("rounds", rounds, "rounds")
+        return cls(request.strings("texts", texts), rows, float(seconds), most, devices)
+
+
+def benchmark(ready: Ready, strings: Call | None, warmup: Callable[[], object], wish: Wish) -> Benchmark:
+    """Measures a compiled program.
+
+    Args:
+        ready: The program.
+        strings: What its class does with texts; ``None``: tokenise and run.
+        warmup: Makes the program ready.
+        wish: What the caller asked for.
+
+    Raises:
+        UsageError: Texts for a program that takes none.
+    """
+    start = time.perf_counter()
+    warmup()
+    call, items, words = _work(ready, strings, wish)
+    batch = min(wish.batch or len(items), len(items))
+    call(items[:batch])
+    warm = time.perf_counter() - start
+    found = measure(call, items, batch, seconds=wish.seconds, rounds=wish.rounds)
+    manifest = ready.program.manifest
+    return Benchmark(
+        name=_name(ready),
+        backend=ready.backend.name,
+        compute=manifest.target.compute,
+        cpus=usable_cpus(),
+        inputs=words,
+        batch=batch,
+        latencies=found.latencies,
+        seconds=found.seconds,
+        warmup=warm,
+        rows=found.rows,
+        work=found.spans.work,
+        stages=found.stages,
+        session=ready.report()["session"] or {},
+    )
+
+
+def _work(ready: Ready, strings: Call | None, wish: Wish) -> tuple[Call, Sequence[Any], str]:
+    """What is called, with what, and what that is in words."""
+    takes = _takes_texts(ready)
+    texts = list(wish.texts) or (_built_in(ready) if takes else [])
+    if takes and texts:
+        words = f"{len(texts)} texts" if wish.texts else f"{len(texts)} built-in texts"
+        return strings or _tokenise_and_run(ready, wish), texts, words
+    if texts:
+        raise UsageError(
+            "The program takes no texts, or has no tokenizer.",
+            got=f"{len(wish.texts)} texts for {_name(ready)}",
+            allowed="texts=None: random rows are run then",
+            do="load the model by name, from a repo whose tokenizer has a fast form",
+        )
+    rows = random_rows(ready)
+    return lambda part: ready.run(_chosen(rows, part), wish.device_ids), range(len(rows)), f"{len(rows)} random rows"
+
+
+def _name(ready: Ready) -> str:
+    facts = ready.program.manifest.model
+    return facts.name if facts else ready.program.path.name
+
+
+def _takes_texts(ready: Ready) -> bool:
+    manifest = ready.program.manifest
+    text = manifest.text is not None and manifest.text.tokenizer is not None
+    known = {*_TOKENS, "pooling_mask"}
+    return text and all(spec.name in known and "seq_len" in spec.shape for spec in manifest.inputs)
+
+
+def _built_in(ready: Ready) -> list[str]:
+    """Those of the built-in texts that fit the compiled lengths, with the prompt that ``encode`` puts before them."""
+    from QEfficient.numerics.sentences import SENTENCES
+
+    facts, manifest = ready.text, ready.program.manifest
+    if ready.strict and manifest.model and not manifest.model.pads:
+        return []  # a row must fill a bucket exactly
+    prompt = find_prompt(all_prompts(facts), facts.default_prompt, None, None)
+    lengths = ready.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
+    fits = zip(SENTENCES, lengths, strict=True)
+    return [text for text, length in fits if length <= manifest.buckets[-1].length]
+
+
+def _tokenise_and_run(ready: Ready, wish: Wish) -> Call:
+    """For a class that takes ids: what its caller would write around ``generate``."""
+    names = [spec.name for spec in ready.program.manifest.inputs]
+    longest = min(ready.text.max_length, ready.program.manifest.buckets[-1].length)
+
+    def call(texts: Sequence[str]) -> object:
+        with spans.span("tokenise"):
+            tokens = ready.tokenizer.encode(texts, max_length=longest).rows
+            columns = dict(tokens.columns) | {"pooling_mask": tokens.columns["attention_mask"]}
+        rows = Rows({name: columns[name] for name in names}, tokens.width, tokens.lengths)
+        return ready.run(rows, wish.device_ids)
+
+    return call
+
+
+def random_rows(ready: Ready, seed: int = 0) -> Rows:
+    """Rows of every compiled length in turn, so that each bucket is run, whatever stands in them."""
+    manifest = ready.program.manifest
+    config = hub.read_config(ready.program.path) if manifest.model and manifest.model.config else {}
+    text = config.get("text_config") or config
+    vocabulary = int(text.get("vocab_size") or VOCABULARY)
+    rng = np.random.default_rng(seed)
+    lengths = tuple(manifest.buckets[i % len(manifest.buckets)].length for i in range(ROWS))
+    columns = {spec.name: [_row(spec, length, vocabulary, rng) for length in lengths] for spec in manifest.inputs}
+    return Rows(columns, max(lengths), lengths)
+
+
+def _row(spec: TensorSpec, length: int, vocabulary: int, rng: np.random.Generator) -> Any:
+    shape = [length if isinstance(dim, str) else dim for dim in spec.shape[1:]]
+    if spec.name.endswith("_mask"):
+        return np.ones(shape, spec.dtype)
+    if spec.name == "token_type_ids":
+        return np.zeros(shape, spec.dtype)
+    if spec.dtype.startswith("int"):
+        return rng.integers(0, vocabulary, shape).astype(spec.dtype)
+    return rng.standard_normal(shape).astype(spec.dtype)
+
+
+def _chosen(rows: Rows, part: Sequence[int]) -> Rows:
+    columns = {name: [column[row] for row in part] for name, column in rows.columns.items()}
+    lengths = tuple(rows.lengths[row] for row in part)
+    return Rows(columns, max(lengths), lengths)
