@@ -96,7 +96,7 @@ def test_what_the_library_imports_is_declared() -> None:
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
         canonicalize_name(one.name)
-        for extra in ("", "quickstart", "evaluate", "docs", "test")
+        for extra in ("", "quickstart", "openvino", "evaluate", "docs", "test")
         for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
