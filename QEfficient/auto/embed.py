@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from QEfficient import settings
 from QEfficient.auto.ready import Ready
+from QEfficient.auto.texts import Reading, TextWindow, outputs
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
 from QEfficient.records import TextFacts
-from QEfficient.text.tokenizer import Overlong, Tokens
+from QEfficient.runtime.stream import PATIENCE, Source
+from QEfficient.text.tokenizer import Overlong
 
 Vectors = NDArray[np.float32]
 
 LONG_WORK = 512  # texts from which a progress bar is worth its lines
-SHOWN = 8  # texts that an error lists
 TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normalize has it
 
 
@@ -44,22 +45,76 @@ class Wish:
 
 def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any:
     """One or many strings → vectors in the container that the wish names."""
-    _check(ready, wish)
+    _check(ready, facts, wish)
     single = isinstance(sentences, str)
     texts = _strings(sentences)
-    if wish.output_value == "token_embeddings":
-        per_text = _token_vectors(ready, facts, texts, wish)
-        converted = per_text if wish.convert_to_numpy and not wish.convert_to_tensor else [tensor(v) for v in per_text]
-        return converted[0] if single else converted
-    vectors = _sentence_vectors(ready, facts, texts, wish)
-    if wish.convert_to_tensor:
-        return tensor(vectors[0] if single else vectors)
-    if not wish.convert_to_numpy:
-        return tensor(vectors[0]) if single else [tensor(vector) for vector in vectors]
-    return vectors[0] if single else vectors
+    per_token = wish.output_value == "token_embeddings"
+    vectors: Any = [] if per_token else np.empty((len(texts), _dim(ready, facts, wish)), np.float32)
+    chunks, shortened = wish.overlong == "chunk", 0
+    with progress(len(texts), wish.show_progress_bar, "encode", "text") as done:
+        reading = _reading(ready, facts, wish)
+        for window, output in outputs(ready, reading, texts, wish.device_ids, None if chunks else done):
+            found = _vectors(ready, facts, window, output, wish)
+            if per_token:
+                vectors.extend(found)
+            else:
+                vectors[window.first : window.first + window.count] = found
+            shortened += len(window.tokens.overlong)
+            if chunks and done is not None:
+                done(window.count)
+    if shortened and wish.overlong == "truncate":
+        warnings.warn(
+            f"{shortened} of {len(texts)} texts were longer than {facts.max_length} tokens and were "
+            'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
+            stacklevel=3,
+        )
+    if single:
+        vectors = vectors[0]
+    if wish.convert_to_tensor and not (per_token and not single):
+        return tensor(vectors)
+    if wish.convert_to_numpy and not wish.convert_to_tensor:
+        return vectors
+    return tensor(vectors) if single else [tensor(vector) for vector in vectors]
 
 
-def _check(ready: Ready, wish: Wish) -> None:
+def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, window: int) -> Iterator[Any]:
+    """Strings → one vector each, in order; both may go on for ever."""
+    _check(ready, facts, wish)
+    if isinstance(sentences, (str, bytes, dict)) or not hasattr(sentences, "__iter__"):
+        raise InputError(
+            "encode_iter takes an iterable of strings.",
+            got=f"{type(sentences).__name__}: {sentences!r:.60}",
+            allowed="a list, a generator, an open file: whatever gives one str after the other",
+            do="put a single string into a list",
+        )
+    source = Source(sentences, check=_check_string, window=window, patience=PATIENCE)
+    return _stream(ready, facts, source, _reading(ready, facts, wish), wish)
+
+
+def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wish: Wish) -> Iterator[Any]:
+    tensors = wish.convert_to_tensor or not wish.convert_to_numpy
+    told = wish.overlong != "truncate"
+    with ready.stream(source, reading, wish.device_ids, partial=True) as stream:
+        for window, arrays in stream:
+            if window.tokens.overlong and not told:
+                told = True
+                warnings.warn(
+                    f"Text {window.first + window.tokens.overlong[0]} was longer than {facts.max_length} tokens and "
+                    "was shortened, as sentence-transformers does; further ones are shortened without a word. "
+                    'Pass overlong="error" or "chunk" to handle them otherwise.',
+                    stacklevel=2,
+                )
+            for vector in _vectors(ready, facts, window, next(iter(arrays.values())), wish):
+                yield tensor(vector) if tensors else vector.copy()  # a vector that is kept must not keep its window
+                stream.pump()
+
+
+def _reading(ready: Ready, facts: TextFacts, wish: Wish) -> Reading:
+    prompt = find_prompt(all_prompts(facts), facts.default_prompt, wish.prompt, wish.prompt_name)
+    return Reading(ready, prompt=prompt, limit=facts.max_length, overlong=wish.overlong)
+
+
+def _check(ready: Ready, facts: TextFacts, wish: Wish) -> None:
     if wish.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
         raise NotYetSupportedError(
             "encode returns float32 vectors only.",
@@ -89,6 +144,24 @@ def _check(ready: Ready, wish: Wish) -> None:
             allowed="a program compiled with pooling=None",
             do="load with pooling=None and compile again",
         )
+    if wish.output_value == "sentence_embedding":
+        _dim(ready, facts, wish)
+
+
+def _dim(ready: Ready, facts: TextFacts, wish: Wish) -> int:
+    """How many leading dims of a vector are kept."""
+    whole = int(ready.program.manifest.outputs[0].shape[-1])
+    dim = wish.truncate_dim
+    if dim is None:
+        return whole if facts.truncate_dim is None else min(facts.truncate_dim, whole)
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= whole:
+        raise UsageError(
+            "truncate_dim is not a number of the vector's dims.",
+            got=f"truncate_dim={dim!r}",
+            allowed=f"1 to {whole}",
+            do="pass an int in this range, or leave it out",
+        )
+    return dim
 
 
 def _strings(sentences: object) -> list[str]:
@@ -103,14 +176,18 @@ def _strings(sentences: object) -> list[str]:
         )
     texts = list(np.atleast_1d(sentences)) if isinstance(sentences, np.ndarray) else list(sentences)
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(
-                f"Row {row} is not a string.",
-                got=f"{type(text).__name__}: {text!r:.60}",
-                allowed="str",
-                do="clean the list first, for example drop None and NaN",
-            )
+        _check_string(row, text)
     return texts
+
+
+def _check_string(row: int, text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(
+            f"Row {row} is not a string.",
+            got=f"{type(text).__name__}: {text!r:.60}",
+            allowed="str",
+            do="clean the list first, for example drop None and NaN",
+        )
 
 
 def all_prompts(facts: TextFacts) -> dict[str, str]:
@@ -139,52 +216,6 @@ def find_prompt(known: Mapping[str, str], default: str | None, prompt: str | Non
     return known[name]
 
 
-def _run(
-    ready: Ready, facts: TextFacts, texts: list[str], wish: Wish
-) -> tuple[Vectors, Sequence[int] | None, Sequence[int]]:
-    prompt = find_prompt(all_prompts(facts), facts.default_prompt, wish.prompt, wish.prompt_name)
-    names = {spec.name for spec in ready.program.manifest.inputs}
-    tokenizer = ready.tokenizer
-    tokens = tokenizer.encode(texts, prompt=prompt, max_length=facts.max_length, overlong=wish.overlong)
-    if tokens.overlong and wish.overlong == "truncate":
-        warnings.warn(
-            f"{len(tokens.overlong)} of {len(texts)} texts were longer than {facts.max_length} tokens and were "
-            'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
-            stacklevel=5,
-        )
-    columns = dict(tokens.rows.columns)
-    if "pooling_mask" in names:
-        length = tokenizer.prompt_length(prompt, max_length=facts.max_length) if prompt else 0
-        columns["pooling_mask"] = _without_prompt(tokens, length)
-    rows = replace(tokens.rows, columns={name: column for name, column in columns.items() if name in names})
-    with progress(len(rows), wish.show_progress_bar, "encode", "text") as done:
-        output = next(iter(ready.run(rows, wish.device_ids, done).values()))
-    return output.astype(np.float32, copy=False), tokens.owners, rows.lengths
-
-
-def _without_prompt(tokens: Tokens, length: int) -> list[NDArray[np.int64]]:
-    """Each row's mask of the tokens that are pooled: all but the prompt's, which the first window of a text holds.
-
-    Raises:
-        InputError: A text has no token beside the prompt's.
-    """
-    masks = [np.ones(tokens_of_row, dtype=np.int64) for tokens_of_row in tokens.rows.lengths]
-    owners = list(range(len(masks))) if tokens.owners is None else list(tokens.owners)
-    empty = []
-    for row, owner in enumerate(owners):
-        if row == 0 or owners[row - 1] != owner:
-            masks[row][:length] = 0
-            empty += [owner] if not masks[row].any() else []
-    if empty:
-        raise InputError(
-            "The repo pools without the prompt's tokens, and these texts have no others.",
-            got=f"texts {', '.join(map(str, empty[:SHOWN]))}" + (", …" if len(empty) > SHOWN else ""),
-            allowed="texts with a token of their own, beside a prompt that is shorter than max_seq_length",
-            do="drop these texts, or shorten the prompt",
-        )
-    return masks
-
-
 def check_task(facts: TextFacts, task: str | None) -> None:
     """Refuses a task whose vectors another route of the repo's Router makes.
 
@@ -205,33 +236,27 @@ def check_task(facts: TextFacts, task: str | None) -> None:
     )
 
 
-def _sentence_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> Vectors:
-    vectors, owners, lengths = _run(ready, facts, texts, wish)
+def _vectors(
+    ready: Ready, facts: TextFacts, window: TextWindow, output: NDArray[Any], wish: Wish
+) -> Vectors | list[Vectors]:
+    """What one window's texts get: a vector each, or one a token of each."""
+    output = output.astype(np.float32, copy=False)
+    if wish.output_value == "token_embeddings":
+        return _token_vectors(window, output)
+    vectors, owners = output, window.tokens.owners
     if owners is not None:
-        vectors = _join_chunks(vectors, owners, lengths, len(texts), unit=_ends_normalised(ready))
-    dim = wish.truncate_dim
-    if dim is None and facts.truncate_dim is not None:
-        dim = min(facts.truncate_dim, vectors.shape[-1])
-    if dim is not None:
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= vectors.shape[-1]:
-            raise UsageError(
-                "truncate_dim is not a number of the vector's dims.",
-                got=f"truncate_dim={dim!r}",
-                allowed=f"1 to {vectors.shape[-1]}",
-                do="pass an int in this range, or leave it out",
-            )
-        vectors = vectors[:, :dim]
+        vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(ready))
+    vectors = vectors[:, : _dim(ready, facts, wish)]
     # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
     return normalize(vectors) if wish.normalize_embeddings else np.ascontiguousarray(vectors)
 
 
-def _token_vectors(ready: Ready, facts: TextFacts, texts: list[str], wish: Wish) -> list[Vectors]:
-    vectors, owners, lengths = _run(ready, facts, texts, wish)
-    rows = [vectors[index, :length] for index, length in enumerate(lengths)]
-    if owners is None:
+def _token_vectors(window: TextWindow, vectors: Vectors) -> list[Vectors]:
+    rows = [vectors[index, :length].copy() for index, length in enumerate(window.rows.lengths)]
+    if window.tokens.owners is None:
         return rows
-    joined: list[list[Vectors]] = [[] for _ in texts]
-    for row, owner in zip(rows, owners, strict=True):
+    joined: list[list[Vectors]] = [[] for _ in range(window.count)]
+    for row, owner in zip(rows, window.tokens.owners, strict=True):
         joined[owner].append(row)
     return [np.concatenate(parts) for parts in joined]
 

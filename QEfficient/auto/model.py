@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +14,7 @@ from QEfficient.auto.stages import Recipe
 from QEfficient.auto.task import Task
 from QEfficient.errors import PoolingError
 from QEfficient.records import Json
+from QEfficient.runtime.stream import WINDOW
 
 if TYPE_CHECKING:
     from torch import nn
@@ -158,6 +159,70 @@ class QEFFAutoModel(QEFFTransformersBase):
                 device_ids=device_ids,
             ),
         )
+
+    def encode_iter(
+        self,
+        sentences: Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        *,
+        task: str | None = None,
+        overlong: Literal["error", "truncate", "chunk"] = "truncate",
+        device_ids: Sequence[int] | None = None,
+        window: int = WINDOW,
+    ) -> Iterator[Any]:
+        """Strings stream in, vectors stream out, in order and in bounded memory; neither need have an end.
+
+        >>> with open("texts.txt") as lines:
+        ...     for vector in model.encode_iter(line.strip() for line in lines):
+        ...         ...
+
+        The strings are read in this thread, ahead of the vectors: some windows of them. Who gives them slowly gets
+        each vector before the next string is asked for. What the source raises is raised here, after the vectors of
+        all strings before it; so is the error about an item that can't be run, which names its number. Until the
+        iterator is used up or closed, it uses the program's session: other ``device_ids`` wait for that.
+
+        Args:
+            sentences: Whatever gives one string after the other.
+            prompt_name: As in :meth:`encode`, as all that follow.
+            prompt: Likewise.
+            output_value: Likewise; ``"token_embeddings"`` gives one ``(tokens, dim)`` array a string.
+            convert_to_numpy: False gives tensors.
+            convert_to_tensor: Likewise.
+            normalize_embeddings: As in :meth:`encode`.
+            truncate_dim: Likewise.
+            task: Likewise.
+            overlong: Likewise; ``"truncate"`` warns at the first one that is shortened.
+            device_ids: Likewise.
+            window: The most strings that are sorted by length together. Fewer take less memory and make more padding.
+
+        Returns:
+            An iterator over vectors ``(dim,)``, float32.
+
+        Raises:
+            InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
+            UsageError: Not compiled, compiled without pooling, or a task of another route.
+        """
+        ready = self._need_ready()
+        facts = ready.limited(self._max_seq_length)
+        embed.check_task(facts, task)
+        wish = embed.Wish(
+            prompt=prompt,
+            prompt_name=prompt_name,
+            output_value=output_value,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            overlong=overlong,
+            device_ids=device_ids,
+        )
+        return embed.encode_iter(ready, facts, sentences, wish, request.positive("window", window, "texts"))
 
     def encode_query(
         self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,9 @@ from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import NumericsError, UsageError
 from QEfficient.records import Json, Program, Rows, TextFacts
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import How, run_rows
+from QEfficient.runtime.stream import Prepare, Source, Stream, W
+from QEfficient.runtime.work import Tally
 from QEfficient.text.tokenizer import Tokenizer
 
 
@@ -28,6 +31,7 @@ class Ready:
 
     def __init__(self, program: Program, backend: Backend, reason: str, *, strict: bool = False) -> None:
         self.program, self.backend, self.reason, self.strict = program, backend, reason, strict
+        self.work = Tally()
         self._session: Session | None = None
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
@@ -37,7 +41,7 @@ class Ready:
     def _begin(self) -> None:
         """State that belongs to one process: a forked child starts with nobody using the session."""
         self._pid = os.getpid()
-        self._users = 0
+        self._users: Counter[int] = Counter()  # by thread
         self._changed = threading.Condition()
 
     @property
@@ -80,23 +84,29 @@ class Ready:
 
         It is opened once and kept. Other devices than the last caller's close it first, since a device has cores for
         one program only; whoever still uses it finishes before.
+
+        Raises:
+            UsageError: It is this thread that still uses it, on other devices.
         """
         if os.getpid() != self._pid:
             self._begin()
         wanted = None if devices is None else device_ids(devices)
+        thread = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: not self._users or self._devices == wanted)
+            self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted:
                 self._close()
                 self._session = self.backend.open(self.program, devices, strict=self.strict)
                 self._devices = wanted
             session = self._session
-            self._users += 1
+            self._users[thread] += 1
         try:
             yield session
         finally:
             with self._changed:
-                self._users -= 1
+                self._users[thread] -= 1
+                if not self._users[thread]:
+                    del self._users[thread]
                 if self._retired and not self._users:
                     self._close()
                 self._changed.notify_all()
@@ -139,22 +149,55 @@ class Ready:
         devices: Sequence[int] | None = None,
         progress: Callable[[int], None] | None = None,
         record: Callable[[Arrays, Arrays], None] | None = None,
+        *,
+        numbers: Sequence[int] | None = None,
     ) -> Arrays:
-        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run`.
+        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run_rows`.
+
+        Args:
+            rows: Checked rows.
+            devices: Devices of the card.
+            progress: As :class:`QEfficient.runtime.run.How` has it.
+            record: Likewise.
+            numbers: What to call each row in an error; left out, its place.
 
         Raises:
             NumericsError: NaN or Inf; names the rows, and the layer that they start in.
         """
+        with self.session(devices) as session:
+            return run_rows(session, rows, self._how(progress, record), numbers)
+
+    @contextmanager
+    def stream(
+        self,
+        source: Source,
+        prepare: Prepare[W],
+        devices: Sequence[int] | None = None,
+        progress: Callable[[int], None] | None = None,
+        *,
+        partial: bool = False,
+    ) -> Iterator[Stream[W]]:
+        """Items in, windows of them with their arrays out, in order; see :class:`QEfficient.runtime.stream.Stream`."""
+        with (
+            self.session(devices) as session,
+            Stream(session, source, prepare, self._how(progress), partial=partial) as stream,
+        ):
+            yield stream
+
+    def _how(
+        self,
+        progress: Callable[[int], None] | None,
+        record: Callable[[Arrays, Arrays], None] | None = None,
+    ) -> How:
         text, model = self.program.manifest.text, self.program.manifest.model
         fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
         pads, frames = (model.pads, model.frames) if model else (True, ())
-        try:
-            with self.session(devices) as session:
-                return run(session, rows, fill=fill, pads=pads, frames=frames, progress=progress, record=record)
-        except NumericsError as error:
-            from QEfficient.auto.verification import located  # imports onnx, which a run must not need
+        return How(fill, pads, frames, progress, record, explain=self._explain, tally=self.work)
 
-            raise located(error, self, rows) from error
+    def _explain(self, error: NumericsError, row: Arrays) -> NumericsError:
+        from QEfficient.auto.verification import located  # imports onnx, which a run must not need
+
+        return located(error, self, row)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, and why there."""
@@ -167,6 +210,7 @@ class Ready:
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
             "session": None if self._session is None else self._session.report(),
+            "work": dataclasses.asdict(self.work.total) | {"efficiency": self.work.total.efficiency},
         }
 
     def retire(self) -> None:
@@ -179,5 +223,16 @@ class Ready:
     def close(self) -> None:
         """Closes the session once nobody uses it; the next call opens it again."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._users)
+            self._wait(lambda: False)
             self._close()
+
+    def _wait(self, enough: Callable[[], bool]) -> None:
+        """Waits, with the lock held, until nobody uses the session or it will do as it is."""
+        if self._users[threading.get_ident()] and not enough():
+            raise UsageError(
+                "An iterator of encode_iter in this thread uses the open session; to wait for it would never end.",
+                got="close(), or a call with other device_ids, between two of its vectors",
+                allowed="calls on the same devices",
+                do="use the iterator up or call its close() first",
+            )
+        self._changed.wait_for(lambda: not self._users or enough())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from QEfficient.auto import request
 from QEfficient.auto.embed import find_prompt, progress, tensor
 from QEfficient.auto.ready import Ready
+from QEfficient.auto.texts import Reading, outputs
 from QEfficient.errors import InputError, UsageError, nearest
 from QEfficient.records import TextFacts
 from QEfficient.text.tokenizer import Text
@@ -135,18 +136,19 @@ def _logits(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Sc
         )
     limit = facts.max_length if wish.max_length is None else wish.max_length
     prompt = find_prompt(facts.prompts, facts.default_prompt, wish.prompt, wish.prompt_name)
-    tokens = ready.tokenizer.encode(texts, prompt=prompt, max_length=limit, overlong=wish.overlong)
-    if tokens.overlong and wish.overlong == "truncate":
+    reading = Reading(ready, prompt=prompt, limit=limit, overlong=wish.overlong)
+    found, shortened = [], 0
+    with progress(len(texts), wish.show_progress_bar, "predict", "pair") as done:
+        for window, output in outputs(ready, reading, texts, wish.device_ids, done):
+            found.append(output.astype(np.float32, copy=False))
+            shortened += len(window.tokens.overlong)
+    if shortened and wish.overlong == "truncate":
         warnings.warn(
-            f"{len(tokens.overlong)} of {len(texts)} pairs were longer than {limit} tokens and were shortened, "
+            f"{shortened} of {len(texts)} pairs were longer than {limit} tokens and were shortened, "
             'as sentence-transformers does. Pass overlong="error" to refuse them.',
             stacklevel=5,
         )
-    names = {spec.name for spec in ready.program.manifest.inputs}
-    rows = replace(tokens.rows, columns={n: c for n, c in tokens.rows.columns.items() if n in names})
-    with progress(len(rows), wish.show_progress_bar, "predict", "pair") as done:
-        output = next(iter(ready.run(rows, wish.device_ids, done).values()))
-    return output.astype(np.float32, copy=False)
+    return np.concatenate(found)
 
 
 # ---------------------------------------------------------------------------------------------- activations

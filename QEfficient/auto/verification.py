@@ -27,7 +27,7 @@ from QEfficient.numerics.emulate import Precision, open_emulated, precision_of
 from QEfficient.numerics.probes import Wanted, probes
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, limits_for, refuse, verify
-from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Rows, Target, TensorSpec
+from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Target, TensorSpec
 from QEfficient.runtime.run import run as run_session
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -368,19 +368,19 @@ def _run_rows(ready: Ready, facts: ModelFacts, session: Session, arrays: Mapping
     return run_session(session, rows, fill=fill, pads=facts.pads, frames=facts.frames, finite=False)
 
 
-def located(error: NumericsError, ready: Ready, rows: Rows) -> NumericsError:
+def located(error: NumericsError, ready: Ready, row: Arrays) -> NumericsError:
     """The error of a run, with the layer in which its first bad row stops being finite, where emulation shows it too.
 
     Args:
         error: Names the rows.
         ready: The program that was run.
-        rows: All rows of the call.
+        row: What the first bad row consists of.
     """
-    row, manifest = error.rows[0], ready.program.manifest
-    arrays = {name: np.asarray(column[row])[None] for name, column in rows.columns.items()}
+    manifest = ready.program.manifest
+    arrays = {name: column[None] for name, column in row.items()}
     model = OnnxModel(ready.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
     place = _place(model, arrays, _precision(manifest.options, manifest.target, ready.program.path))
     if not place:
         return error
-    what = f"{error.what} In row {row} the first one comes from {place}."
+    what = f"{error.what} In row {error.rows[0]} the first one comes from {place}."
     return NumericsError(what, got=error.got, allowed=error.allowed, do=error.do, rows=error.rows)

@@ -69,7 +69,7 @@ def run(
     return run_rows(session, rows, how)
 
 
-def run_rows(session: Session, rows: Rows, how: How) -> Arrays:
+def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | None = None) -> Arrays:
     """Runs rows of any number and any lengths.
 
     An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
@@ -80,6 +80,7 @@ def run_rows(session: Session, rows: Rows, how: How) -> Arrays:
         session: An open session; at most ``session.slots`` of its runs are in flight.
         rows: Checked rows; each fits a bucket.
         how: What else there is to know.
+        numbers: What to call each row in an error; left out, its place.
 
     Raises:
         InputError: A row fits no bucket, or an input of the session is missing.
@@ -87,10 +88,12 @@ def run_rows(session: Session, rows: Rows, how: How) -> Arrays:
         DeviceError: The session failed. Runs in flight end first, further ones are not started.
     """
     with Runs(session, how) as runs:
-        job = runs.add(rows)
+        job = runs.add(rows, runs.plan(rows), numbers)
         while job.left:
-            runs.feed(last=True)
-            if runs.flying:
+            if runs.alone():
+                runs.run_next()
+            else:
+                runs.feed()
                 runs.finish(runs.events.get())
         return job.results()
 
@@ -173,45 +176,55 @@ class Runs:
         """Runs that are started and not finished."""
         return len(self._flying)
 
-    def add(self, rows: Rows, numbers: Sequence[int] | None = None) -> Job:
-        """Plans rows behind those that wait.
-
-        Args:
-            rows: Checked rows.
-            numbers: As :class:`Job` takes them.
+    def plan(self, rows: Rows) -> tuple[Batch, ...]:
+        """Packs rows into batches. It looks at nothing of this call, so another thread may do it.
 
         Raises:
             InputError: A row fits no bucket, or an input of the session is missing.
         """
-        session, how = self._session, self._how
+        session = self._session
         with spans.span("plan"):
             _check_columns(session.inputs, rows)
-            batches = plan(
+            return plan(
                 rows.lengths,
                 session.buckets,
                 fixed_shapes=session.fixed_shapes,
-                pads=how.pads,
+                pads=self._how.pads,
                 images=self._images,
                 batch_tokens=session.batch_tokens or BATCH_TOKENS,
             )
-            job = Job(session, rows, len(batches), how.frames, numbers)
+
+    def add(self, rows: Rows, batches: Sequence[Batch], numbers: Sequence[int] | None = None) -> Job:
+        """Puts the batches of rows behind those that wait; ``numbers`` as :class:`Job` takes them."""
+        job = Job(self._session, rows, len(batches), self._how.frames, numbers)
         self._waiting.extend((job, batch) for batch in batches)
         return job
 
-    def feed(self, *, last: bool = False) -> None:
-        """Starts as many runs as the session takes, or does one at once where a hand-over would only cost time.
+    def alone(self, *, last: bool = True) -> bool:
+        """Whether the next batch is best run here: a hand-over to another thread would only cost time.
 
         Args:
             last: Nothing will be added before all is done.
         """
-        alone = last and len(self._waiting) == 1 and not self._flying
-        if self._waiting and (alone or self._session.slots == 1):
-            job, batch = self._waiting.popleft()
-            inputs = self._build(job, batch)
-            with spans.span("run"):
-                outputs = self._session.run(inputs)
-            self._gather(job, batch, inputs, outputs)
-            return
+        return bool(self._waiting) and (
+            self._session.slots == 1 or (last and len(self._waiting) == 1 and not self._flying)
+        )
+
+    def run_next(self) -> None:
+        """Runs the next batch here and now.
+
+        Raises:
+            NumericsError: A result is NaN or infinite.
+            DeviceError: The session failed.
+        """
+        job, batch = self._waiting.popleft()
+        inputs = self._build(job, batch)
+        with spans.span("run"):
+            outputs = self._session.run(inputs)
+        self._gather(job, batch, inputs, outputs)
+
+    def feed(self) -> None:
+        """Starts as many runs as the session takes."""
         while self._waiting and len(self._flying) < self._session.slots:
             job, batch = self._waiting.popleft()
             inputs = self._build(job, batch)

@@ -88,6 +88,7 @@ class Tokenizer:
         prompt: str = "",
         max_length: int | None = None,
         overlong: Overlong = "truncate",
+        first: int = 0,
     ) -> Tokens:
         """Tokenises texts; each row has its own length.
 
@@ -97,19 +98,20 @@ class Tokenizer:
             max_length: Tokens a row may have, special tokens included; the model's own limit when left out.
             overlong: What happens to a longer text. ``"truncate"`` shortens it as transformers does (of a pair, the
                 longer text first), ``"error"`` refuses it, ``"chunk"`` makes as many rows of it as it takes.
+            first: What an error calls the first text, where these are a part of more.
 
         Raises:
             InputError: An item is no text, a text is too long or gives no token, or an argument is out of range.
         """
-        items = _checked_texts(texts, prompt)
+        items = _checked_texts(texts, prompt, first)
         limit = self._limit(max_length, items, overlong)
-        encodings = self._encode_batch(items)
-        lengths = [len(encoding) for encoding in encodings]
-        _refuse_empty(items, lengths)
+        encodings = self._encode_batch(items, first)
+        lengths = list(map(len, encodings))
+        _refuse_empty(items, lengths, first)
         long = tuple(i for i, length in enumerate(lengths) if length > limit)
         if long and overlong == "error":
-            raise _too_long(long, lengths, limit)
-        arrays = [_arrays(encoding) for encoding in encodings]
+            raise _too_long(long, lengths, limit, first)
+        arrays = _arrays(encodings, lengths)
         if overlong == "chunk":
             return _chunked(encodings, arrays, set(long), limit, items)
         for i in long:
@@ -156,7 +158,7 @@ class Tokenizer:
             )
         return int(limit)
 
-    def _encode_batch(self, items: Sequence[Any]) -> list[Encoding]:
+    def _encode_batch(self, items: Sequence[Any], first: int) -> list[Encoding]:
         try:
             # The fast form leaves offsets out, which nothing here needs.
             return self._backend.encode_batch_fast(items)
@@ -166,7 +168,7 @@ class Tokenizer:
                     "".join(item).encode("utf-8")
                 except UnicodeEncodeError:
                     raise InputError(
-                        f"Text {i} is not valid Unicode: it holds half of a surrogate pair.",
+                        f"Text {first + i} is not valid Unicode: it holds half of a surrogate pair.",
                         got=f"{item!a:.80}",
                         allowed="strings that can be encoded in UTF-8",
                         do="repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
@@ -184,7 +186,7 @@ def _add_lower_case(backend: FastTokenizer) -> None:
         backend.normalizer = Normalizers([Lowercase(), *steps])
 
 
-def _checked_texts(texts: Sequence[Text], prompt: str) -> list[Any]:
+def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
     """The texts with the prompt put before them."""
     if isinstance(texts, str) or not isinstance(texts, Sequence | np.ndarray):
         raise InputError(
@@ -203,7 +205,7 @@ def _checked_texts(texts: Sequence[Text], prompt: str) -> list[Any]:
             items.append((prompt + text[0], text[1]))
         else:
             raise InputError(
-                f"Item {i} of texts is not a text.",
+                f"Item {first + i} of texts is not a text.",
                 got=f"{text!r:.80} ({type(text).__name__})",
                 allowed="a string, or a pair of two strings",
                 do="replace or drop this item",
@@ -211,19 +213,19 @@ def _checked_texts(texts: Sequence[Text], prompt: str) -> list[Any]:
     return items
 
 
-def _refuse_empty(items: Sequence[Any], lengths: Sequence[int]) -> None:
+def _refuse_empty(items: Sequence[Any], lengths: Sequence[int], first: int) -> None:
     empty = [i for i, length in enumerate(lengths) if length == 0]
     if empty:
         raise InputError(
-            f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty)}.",
+            f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty, first)}.",
             got=items[empty[0]],
             allowed="texts of at least one token; this tokenizer adds no special tokens",
             do="drop these texts; they have no vector",
         )
 
 
-def _too_long(long: Sequence[int], lengths: Sequence[int], limit: int) -> InputError:
-    named = ", ".join(f"text {i} has {lengths[i]} tokens" for i in long[:_SHOWN])
+def _too_long(long: Sequence[int], lengths: Sequence[int], limit: int, first: int) -> InputError:
+    named = ", ".join(f"text {first + i} has {lengths[i]} tokens" for i in long[:_SHOWN])
     return InputError(
         f"{len(long)} of {len(lengths)} texts are longer than {limit} tokens.",
         got=named + (", …" if len(long) > _SHOWN else ""),
@@ -232,23 +234,39 @@ def _too_long(long: Sequence[int], lengths: Sequence[int], limit: int) -> InputE
     )
 
 
-def _numbers(rows: Sequence[int]) -> str:
-    return "text " + ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
+def _numbers(rows: Sequence[int], first: int) -> str:
+    return "text " + ", ".join(str(first + row) for row in rows[:_SHOWN]) + (", …" if len(rows) > _SHOWN else "")
 
 
-def _arrays(encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+def _arrays(encodings: Sequence[Encoding], lengths: Sequence[int]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Ids and token types of each text. The types of most texts are all 0, and then they share one array."""
+    zeros = _constant(0, max(lengths, default=0))
+    arrays = []
+    for encoding, length in zip(encodings, lengths, strict=True):
+        types = encoding.type_ids
+        found = np.array(types, dtype=np.int64) if any(types) else zeros[:length]
+        arrays.append((np.array(encoding.ids, dtype=np.int64), found))
+    return arrays
 
 
 def _rows(arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Rows:
     ids = [row for row, _ in arrays]
+    lengths = tuple(map(len, ids))
+    width = max(lengths, default=0)
+    ones = _constant(1, width)
     columns = {
         "input_ids": ids,
-        "attention_mask": [np.ones(len(row), dtype=np.int64) for row in ids],
+        "attention_mask": [ones[:length] for length in lengths],
         "token_type_ids": [types for _, types in arrays],
     }
-    lengths = tuple(map(len, ids))
-    return Rows(columns, width=max(lengths, default=0), lengths=lengths)
+    return Rows(columns, width=width, lengths=lengths)
+
+
+def _constant(value: int, length: int) -> NDArray[np.int64]:
+    """What many rows have in common; nobody may write to it."""
+    array = np.full(length, value, dtype=np.int64)
+    array.flags.writeable = False
+    return array
 
 
 def _sequences(encoding: Encoding) -> NDArray[np.int64]:

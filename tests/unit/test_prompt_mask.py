@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from QEfficient.auto.embed import _without_prompt
+from QEfficient.auto.texts import without_prompt
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.text.tokenizer import Tokens
@@ -20,15 +20,15 @@ def masks(found: list[np.ndarray]) -> list[list[int]]:
 
 
 def test_the_prompt_is_left_out_of_each_row() -> None:
-    assert masks(_without_prompt(tokens(4, 3), 2)) == [[0, 0, 1, 1], [0, 0, 1]]
-    assert masks(_without_prompt(tokens(2), 0)) == [[1, 1]]
+    assert masks(without_prompt(tokens(4, 3), 2)) == [[0, 0, 1, 1], [0, 0, 1]]
+    assert masks(without_prompt(tokens(2), 0)) == [[1, 1]]
 
 
 def test_only_the_first_window_of_a_text_holds_the_prompt() -> None:
-    found = _without_prompt(tokens(3, 3, 2, 3, owners=(0, 0, 0, 1)), 1)
+    found = without_prompt(tokens(3, 3, 2, 3, owners=(0, 0, 0, 1)), 1)
     assert masks(found) == [[0, 1, 1], [1, 1, 1], [1, 1], [0, 1, 1]]
 
 
 def test_a_text_without_tokens_of_its_own_is_named() -> None:
     with pytest.raises(InputError, match="texts 1, 2"):
-        _without_prompt(tokens(4, 3, 2), 3)
+        without_prompt(tokens(4, 3, 2), 3)
