@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any
                 vectors.extend(found)
             else:
                 vectors[window.first : window.first + window.count] = found
-            shortened += len(window.tokens.overlong)
+            shortened += len(window.overlong)
             if chunks and done is not None:
                 done(window.count)
     if shortened and wish.overlong == "truncate":
@@ -96,10 +96,10 @@ def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wi
     told = wish.overlong != "truncate"
     with ready.stream(source, reading, wish.device_ids, partial=True) as stream:
         for window, arrays in stream:
-            if window.tokens.overlong and not told:
+            if window.overlong and not told:
                 told = True
                 warnings.warn(
-                    f"Text {window.first + window.tokens.overlong[0]} was longer than {facts.max_length} tokens and "
+                    f"Text {window.first + window.overlong[0]} was longer than {facts.max_length} tokens and "
                     "was shortened, as sentence-transformers does; further ones are shortened without a word. "
                     'Pass overlong="error" or "chunk" to handle them otherwise.',
                     stacklevel=2,
@@ -243,7 +243,7 @@ def _vectors(
     output = output.astype(np.float32, copy=False)
     if wish.output_value == "token_embeddings":
         return _token_vectors(window, output)
-    vectors, owners = output, window.tokens.owners
+    vectors, owners = output, window.owners
     if owners is not None:
         vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(ready))
     vectors = vectors[:, : _dim(ready, facts, wish)]
@@ -253,10 +253,10 @@ def _vectors(
 
 def _token_vectors(window: TextWindow, vectors: Vectors) -> list[Vectors]:
     rows = [vectors[index, :length].copy() for index, length in enumerate(window.rows.lengths)]
-    if window.tokens.owners is None:
+    if window.owners is None:
         return rows
     joined: list[list[Vectors]] = [[] for _ in range(window.count)]
-    for row, owner in zip(rows, window.tokens.owners, strict=True):
+    for row, owner in zip(rows, window.owners, strict=True):
         joined[owner].append(row)
     return [np.concatenate(parts) for parts in joined]
 
@@ -301,16 +301,19 @@ def _is_watched() -> bool:
     return sys.stderr.isatty() or hasattr(ipython and ipython.get_ipython(), "kernel")
 
 
-@contextmanager
-def progress(total: int | None, wanted: bool | None, what: str, unit: str) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on long work, to a terminal or notebook only; yields what counts finished rows.
+def progress(
+    total: int | None, wanted: bool | None, what: str, unit: str
+) -> AbstractContextManager[Callable[[int], None] | None]:
+    """A progress bar on long work, to a terminal or notebook only; gives what counts finished rows.
 
     ``total=None`` is long work of which nobody knows how long.
     """
     visible = wanted if wanted is not None else (total is None or total >= LONG_WORK) and _is_watched()
-    if not visible or not settings.progress_bars():
-        yield None
-        return
+    return _bar(total, what, unit) if visible and settings.progress_bars() else nullcontext()
+
+
+@contextmanager
+def _bar(total: int | None, what: str, unit: str) -> Iterator[Callable[[int], None]]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=what, unit=unit) as bar:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -41,7 +40,7 @@ class Ready:
     def _begin(self) -> None:
         """State that belongs to one process: a forked child starts with nobody using the session."""
         self._pid = os.getpid()
-        self._users: Counter[int] = Counter()  # by thread
+        self._users: dict[int, int] = {}  # thread → how many times it uses the session
         self._changed = threading.Condition()
 
     @property
@@ -93,13 +92,14 @@ class Ready:
         wanted = None if devices is None else device_ids(devices)
         thread = threading.get_ident()
         with self._changed:
-            self._wait(lambda: self._devices == wanted)
+            if self._users and self._devices != wanted:
+                self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted:
                 self._close()
                 self._session = self.backend.open(self.program, devices, strict=self.strict)
                 self._devices = wanted
             session = self._session
-            self._users[thread] += 1
+            self._users[thread] = self._users.get(thread, 0) + 1
         try:
             yield session
         finally:
@@ -228,7 +228,7 @@ class Ready:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Waits, with the lock held, until nobody uses the session or it will do as it is."""
-        if self._users[threading.get_ident()] and not enough():
+        if threading.get_ident() in self._users and not enough():
             raise UsageError(
                 "An iterator of encode_iter in this thread uses the open session; to wait for it would never end.",
                 got="close(), or a call with other device_ids, between two of its vectors",

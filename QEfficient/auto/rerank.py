@@ -141,7 +141,7 @@ def _logits(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Sc
     with progress(len(texts), wish.show_progress_bar, "predict", "pair") as done:
         for window, output in outputs(ready, reading, texts, wish.device_ids, done):
             found.append(output.astype(np.float32, copy=False))
-            shortened += len(window.tokens.overlong)
+            shortened += len(window.overlong)
     if shortened and wish.overlong == "truncate":
         warnings.warn(
             f"{shortened} of {len(texts)} pairs were longer than {limit} tokens and were shortened, "

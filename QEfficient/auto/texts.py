@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,26 +24,24 @@ class TextWindow:
     """Consecutive texts, tokenised.
 
     Attributes:
-        tokens: Their rows, with the program's own inputs.
-        first: The number of the first one among the caller's.
-        count: How many there are.
+        rows: One row a text, or several where it was split into chunks.
+        first: The number of the first text among the caller's.
+        count: How many texts there are.
+        owners: As :class:`~QEfficient.text.tokenizer.Tokens` has them: the place in this window of each row's text.
+        overlong: Likewise: the places of the texts that were longer than the limit.
     """
 
-    tokens: Tokens
+    rows: Rows
     first: int
     count: int
-
-    @property
-    def rows(self) -> Rows:
-        """One row a text, or several where it was split into chunks."""
-        return self.tokens.rows
+    owners: tuple[int, ...] | None = None
+    overlong: tuple[int, ...] = ()
 
     @property
     def numbers(self) -> Sequence[int]:
-        """The text that each row belongs to."""
-        owners = self.tokens.owners
+        """The text that each row belongs to, among the caller's."""
         whole = range(self.first, self.first + self.count)
-        return whole if owners is None else [whole[owner] for owner in owners]
+        return whole if self.owners is None else [whole[owner] for owner in self.owners]
 
 
 class Reading:
@@ -60,8 +58,9 @@ class Reading:
         self._tokenizer = ready.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
         self._names = [spec.name for spec in ready.program.manifest.inputs]
+        self._pools = "pooling_mask" in self._names
         self._skipped = 0
-        if prompt and "pooling_mask" in self._names:
+        if prompt and self._pools:
             self._skipped = self._tokenizer.prompt_length(prompt, max_length=limit)
 
     def __call__(self, first: int, texts: Sequence[Text]) -> TextWindow:
@@ -74,11 +73,12 @@ class Reading:
             tokens = self._tokenizer.encode(
                 texts, prompt=self._prompt, max_length=self._limit, overlong=self._overlong, first=first
             )
-            columns = dict(tokens.rows.columns)
-            if "pooling_mask" in self._names:
+            found = tokens.rows
+            columns = {name: found.columns[name] for name in self._names if name in found.columns}
+            if self._pools:
                 columns["pooling_mask"] = without_prompt(tokens, self._skipped, first)
-            rows = replace(tokens.rows, columns={name: columns[name] for name in self._names if name in columns})
-            return TextWindow(replace(tokens, rows=rows), first, len(texts))
+            rows = Rows(columns, found.width, found.lengths)
+            return TextWindow(rows, first, len(texts), tokens.owners, tokens.overlong)
 
 
 def without_prompt(tokens: Tokens, length: int, first: int = 0) -> list[NDArray[np.int64]]:

@@ -19,7 +19,7 @@ from QEfficient.errors import InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
-from QEfficient.runtime.work import Tally, Work
+from QEfficient.runtime.work import Tally
 
 _SHOWN = 8  # rows that an error lists
 log = logging.getLogger("QEfficient")
@@ -131,6 +131,9 @@ class Job:
         """Puts a batch's outputs where its rows belong."""
         for name, result in self._results.items():
             output, kept = outputs[name], self._kept[name]
+            if kept is None and len(batch.rows) == 1:  # far cheaper than a list of one
+                result[batch.rows[0]] = output[0]
+                continue
             if kept is None:
                 result[list(batch.rows)] = output[: len(batch.rows)]
                 continue
@@ -246,16 +249,23 @@ class Runs:
     def close(self) -> None:
         """Starts nothing more, and waits for what can't be stopped."""
         self._waiting.clear()
-        for future in self._flying:
-            future.cancel()
-        wait(self._flying)
-        self._flying.clear()
-        done = Work(self._rows, self._batches, self._tokens, self._positions)
+        if self._flying:
+            for future in self._flying:
+                future.cancel()
+            wait(self._flying)
+            self._flying.clear()
+        if not self._batches:
+            return
+        if self._how.tally is not None:
+            self._how.tally.add(rows=self._rows, batches=self._batches, tokens=self._tokens, positions=self._positions)
+        log.debug(
+            "%d rows in %d batches: %d of %d computed positions are their own, the others padding",
+            self._rows,
+            self._batches,
+            self._tokens,
+            self._positions,
+        )
         self._rows = self._batches = self._tokens = self._positions = 0
-        if done.batches and self._how.tally is not None:
-            self._how.tally.add(done)
-            log.debug("%d rows in %d batches: %.1f %% of what was computed is no padding", done.rows, done.batches,
-                      100 * done.efficiency)  # fmt: skip
 
     def _build(self, job: Job, batch: Batch) -> Arrays:
         tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
@@ -306,9 +316,9 @@ class Runs:
 def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[str, int]) -> Arrays:
     """The batch's arrays. Rows that only fill up a fixed shape are copies of its first row."""
     arrays: Arrays = {}
-    count = len(batch.rows)
+    count, sizes = len(batch.rows), batch.shape.sizes
     for spec in inputs:
-        array = np.empty(spec.at(batch.shape), spec.dtype)
+        array = np.empty([dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape], spec.dtype)
         array.fill(0 if spec.name == "attention_mask" else fill.get(spec.name, 0))
         column = rows.columns[spec.name]
         for place, row in enumerate(batch.rows):

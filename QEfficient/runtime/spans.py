@@ -64,7 +64,7 @@ class Spans:
 
     def batch(self, *, rows: int, tokens: int, positions: int) -> None:
         """Counts a batch: its rows, their own positions, and all that are computed."""
-        self._tally.add(Work(rows, 1, tokens, positions))
+        self._tally.add(rows=rows, batches=1, tokens=tokens, positions=positions)
 
     @property
     def work(self) -> Work:

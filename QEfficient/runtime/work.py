@@ -27,28 +27,24 @@ class Work:
         """Share of the computed positions that are the rows' own; 1 where nothing was computed."""
         return self.tokens / self.positions if self.positions else 1.0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
-            self.rows + other.rows,
-            self.batches + other.batches,
-            self.tokens + other.tokens,
-            self.positions + other.positions,
-        )
-
 
 class Tally:
     """Work that adds up over calls. Safe from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._total = Work()
+        self._rows = self._batches = self._tokens = self._positions = 0
 
-    def add(self, work: Work) -> None:
-        """Counts a call's work."""
+    def add(self, *, rows: int, batches: int, tokens: int, positions: int) -> None:
+        """Counts a call's work, or a part of it; see :class:`Work`."""
         with self._lock:
-            self._total += work
+            self._rows += rows
+            self._batches += batches
+            self._tokens += tokens
+            self._positions += positions
 
     @property
     def total(self) -> Work:
         """All work so far."""
-        return self._total
+        with self._lock:
+            return Work(self._rows, self._batches, self._tokens, self._positions)

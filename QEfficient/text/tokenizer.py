@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,7 @@ from QEfficient.records import Rows, TextFacts
 Text: TypeAlias = str | tuple[str, str]
 Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
 _OVERLONG = ("truncate", "error", "chunk")
+_KEPT = 2**15  # longest array of one value that is kept for the next call
 _SHOWN = 5  # rows that an error names one by one
 
 
@@ -263,10 +265,18 @@ def _rows(arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Rows
 
 
 def _constant(value: int, length: int) -> NDArray[np.int64]:
-    """What many rows have in common; nobody may write to it."""
+    """At least so many times the value, for rows to share; nobody can write to it."""
+    size = 1 << max(0, length - 1).bit_length()
+    return _kept_constant(value, size) if size <= _KEPT else _new_constant(value, size)
+
+
+def _new_constant(value: int, length: int) -> NDArray[np.int64]:
     array = np.full(length, value, dtype=np.int64)
     array.flags.writeable = False
     return array
+
+
+_kept_constant = cache(_new_constant)
 
 
 def _sequences(encoding: Encoding) -> NDArray[np.int64]:

@@ -279,7 +279,10 @@ def test_stages_are_marked_in_whoever_watches() -> None:
 
 def test_work_adds_up() -> None:
     tally = Tally()
-    threads = [threading.Thread(target=lambda: [tally.add(Work(1, 1, 3, 4)) for _ in range(500)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [tally.add(rows=1, batches=1, tokens=3, positions=4) for _ in range(500)])
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
