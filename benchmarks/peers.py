@@ -10,7 +10,7 @@ below ``--folder`` on first use (about 5 GB). All have the same CPUs and threads
 round everybody encodes each corpus, in an order that changes; ratios are taken within a round.
 
 The corpora: short snippets; editorials with a long tail up to 512 tokens; short texts one at a time. Texts go in as
-strings and come out as vectors of length 1. Each peer has the best of four batch sizes for each corpus, found in the
+strings and come out as vectors of length 1. Each peer has the best of five batch sizes for each corpus, found in the
 warm-up. The limit of the machine is the best float32 rate of torch, onnxruntime and OpenVINO for one matrix
 multiplication of 1024 × 384 × 1536; a text's own tokens need a known number of them.
 """
@@ -42,8 +42,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", action="append", default=[], help="contenders whose name holds this; may be repeated")
     parser.add_argument("--corpora", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--snippets", type=int, default=500, help="texts of the short corpus")
-    parser.add_argument("--editorials", type=int, default=48, help="texts of the long corpus")
+    parser.add_argument("--snippets", type=int, default=400, help="texts of the short corpus")
+    parser.add_argument("--editorials", type=int, default=40, help="texts of the long corpus")
     parser.add_argument("--single", type=int, default=100, help="texts that go in one at a time")
     parser.add_argument("--render", type=Path, help="take the figures of an earlier run")
     parser.add_argument("--docs", action="store_true", help="write table and plot into docs/explanation")
@@ -74,7 +74,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     texts = {
         "short": corpora.snippets(args.snippets),
         "long": corpora.editorials(args.editorials, corpora.read_tokenizer(model)),
-        ONE: corpora.snippets(args.single, seed=1),
+        ONE: corpora.queries(args.single),
     }
     bench = Bench(
         folder,

@@ -14,11 +14,23 @@ from tests import real_text
 LIMIT = 512  # tokens, special ones included: what the model takes
 
 
-def snippets(count: int, seed: int = 0) -> list[str]:
+QUERY = 60  # characters: about what people type into a search
+
+
+def snippets(count: int) -> list[str]:
     """Short texts: film and product reviews and tweets, shuffled."""
+    return _shuffled()[:count]
+
+
+def queries(count: int) -> list[str]:
+    """The last so many of the same that are no longer than :data:`QUERY`."""
+    return [text for text in dict.fromkeys(_shuffled()) if len(text) <= QUERY][-count:]
+
+
+def _shuffled() -> list[str]:
     texts = [text for kind in ("movies", "products", "tweets") for _, _, text in real_text.rows(kind)]
-    random.Random(seed).shuffle(texts)
-    return texts[:count]
+    random.Random(0).shuffle(texts)
+    return texts
 
 
 def editorials(count: int, tokenizer: Tokenizer, seed: int = 0) -> list[str]:

@@ -35,9 +35,9 @@ from benchmarks.side_by_side.ratios import turns
 
 ROOT = Path(__file__).parents[2]
 ONE = "one"  # the corpus whose texts go in one at a time
-BATCHES = (32, 16, 64, 128)
+BATCHES = (32, 8, 16, 64, 128)
 """What is tried in the warm-up; the first is the peers' default."""
-SAMPLE = 4  # every so-manyth text is used for that
+SAMPLE = 12_000  # characters of a corpus that are used for that, evenly from it
 MULTIPLICATIONS = 20  # of one measurement of the limit; five a round
 PACKAGES = (
     "QEfficient",
@@ -186,12 +186,14 @@ class Bench:
         for corpus, wanted in reference.items():
             batch = 1 if corpus == ONE else BATCHES[0]
             if seat.worker.batched and corpus != ONE:
-                seat.worker.ask("encode", corpus=corpus, batch=batch, every=SAMPLE)
-                tried = {b: seat.worker.ask("encode", corpus=corpus, batch=b, every=SAMPLE) for b in BATCHES}
+                every = max(1, sum(map(len, self.corpora[corpus])) // SAMPLE)
+                seat.worker.ask("encode", corpus=corpus, batch=batch, every=every)
+                tried = {b: seat.worker.ask("encode", corpus=corpus, batch=b, every=every) for b in BATCHES}
                 batch = min(BATCHES, key=lambda b: float(tried[b]["seconds"]))
             seat.found["batch"][corpus] = batch if seat.worker.batched else None
             seat.found["cosine"][corpus] = least_cosine(self._vectors(seat.worker, corpus, batch), wanted)
-            _turn(seat, corpus)
+            if corpus == ONE:
+                _turn(seat, corpus)
         seat.found["seconds"].clear()
 
     # ------------------------------------------------------------------------------------------------ failures
@@ -239,10 +241,10 @@ class Bench:
 
 
 def told(reason: str) -> str:
-    """The error of a traceback, without what led to it: its own line, and what it says below."""
-    lines = [line.rstrip() for line in reason.splitlines() if line.strip()]
-    starts = [i for i, line in enumerate(lines) if re.match(r"[\w.]*(?:Error|Exception|Exit)\b", line)]
-    return " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])[:300]
+    """The last error of a traceback, its first line; of what is no traceback, the last line."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Exit)\b", line)]
+    return re.sub(r"^(?:\w+\.)+", "", (errors or lines or ["no reason given"])[-1])[:200]
 
 
 def _turn(seat: Seat, corpus: str) -> None:

@@ -87,6 +87,12 @@ def test_classes_by_cosine() -> None:
 # ------------------------------------------------------------------------------------------------------ corpora
 
 
+def test_texts_for_one_at_a_time_are_short_and_the_same_in_every_run() -> None:
+    texts = corpora.queries(30)
+    assert len(set(texts)) == 30 and max(map(len, texts)) <= corpora.QUERY and texts == corpora.queries(30)
+    assert not set(texts) & set(corpora.snippets(30))
+
+
 def test_flops_are_those_of_the_layers_products(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 3}')
     tokens = (2, 5)
@@ -124,10 +130,10 @@ def test_a_worker_that_cannot_load_or_is_gone_says_why() -> None:
         trivial("silent")
 
 
-def test_a_reason_is_the_errors_own_lines() -> None:
+def test_a_reason_is_the_errors_own_line() -> None:
     trace = 'Traceback (most recent call last):\n  File "x", line 1\n    f()\nmy.pkg.OddError: Not here.\n  do: ask\n'
-    assert told(trace) == "my.pkg.OddError: Not here. do: ask"
-    assert told("plain words") == "plain words" and told("") == ""
+    assert told(trace) == "OddError: Not here."
+    assert told("first\nplain words") == "plain words" and told("") == "no reason given"
 
 
 # -------------------------------------------------------------------------------------------------------- report
