@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError
+from QEfficient.export.decompositions import only_where_needed
 from QEfficient.pytorch_transforms.speech import MaskedWrites
 from QEfficient.records import OnnxModel, TensorSpec
 
@@ -74,7 +75,7 @@ def export(
     """
     check_finite(module)
     path = folder / FILE_NAME
-    with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
+    with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites(), only_where_needed():
         try:
             program = _trace(module, inputs, outputs, _length_dim(length_limit, shortest))
             traced = list(program.model.graph.initializers.values())

@@ -1,0 +1,99 @@
+"""Torch's decompositions are run only where a graph needs them.
+
+Before it translates a graph, the exporter runs torch's decompositions over it: the whole model is traced twice more,
+which takes two fifths of the time of an export. Most graphs have nothing to decompose but casts and a few operators
+that another one says in the same words; these are renamed here, in place. Whatever needs more goes the exporter's way.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.fx import GraphModule, Node
+
+_PASSES = "torch.onnx._internal.exporter._fx_passes"
+_DECOMPOSE = "decompose_with_registry"  # (exported program, registry of ONNX functions) → exported program
+
+_ATEN = torch.ops.aten
+_ASSERTIONS = (_ATEN._assert_scalar.default, _ATEN._assert_tensor_metadata.default)  # the exporter drops them as well
+
+
+def _cast(node: Node) -> None:
+    node.args, node.kwargs = node.args[:1], {"dtype": node.meta["val"].dtype}
+
+
+def _as_it_is(node: Node) -> None:
+    """The other operator takes the same arguments."""
+
+
+def _reversed(node: Node) -> None:
+    node.args = (node.args[1], node.args[0], *node.args[2:])
+
+
+def _squared(node: Node) -> None:
+    node.args = (node.args[0], 2)
+
+
+_SAME: dict[OpOverload, tuple[OpOverload, Callable[[Node], None]]] = {
+    _ATEN.to.dtype: (_ATEN._to_copy.default, _cast),
+    _ATEN.to.dtype_layout: (_ATEN._to_copy.default, _cast),
+    _ATEN.to.device: (_ATEN._to_copy.default, _cast),
+    _ATEN.__and__.Tensor: (_ATEN.bitwise_and.Tensor, _as_it_is),
+    _ATEN.__or__.Tensor: (_ATEN.bitwise_or.Tensor, _as_it_is),
+    _ATEN.rsub.Scalar: (_ATEN.sub.Tensor, _reversed),
+    _ATEN.square.default: (_ATEN.pow.Tensor_Scalar, _squared),
+}
+"""Operator without an ONNX function → the one that torch's decomposition makes of it, and how its arguments change."""
+
+_LONGER = (_ATEN.flatten.using_ints,)
+"""Has an ONNX function, which makes more nodes than what torch's decomposition makes of it."""
+
+
+@contextmanager
+def only_where_needed() -> Iterator[None]:
+    """While it is entered, an export decomposes only what needs it. One thread at a time."""
+    passes: Any = importlib.import_module(_PASSES)
+    torchs_own = getattr(passes, _DECOMPOSE, None)
+    if torchs_own is None:  # another torch: its own way, at its own pace
+        yield
+        return
+
+    def decompose(program: Any, registry: Any) -> Any:
+        return program if _rename(program.graph_module, registry.is_registered) else torchs_own(program, registry)
+
+    setattr(passes, _DECOMPOSE, decompose)
+    try:
+        yield
+    finally:
+        setattr(passes, _DECOMPOSE, torchs_own)
+
+
+def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
+    """Makes every operator one that has an ONNX function; ``False``, with nothing changed, where that takes more."""
+    if any(part is not module for part in module.modules()):
+        return False  # control flow: graphs within the graph
+    dropped, renamed = [], []
+    for node in module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if node.target in _ASSERTIONS:
+            dropped.append(node)
+        elif node.target in _SAME:
+            renamed.append(node)
+        elif isinstance(node.target, OpOverload) and (
+            node.target._schema.is_mutable or node.target in _LONGER or not has_function(node.target)
+        ):
+            return False
+    for node in dropped:
+        module.graph.erase_node(node)
+    for node in renamed:
+        node.target, change = _SAME[node.target]
+        change(node)
+    module.graph.eliminate_dead_code()  # what only the assertions read
+    module.recompile()
+    return True
