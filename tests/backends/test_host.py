@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from QEfficient.backends import host
+from QEfficient.records import Tuning
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,74 @@ def test_threads_stay_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch)
     for quota, expected in ((None, 8), (0.5, 1), (2.5, 3), (64.0, 8)):
         monkeypatch.setattr(host, "_cpu_quota", lambda quota=quota: quota)
         assert host.usable_cpus() == expected
+
+
+def test_the_guess_is_streams_until_their_weights_cost_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "usable_cpus", lambda: 6)
+    assert host.guess(host.SHARED) == Tuning(6, 1, host.BATCH_TOKENS)
+    assert host.guess(host.SHARED + 1) == Tuning(1, 6, host.BATCH_TOKENS)
+
+
+@given(places=st.integers(1, 4), wishes=st.lists(st.integers(1, 5), min_size=1, max_size=12))
+def test_never_more_at_work_than_there_are_places(places: int, wishes: list[int]) -> None:
+    turns, lock = host.Turns(places), threading.Lock()
+    at_work = most = 0
+
+    def work(wish: int) -> None:
+        nonlocal at_work, most
+        with turns.turn(wish):
+            with lock:
+                at_work += min(wish, places)
+                most = max(most, at_work)
+            time.sleep(0.0005)
+            with lock:
+                at_work -= min(wish, places)
+
+    with ThreadPoolExecutor(len(wishes)) as pool:
+        list(pool.map(work, wishes))
+    assert (at_work, turns._free) == (0, places) and most <= places
+
+
+def test_turns_come_in_the_order_of_asking() -> None:
+    turns, came = host.Turns(2), []
+
+    def enter(number: int) -> None:
+        with turns.turn(2 - number % 2):
+            came.append(number)
+            time.sleep(0.002)
+
+    threads = [threading.Thread(target=enter, args=(n,)) for n in range(5)]
+    with turns.turn(2):
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(turns._waiting) <= number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(timeout=10)
+    assert came == list(range(5))
+
+
+@pytest.mark.parametrize("handed", [False, True], ids=["waiting", "its turn has come"])
+def test_a_wait_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, handed: bool) -> None:
+    turns = host.Turns(2)
+
+    class Interrupted:
+        closed = False
+
+        def acquire(self) -> None:
+            if self.closed:
+                if handed:
+                    turns._give(1)  # who works leaves at this very moment
+                raise KeyboardInterrupt
+            self.closed = True
+
+        def release(self) -> None:
+            pass
+
+    turns._take(1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading, "Lock", Interrupted)
+        turns._take(2)
+    if not handed:
+        turns._give(1)
+    assert (turns._free, len(turns._waiting)) == (2, 0)

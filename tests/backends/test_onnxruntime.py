@@ -17,11 +17,12 @@ import onnx
 import pytest
 
 from QEfficient import settings
+from QEfficient.backends import onnxruntime_session
 from QEfficient.backends.base import Backend
 from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import CompileError, CorruptArtefactError, DeviceError, InputError, OptionError
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec, Tuning
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
 
@@ -60,6 +61,37 @@ def test_free_shapes_by_default(program: Program) -> None:
     with BACKEND.open(program) as session:
         assert not session.fixed_shapes
         assert session.report()["threads"] == usable_cpus()
+
+
+@pytest.mark.parametrize("tuning", [None, Tuning(1, 2, 64), Tuning(2, 1, 64), Tuning(3, 2, 64)])
+def test_no_tuning_changes_the_numbers(program: Program, tuning: Tuning | None) -> None:
+    feeds = [tiny_graphs.feed(*lengths, seed=n) for n, lengths in enumerate([(1,), (16, 3), (5,) * 40])]
+    with BACKEND.open(program, tuning=Tuning(1, 1, 64)) as session:
+        expected = [session.run(feed)["output"] for feed in feeds]
+    with BACKEND.open(program, tuning=tuning) as session:
+        assert tuning is None or (session.slots, session.batch_tokens) == (tuning.streams, 64)
+        futures = [session.submit(feed) for feed in feeds * 3]  # before a run, beside it and after it
+        results = [session.run(feed) for feed in feeds] + [future.result() for future in futures]
+        assert all(np.allclose(r["output"], e, atol=1e-6) for r, e in zip(results, expected * 4, strict=True))
+
+
+def test_the_weights_are_held_once_where_once_is_enough(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    load = onnxruntime_session.load
+    monkeypatch.setattr(
+        onnxruntime_session, "load", lambda path, threads: opened.append(threads) or load(path, threads=threads)
+    )
+    cpus, feed = usable_cpus(), tiny_graphs.feed(3)
+    with BACKEND.open(program, tuning=Tuning(1, cpus, 64)) as session:
+        session.submit(feed).result()
+        session.run(feed)
+        assert opened == [cpus]
+    opened.clear()
+    with BACKEND.open(program, tuning=Tuning(2, 1, 64)) as session:
+        session.submit(feed).result()
+        assert opened == [cpus, 1] and session._wide is None
+        session.run(feed)
+        assert opened == [cpus, 1, cpus]
 
 
 def test_weights_of_the_cache_are_linked_not_copied(tmp_path: Path) -> None:
