@@ -53,6 +53,7 @@ assert model.device_report()["backend"] == "onnxruntime"
 vectors = model.encode(TEXTS)
 assert model.similarity(vectors, vectors).shape == (len(TEXTS), len(TEXTS))
 assert model.get_model_config["model_type"] == "bert"
+assert model.benchmark(TEXTS, rounds=1).rows == len(TEXTS)
 model.save_pretrained(sys.argv[3])
 """
 
