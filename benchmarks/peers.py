@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--torch", default=TORCH, help="requirement for torch in the environments that need it")
     parser.add_argument("--threads", type=int, default=usable_cpus(), help="CPUs of each contender")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", action="append", default=[], help="contenders whose name holds this; may be repeated")
+    parser.add_argument("--only", action="append", default=[], help="a contender, or a part of names; repeatable")
     parser.add_argument("--corpora", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--snippets", type=int, default=400, help="texts of the short corpus")
     parser.add_argument("--editorials", type=int, default=40, help="texts of the long corpus")
@@ -48,6 +48,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--render", type=Path, help="take the figures of an earlier run")
     parser.add_argument("--docs", action="store_true", help="write table and plot into docs/explanation")
     return parser.parse_args()
+
+
+def meant(word: str, name: str) -> bool:
+    """Whether a word of ``--only`` names a contender: in full, or a part where it is nobody's full name."""
+    return word == name if any(word == one.name for one in CONTENDERS) else word in name
 
 
 def build_environments(folder: Path, chosen: list[Contender], torch: str) -> dict[str, str]:
@@ -69,7 +74,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
 
     folder, model = args.folder.resolve(), Path(get_model_path())
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [one for one in CONTENDERS if not args.only or any(part in one.name for part in args.only)]
+    chosen = [one for one in CONTENDERS if not args.only or any(meant(word, one.name) for word in args.only)]
     failed = build_environments(folder, chosen, args.torch)
     texts = {
         "short": corpora.snippets(args.snippets),
