@@ -195,6 +195,7 @@ class Runs:
                 pads=self._how.pads,
                 images=self._images,
                 batch_tokens=session.batch_tokens or BATCH_TOKENS,
+                streams=session.slots,
             )
 
     def add(self, rows: Rows, batches: Sequence[Batch], numbers: Sequence[int] | None = None) -> Job:

@@ -61,6 +61,37 @@ def test_every_row_stands_in_one_batch_that_holds_it(
 
 
 @settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(1, 64), max_size=60), st.integers(1, 200), st.integers(2, 5), st.booleans())
+def test_streams_end_together(lengths: list[int], tokens: int, streams: int, images: bool) -> None:
+    """Against every budget tried in turn: the batches are as small as their number allows."""
+    bucket = [Bucket(64)]
+    common = {"fixed_shapes": False, "images": images}
+    plain = plan(lengths, bucket, batch_tokens=tokens, **common)
+    batches = plan(lengths, bucket, batch_tokens=tokens, streams=streams, **common)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(lengths)))
+    if len(lengths) < streams:
+        assert batches == plain
+        return
+    wanted = -(-len(plain) // streams) * streams
+    tried = [plan(lengths, bucket, batch_tokens=budget, **common) for budget in range(1, tokens + 1)]
+    assert batches == next(one for one in tried if len(one) <= wanted)
+
+
+def test_a_few_rows_use_every_stream() -> None:
+    sizes = {n: [len(b.rows) for b in plan([10] * n, [Bucket(64)], fixed_shapes=False, streams=2)] for n in (1, 2, 5)}
+    assert sizes == {1: [1], 2: [1, 1], 5: [3, 2]}
+
+
+@given(st.integers(0, 40), st.integers(1, 5))
+def test_images_are_spread_over_the_streams(count: int, streams: int) -> None:
+    batches = plan([1] * count, [Bucket(1, 2, length_dim="")], fixed_shapes=False, streams=streams)
+    sizes = [len(batch.rows) for batch in batches]
+    assert [row for batch in batches for row in batch.rows] == list(range(count))
+    assert all(size <= BATCH_IMAGES for size in sizes)
+    assert count < streams or len(set(sizes[:-1])) <= 1
+
+
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(1, 32), max_size=30), st.booleans())
 def test_the_same_lengths_give_the_same_plan(lengths: list[int], fixed: bool) -> None:
     buckets = (Bucket(8, 4), Bucket(32, 4))
