@@ -39,6 +39,10 @@ def _squared(node: Node) -> None:
     node.args = (node.args[0], 2)
 
 
+def _reshaped(node: Node) -> None:
+    node.args = (node.args[0], [dim if isinstance(dim, int) else -1 for dim in node.meta["val"].shape])
+
+
 _SAME: dict[OpOverload, tuple[OpOverload, Callable[[Node], None]]] = {
     _ATEN.to.dtype: (_ATEN._to_copy.default, _cast),
     _ATEN.to.dtype_layout: (_ATEN._to_copy.default, _cast),
@@ -47,11 +51,9 @@ _SAME: dict[OpOverload, tuple[OpOverload, Callable[[Node], None]]] = {
     _ATEN.__or__.Tensor: (_ATEN.bitwise_or.Tensor, _as_it_is),
     _ATEN.rsub.Scalar: (_ATEN.sub.Tensor, _reversed),
     _ATEN.square.default: (_ATEN.pow.Tensor_Scalar, _squared),
+    _ATEN.flatten.using_ints: (_ATEN.view.default, _reshaped),  # its own ONNX function makes more nodes
 }
-"""Operator without an ONNX function → the one that torch's decomposition makes of it, and how its arguments change."""
-
-_LONGER = (_ATEN.flatten.using_ints,)
-"""Has an ONNX function, which makes more nodes than what torch's decomposition makes of it."""
+"""Operator → the one that torch's decomposition makes of it, and how its arguments change."""
 
 
 @contextmanager
@@ -84,10 +86,10 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
         if node.target in _ASSERTIONS:
             dropped.append(node)
         elif node.target in _SAME:
+            if _SAME[node.target][1] is _reshaped and _free_dims(node) > 1:
+                return False
             renamed.append(node)
-        elif isinstance(node.target, OpOverload) and (
-            node.target._schema.is_mutable or node.target in _LONGER or not has_function(node.target)
-        ):
+        elif isinstance(node.target, OpOverload) and (node.target._schema.is_mutable or not has_function(node.target)):
             return False
     for node in dropped:
         module.graph.erase_node(node)
@@ -97,3 +99,7 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
     module.graph.eliminate_dead_code()  # what only the assertions read
     module.recompile()
     return True
+
+
+def _free_dims(node: Node) -> int:
+    return sum(not isinstance(dim, int) for dim in node.meta["val"].shape)
