@@ -40,7 +40,7 @@ from typing import Any
 PARTS = Path(__file__).parent / "parts"
 COMPILERS = {"new": "qaic-compile", "old": "qaic-exec"}
 VERSIONS = {"new": "1.22.0", "old": "1.20.2"}
-CONTROL = "control.json"
+CONTROL, COUNTER = "control.json", "control.counter"  # the switches; how often they were set
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class FakeSdk:
         aside = path.with_suffix(".new")
         aside.write_text(json.dumps(control))
         aside.replace(path)
+        with open(self.root / COUNTER, "r+b") as file:  # in place: the runtime has this very file mapped
+            count = int.from_bytes(file.read(), "little") + 1
+            file.seek(0)
+            file.write(count.to_bytes(8, "little"))
 
     def set_version(self, version: str) -> None:
         """What both halves of the SDK say they are."""
@@ -112,6 +116,7 @@ def make_sdk(
     if isinstance(devices, int):
         devices = [{"qid": qid, "status": "Ready", "nsp_total": nsp, "busy": 0} for qid in range(devices)]
     (root / CONTROL).write_text("{}")
+    (root / COUNTER).write_bytes(bytes(8))
     sdk.set(generation=generation, devices=list(devices), **switches)
     return sdk
 

@@ -52,7 +52,7 @@ class _Lane:
     """A replica and its slots."""
 
     def __init__(self, replica: Replica) -> None:
-        self.replica = replica
+        self.replica, self.devices = replica, frozenset(replica.devices)
         self.idle: deque[Slot] = deque()
         self.flying: SimpleQueue[tuple[Slot, Job] | None] = SimpleQueue()  # what its thread waits for; None ends it
         self.thread: threading.Thread | None = None
@@ -61,9 +61,9 @@ class _Lane:
         self.lost: str | None = None  # how it failed
 
     def takes(self, job: Job) -> bool:
-        """Whether the job may go here. A lane in doubt takes only those that failed elsewhere."""
+        """Whether the job may go here. A lane in doubt takes only those that failed on other devices."""
         if job.tried:
-            return self.lost is None and all(lane is not self for lane, _ in job.tried)
+            return self.lost is None and all(self.devices.isdisjoint(lane.devices) for lane, _ in job.tried)
         return self.lost is None and not self.doubts
 
 
@@ -253,9 +253,9 @@ class Dispatcher:
             self._stopped(slot, job, error)
         else:
             self._free(slot, ran=True)
-            job.future.set_result(results)
             if job.tried:
                 self._blame(job)
+            job.future.set_result(results)
             self._leave()
         finally:
             del job, slot  # an error's traceback would keep them, and they keep the error
@@ -299,18 +299,18 @@ class Dispatcher:
             if again:
                 job.start()
                 self._waiting.appendleft(job)
-            else:
-                for other, _ in job.tried:
-                    other.doubts -= 1
+        if not again:
+            error = job.tried[0][1]
+            self._settle(job)
         self._pump()
         if not again:
-            job.future.set_exception(job.tried[0][1])
-            job.tried.clear()
+            job.future.set_exception(error)
             self._leave()
 
     def _stopped(self, slot: Slot, job: Job, error: BaseException) -> None:
         """An inference ended by what is no device's fault, such as Ctrl-C; it may still be in flight."""
         self._renew(slot, error)
+        self._settle(job)
         self._pump()
         job.future.set_exception(error)
         self._leave()
@@ -328,14 +328,18 @@ class Dispatcher:
         if not lane.slots:
             self._lose(lane, error)
 
+    def _settle(self, job: Job) -> list[tuple[_Lane, DeviceError]]:
+        """The job is over: no lane is in doubt for it any more."""
+        tried, job.tried = job.tried, []
+        with self._lock:
+            for lane, _ in tried:
+                lane.doubts -= 1
+        return tried
+
     def _blame(self, job: Job) -> None:
         """The job was right: whoever failed at it is at fault."""
-        with self._lock:
-            for lane, _ in job.tried:
-                lane.doubts -= 1
-        for lane, error in job.tried:
+        for lane, error in self._settle(job):
             self._lose(lane, error)
-        job.tried.clear()
         self._pump()
 
     def _lose(self, lane: _Lane, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -23,7 +24,7 @@ from QEfficient.backends.qaic.replica import Layout, Replica
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
 
-SLOTS = 3  # one inference computes, and two wait on the card: the host may be late by two inferences
+SLOTS = 4  # one inference computes; the host may be late by the time that three take, where many devices share it
 _log = logging.getLogger(__name__)
 
 
@@ -199,6 +200,16 @@ def _forked() -> None:
         session._after_fork()
 
 
+def _exiting() -> None:
+    """No thread may be inside the native runtime when the interpreter ends, and the cores go back."""
+    for session in list(_SESSIONS):
+        try:
+            session.close()
+        except DeviceError as error:
+            _log.warning("Closing a session at exit failed: %s", error)
+
+
+atexit.register(_exiting)
 os.register_at_fork(after_in_child=_forked)
 
 

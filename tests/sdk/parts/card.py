@@ -10,17 +10,21 @@ import heapq
 import itertools
 import json
 import math
+import mmap
 import os
 import queue
 import random
 import threading
 import time
 import weakref
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-CONTROL = Path(__file__).resolve().parents[3] / "control.json"
+_CONTROL = Path(__file__).resolve().parents[3] / "control.json"
+with open(_CONTROL.with_suffix(".counter"), "rb") as _file:
+    _COUNTER = mmap.mmap(_file.fileno(), 8, access=mmap.ACCESS_READ)
 TYPES = {
     0: np.dtype(np.float32),
     1: np.dtype(np.float16),
@@ -36,17 +40,16 @@ _ONNX_TYPES = {
     "tensor(bool)": np.bool_,
 }
 _LINGER = 0.2  # seconds without work after which the timer thread ends
-_WEIGHTS = np.random.default_rng(0).integers(1, 2**62, 1 << 16)
-_read = (None, {})
+_STREAM = np.random.default_rng(0).random(1 << 20, np.float32) - 0.5  # what an echo is cut from
+_read = (b"", {})
 
 
 def control() -> dict:
-    """The switches, as a test set them last. Read again only when the file was replaced: this is in every call."""
+    """The switches, as a test set them last. Every call looks, so looking is a read of memory."""
     global _read
-    stat = os.stat(CONTROL)
-    key = (stat.st_ino, stat.st_mtime_ns)
-    if _read[0] != key:
-        _read = (key, json.loads(CONTROL.read_text()))
+    count = _COUNTER[:8]
+    if _read[0] != count:
+        _read = (count, json.loads(_CONTROL.read_text()))
     return _read[1]
 
 
@@ -235,18 +238,23 @@ def _tokens(arrays, inputs, row, mask):
 
 
 def _echo(record, arrays, shapes):
-    """As :func:`_digest`, of whole numbers, at next to no cost: a weighted sum a row, and a ramp from there."""
-    mask, rows = arrays.get("attention_mask"), 0
-    for shift, array in enumerate(arrays.values(), 1):
-        array = array if mask is None or array.shape != mask.shape else array * mask
-        array = array.reshape(len(array), -1)
-        rows = rows + array @ _WEIGHTS[shift : shift + array.shape[1]]
+    """As :func:`_digest` at next to no cost, of the numbers up to a row's last that is not 0.
+
+    Small steps only: numpy lets go of the interpreter's lock in larger ones, and no native SDK would.
+    """
+    rows = [0] * len(next(iter(arrays.values())))
+    for array in arrays.values():
+        rows = [zlib.crc32(row.tobytes().rstrip(b"\0"), before) for row, before in zip(array, rows, strict=True)]
     result = {}
     for binding in record["bindings"]:
         if binding["dir"] == 1:
             shape = shapes[binding["index"]]
-            numbers = (rows[:, None] >> 20) + 97 * np.arange(math.prod(shape[1:]))
-            result[binding["name"]] = ((numbers & 0xFFFFFF) * np.float32(2**-24)).astype(np.float32).reshape(shape)
+            each = math.prod(shape[1:])
+            numbers = np.empty((shape[0], each), np.float32)
+            for place, row in enumerate(rows):
+                start = row % (len(_STREAM) - each)
+                numbers[place] = _STREAM[start : start + each]
+            result[binding["name"]] = numbers.reshape(shape)
     return result
 
 
