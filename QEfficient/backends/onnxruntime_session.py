@@ -28,9 +28,9 @@ from QEfficient.records import Json, Program, TensorSpec, Tuning
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
 _CORRUPT_WORDS = ("External data path", "External initializer", "Deserialize tensor")  # or "Fail" with one of these
 
-# Its kernel takes one element at a time: 0.97 ms for 504 × 384 numbers, against 0.11 ms of a plain LayerNormalization
-# and 0.1 ms of the two additions before it. Without it MiniLM is 1.09 times as fast.
-_SLOWER = ["SkipLayerNormFusion"]
+SLOW_FUSIONS = ("SkipLayerNormFusion",)
+"""Its kernel takes one element at a time: 0.97 ms for 504 × 384 numbers, against 0.11 ms of a plain LayerNormalization
+and 0.1 ms of the two additions before it. Without it MiniLM is 1.09 times as fast; benchmarks/rewrites.py shows it."""
 
 # CPUs that a run counts for among others. A short text keeps no more busy all the time, and the handle's threads help
 # whichever run has work: two texts at once on two CPUs, each counted for one, are 0.8 to 1.05 times as fast in sum.
@@ -253,7 +253,9 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER)
+        return ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(SLOW_FUSIONS)
+        )
     except Exception as error:  # onnxruntime's exceptions have no common class below Exception
         text = str(error)
         if type(error).__name__ in _CORRUPT or any(words in text for words in _CORRUPT_WORDS):

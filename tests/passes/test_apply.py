@@ -28,7 +28,8 @@ EVERYTHING = """
     g (bool[n, 4] mask, float[n, 4] x, bool deep) => (float[n, 4] y, float[n, 4] probabilities)
     <float lowest = {-3.4e38}, float[4] w = {1, -2, 3, 0.5},
      float[4] tied = {3, 1, 0, -1}, float[4] twin = {3, 1, 0, -1}, float[1] unused = {7},
-     float tiny = {1e-12}, float small = {1e-6}, int64[1] last = {-1}, float[n, 4] scaled>
+     float tiny = {1e-12}, float small = {1e-6}, float sqrt_two = {1.4142135}, float unit = {1},
+     float point_five = {0.5}, int64[1] last = {-1}, float[n, 4] scaled>
     {
         two = Constant <value = float {2}> ()
         doubled = Mul (w, two)
@@ -46,7 +47,12 @@ EVERYTHING = """
         moved = Mul (normed, twin)
         masked = Where (mask, moved, lowest)
         probabilities = Softmax <axis = -1> (masked)
-        mixed = local.mix (probabilities, x)
+        blended = local.mix (probabilities, x)
+        smaller = Div (blended, sqrt_two)
+        bell = Erf (smaller)
+        risen = Add (bell, unit)
+        part = Mul (point_five, risen)
+        mixed = Mul (blended, part)
         branched = If (deep) <
             then_branch = yes () => (float[n, 4] r) <float[1] low = {-inf}> { m = Max (mixed, low)  r = Identity (m) },
             else_branch = no () => (float[n, 4] s) { s = Identity (mixed) }
