@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy as np
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
 from QEfficient.auto import request
+from QEfficient.auto.buckets import text_lengths, tokenizer_of
 from QEfficient.auto.speed import speed_points
 from QEfficient.auto.stages import reach
 from QEfficient.auto.verification import CHECK_FILE, LONGEST, text_samples
@@ -132,39 +131,6 @@ def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] |
         return dict(ready.program.manifest.verify) or None
     file = model.path.parent / CHECK_FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def tokenizer_of(ready: Ready | None, recipe: Recipe | None, text: TextFacts | None) -> Tokenizer | None:
-    """The model's tokenizer, which shortens nothing; ``None`` where there is none, or it has no fast form."""
-    own = ready.program.manifest.text if ready is not None else None
-    if ready is not None and own is not None and own.tokenizer is not None:
-        return Tokenizer.from_folder(ready.program.path, replace(own, max_length=NO_LIMIT))
-    folder = recipe.origin.folder if recipe is not None else None
-    if folder is None or text is None:
-        return None
-    from QEfficient.text.facts import write_tokenizer
-
-    with tempfile.TemporaryDirectory() as scratch:
-        name = write_tokenizer(folder, Path(scratch))
-        facts = replace(text, tokenizer=name, max_length=NO_LIMIT)
-        return None if name is None else Tokenizer.from_folder(Path(scratch), facts)
-
-
-def text_lengths(texts: Sequence[str], tokenizer: Tokenizer | None) -> tuple[int, ...]:
-    """Tokens of each text, special tokens and the default prompt included; nothing is shortened.
-
-    Raises:
-        UsageError: The model has no tokenizer that reads texts.
-    """
-    if tokenizer is None:
-        raise UsageError(
-            "This model has no tokenizer, so texts have no length.",
-            got=f"{len(texts)} texts",
-            allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
-            do="leave texts out",
-        )
-    prompt = tokenizer.facts.prompts.get(tokenizer.facts.default_prompt or "", "")
-    return tokenizer.encode(list(texts), prompt=prompt).rows.lengths
 
 
 def text_risk(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
 from QEfficient.auto import request
+from QEfficient.auto.buckets import card_cost, suggested, wants_buckets
 from QEfficient.auto.doctor import OPTION as PRECISION_FILE
 from QEfficient.auto.doctor import with_precision_file
 from QEfficient.auto.insight import Insight
@@ -129,7 +130,7 @@ class QEFFTransformersBase(Insight):
         onnx_path: str | Path | None = None,
         compile_dir: str | Path | None = None,
         *,
-        seq_len: int | Sequence[int] | None = None,
+        seq_len: int | Sequence[int] | Literal["auto"] | None = None,
         batch_size: int = Unset(1),
         num_devices: int = 1,
         num_cores: int = Unset(16),
@@ -142,6 +143,7 @@ class QEFFTransformersBase(Insight):
         texts: Sequence[str] | None = None,
         limits: Limits | Mapping[str, float | None] | None = None,
         objective: str | None = None,
+        buckets: int | None = None,
         **compiler_options: Any,
     ) -> str:
         """Compiles the model, or finds the same program in the cache.
@@ -149,8 +151,10 @@ class QEFFTransformersBase(Insight):
         Args:
             onnx_path: A graph to compile instead of this model's own export.
             compile_dir: Parent folder for a copy of the program; left out, it stays in the cache (``QEFF_HOME``).
-            seq_len: Tokens of a bucket, or a list of them. Left out: 32, 64, … up to the model's own limit.
-            batch_size: Rows of a bucket, where shapes are fixed.
+            seq_len: Tokens of a bucket, or a list of them. Left out: 32, 64, … up to the model's own limit. ``"auto"``:
+                the buckets in which ``texts`` cost least; the last one has the model's own limit all the same.
+            batch_size: Rows of a bucket, where shapes are fixed. Left out, 1; with ``seq_len="auto"`` and no
+                ``objective`` each bucket has its own, whichever costs least.
             num_devices: Devices (SoCs) that one program spans.
             num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
@@ -161,12 +165,14 @@ class QEFFTransformersBase(Insight):
             strict: On the host, run exactly the compiled shapes, as a card does.
             verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's, and for the card
                 its arithmetic, emulated here. ``"off"`` is recorded.
-            texts: Further texts to verify on.
+            texts: Further texts to verify on. With ``seq_len="auto"`` they also choose the buckets; of more than 256
+                some of every length are verified on.
             limits: What must hold in place of the defaults, for example ``{"min_cosine": 0.999}``; see
                 :class:`QEfficient.numerics.verify.Limits`.
             objective: ``"throughput"``, ``"latency"`` or ``"balanced"``: fills in those of ``num_cores``,
                 ``batch_size``, ``ols``, ``mos`` and ``multicast_weights`` that are left out, as :meth:`recommend` finds
                 them for the longest bucket. The host keeps these with the program; only a card makes use of them.
+            buckets: With ``seq_len="auto"``: the most buckets, 5 when left out.
             **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``
                 forces others. ``node_precision_info=True`` lets :meth:`doctor` make the file.
 
@@ -181,17 +187,24 @@ class QEFFTransformersBase(Insight):
         """
         request.refuse_later(compiler_options)
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
-        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, texts, limits))
+        auto = wants_buckets(seq_len, texts, buckets)
+        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, None if auto else texts, limits))
         chosen, reason = registry.choose(backend)
         asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
         makes_file = asked.get(PRECISION_FILE) is True
         if makes_file or asked.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
             asked.pop(PRECISION_FILE, None)
         text, limit = self._text(), reach(recipe.origin)
-        options = settle(objective, recipe, asked, request.longest(seq_len, limit, text))
+        options = settle(objective, recipe, asked, request.longest(None if auto else seq_len, limit, text))
         options |= {
             name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on
         }
+        found = None
+        if auto:
+            batch = None if objective is None and isinstance(batch_size, Unset) else options["batch_size"]
+            cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" and batch is None else None
+            given = request.strings("texts", texts)
+            found = suggested(recipe, text, limit, given, buckets=buckets, batch=batch, cost=cost)
         order = request.order(
             chosen,
             text=text,
@@ -202,8 +215,9 @@ class QEFFTransformersBase(Insight):
             num_cores=options.pop("num_cores"),
             compute=compute,
             options=options,
-            texts=texts,
+            texts=texts if found is None else found.texts if verify == "on" else None,
             limits=limits,
+            found=None if found is None else found.buckets,
         )
         with self._lock:
             cache = Cache()

@@ -173,7 +173,7 @@ def _embeds(ready: Ready | None) -> bool:
 
 def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[Sample]:
     """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
-    from QEfficient.auto.analysis import tokenizer_of
+    from QEfficient.auto.buckets import tokenizer_of
     from QEfficient.auto.verification import LONGEST, all_samples
 
     tokenizer = tokenizer_of(patient.ready, patient.recipe, patient.text)

@@ -87,7 +87,7 @@ def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, w
             allowed="a list, a generator, an open file: whatever gives one str after the other",
             do="put a single string into a list",
         )
-    source = Source(sentences, check=_check_string, window=window, patience=PATIENCE)
+    source = Source(iter(sentences), check=_check_string, window=window, patience=PATIENCE)
     return _stream(ready, facts, source, _reading(ready, facts, wish), wish)
 
 

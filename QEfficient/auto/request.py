@@ -104,10 +104,11 @@ def order(
     options: Mapping[str, Json],
     texts: object = None,
     limits: object = None,
+    found: Sequence[Bucket] | None = None,
 ) -> Order:
-    """The arguments of ``compile`` as one checked order."""
+    """The arguments of ``compile`` as one checked order; buckets that were ``found`` go before seq_len, batch_size."""
     batch = positive("batch_size", batch_size, "rows")
-    buckets = _buckets(seq_len, batch, reach, text)
+    buckets = _buckets(seq_len, batch, reach, text) if found is None else tuple(found)
     if len(buckets) > MAX_QUIET_BUCKETS:
         import warnings
 

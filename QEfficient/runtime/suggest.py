@@ -12,7 +12,7 @@ from QEfficient.errors import InputError
 from QEfficient.records import Bucket
 
 Cost = Callable[[int, int], float]
-"""Length and batch of a bucket → what one run of it costs, in any unit."""
+"""Length and batch of a bucket → what one run of it costs, in any unit; infinity rules a shape out."""
 
 
 def positions(length: int, batch: int) -> float:
@@ -119,7 +119,12 @@ def _prices(
     batch = np.zeros(price.shape, np.int64)
     for end, size in enumerate(sizes, start=1):
         rows = before[end] - before[:end]
-        each = np.array([-(-rows // b) * float(cost(int(size), b)) for b in batches])
+        each = np.array([_times(-(-rows // b), float(cost(int(size), b))) for b in batches])
         price[:end, end] = each.min(axis=0)
         batch[:end, end] = np.array(batches)[each.argmin(axis=0)]
     return price, batch
+
+
+def _times(runs: NDArray[np.int64], cost: float) -> NDArray[np.float64]:
+    """No runs cost nothing, however dear one is."""
+    return np.multiply(runs, cost, out=np.zeros(len(runs)), where=runs > 0)

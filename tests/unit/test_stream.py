@@ -290,3 +290,19 @@ def test_work_adds_up() -> None:
     assert tally.total == Work(2000, 2000, 6000, 8000)
     assert tally.total.efficiency == 0.75
     assert Work().efficiency == 1.0
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(300, [300]), (384, [256, 128]), (700, [256, 444]), (1700, [256, 1444]), (2000, [256, 1024, 720])],
+)
+def test_the_rest_of_a_list_joins_the_last_window(count: int, sizes: list[int]) -> None:
+    with ExampleSession() as session:
+        with Stream(session, Source(["ab"] * count), prepare, How()) as stream:
+            assert [len(window.numbers) for window, _ in stream] == sizes
+
+
+def test_with_fixed_shapes_the_first_window_fills_many_batches() -> None:
+    with ExampleSession(fixed=True, slots=2) as session:  # two shapes of three rows
+        with Stream(session, Source(iter(["ab"] * 1000)), prepare, How()) as stream:
+            assert len(next(stream)[0].numbers) == max(streams.FIRST, streams.FULL * 6)

@@ -64,6 +64,14 @@ def test_one_bucket_a_length_has_no_padding() -> None:
     assert suggest_buckets([5, 5], 3) == (Bucket(5),)
 
 
+def test_a_shape_of_infinite_cost_is_taken_by_nobody() -> None:
+    def cost(length: int, batch: int) -> float:
+        return np.inf if length * batch > 40 else 10 + length * batch
+
+    found = suggest_buckets([5] * 9 + [20] * 4, 3, cost=cost, batch_sizes=(4, 1, 2), longest=30)
+    assert found == (Bucket(5, 4), Bucket(20, 2), Bucket(30, 4))  # nobody pays for what no row takes
+
+
 def test_the_last_bucket_may_be_longer_than_every_row() -> None:
     assert suggest_buckets([5, 9], 2, longest=64) == (Bucket(9), Bucket(64))
     assert suggest_buckets([5, 9], 3, longest=64) == (Bucket(5), Bucket(9), Bucket(64))
