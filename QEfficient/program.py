@@ -55,6 +55,10 @@ class _ProgramBody:
     text: TextFacts | None
     model: ModelFacts | None
     verify: Mapping[str, Json]
+    int8: Mapping[str, Json]
+
+
+_ADDED: Mapping[str, Json] = {"int8": {}}  # fields that manifests of the same format, but written earlier, do not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def _read(folder: Path, stage: str) -> Envelope:
 
 
 def _manifest(envelope: Envelope) -> Manifest:
-    body = from_json(_ProgramBody, envelope.body, "body")
+    body = from_json(_ProgramBody, {**_ADDED, **envelope.body}, "body")
     own = {f.name: getattr(body, f.name) for f in fields(body)}
     manifest = Manifest(
         **own, key=envelope.key, versions=envelope.versions, files=envelope.files, created=envelope.created

@@ -208,6 +208,7 @@ class Manifest:
         key: Every ingredient of the cache key, in clear.
         versions: Package → version at compile time.
         verify: Result of the numeric check, or how it was switched off.
+        int8: Of a program that computes in int8: how much of it does, and what was left out and why.
         files: Relative path → size and digest, for every file but the manifest itself.
         created: UTC time, ISO 8601.
     """
@@ -225,6 +226,7 @@ class Manifest:
     key: Mapping[str, Json] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verify: Mapping[str, Json] = field(default_factory=dict)
+    int8: Mapping[str, Json] = field(default_factory=dict)
     files: Mapping[str, FileFacts] = field(default_factory=dict)
     created: str = ""
 

@@ -344,11 +344,10 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         ingredients["preprocessing"] = {path.name: file_digest(path) for path in preprocessing_files(folder)}
 
     def build(workdir: Path) -> None:
-        from QEfficient.auto.verification import check_program  # a warm cache needs neither onnx nor safetensors
+        from QEfficient.auto.making import make  # a warm cache needs neither onnx nor safetensors
 
         model = onnx if onnx is not None else export_stage(recipe, cache)
-        verified = check_program(recipe, order, model)  # first: a card's compiler takes minutes
-        made = order.backend.compile(model, order.buckets, order.target, order.options, workdir)
+        made, verified = make(recipe, order, model, workdir, cache)
         _finish(made, recipe, order, head, model, ingredients, verified)
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)

@@ -45,6 +45,7 @@ HOST = "fp32 on the host"
 EMULATED = "the card's arithmetic, emulated on the host"
 CHECK_FILE = "check.json"
 FULL = Precision(half=False)
+LOWER = ("bf16", "int8")  # of a host: its program is run for the check, once it is made
 
 
 @contextmanager
@@ -157,7 +158,7 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     """What a program that is about to be compiled will compute, against HuggingFace's numbers.
 
     On the host that is the graph itself, which was checked when it was exported: only the caller's own texts and limits
-    are left to check. The card's arithmetic is emulated.
+    are left to check. The card's arithmetic is emulated. What a host computes in a lower precision is checked later.
 
     Returns:
         The result for the manifest; for a card beside it, as ``"graph"``, that of the graph in fp32.
@@ -169,18 +170,31 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     graph: dict[str, Json] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"verify": "not run"}
     precision = _precision(order.options, order.target)
     plain = precision == FULL
-    if graph["verify"] != "on" or (plain and not order.texts and order.limits is None):
+    if graph["verify"] != "on" or order.target.compute in LOWER:
         return graph
+    if plain and not order.texts and order.limits is None:
+        return graph
+    kept = kept_references(recipe, order, model)
+    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    limits = limits_for(limits_name(precision, order.target), order.limits, routed=recipe.architecture.routed)
+    result = _run(model, precision, kept, how, limits)
+    refuse(result, how.name, *_advice(model, precision, kept, result))
+    return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
+
+
+def kept_references(recipe: Recipe, order: Order, model: OnnxModel) -> list[Reference]:
+    """What HuggingFace gave for a graph's samples, as far as the program can run them, and for the caller's texts."""
     kept = _fitting(references.load(model.path.parent), model.inputs, order.buckets[-1])
     if order.texts:
         from QEfficient.auto.torch_stages import text_references
 
         kept += text_references(recipe, model.inputs, order.texts, order.buckets[-1].length)
-    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
-    limits = limits_for(limits_name(precision), order.limits, routed=recipe.architecture.routed)
-    result = _run(model, precision, kept, how, limits)
-    refuse(result, how.name, *_advice(model, precision, kept, result))
-    return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
+    return [each for each in kept if counts(each[0], order.target)]
+
+
+def counts(sample: Sample, target: Target) -> bool:
+    """Whether a program has to answer a sample well: int8 is calibrated on text, and random rows are none."""
+    return sample.texts or target.compute != "int8"
 
 
 def _fitting(kept: list[Reference], inputs: Sequence[TensorSpec], bucket: Bucket) -> list[Reference]:
@@ -210,11 +224,13 @@ def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Bucket
 
 def _precision(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
     """What is computed; the card's options do nothing on the host."""
-    return FULL if target.compute == "fp32" else precision_of(options, target, folder)
+    return FULL if target.compute in ("fp32", *LOWER) else precision_of(options, target, folder)
 
 
-def limits_name(precision: Precision) -> str:
+def limits_name(precision: Precision, target: Target) -> str:
     """Whose default limits count."""
+    if target.compute in LOWER:
+        return target.compute
     if precision.weights is not None:
         return "mxint8" if precision.weights == "mxint8" else "mxfp6"
     return "fp16" if precision.half else "fp32"
@@ -268,15 +284,16 @@ def verify_ready(
     target = dataclasses.replace(manifest.target, compute="fp16") if emulate else manifest.target
     precision = _precision(manifest.options, target, ready.program.path)
     facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
-    checked = limits_for(limits_name(precision), limits, routed=find(facts.model_type).routed)
+    checked = limits_for(limits_name(precision, target), limits, routed=find(facts.model_type).routed)
     how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", facts.frames)
-    numbers = list(_numbers_of(recipe, model, _samples(ready, recipe, texts)))
+    samples = [sample for sample in _samples(ready, recipe, texts) if counts(sample, target)]
+    numbers = list(_numbers_of(recipe, model, samples))
     run = partial(_run_rows, ready, facts)
     if emulate:
         with open_emulated(model, precision, buckets=manifest.buckets) as session:
             result = verify(numbers, partial(run, session), how, checked, EMULATED)
     else:
-        where = HOST if precision == FULL else f"{target.compute} on {target.backend}"
+        where = HOST if target.compute == "fp32" else f"{target.compute} on {target.backend}"
         with ready.session() as session:
             result = verify(numbers, partial(run, session), how, checked, where)
     if recipe is None:

@@ -21,7 +21,7 @@ class OnnxRuntimeBackend:
     """Compiles a graph by copying it, and runs it on the CPU in fp32."""
 
     name = "onnxruntime"
-    compute: tuple[str, ...] = ("fp32",)
+    compute: tuple[str, ...] = ("fp32", "int8")
 
     def can_compile(self) -> Availability:
         """Wherever onnxruntime can be imported."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,13 +119,19 @@ def check_shapes(want: Array, got: Array, where: str) -> None:
         )
 
 
-def check_padding(reference: Run, inputs: list[dict[str, Array]], how: Comparison) -> None:
+def check_padding(
+    reference: Run,
+    inputs: Iterable[Mapping[str, Array]],
+    how: Comparison,
+    do: str = "use a model, and a pooling, that leave out what attention_mask hides",
+) -> None:
     """Refuses a model whose own numbers for a row depend on the padding behind it: no batch of it can be right.
 
     Args:
-        reference: HuggingFace's own model with the head, in float32.
-        inputs: As :func:`probes.probes` makes them.
+        reference: HuggingFace's own model with the head, in float32; or a program.
+        inputs: Batches of rows of unequal lengths.
         how: Its name is the error's first words.
+        do: What the reader may do about it.
 
     Raises:
         NumericsError: A row alone and the same row padded differ.
@@ -155,5 +161,5 @@ def check_padding(reference: Run, inputs: list[dict[str, Array]], how: Compariso
                     got=f"cosine {cosine.min():.7f}, difference {difference.max():.2e} of the row's norm",
                     allowed=f"cosine ≥ {PADDING_COSINE}, difference ≤ {PADDING_DIFFERENCE} between a row alone "
                     "and padded",
-                    do="use a model, and a pooling, that leave out what attention_mask hides",
+                    do=do,
                 )

@@ -45,6 +45,7 @@ class Limits:
 LIMITS: Mapping[str, Limits] = MappingProxyType(
     {
         "fp32": Limits(),
+        "int8": Limits(0.99, 0.1, 0.9, 0.9),
         "fp16": Limits(0.995, 0.05, 0.9, 0.95),
         "mxint8": Limits(0.99, 0.1, 0.8, 0.9),
         "mxfp6": Limits(0.97, 0.2, 0.7, 0.8),
