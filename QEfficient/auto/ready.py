@@ -209,6 +209,7 @@ class Ready:
             "buckets": [bucket.sizes for bucket in manifest.buckets],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
+            **({"int8": dict(manifest.int8)} if manifest.int8 else {}),
             "session": None if self._session is None else self._session.report(),
             "work": dataclasses.asdict(self.work.total) | {"efficiency": self.work.total.efficiency},
         }

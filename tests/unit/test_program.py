@@ -219,6 +219,11 @@ def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Progr
     assert path.rpartition("/")[2] in str(caught.value.got)
 
 
+def test_a_manifest_from_before_int8_is_read(made: Program) -> None:
+    edit(made.path, "body/int8", ...)
+    assert programs.load(made.path).manifest.int8 == {}
+
+
 @pytest.mark.parametrize("path", ["surprise", "target/surprise", "buckets/1/surprise", "model/surprise"])
 def test_an_unknown_field_is_named(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", 1)
