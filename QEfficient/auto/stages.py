@@ -6,13 +6,13 @@ import dataclasses
 import gc
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient import program as programs
 from QEfficient.architectures import Architecture, find
+from QEfficient.auto.garbage import not_collected
 from QEfficient.auto.origin import Origin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.task import Task
@@ -21,6 +21,7 @@ from QEfficient.cache import Cache, canonical_json, file_digest, library_version
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
+from QEfficient.runtime.spans import span
 from QEfficient.text.facts import copy_preprocessing, preprocessing_files, read_facts, write_tokenizer
 
 log = logging.getLogger("QEfficient")
@@ -270,14 +271,13 @@ def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) 
 
 
 def _export(recipe: Recipe, folder: Path) -> OnnxModel:
-    # Everything below needs torch; it is imported here so that a warm cache never pays for it.
-    from QEfficient.auto.torch_stages import export_graph
-
-    raw = folder / "raw"
-    raw.mkdir()
-    model = export_graph(recipe, raw, folder)
-    shutil.rmtree(raw)
-    _check(recipe, model)
+    with not_collected():
+        # Everything below needs torch; it is imported here so that a warm cache never pays for it.
+        with span("import"):
+            from QEfficient.auto.torch_stages import export_graph
+        model = export_graph(recipe, folder)
+        with span("verify"):
+            _check(recipe, model)
     return model
 
 

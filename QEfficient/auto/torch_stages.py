@@ -26,11 +26,11 @@ from QEfficient.auto.verification import (
 )
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import ExportError, PoolingError
-from QEfficient.export.exporter import LENGTH_DIM, export
+from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
-from QEfficient.onnx_transforms import DEFAULT, apply
+from QEfficient.onnx_transforms import DEFAULT, finish
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
 from QEfficient.pytorch_transforms.embedding import (
@@ -49,6 +49,7 @@ from QEfficient.pytorch_transforms.rotary import tabulate
 from QEfficient.pytorch_transforms.speech import settle_frames
 from QEfficient.records import Json, OnnxModel, Rows, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
+from QEfficient.runtime.spans import span
 from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -56,29 +57,26 @@ if TYPE_CHECKING:
     from QEfficient.auto.stages import Recipe
 
 
-def export_graph(recipe: Recipe, raw: Path, folder: Path) -> OnnxModel:
+def export_graph(recipe: Recipe, folder: Path) -> OnnxModel:
     """Torch → ONNX → graph passes.
 
     Args:
         recipe: What to export.
-        raw: Empty folder for the exporter's own graph.
         folder: Where the finished graph goes.
     """
     config = recipe.origin.config()
     architecture = recipe.architecture
-    module, specs = graph_module(recipe)
-    exported = export(
-        module,
-        inputs=specs,
-        outputs=recipe.outputs,
-        folder=raw,
-        length_limit=architecture.max_length(config),
-        shortest=architecture.shortest(config),
-    )
+    with span("load"):
+        module, specs = graph_module(recipe)
+    passes = (*DEFAULT, LayerFunctions) if recipe.functions else DEFAULT
+    limit, shortest = architecture.max_length(config), architecture.shortest(config)
+    with (
+        span("export"),
+        traced(module, inputs=specs, outputs=recipe.outputs, length_limit=limit, shortest=shortest) as graph,
+    ):
+        exported = finish(graph, folder, passes=passes)
     _check_free(recipe, exported)
-    if not recipe.functions:
-        return apply(exported, folder)
-    return replace(apply(exported, folder, passes=(*DEFAULT, LayerFunctions)), functions=True)
+    return exported
 
 
 def _check_free(recipe: Recipe, exported: OnnxModel) -> None:

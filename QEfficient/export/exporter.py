@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +53,41 @@ def export(
     length_limit: int | None = None,
     shortest: int = 1,
 ) -> OnnxModel:
-    """Writes a module's graph to ``folder/model.onnx``, and its weights beside it to ``model.onnx.data``.
+    """Writes a module's graph as it was traced to ``folder/model.onnx``, its weights beside it to ``model.onnx.data``.
+
+    Args:
+        module: As :func:`traced` takes it, like the rest.
+        inputs: The graph's inputs.
+        outputs: Names of the graph's outputs.
+        folder: Exists; the two files are written there.
+        length_limit: Most tokens of a row.
+        shortest: Least tokens of a row.
+
+    Returns:
+        The graph on disk. Its ``digest`` is empty: nodes still carry stack traces with paths of this machine, which
+        the graph passes take out.
+
+    Raises:
+        NumericsError: A weight is NaN or infinite.
+        ExportError: The exporter refused the module; its own error is the cause.
+    """
+    path = folder / FILE_NAME
+    with traced(module, inputs=inputs, outputs=outputs, length_limit=length_limit, shortest=shortest) as graph:
+        specs = tuple(map(_spec, graph.graph.inputs)), tuple(map(_spec, graph.graph.outputs))
+        ir.save(graph, path, external_data=f"{FILE_NAME}.data")
+    return OnnxModel(path=path, inputs=specs[0], outputs=specs[1], digest="")
+
+
+@contextmanager
+def traced(
+    module: nn.Module,
+    *,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[str] = ("output",),
+    length_limit: int | None = None,
+    shortest: int = 1,
+) -> Iterator[ir.Model]:
+    """A module's graph, in memory until the block ends. It shares the module's weights.
 
     Args:
         module: Its forward takes ``inputs`` by name. Its attention is eager and its tensors float32 already, as
@@ -60,25 +95,22 @@ def export(
         inputs: The graph's inputs, in the order of the forward's parameters; their free dims are ``batch_size`` and
             ``seq_len``.
         outputs: Names of the graph's outputs, in order.
-        folder: Exists; the two files are written there.
         length_limit: Most tokens that a row can have, where the model has such a limit.
         shortest: Least tokens, or samples, that a row can have.
 
-    Returns:
-        The graph on disk, with the free dims ``batch_size`` and ``seq_len``, and ``frames`` where an output has
-        another length than the inputs. Its ``digest`` is empty: nodes still carry stack traces with paths of this
-        machine, which the graph passes take out.
+    Yields:
+        The graph, with the free dims ``batch_size`` and ``seq_len``, and ``frames`` where an output has another length
+        than the inputs.
 
     Raises:
         NumericsError: A weight is NaN or infinite.
         ExportError: The exporter refused the module; its own error is the cause.
     """
     check_finite(module)
-    path = folder / FILE_NAME
     with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites(), only_where_needed():
         try:
             program = _trace(module, inputs, outputs, _length_dim(length_limit, shortest))
-            traced = list(program.model.graph.initializers.values())
+            weights = list(program.model.graph.initializers.values())
             program.optimize()
             _name_frames(program.model.graph.outputs)
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
@@ -90,13 +122,13 @@ def export(
                 allowed="a forward whose shapes depend on the inputs' shapes only",
                 do="the cause below names the line of the model; a pooling function must use torch operators only",
             ) from error
-        program.save(path, external_data=True)
-    graph = program.model.graph
-    for weight in (*traced, *graph.initializers.values()):
-        weight.const_value = None  # onnxscript's rewrite rules hold the last graph that they saw, but not its weights
-    return OnnxModel(
-        path=path, inputs=tuple(map(_spec, graph.inputs)), outputs=tuple(map(_spec, graph.outputs)), digest=""
-    )
+    model = program.model
+    weights += model.graph.initializers.values()
+    try:
+        yield model
+    finally:
+        for weight in (*weights, *model.graph.initializers.values()):
+            weight.const_value = None  # onnxscript's rewrite rules hold the last graph that they saw, not its weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,18 @@ A pass takes a graph whose weights may still stand on disk, changes it in place 
 visits subgraphs and functions too, and never reads a weight whole.
 """
 
-from QEfficient.onnx_transforms.apply import DEFAULT, PassFactory, apply, run
+from QEfficient.onnx_transforms.apply import DEFAULT, PassFactory, apply, finish, run
 from QEfficient.onnx_transforms.graph_file import adopt, describe, external_files, graph_digest, read
 
-__all__ = ["DEFAULT", "PassFactory", "adopt", "apply", "describe", "external_files", "graph_digest", "read", "run"]
+__all__ = [
+    "DEFAULT",
+    "PassFactory",
+    "adopt",
+    "apply",
+    "describe",
+    "external_files",
+    "finish",
+    "graph_digest",
+    "read",
+    "run",
+]

@@ -64,6 +64,17 @@ def apply(
         CorruptArtefactError: The graph can't be read, or its external data is missing, short or outside its folder.
         OSError: The disk is full, or the folder can't be written.
     """
+    return finish(read(model.path), folder, passes=passes, file_limit=file_limit)
+
+
+def finish(
+    graph: ir.Model,
+    folder: Path,
+    *,
+    passes: Sequence[PassFactory] = DEFAULT,
+    file_limit: int = FILE_LIMIT,
+) -> OnnxModel:
+    """As :func:`apply`, for a graph in memory. It is changed in place, and its weights are in the files afterwards."""
     taken = [path.name for path in folder.glob("model*.onnx*")]
     if taken:
         raise TransformError(
@@ -72,7 +83,6 @@ def apply(
             allowed="a folder without model.onnx and its data",
             do="pass an empty folder",
         )
-    graph = read(model.path)
     folder.mkdir(parents=True, exist_ok=True)
     run(graph, (*(make() for make in passes), StoreWeights(folder, file_limit=file_limit)))
     target = folder / "model.onnx"

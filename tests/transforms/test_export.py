@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError
-from QEfficient.export.exporter import check_finite, export
+from QEfficient.export.exporter import check_finite, export, traced
+from QEfficient.onnx_transforms import apply, finish
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import OnnxModel, TensorSpec
 from tests.tiny_models import batch, chain, tiny
@@ -51,6 +52,15 @@ def test_what_is_written(small: tuple[Small, OnnxModel]) -> None:
     assert model.inputs == IDS
     assert model.outputs == (TensorSpec("logits", "float32", ("batch_size", 8)),)
     assert any("name_scopes" in entry.key for node in proto.graph.node for entry in node.metadata_props)
+
+
+def test_passes_in_memory_write_what_they_write_from_a_file(small: tuple[Small, OnnxModel], tmp_path: Path) -> None:
+    module, model = small
+    with traced(module, inputs=IDS, outputs=("logits",)) as graph:
+        made = finish(graph, tmp_path / "memory")
+        weights = list(graph.graph.initializers.values())
+    assert made.digest == apply(model, tmp_path / "file").digest
+    assert all(weight.const_value is None for weight in weights)  # nothing of the graph holds on to them
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 1), (7, 5)])
