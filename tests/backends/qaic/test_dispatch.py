@@ -80,7 +80,7 @@ def rows_of(number: int, seed: int = 0) -> Rows:
 def alone(card: Card, rows: Rows) -> np.ndarray:
     """What the fake gives for each row by itself, without any client."""
     record = {"bindings": [{"dir": 1, "index": 2, "name": "output"}]}
-    echo: Callable[..., dict[str, np.ndarray]] = card.fake._card._echo
+    echo: Callable[..., dict[str, np.ndarray]] = card.fake.card.echo
     columns = [[rows.columns[name][row][None] for name in rows.columns] for row in range(len(rows))]
     return np.concatenate([echo(record, dict(enumerate(c)), {2: [1, tiny_graphs.DIM]})["output"] for c in columns])
 

@@ -414,7 +414,7 @@ def test_close_waits_for_a_run_of_another_thread(sdk: FakeSdk, backend: QaicBack
     sdk.set(device_time_ms=400)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(session.run, ROWS)
-        while not native.load(Sdk(sdk.root)).qaicrt._card.device(0)[2]:
+        while not native.load(Sdk(sdk.root)).qaicrt.card.device(0)[2]:
             time.sleep(0.005)
         session.close()
         assert future.done() and np.array_equal(future.result()["output"], expected)

@@ -199,7 +199,7 @@ def outputs(program, arrays, shapes):
     if poison is not None and any((array == poison).any() for array in arrays.values()):
         return None
     if program.network is None:
-        function = _echo if program.record["compute"] == "echo" else _digest
+        function = echo if program.record["compute"] == "echo" else _digest
         return function(program.record, arrays, shapes)
     wanted = {i.name: _ONNX_TYPES[i.type] for i in program.network.get_inputs()}
     names = [output.name for output in program.network.get_outputs()]
@@ -237,7 +237,7 @@ def _tokens(arrays, inputs, row, mask):
     return b"|".join(arrays[name][row][mask[row]].tobytes() for name in inputs)
 
 
-def _echo(record, arrays, shapes):
+def echo(record, arrays, shapes):
     """As :func:`_digest` at next to no cost, of the numbers up to a row's last that is not 0.
 
     Small steps only: numpy lets go of the interpreter's lock in larger ones, and no native SDK would.

@@ -27,8 +27,8 @@ def _load_card():
     return module
 
 
-_card = _load_card()
-_control = _card.control
+card = _load_card()
+_control = card.control
 _lock = threading.RLock()
 _taken: dict = {}  # qid → cores that programs of this process hold
 
@@ -152,7 +152,7 @@ class Queue(_Object):
         start = time.thread_time()
         self._ours()
         status = exec_obj._enqueue(self._threads)
-        _card.spent(start)
+        card.spent(start)
         return status
 
 
@@ -237,7 +237,7 @@ class Program(_Object):
             return told
         with _lock:
             if not self.loaded and self.qpc.record["compute"] == "emulate":
-                self.network = _card.open_network(self.qpc.folder / "network.onnx")
+                self.network = card.open_network(self.qpc.folder / "network.onnx")
             self.loaded = True
         return QStatus.QS_SUCCESS
 
@@ -300,7 +300,7 @@ class Program(_Object):
         if any(skip and b["dir"] == 0 for skip, (b, _) in zip(skipped, every, strict=True)):
             return None
         for skip, (binding, (size, dims, nbytes)) in zip(skipped, every, strict=True):
-            item = _card.TYPES[binding["type"]].itemsize
+            item = card.TYPES[binding["type"]].itemsize
             if not skip and (size != item or nbytes != item * math.prod(dims)):
                 return None
         allowed = [[s["dims"] for s in entry] for entry in self.record["allowed"]] or [
@@ -366,7 +366,7 @@ class ExecObj(_Object):
             status = self._set_in_place(data)
         else:
             status = self._set_copies(data, dims)
-        _card.spent(start)
+        card.spent(start)
         return status
 
     def _set_copies(self, buffers, dims):
@@ -380,7 +380,7 @@ class ExecObj(_Object):
         for binding, buffer in zip(bindings, buffers, strict=True):
             if binding["partial"] and buffer.size > _largest(self._program.record, binding):
                 return QStatus.QS_ERROR
-        self._given = _card.Copied(buffers, dims)
+        self._given = card.Copied(buffers, dims)
         return QStatus.QS_SUCCESS
 
     def _set_in_place(self, pairs):
@@ -403,9 +403,9 @@ class ExecObj(_Object):
             return QStatus.QS_BUSY
         for index, array in pairs:
             writes = bindings[index]["dir"] == 1
-            if array.dtype != _card.TYPES[bindings[index]["type"]] or (writes and not array.flags.writeable):
+            if array.dtype != card.TYPES[bindings[index]["type"]] or (writes and not array.flags.writeable):
                 return QStatus.QS_INVAL
-        self._given = _card.InPlace(pairs)
+        self._given = card.InPlace(pairs)
         return QStatus.QS_SUCCESS
 
     def _in_flight(self):
@@ -420,14 +420,14 @@ class ExecObj(_Object):
         if self._in_flight():
             return QStatus.QS_BUSY
         program = self._program
-        if _card.is_gone(program.devices):
+        if card.is_gone(program.devices):
             return QStatus.QS_DEV_ERROR
-        seconds = _card.seconds_of(program.devices)
-        self._flight = flight = _card.Flight(program, self._given)
+        seconds = card.seconds_of(program.devices)
+        self._flight = flight = card.Flight(program, self._given)
         if program.record["compute"] == "echo":
-            _card.clock.start(flight, program, seconds)
+            card.clock.start(flight, program, seconds)
         else:
-            threads.submit(_card.delay, seconds, flight, program)
+            threads.submit(card.delay, seconds, flight, program)
         return QStatus.QS_SUCCESS
 
     def waitForCompletion(self):
@@ -443,7 +443,7 @@ class ExecObj(_Object):
             status = QStatus[flight.failed]
         elif flight.failed:
             raise RuntimeError(flight.failed)
-        _card.spent(start)
+        card.spent(start)
         return status
 
     def getData(self):
@@ -455,7 +455,7 @@ class ExecObj(_Object):
         if self._flight is None or not self._flight.landed:
             return QStatus.QS_INVAL, []
         found = [QBuffer(data) for data in self._flight.results or []]
-        _card.spent(start)
+        card.spent(start)
         return QStatus.QS_SUCCESS, found
 
     def run(self):
@@ -464,7 +464,7 @@ class ExecObj(_Object):
 
 def _largest(record, binding):
     shapes = [entry[binding["index"]]["dims"] for entry in record["allowed"]] or [binding["dims"]]
-    return _card.TYPES[binding["type"]].itemsize * max(map(math.prod, shapes))
+    return card.TYPES[binding["type"]].itemsize * max(map(math.prod, shapes))
 
 
 class _Record:
@@ -474,7 +474,7 @@ class _Record:
 
 def report():
     """Not part of the SDK: what the fake has cost, and what each device has done, since the last call."""
-    return _card.report()
+    return card.report()
 
 
 class Util:
