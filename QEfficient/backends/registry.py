@@ -33,6 +33,7 @@ class Entry:
 BACKENDS: Mapping[str, Entry] = MappingProxyType(
     {
         "onnxruntime": Entry("QEfficient.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
+        "openvino": Entry("QEfficient.backends.openvino:OpenVinoBackend", "pip install 'QEfficient[openvino]'"),
         "emulator": Entry("QEfficient.numerics.emulator:EmulatorBackend", "pip install onnxruntime onnx-ir"),
         "qaic": Entry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf"),
     }

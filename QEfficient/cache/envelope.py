@@ -103,7 +103,7 @@ def read_envelope(folder: Path, *, sealed: bool = True) -> Envelope:
             allowed=f"a folder with {MANIFEST}",
             do="give the folder that save_pretrained or compile made, or compile the model again",
         )
-    _refuse_outside(folder, MANIFEST)
+    check_inside(folder, MANIFEST)
     with disk_errors("The manifest can't be read.", path):
         data = path.read_bytes()
     raw = _parse_json(data, path)
@@ -189,7 +189,7 @@ def check_files(folder: Path, envelope: Envelope, *, digests: bool = False) -> N
         CacheError: A file can't be read.
     """
     for name, facts in envelope.files.items():
-        path = _refuse_outside(folder, name)
+        path = check_inside(folder, name)
         with disk_errors("A file of the artefact can't be read.", path):
             _check_file(path, name, facts, digests)
 
@@ -207,8 +207,12 @@ def _check_file(path: Path, name: str, facts: FileFacts, digests: bool) -> None:
         raise _corrupt("has other content", f"{path}: SHA-256 {found}", f"SHA-256 {facts.sha256}")
 
 
-def _refuse_outside(folder: Path, name: str) -> Path:
-    """The path of a name in the folder, after checking that neither the name nor a link leads out of it."""
+def check_inside(folder: Path, name: str) -> Path:
+    """The path of a name in the folder, after checking that neither the name nor a link leads out of it.
+
+    Raises:
+        CorruptArtefactError: One does. A snapshot's links into the blobs of its own repo in a hub's cache do not.
+    """
     parts = name.split("/")
     windows = PureWindowsPath(name)
     if windows.drive or "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):

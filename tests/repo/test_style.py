@@ -83,14 +83,20 @@ def test_dependencies_are_ranges() -> None:
 
 def test_what_the_library_imports_is_declared() -> None:
     core = {canonicalize_name(one.name) for one in requirements()}
-    extra = {canonicalize_name(one.name) for one in requirements("evaluate")}  # for the room of this name only
+    # an extra's packages are for the room, or the file of a backend, that needs them
+    extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in ("evaluate", "openvino")}
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
-    declared = {one: core | (extra if room_of(module_name(one.file)) == "evaluate" else set()) for one in found}
+    declared = {one: core | extras.get(_extra_of(module_name(one.file)), set()) for one in found}
     foreign = {one for one in found if one.top not in sys.stdlib_module_names and one.top != "QEfficient" and one.top}
     # the SDK's two modules are loaded from its folder; `google` is the namespace of protobuf
     missing = [f"{one.where} imports {one.name}" for one in foreign if not known.get(one.top, set()) & declared[one]]
     assert not [text for text in missing if "qaicrt" not in text and "QAicApi_pb2" not in text]
+
+
+def _extra_of(module: str) -> str:
+    room = room_of(module)
+    return module.rpartition(".")[2].partition("_")[0] if room == "backends" else room
 
 
 def test_what_the_tests_import_is_declared() -> None:

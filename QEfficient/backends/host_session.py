@@ -1,0 +1,208 @@
+"""What every session on the host's CPUs does alike: two handles on a program, turns, a life with threads and forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.backends import feed
+from QEfficient.backends.base import Arrays
+from QEfficient.backends.host import Turns, guess, usable_cpus
+from QEfficient.errors import CorruptArtefactError, DeviceError
+from QEfficient.records import Json, Program, TensorSpec, Tuning
+
+Handle = TypeVar("Handle")
+
+
+class HostSession(ABC, Generic[Handle]):
+    """A program on the host's CPUs; see :class:`QEfficient.backends.base.Session`.
+
+    A runtime gives threads to a loaded graph, not to a call, so there are two handles on one program: a *wide* one for
+    :meth:`run`, whose calls take every CPU, and a *narrow* one for the streams of :meth:`submit`, which all use it at
+    once. Each is opened when it is needed; where one stream is best they are one handle.
+
+    A call's handle never depends on what else goes on: with other threads a few operators round some last bits another
+    way. Runs that come together share the CPUs in turn.
+
+    Args:
+        program: A folder whose graph the runtime can load.
+        strict: Take only the compiled shapes.
+        tuning: How to run it on this machine; left out, a guess from the weights' size.
+    """
+
+    backend: str
+    """Name of its backend."""
+    places: int | None = None
+    """CPUs that a run counts for among others; ``None``: all."""
+
+    def __init__(self, program: Program, *, strict: bool, tuning: Tuning | None = None) -> None:
+        manifest = program.manifest
+        self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
+        self.fixed_shapes = strict
+        self._path, self._compute = program.onnx_path, manifest.target.compute
+        self._tuning = tuning or guess(_bytes(self._path))
+        self.slots = self._tuning.streams
+        self.batch_tokens: int | None = self._tuning.batch_tokens
+        self._cpus = usable_cpus()
+        self._closed = False
+        self._start()
+        self._wide: Handle | None = self._open(1, self._cpus)
+        _SESSIONS.add(self)
+
+    @abstractmethod
+    def _open(self, streams: int, threads: int) -> Handle:
+        """Loads the program for so many calls at once, of so many threads each."""
+
+    @abstractmethod
+    def _call(self, handle: Handle, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Runs checked arrays."""
+
+    @abstractmethod
+    def _facts(self) -> dict[str, Json]:
+        """What ``report`` says of the runtime."""
+
+    def _start(self) -> None:
+        """State that belongs to one process."""
+        self._wide = None
+        self._narrow: Handle | None = None
+        self._ran_wide = False
+        self._changed = threading.Condition()
+        self._turns = Turns(self._cpus)
+        self._flying = 0
+        self._workers: ThreadPoolExecutor | None = None
+
+    def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Input name → array in, output name → new array out."""
+        self._enter()
+        try:
+            with self._turns.turn(self.places or self._cpus):
+                return self._execute(self._handle(wide=True), arrays)
+        finally:
+            self._leave()
+
+    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
+        """As :meth:`run`, in the background; ``slots`` at a time, in order."""
+        self._enter()
+        try:
+            with self._changed:
+                if self._workers is None:
+                    self._workers = ThreadPoolExecutor(self.slots, thread_name_prefix=f"{self.backend}-session")
+                future = self._workers.submit(self._stream, arrays)
+        except BaseException:
+            self._leave()
+            raise
+        future.add_done_callback(lambda _: self._leave())
+        return future
+
+    def _stream(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        with self._turns.turn(max(1, self._cpus // self.slots)):
+            return self._execute(self._handle(wide=False), arrays)
+
+    def _execute(self, handle: Handle, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        feed.check(arrays, self.inputs, self.buckets, fixed_shapes=self.fixed_shapes)
+        return self._call(handle, arrays)
+
+    def _enter(self) -> None:
+        with self._changed:
+            if self._closed:
+                raise DeviceError(
+                    "The session is closed.",
+                    got="a run after close()",
+                    allowed="an open session",
+                    do="open the program again",
+                )
+            self._flying += 1
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._flying -= 1
+            self._changed.notify_all()
+
+    def _handle(self, *, wide: bool) -> Handle:
+        with self._changed:
+            if wide or self._tuning.streams == 1:
+                self._ran_wide = True
+                if self._wide is None:
+                    self._wide = self._open(1, self._cpus)
+                return self._wide
+            if self._narrow is None:
+                if not self._ran_wide:
+                    self._wide = None  # opened to see that it can be; its weights need not be held twice
+                self._narrow = self._open(self._tuning.streams, self._tuning.threads)
+            return self._narrow
+
+    def report(self) -> dict[str, Json]:
+        """Device, threads and runtime version."""
+        return {
+            "backend": self.backend,
+            "device": "cpu",
+            "threads": self._cpus,
+            "streams": self._tuning.streams,
+            "batch_tokens": self._tuning.batch_tokens,
+            "strict": self.fixed_shapes,
+        } | self._facts()
+
+    def close(self) -> None:
+        """Frees the graph. Runs in flight finish first; a second call does nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._flying)
+            self._wide = self._narrow = None
+            workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _after_fork(self) -> None:
+        """In a forked child: the runtime's threads and the workers stayed behind, and the locks may be held."""
+        _INHERITED.append((self._wide, self._narrow, self._workers))
+        self._start()
+
+
+_SESSIONS: weakref.WeakSet[HostSession[Any]] = weakref.WeakSet()
+_INHERITED: list[object] = []  # a child must not run the destructors of what its parent's threads use
+
+
+def _forked() -> None:
+    for session in list(_SESSIONS):
+        session._after_fork()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def check_names(path: Path, what: str, specs: Sequence[TensorSpec], found: Sequence[str]) -> None:
+    """Holds a loaded graph's inputs or outputs against the manifest's.
+
+    Raises:
+        CorruptArtefactError: They differ.
+    """
+    if sorted(found) != sorted(spec.name for spec in specs):
+        raise CorruptArtefactError(
+            f"The manifest and {path.name} disagree about the {what}.",
+            got=", ".join(found) or f"no {what}",
+            allowed=", ".join(spec.name for spec in specs),
+            do="compile the model again",
+        )
+
+
+def _bytes(graph: Path) -> int:
+    """Size of the files that hold a graph and its weights, as :mod:`QEfficient.onnx_transforms` names them."""
+    return sum(file.stat().st_size for file in graph.parent.glob(f"{graph.stem}*.onnx*") if file.is_file())

@@ -1,0 +1,247 @@
+"""A graph in OpenVINO: read from ONNX, with what is to stay in fp32 marked, and compiled.
+
+A plain ``import openvino`` sends a usage event to its maker, over the package openvino-telemetry, which it brings
+along. Imported here it does not: OpenVINO finds no such package, and takes the stand-in that it has for this case.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from QEfficient.cache import Cache, check_inside
+from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
+
+INSTALL = "pip install 'QEfficient[openvino]'"
+BF16, INT8 = "bf16", "int8"
+
+# In bf16 only products are computed in bf16. What adds up what they gave stays in fp32, else each layer rounds the sum
+# of all before it again: with MiniLM the least cosine of 1,000 texts is 0.99995 so, and 0.99988 with everything in
+# bf16, at 0.97 of its speed. Activations that OpenVINO joins with a product are part of it.
+FP32_OPERATORS = frozenset(
+    "Add Subtract Multiply Divide Power Sqrt MVN ReduceSum ReduceMean ReduceMax ReduceL2 Softmax LogSoftmax".split()
+)
+_MARK = "DisablePrecisionConversion"
+# The mark is no number and no text, so it can't be made in Python; it can be read.
+_MARKED = f"""<net name="marked" version="11"><layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="1" element_type="f32"/>
+<output><port id="0" precision="FP32"><dim>1</dim></port></output></layer>
+<layer id="1" name="marked" type="Abs" version="opset1">
+<rt_info><attribute name="{_MARK}" version="0" value="dynamic:f16"/></rt_info>
+<input><port id="0" precision="FP32"><dim>1</dim></port></input>
+<output><port id="1" precision="FP32"><dim>1</dim></port></output></layer>
+<layer id="2" name="y" type="Result" version="opset1">
+<input><port id="0" precision="FP32"><dim>1</dim></port></input></layer></layers>
+<edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>
+<edge from-layer="1" from-port="1" to-layer="2" to-port="0"/></edges></net>"""
+
+_PASSED_ON = ("Convert", "Reshape", "Unsqueeze", "Squeeze", "Transpose")  # what leaves ids as they are
+_importing = threading.Lock()
+
+
+def openvino() -> ModuleType:
+    """The module, which sends nothing.
+
+    Raises:
+        BackendUnavailableError: It is not installed, or does not load on this machine.
+    """
+    telemetry = "openvino_telemetry"
+    with _importing:
+        hide = "openvino" not in sys.modules and telemetry not in sys.modules
+        if hide:
+            sys.modules[telemetry] = None  # type: ignore[assignment]  # an import of it raises ImportError
+        try:
+            import openvino  # imported on use: 0.1 s
+        except ImportError as error:
+            raise BackendUnavailableError(
+                "openvino can't be imported.", got=str(error), allowed="openvino 2026.4 or later", do=INSTALL
+            ) from error
+        finally:
+            if hide:
+                del sys.modules[telemetry]
+    return openvino  # type: ignore[no-any-return, unused-ignore]
+
+
+def version() -> str:
+    """The version of openvino."""
+    return str(openvino().__version__)
+
+
+@cache
+def _core() -> Any:
+    return openvino().Core()
+
+
+_INHERITED: list[object] = []
+
+
+def _before_fork() -> None:
+    """Lets OpenVINO forget its idle threads, which it would use again in the child, where they are no more.
+
+    It keeps those of compiled graphs that are gone for the next one, whoever made them, until one of its plugins goes.
+    """
+    if _core.cache_info().currsize:
+        openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
+
+
+def _after_fork() -> None:
+    """In a child: the core's threads stayed behind, and it must not be destroyed there either."""
+    if _core.cache_info().currsize:
+        _INHERITED.append(_core())
+        _core.cache_clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def missing(compute: str) -> BackendUnavailableError | None:
+    """Why this machine can't compute in a precision, as the error to raise; ``None`` where it can."""
+    if compute != BF16:
+        return None
+    found = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" in found:
+        return None
+    return BackendUnavailableError(
+        "This CPU has no bf16 arithmetic, so bf16 would be slower than fp32 here.",
+        got=f"{_core().get_property('CPU', 'FULL_DEVICE_NAME')}: {', '.join(found)}",
+        allowed="a CPU with avx512_bf16 or amx_bf16 (see the flags in /proc/cpuinfo)",
+        do="leave compute out for fp32, or run it on another machine",
+    )
+
+
+def read(path: Path) -> Any:
+    """The graph as an ``openvino.Model``, its weights still on disk.
+
+    OpenVINO refuses external data whose location, or a link, leads out of the graph's folder, before it reads it.
+
+    Raises:
+        CorruptArtefactError: A file is missing, short, altered or outside the folder.
+        DeviceError: OpenVINO does not know an operator of it.
+    """
+    ov = openvino()
+    # by name: left to guess, each of its readers tries its luck, and prints what it thinks of the file
+    onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
+    with _without_links(path) as plain:
+        try:
+            return ov.Model(onnx.convert(onnx.load(str(plain))))
+        except (ov.frontend.OpConversionFailure, ov.frontend.NotImplementedFailure) as error:
+            raise DeviceError(
+                "OpenVINO can't load the program.",
+                status=str(error),
+                allowed=f"a graph for openvino {version()}",
+                do="compile the model for another backend",
+            ) from error
+        except Exception as error:  # its exceptions have no common class below Exception
+            raise CorruptArtefactError(
+                f"The graph {path.name} or its external data can't be used.",
+                got=str(error),
+                allowed="the files as they were compiled, all inside the program's folder",
+                do="compile the model again, or copy the program's folder again",
+            ) from error
+
+
+@contextmanager
+def _without_links(path: Path) -> Iterator[Path]:
+    """A path of the graph where its folder's links are plain files, until OpenVINO has opened them.
+
+    A snapshot of a hub's cache is links into a folder of blobs, which OpenVINO takes to be outside.
+    """
+    files = [file for file in sorted(path.parent.rglob("*")) if file.is_file()]
+    if not any(file.is_symlink() for file in files):
+        yield path
+        return
+    with Cache().work_folder() as folder:
+        for file in files:
+            name = file.relative_to(path.parent).as_posix()
+            source = os.path.realpath(check_inside(path.parent, name))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, folder / name)
+            except OSError:  # another disk, or one without hard links
+                shutil.copyfile(source, folder / name)
+        yield folder / path.relative_to(path.parent)
+
+
+def tables(model: Any) -> dict[str, int]:
+    """Inputs whose numbers are rows of a table: input name → rows of the smallest such table."""
+    found: dict[str, int] = {}
+    for parameter in model.get_parameters():
+        name = parameter.output(0).get_any_name()
+        outputs = [parameter.output(0)]
+        while outputs:
+            for port in outputs.pop().get_target_inputs():
+                node = port.get_node()
+                if node.get_type_name() in _PASSED_ON and port.get_index() == 0:
+                    outputs.append(node.output(0))
+                elif node.get_type_name() == "Gather" and port.get_index() == 1:
+                    axis = int(node.input_value(2).get_node().data.item())
+                    size = node.input_value(0).get_partial_shape()[axis]
+                    if size.is_static:
+                        found[name] = min(size.get_length(), found.get(name, size.get_length()))
+    return found
+
+
+def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
+    """An ``openvino.CompiledModel``.
+
+    Args:
+        model: As :func:`read` gives it; in bf16 its nodes are marked here.
+        compute: ``"bf16"``; ``"int8"``: what the graph does not hold in int8 is computed in bf16 where the CPU has it;
+            else in fp32.
+        streams: Calls at once.
+        threads: Threads of each.
+
+    Raises:
+        BackendUnavailableError: The CPU does not compute so.
+        DeviceError: OpenVINO can't compile it.
+    """
+    if error := missing(compute):
+        raise error
+    half = compute == BF16 or (compute == INT8 and missing(BF16) is None)
+    if half:
+        mark = _mark()
+        for node in model.get_ops():
+            if node.get_type_name() in FP32_OPERATORS:
+                node.set_rt_info(mark, f"{_MARK}_0")
+    settings = {
+        "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # rounds to int8 as it pleases, where it is on
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams * threads,
+        "ENABLE_CPU_PINNING": False,  # every process would pin itself to the same first CPUs
+    }
+    try:
+        return _core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise DeviceError(
+            "OpenVINO can't compile the program.",
+            status=str(error),
+            allowed=f"a graph for openvino {version()}",
+            do="compile the model for another backend",
+        ) from error
+
+
+def _mark() -> Any:
+    """What tells OpenVINO to keep a node in fp32.
+
+    Raises:
+        BackendUnavailableError: This version does not know it.
+    """
+    for node in _core().read_model(_MARKED.encode()).get_ops():
+        if f"{_MARK}_0" in node.get_rt_info():
+            return node.get_rt_info()[f"{_MARK}_0"]
+    raise BackendUnavailableError(
+        "This version of openvino can't keep single operators in fp32, which bf16 needs.",
+        got=f"openvino {version()}",
+        allowed="openvino 2026.4",
+        do=INSTALL,
+    )

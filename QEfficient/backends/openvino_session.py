@@ -1,0 +1,87 @@
+"""A program in OpenVINO: what it is loaded with, and how it is run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.backends import openvino_graph as graphs
+from QEfficient.backends.base import Arrays
+from QEfficient.backends.host_session import HostSession, check_names
+from QEfficient.errors import DeviceError, InputError
+from QEfficient.records import Json, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A compiled graph, with those of its requests that are free: one for each call at once."""
+
+    model: Any
+    places: Mapping[str, int]
+    free: deque[Any] = field(default_factory=deque)
+
+
+class OpenVinoSession(HostSession[_Compiled]):
+    """A program on the host's CPUs; see :class:`QEfficient.backends.host_session.HostSession`."""
+
+    backend = "openvino"
+
+    def _open(self, streams: int, threads: int) -> _Compiled:
+        model = graphs.read(self._path)
+        inputs = _places(model.inputs, self.inputs)
+        outputs = _places(model.outputs, self.outputs)
+        check_names(self._path, "inputs", self.inputs, [*inputs, *_others(model.inputs, inputs)])
+        check_names(self._path, "outputs", self.outputs, [*outputs, *_others(model.outputs, outputs)])
+        self._tables = graphs.tables(model)
+        self._results = [outputs[spec.name] for spec in self.outputs]
+        return _Compiled(graphs.compiled(model, self._compute, streams=streams, threads=threads), inputs)
+
+    def _call(self, handle: _Compiled, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        for name, rows in self._tables.items():
+            _check_ids(name, arrays[name], rows)
+        try:
+            request = handle.free.pop()
+        except IndexError:
+            request = handle.model.create_infer_request()
+        try:
+            # its own memory, and results that are copied out of it
+            found = request.infer({handle.places[name]: array for name, array in arrays.items()}, share_inputs=True)
+            return {spec.name: found[place] for spec, place in zip(self.outputs, self._results, strict=True)}
+        except RuntimeError as error:
+            raise DeviceError(
+                "OpenVINO failed to run the program.",
+                status=str(error),
+                allowed="a graph that the installed openvino computes",
+                do="compile the program again",
+            ) from error
+        finally:
+            handle.free.append(request)
+
+    def _facts(self) -> dict[str, Json]:
+        return {"openvino": graphs.version()}
+
+
+def _places(ports: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """Name of each of ``specs`` that is there → its place."""
+    return {spec.name: place for spec in specs for place, port in enumerate(ports) if spec.name in port.get_names()}
+
+
+def _others(ports: Sequence[Any], known: Mapping[str, int]) -> list[str]:
+    """Names of the ports that are not known."""
+    return [sorted(port.get_names() or {"?"})[0] for place, port in enumerate(ports) if place not in known.values()]
+
+
+def _check_ids(name: str, ids: NDArray[np.generic], rows: int) -> None:
+    """OpenVINO itself takes a row of zeros for an id past the end of a table, and says nothing."""
+    if int(ids.max()) >= rows or int(ids.min()) < -rows:
+        raise InputError(
+            "An id is outside of the model's table.",
+            got=f"{name} from {ids.min()} to {ids.max()}, for a table of {rows} rows",
+            allowed="ids of the model's own tokenizer",
+            do="take the ids from the tokenizer of this model",
+        )

@@ -1,0 +1,224 @@
+"""OpenVINO: the common suite, and what is its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from QEfficient.backends import openvino_graph as graphs
+from QEfficient.backends.base import Backend
+from QEfficient.backends.openvino import OpenVinoBackend
+from QEfficient.errors import (
+    BackendUnavailableError,
+    CompileError,
+    CorruptArtefactError,
+    DeviceError,
+    InputError,
+    OptionError,
+)
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec, Tuning
+from tests import tiny_graphs
+from tests.backends.conformance import BackendConformance
+
+BACKEND = OpenVinoBackend()
+HOST, BF16 = Target("openvino"), Target("openvino", "bf16")
+
+
+class TestOpenVino(BackendConformance):
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return OpenVinoBackend()
+
+    @pytest.fixture
+    def absent(self, monkeypatch: pytest.MonkeyPatch) -> Backend:
+        monkeypatch.setitem(sys.modules, "openvino", None)  # an import of it raises ImportError
+        return OpenVinoBackend()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    (tmp_path / "program").mkdir()
+    model = tiny_graphs.make(tmp_path / "graph")
+    return BACKEND.compile(model, [Bucket(16)], HOST, CompileOptions(), tmp_path / "program")
+
+
+@pytest.fixture
+def halved(tmp_path: Path) -> Program:
+    (tmp_path / "halved").mkdir()
+    model = tiny_graphs.make(tmp_path / "graph")
+    return BACKEND.compile(model, [Bucket(16)], BF16, CompileOptions(), tmp_path / "halved")
+
+
+def move_external_data(program: Program, location: str) -> None:
+    """Lets the graph look for its weights at ``location``."""
+    graph = onnx.load(program.onnx_path, load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    onnx.save(graph, program.onnx_path)
+
+
+@pytest.mark.parametrize("form", ["climb", "hidden climb", "absolute", "link"])
+def test_external_data_outside_the_folder_is_never_used(program: Program, tmp_path: Path, form: str) -> None:
+    outside = tmp_path / "outside.data"
+    shutil.copy(program.path / tiny_graphs.EXTERNAL, outside)  # good weights: only their place is wrong
+    (program.path / "below").mkdir()
+    places = {"climb": "../outside.data", "hidden climb": "below/../../outside.data", "absolute": str(outside)}
+    if form == "link":
+        (program.path / "link.data").symlink_to(outside)
+    move_external_data(program, places.get(form, "link.data"))
+    with pytest.raises(CorruptArtefactError, match="outside the base directory|a link that leaves the folder"):
+        BACKEND.open(program)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", tiny_graphs.EXTERNAL])
+@pytest.mark.parametrize("size", [None, 0, 300])
+def test_a_damaged_file(program: Program, name: str, size: int | None, capfd: pytest.CaptureFixture[str]) -> None:
+    data = (program.path / name).read_bytes()
+    (program.path / name).unlink()
+    if size is not None:
+        (program.path / name).write_bytes(data[:size])
+    with pytest.raises(CorruptArtefactError, match=r"model\.onnx"):
+        BACKEND.open(program)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_hub_snapshot_is_links_into_one_folder(program: Program, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "models--x/blobs", tmp_path / "models--x/snapshots/abc"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, name in enumerate(("model.onnx", tiny_graphs.EXTERNAL)):
+        shutil.copy(program.path / name, blobs / str(number))
+        (snapshot / name).symlink_to(os.path.relpath(blobs / str(number), snapshot))
+    with BACKEND.open(Program(snapshot, program.manifest)) as session:
+        assert session.run(tiny_graphs.feed(3))["output"].shape == (1, tiny_graphs.DIM)
+
+
+def test_a_graph_that_openvino_refuses(tmp_path: Path) -> None:
+    graph = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (int64[n] x) => (int64[n] y) { y = NoSuchOperator(x) }'
+    )
+    onnx.save(graph, tmp_path / "model.onnx")
+    spec = TensorSpec("x", "int64", ("n",))
+    model = OnnxModel(tmp_path / "model.onnx", (spec,), (replace(spec, name="y"),), digest="")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(CompileError, match="NoSuchOperator"):
+        BACKEND.compile(model, [Bucket(8)], HOST, CompileOptions(), tmp_path / "work")
+
+
+def test_a_manifest_of_another_graph(program: Program) -> None:
+    other = replace(program.manifest, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    with pytest.raises(CorruptArtefactError, match="logits"):
+        BACKEND.open(Program(program.path, other))
+
+
+def test_devices_are_refused(program: Program) -> None:
+    with pytest.raises(OptionError, match="device_ids"):
+        BACKEND.open(program, [0])
+
+
+@pytest.mark.parametrize("wrong", [tiny_graphs.VOCABULARY, -1 - tiny_graphs.VOCABULARY])
+def test_an_id_outside_of_the_vocabulary(
+    program: Program, wrong: int, capfd: pytest.CaptureFixture[str]
+) -> None:  # OpenVINO itself answers with numbers
+    arrays = tiny_graphs.feed(3)
+    arrays["input_ids"][0, 1] = wrong
+    with BACKEND.open(program) as session:
+        with pytest.raises(InputError, match=str(wrong)):
+            session.run(arrays)
+        assert np.isfinite(session.run(tiny_graphs.feed(3))["output"]).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_fails_inside(program: Program) -> None:
+    too_long = replace(program.manifest, buckets=(Bucket(2 * tiny_graphs.POSITIONS),))  # more than it has positions
+    with BACKEND.open(Program(program.path, too_long)) as session:
+        with pytest.raises(DeviceError) as caught:
+            session.run(tiny_graphs.feed(tiny_graphs.POSITIONS + 1))
+        assert caught.value.status and caught.value.do
+        assert np.isfinite(session.run(tiny_graphs.feed(3))["output"]).all()
+
+
+def test_streams_are_as_many_as_the_tuning_says(program: Program) -> None:
+    with BACKEND.open(program, tuning=Tuning(streams=2, threads=1, batch_tokens=64)) as session:
+        assert (session.slots, session.batch_tokens) == (2, 64)
+        session.submit(tiny_graphs.feed(3)).result(timeout=60)
+        assert int(session._handle(wide=False).model.get_property("NUM_STREAMS")) == 2
+
+
+needs_bf16 = pytest.mark.skipif(graphs.missing("bf16") is not None, reason="this CPU has no bf16")
+
+
+@needs_bf16
+def test_bf16_is_bf16_in_products_and_fp32_in_sums(halved: Program) -> None:
+    with BACKEND.open(halved) as session:
+        ops = session._handle(wide=True).model.get_runtime_model().get_ordered_ops()
+        facts = [{key: op.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")} for op in ops]
+        kinds = {(fact["layerType"], fact["runtimePrecision"]) for fact in facts}
+        assert ("FullyConnected", "bf16") in kinds and ("MVN", "f32") in kinds
+        assert {("FullyConnected", "f32"), ("MVN", "bf16")}.isdisjoint(kinds)
+
+
+@needs_bf16
+def test_bf16_is_near_fp32_and_not_equal_to_it(halved: Program, program: Program) -> None:
+    arrays = tiny_graphs.feed(8, 3, 5)
+    with BACKEND.open(halved) as rounded, BACKEND.open(program) as exact:
+        near, want = rounded.run(arrays)["output"], exact.run(arrays)["output"]
+    assert near.dtype == np.float32
+    assert 1e-5 < np.abs(near - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_bf16_on_a_cpu_without_it(halved: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        def get_property(self, device: str, name: str) -> object:
+            return ["FP32", "INT8"] if name == "OPTIMIZATION_CAPABILITIES" else "an old CPU"
+
+    monkeypatch.setattr(graphs, "_core", Old)
+    for call in (lambda: BACKEND.check(BF16, CompileOptions()), lambda: BACKEND.open(halved)):
+        with pytest.raises(BackendUnavailableError, match="an old CPU: FP32, INT8"):
+            call()
+    BACKEND.check(HOST, CompileOptions())
+
+
+def test_a_version_that_can_not_keep_operators_in_fp32(halved: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_MARKED", graphs._MARKED.replace(graphs._MARK, "SomethingElse"))
+    with pytest.raises(BackendUnavailableError, match="can't keep single operators in fp32"):
+        BACKEND.open(halved)
+
+
+def test_what_an_import_does(program: Program) -> None:
+    """Nothing is sent, printed, or imported beyond openvino and numpy; openvino itself is whole."""
+    code = f"""
+import socket, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime", "openvino_telemetry"):
+            raise AssertionError("imported " + name)
+sys.meta_path.insert(0, Block())
+def refuse(*arguments):
+    raise AssertionError("a connection")
+socket.socket.connect = refuse
+from pathlib import Path
+import numpy as np
+from QEfficient.backends import registry
+from QEfficient.records import *
+ids = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
+mask = TensorSpec("attention_mask", "int64", ("batch_size", "seq_len"))
+out = TensorSpec("output", "float32", ("batch_size", {tiny_graphs.DIM}))
+manifest = Manifest(Target("openvino"), (Bucket(16),), (ids, mask), (out,), "model.onnx")
+with registry.get("openvino").open(Program(Path({str(program.path)!r}), manifest)) as session:
+    row = np.array([[1, 2, 3]])
+    print(session.run({{"input_ids": row, "attention_mask": np.ones_like(row)}})["output"].shape)
+import openvino
+print(callable(openvino.convert_model), "openvino_telemetry" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == (f"(1, {tiny_graphs.DIM})\nTrue False\n", "")
