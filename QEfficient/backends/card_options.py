@@ -23,6 +23,7 @@ RAW = "raw_compiler_flags"
 COMPILE_KEYWORDS = (
     *("onnx_path", "compile_dir", "seq_len", "batch_size", "num_devices", "num_cores", "mxfp6_matmul"),
     *("use_onnx_subfunctions", "backend", "compute", "strict", "verify", "texts", "limits", "objective"),
+    "buckets",
 )
 """The own keywords of ``compile``: a misspelt one arrives here too."""
 
