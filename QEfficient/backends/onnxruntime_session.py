@@ -59,7 +59,8 @@ class OnnxRuntimeSession:
         self.fixed_shapes = strict
         self._path = program.onnx_path
         self._tuning = tuning or guess(_bytes(self._path))
-        self.slots, self.batch_tokens = self._tuning.streams, self._tuning.batch_tokens
+        self.slots = self._tuning.streams
+        self.batch_tokens: int | None = self._tuning.batch_tokens
         self._names = [spec.name for spec in self.outputs]
         self._cpus = usable_cpus()
         self._closed = False
