@@ -162,6 +162,8 @@ class QEFFTransformersBase(Insight):
             backend: ``"onnxruntime"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host) or ``"auto"`` (the
                 default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
+                ``"int8"`` on the host: products in int8, calibrated on built-in texts and ``texts``; the layers that
+                cost too much accuracy are left out (``device_report()["int8"]``).
             strict: On the host, run exactly the compiled shapes, as a card does.
             verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's, and for the card
                 its arithmetic, emulated here. ``"off"`` is recorded.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
 from QEfficient import QEFFAutoModel
+from QEfficient.backends import registry
 from QEfficient.compress.calibrate import calibrate
 from QEfficient.compress.graph import opened
 from QEfficient.compress.int8 import Int8, reserved, to_int8
@@ -27,7 +28,7 @@ from QEfficient.errors import UsageError, VerificationError
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.sentences import SENTENCES
 from QEfficient.numerics.verify import LIMITS, Limits, Sample, Verification
-from QEfficient.records import OnnxModel
+from QEfficient.records import Bucket, Manifest, OnnxModel, Program, Target
 from tests import real_text
 from tests.tiny_graphs import feed, make
 
@@ -92,9 +93,13 @@ def test_what_else_reads_a_layers_input_gets_the_exact_numbers(whole: Quantised)
     assert sum(stored.get(name) == onnx.TensorProto.INT8 for name in weights) == 5
 
 
-def test_a_row_beside_thirty_neighbourhoods(tiny: OnnxModel, whole: Quantised) -> None:
-    row = feed(11, seed=1)
-    with opened(whole.without(()), tiny.path.parent / "run.onnx", tiny.inputs, tiny.outputs) as session:
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_row_beside_thirty_neighbourhoods(tiny: OnnxModel, whole: Quantised, name: str) -> None:
+    pytest.importorskip(name)
+    row, path = feed(11, seed=1), tiny.path.parent / "run.onnx"
+    onnx.save_model(whole.without(()), path)
+    manifest = Manifest(Target(name, "int8"), (Bucket(64),), tiny.inputs, tiny.outputs, path.name)
+    with registry.get(name).open(Program(path.parent, manifest)) as session:
         alone = session.run(row)["output"][0]
         for seed in range(30):
             beside = feed(11, *np.random.default_rng(seed).integers(1, 60, 1 + seed % 9), seed=seed)
