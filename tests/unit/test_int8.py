@@ -203,19 +203,17 @@ def test_a_model_without_a_tokenizer_is_refused() -> None:
 @pytest.mark.slow
 def test_minilm_in_int8(tmp_path: Path) -> None:
     model = QEFFAutoModel.from_pretrained(get_model_path(), pooling="auto")
-    model.compile(seq_len=[32, 128], backend="onnxruntime")
-    texts = real_text.snippets(80)
-    exact = model.encode(texts)
     model.compile(seq_len=[32, 128], backend="onnxruntime", compute="int8")
+    texts = real_text.snippets(80)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vectors = model.encode(texts)
-    assert (exact * vectors).sum(1).min() > 0.99
     report = model.device_report()
     assert report["compute"] == "int8" and report["verify"]["passed"] and report["verify"]["rows"] >= len(SENTENCES)
     table = report["int8"]
     assert 0.5 < table["share"] < 1.0 and all("output.dense" in each["layer"] for each in table["left_out"])
-    assert model.verify(texts=texts[:8]).min_cosine > 0.99  # against HuggingFace, the program itself
+    found = model.verify(texts=texts)  # the program itself, against HuggingFace, on texts that no search has seen
+    assert found.passed and found.min_cosine > 0.99 and found.rows >= len(texts)
 
     model.save_pretrained(tmp_path / "saved")
     saved = QEFFAutoModel.from_pretrained(tmp_path / "saved")
