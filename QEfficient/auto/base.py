@@ -159,8 +159,8 @@ class QEFFTransformersBase(Insight):
             num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
             use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
-            backend: ``"onnxruntime"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host) or ``"auto"`` (the
-                default; ``QEFF_BACKEND`` sets another).
+            backend: ``"onnxruntime"``, ``"openvino"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host) or
+                ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
                 ``"int8"`` on the host: products in int8, calibrated on built-in texts and ``texts``; the layers that
                 cost too much accuracy are left out (``device_report()["int8"]``).
@@ -191,7 +191,7 @@ class QEFFTransformersBase(Insight):
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
         auto = wants_buckets(seq_len, texts, buckets)
         recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, None if auto else texts, limits))
-        chosen, reason = registry.choose(backend)
+        chosen, reason = registry.choose(backend, compute)
         asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
         makes_file = asked.get(PRECISION_FILE) is True
         if makes_file or asked.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None

@@ -45,13 +45,14 @@ HOST = "fp32 on the host"
 EMULATED = "the card's arithmetic, emulated on the host"
 CHECK_FILE = "check.json"
 FULL = Precision(half=False)
-LOWER = ("bf16", "int8")  # of a host: its program is run for the check, once it is made
+LOWER = ("bf16", "int8")  # precisions of a host
+CHECKED_ON = "onnxruntime"  # runs a graph's own check, in fp32
 
 
 @contextmanager
 def host_session(model: OnnxModel, bucket: Bucket) -> Iterator[Session]:
     """A graph in fp32 on the host, for rows up to ``bucket``'s length."""
-    backend = registry.get("onnxruntime")
+    backend = registry.get(CHECKED_ON)
     with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
         target = Target(backend=backend.name, compute=backend.compute[0])
         program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
@@ -158,7 +159,8 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     """What a program that is about to be compiled will compute, against HuggingFace's numbers.
 
     On the host that is the graph itself, which was checked when it was exported: only the caller's own texts and limits
-    are left to check. The card's arithmetic is emulated. What a host computes in a lower precision is checked later.
+    are left to check. The card's arithmetic is emulated. What is checked as it is made (:func:`runs_itself`) comes
+    later.
 
     Returns:
         The result for the manifest; for a card beside it, as ``"graph"``, that of the graph in fp32.
@@ -170,7 +172,7 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     graph: dict[str, Json] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"verify": "not run"}
     precision = _precision(order.options, order.target)
     plain = precision == FULL
-    if graph["verify"] != "on" or order.target.compute in LOWER:
+    if graph["verify"] != "on" or runs_itself(order.target):
         return graph
     if plain and not order.texts and order.limits is None:
         return graph
@@ -180,6 +182,11 @@ def check_program(recipe: Recipe, order: Order, model: OnnxModel) -> dict[str, J
     result = _run(model, precision, kept, how, limits)
     refuse(result, how.name, *_advice(model, precision, kept, result))
     return {"verify": "on", **result.to_json()} | ({} if plain else {"graph": graph})
+
+
+def runs_itself(target: Target) -> bool:
+    """Whether a program is run for its check, once it is made: a host's that computes other than that of its graph."""
+    return target.compute in LOWER or (target.compute == "fp32" and target.backend != CHECKED_ON)
 
 
 def kept_references(recipe: Recipe, order: Order, model: OnnxModel) -> list[Reference]:
@@ -293,7 +300,8 @@ def verify_ready(
         with open_emulated(model, precision, buckets=manifest.buckets) as session:
             result = verify(numbers, partial(run, session), how, checked, EMULATED)
     else:
-        where = HOST if target.compute == "fp32" else f"{target.compute} on {target.backend}"
+        plain = target.compute == "fp32" and not runs_itself(target)
+        where = HOST if plain else f"{target.compute} on {target.backend}"
         with ready.session() as session:
             result = verify(numbers, partial(run, session), how, checked, where)
     if recipe is None:

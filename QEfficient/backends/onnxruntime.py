@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
-from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError, OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target, Tuning
+from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -59,10 +60,9 @@ class OnnxRuntimeBackend:
             CompileError: onnxruntime refuses the graph; its message is kept.
             BackendUnavailableError: onnxruntime is not installed.
         """
-        _check_target(self.compute, target, buckets)
-        _copy_graph(model.path, workdir)
+        program = host_program.make(self.compute, model, buckets, target, options, workdir)
         try:
-            load(workdir / model.path.name, threads=1, check_only=True)
+            load(program.onnx_path, threads=1, check_only=True)
         except (CorruptArtefactError, DeviceError) as error:
             raise CompileError(
                 "onnxruntime does not load the graph.",
@@ -70,15 +70,7 @@ class OnnxRuntimeBackend:
                 allowed="a graph that onnxruntime supports",
                 do=f"check the graph: onnx.checker.check_model({str(model.path)!r})",
             ) from error
-        manifest = Manifest(
-            target=target,
-            buckets=tuple(sorted(buckets)),
-            inputs=model.inputs,
-            outputs=model.outputs,
-            onnx=model.path.name,
-            options=options,
-        )
-        return Program(workdir, manifest)
+        return program
 
     def open(
         self,
@@ -96,39 +88,5 @@ class OnnxRuntimeBackend:
             DeviceError: onnxruntime can't load it for another reason.
             BackendUnavailableError: onnxruntime is not installed.
         """
-        if devices is not None:
-            raise OptionError(
-                "The host has no device ids.",
-                got=list(devices),
-                allowed="None",
-                do="leave device_ids out, or compile with backend='qaic' for a card",
-            )
+        host_program.refuse_devices(devices)
         return OnnxRuntimeSession(program, strict=strict, tuning=tuning)
-
-
-def _check_target(compute: Sequence[str], target: Target, buckets: Sequence[Bucket]) -> None:
-    if target.compute not in compute:
-        raise OptionError(
-            "The host does not compute in this precision.",
-            got=target.compute,
-            allowed=", ".join(compute),
-            do=f"pass compute={compute[0]!r}, or leave it out",
-        )
-    if not buckets:
-        raise OptionError(
-            "There are no shapes to compile for.",
-            got="no buckets",
-            allowed="at least one bucket",
-            do="pass seq_len=128, or leave it out",
-        )
-
-
-def _copy_graph(source: Path, workdir: Path) -> None:
-    """The graph and every external file that it names, linked or copied to the same relative places."""
-    from QEfficient.cache import link_or_copy
-    from QEfficient.onnx_transforms import external_files  # imports onnx, which a session must not need
-
-    for file in (source, *external_files(source)):
-        copy = workdir / file.relative_to(source.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(file, copy)

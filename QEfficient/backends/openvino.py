@@ -67,7 +67,8 @@ class OpenVinoBackend:
         graphs.openvino()
         program = host_program.make(self.compute, model, buckets, target, options, workdir)
         try:
-            graphs.read(program.onnx_path)
+            read = graphs.read(program.onnx_path)
+            graphs.check_longest(read, program.onnx_path, model.inputs, program.manifest.buckets[-1])
         except (CorruptArtefactError, DeviceError) as error:
             raise CompileError(
                 "OpenVINO does not load the graph.",

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
+from QEfficient.records import Bucket, TensorSpec
 
 INSTALL = "pip install 'QEfficient[openvino]'"
 BF16, INT8 = "bf16", "int8"
@@ -187,6 +188,26 @@ def tables(model: Any) -> dict[str, int]:
                     if size.is_static:
                         found[name] = min(size.get_length(), found.get(name, size.get_length()))
     return found
+
+
+def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], longest: Bucket) -> None:
+    """Refuses a graph that does not take the longest row: a run does not check shapes, and reads what is not there.
+
+    Raises:
+        CorruptArtefactError: Such a row has more positions than the graph's tables, or something else does not fit.
+    """
+    ov = openvino()
+    sizes: dict[int | str, int] = {longest.batch_dim: -1, longest.length_dim: longest.length}
+    shapes = {spec.name: ov.PartialShape([int(sizes.get(dim, dim)) for dim in spec.shape]) for spec in inputs}
+    try:
+        model.clone().reshape(shapes)
+    except RuntimeError as error:
+        raise CorruptArtefactError(
+            f"The graph {path.name} does not take a row of {longest.length}, the program's longest.",
+            got=str(error),
+            allowed="buckets that fit the graph",
+            do="compile the model again, with a shorter seq_len if the graph is your own",
+        ) from error
 
 
 def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:

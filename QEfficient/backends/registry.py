@@ -14,6 +14,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.errors import BackendUnavailableError, MissingExtraError, UnknownBackendError, nearest
 
 AUTO = "auto"
+HOSTS = ("onnxruntime", "openvino")  # in the order in which "auto" takes them
 log = logging.getLogger("QEfficient")
 
 
@@ -83,18 +84,20 @@ def get(name: str) -> Backend:
     return backend
 
 
-def choose(name: str | None = None) -> tuple[Backend, str]:
+def choose(name: str | None = None, compute: str | None = None) -> tuple[Backend, str]:
     """The backend to compile for, and why it was chosen.
 
-    ``"auto"`` takes the card only when its compiler and a ready device are both here, else the host. Any other name is
-    taken as it is: nothing falls back to another backend.
+    ``"auto"`` takes the card only when its compiler and a ready device are both here, else the host; and of both only
+    what computes in the precision that was asked for. Any other name is taken as it is: nothing falls back to another
+    backend.
 
     Args:
         name: A name, ``"auto"``, or ``None`` for the default (``QEFF_BACKEND``, else ``"auto"``).
+        compute: The precision that was asked for.
     """
     wish = settings.backend() if name is None else name
     if wish == AUTO:
-        backend, reason = _automatic()
+        backend, reason = _automatic(compute)
     else:
         origin = "backend" if name is not None else settings.QEFF_BACKEND.name
         backend, reason = get(wish), f"asked for: {origin}={wish}"
@@ -102,15 +105,30 @@ def choose(name: str | None = None) -> tuple[Backend, str]:
     return backend, reason
 
 
-def _automatic() -> tuple[Backend, str]:
+def _automatic(compute: str | None) -> tuple[Backend, str]:
+    card, why = _card()
+    if card is not None:
+        if compute is None or compute in card.compute:
+            return card, "auto: the card's compiler and a ready device are here"
+        why = f"the card does not compute in {compute}"
+    first, *others = (get(name) for name in HOSTS)
+    if compute is not None and compute not in first.compute:
+        for other in others:
+            if compute in other.compute:
+                return other, f"auto: {why}; of the host's backends {other.name} computes in {compute}"
+    return first, f"auto: {why}; {first.name} is part of every installation"
+
+
+def _card() -> tuple[Backend | None, str]:
+    """The card's backend where it is ready, else why not."""
     try:
         card = get("qaic")
     except (MissingExtraError, BackendUnavailableError) as error:
-        return get("onnxruntime"), f"auto: no card backend ({error.what} {error.got})"
+        return None, f"no card backend ({error.what} {error.got})"
     for availability in (card.can_compile(), card.can_run()):
         if not availability.ok:
-            return get("onnxruntime"), f"auto: no card ({availability.reason})"
-    return card, "auto: the card's compiler and a ready device are here"
+            return None, f"no card ({availability.reason})"
+    return card, ""
 
 
 @cache

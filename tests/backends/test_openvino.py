@@ -138,13 +138,28 @@ def test_an_id_outside_of_the_vocabulary(
     assert capfd.readouterr() == ("", "")
 
 
+def test_buckets_past_the_graphs_positions(program: Program, tmp_path: Path) -> None:
+    long = (Bucket(tiny_graphs.POSITIONS + 1),)  # a run of it would read past the table, and may well end the process
+    with pytest.raises(CorruptArtefactError, match="does not take a row of 65"):
+        BACKEND.open(Program(program.path, replace(program.manifest, buckets=long)))
+    with pytest.raises(CompileError, match="shapes are inconsistent"):
+        BACKEND.compile(tiny_graphs.make(tmp_path / "again"), long, HOST, CompileOptions(), tmp_path)
+
+
 def test_a_run_that_fails_inside(program: Program) -> None:
-    too_long = replace(program.manifest, buckets=(Bucket(2 * tiny_graphs.POSITIONS),))  # more than it has positions
-    with BACKEND.open(Program(program.path, too_long)) as session:
+    class Failing:
+        def infer(self, *arguments: object, **options: object) -> None:
+            raise RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223")
+
+    arrays = tiny_graphs.feed(3)
+    with BACKEND.open(program) as session:
+        handle = session._handle(wide=True)
+        handle.free.append(Failing())
         with pytest.raises(DeviceError) as caught:
-            session.run(tiny_graphs.feed(tiny_graphs.POSITIONS + 1))
-        assert caught.value.status and caught.value.do
-        assert np.isfinite(session.run(tiny_graphs.feed(3))["output"]).all()
+            session.run(arrays)
+        assert "infer_request.cpp:223" in str(caught.value.status) and caught.value.do
+        handle.free.clear()
+        assert np.isfinite(session.run(arrays)["output"]).all()
 
 
 def test_streams_are_as_many_as_the_tuning_says(program: Program) -> None:

@@ -19,6 +19,7 @@ HERE, ABSENT = Availability(True), Availability(False, "no card in this machine"
 
 class Card:
     name = "qaic"
+    compute = ("fp16",)
     compiles = runs = HERE
 
     def can_compile(self) -> Availability:
@@ -84,6 +85,19 @@ def test_auto_without_a_card() -> None:
     backend, reason = registry.choose()
     assert backend.name == "onnxruntime"
     assert reason.startswith("auto: no card (") and len(reason) > 20
+
+
+def test_auto_takes_the_host_that_computes_as_asked() -> None:
+    backend, reason = registry.choose("auto", "bf16")
+    assert backend.name == "openvino" and reason.endswith("openvino computes in bf16")
+    assert registry.choose("auto", "fp32")[0].name == "onnxruntime"
+    assert registry.choose("onnxruntime", "bf16")[0].name == "onnxruntime"  # which refuses it
+
+
+def test_auto_with_a_card_that_does_not_compute_as_asked(card: type[Card]) -> None:
+    backend, reason = registry.choose("auto", "bf16")
+    assert backend.name == "openvino" and "the card does not compute in bf16" in reason
+    assert registry.choose("auto", "fp16")[0].name == "qaic"
 
 
 def test_auto_with_a_card(card: type[Card]) -> None:
