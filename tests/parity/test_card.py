@@ -142,7 +142,7 @@ def test_a_failed_run_is_an_error_never_a_vector(sdk: FakeSdk, repo: Path, switc
     model.compile(seq_len=32, num_cores=16)
     good = model.encode("a text")
     sdk.set(**switch)
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises((DeviceError, NumericsError)) as caught:  # what the card left out of an array of ours is NaN
         model.encode("a text")
     assert caught.value.what and caught.value.do
     sdk.set(status={}, short_output=False)
