@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 
 from QEfficient import QAICInferenceSession, QEFFAutoModel
-from QEfficient.errors import BackendUnavailableError, CompileError, DeviceError, OptionError, StaleProgramError
+from QEfficient.errors import (
+    BackendUnavailableError,
+    CompileError,
+    DeviceError,
+    NumericsError,
+    OptionError,
+    StaleProgramError,
+)
 from tests.parity.test_sentence_transformers import differences
 from tests.real_text import articles, snippets
 from tests.sdk import FakeSdk, make_sdk
