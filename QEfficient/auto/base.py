@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-
 from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
@@ -328,11 +326,15 @@ class QEFFTransformersBase(Insight):
 
         return getattr(modeling_outputs, self._task.model_output)(**tensors)
 
-    def warmup(self) -> Self:
-        """Opens the program and runs every bucket once, so that the first real call is as fast as the others."""
-        with self._need_ready().session() as session:
-            for bucket in session.buckets:
-                session.run({spec.name: np.ones(spec.at(bucket), dtype=spec.dtype) for spec in session.inputs})
+    def warmup(self, *, calibrate: bool = True) -> Self:
+        """Opens the program and runs every bucket once, so that the first real call is as fast as the others.
+
+        Args:
+            calibrate: On the host, also measure how many batches at once, and of which size, run fastest on this
+                machine: about two seconds, once. The result is kept in ``QEFF_HOME`` for later processes. Other
+                batches may round the last bits of a vector another way.
+        """
+        self._need_ready().warmup(calibrate=calibrate)
         return self
 
     def device_report(self) -> dict[str, Json]:

@@ -8,10 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import NumericsError, UsageError
-from QEfficient.records import Json, Program, Rows, TextFacts
+from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
+from QEfficient.runtime.calibrate import calibrate as measured
+from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
 from QEfficient.runtime.work import Tally
@@ -34,6 +38,7 @@ class Ready:
         self._session: Session | None = None
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
+        self._tuning: Tuning | None = None
         self._retired = False
         self._begin()
 
@@ -96,7 +101,8 @@ class Ready:
                 self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted:
                 self._close()
-                self._session = self.backend.open(self.program, devices, strict=self.strict)
+                self._tuning = self._tuning or remembered(self.program, self.backend)
+                self._session = self.backend.open(self.program, devices, strict=self.strict, tuning=self._tuning)
                 self._devices = wanted
             session = self._session
             self._users[thread] = self._users.get(thread, 0) + 1
@@ -110,6 +116,37 @@ class Ready:
                 if self._retired and not self._users:
                     self._close()
                 self._changed.notify_all()
+
+    def warmup(self, *, calibrate: bool) -> None:
+        """Opens the program as it runs best on this machine, and runs every bucket once.
+
+        Args:
+            calibrate: Measure what is best, unless it is known.
+        """
+        with self.session() as session:
+            unknown = calibrate and self._tuning is None
+            found = measured(self.program, self.backend, session) if unknown else None
+        if found is not None:
+            self._adopt(found)
+        with self.session() as session:
+            for bucket in session.buckets:
+                arrays = {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in session.inputs}
+                session.run(arrays)
+                if not session.fixed_shapes and session.slots > 1:
+                    session.submit(arrays).result()
+
+    def _adopt(self, tuning: Tuning) -> None:
+        """Keeps what was measured, and runs so from the next call on that nobody else's work stands in the way of."""
+        remember(self.program, self.backend, tuning)
+        with self._changed:
+            self._tuning = tuning
+            session = self._session
+            as_it_is = session is not None and (session.slots, session.batch_tokens) == (
+                tuning.streams,
+                tuning.batch_tokens,
+            )
+            if not as_it_is and not self._users:
+                self._close()
 
     def _close(self) -> None:
         session, self._session = self._session, None
@@ -200,8 +237,9 @@ class Ready:
         return located(error, self, row)
 
     def report(self) -> dict[str, Json]:
-        """Where the program runs, and why there."""
+        """Where the program runs, why there, and whether what is best on this machine was measured or guessed."""
         manifest = self.program.manifest
+        tuned = self._tuning or remembered(self.program, self.backend)
         return {
             "backend": self.backend.name,
             "reason": self.reason,
@@ -210,6 +248,7 @@ class Ready:
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
             **({"int8": dict(manifest.int8)} if manifest.int8 else {}),
+            "tuning": {"measured": False} if tuned is None else {"measured": True, **dataclasses.asdict(tuned)},
             "session": None if self._session is None else self._session.report(),
             "work": dataclasses.asdict(self.work.total) | {"efficiency": self.work.total.efficiency},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -85,6 +86,19 @@ def usable_cpus() -> int:
     """CPUs that this process may use: its affinity, and its control group's quota where there is one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(count, math.ceil(_cpu_quota() or count)))
+
+
+def processor() -> str:
+    """Name of the processor, as the system tells it. What was measured on one does not hold on another."""
+    names = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines():
+            field, _, value = line.partition(":")
+            names[field.strip()] = value.strip()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    known = ("vendor_id", "model name", "model", "stepping", "CPU implementer", "CPU part", "CPU variant")
+    return ", ".join(names[field] for field in known if field in names) or platform.machine()
 
 
 def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:

@@ -4,6 +4,7 @@
     QEFF_HOME/tmp/                          work folders, each with a lock file while it is in use
     QEFF_HOME/locks/                        one lock file a key
     QEFF_HOME/digests/                      remembered digests of files
+    QEFF_HOME/tunings/                      how programs run fastest on this machine
 
 Nobody cleans up by hand: what a killed process leaves in ``tmp`` is removed by the next call.
 """
@@ -39,7 +40,7 @@ from QEfficient.records import Json
 
 log = logging.getLogger(__name__)
 
-_OWN_FOLDERS = ("tmp", "locks", "digests")
+_OWN_FOLDERS = ("tmp", "locks", "digests", "tunings")
 _ENTRY = re.compile(rf"(?P<stage>.+)-(?P<key>[0-9a-f]{{{KEY_LENGTH}}})")
 _UNUSABLE = (ManifestError, StaleProgramError, CorruptArtefactError)
 

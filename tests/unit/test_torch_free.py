@@ -127,13 +127,15 @@ def test_a_moved_program_answers_without_torch_and_network(first: First, tmp_pat
     finally:
         moved.rename(first.saved)
     same_bits(first.vectors, answers)
-    assert not (tmp_path / "empty").exists()  # a saved program needs no cache, and leaves none
+    left = {file.parent.name for file in (tmp_path / "empty").rglob("*") if file.is_file()}
+    assert left == {"tunings"}  # a saved program needs no cache; benchmark keeps how it runs best here
 
 
 def test_a_program_that_was_saved_again_answers_alike(first: First, tmp_path: Path) -> None:
     for source, dest in ((first.saved, tmp_path / "b"), (tmp_path / "b", tmp_path / "c")):
         answers = tmp_path / f"{dest.name}.npz"
-        assert not python(BLOCK + TEXTS + ANSWER, source, answers, dest, home=tmp_path / "empty")
+        # a home each: benchmark measures how many batches run at once, and other batches may round a last bit otherwise
+        assert not python(BLOCK + TEXTS + ANSWER, source, answers, dest, home=tmp_path / f"home of {dest.name}")
         same_bits(first.vectors, answers)
 
 

@@ -1,0 +1,215 @@
+"""How a program runs fastest on this machine: measured once, kept in the cache, read by every later process.
+
+    QEFF_HOME/tunings/<key>.json    what was measured, and for what
+
+The key is made of what decides: the processor and how many CPUs of it may be used, the backend and its version, the
+graph and its precision. A file that can't be read counts as absent, and is written again by the next ``warmup``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from QEfficient import settings
+from QEfficient.backends.base import Arrays, Backend, Session
+from QEfficient.backends.host import processor, usable_cpus
+from QEfficient.cache import content_key
+from QEfficient.cache.files import replace_file
+from QEfficient.records import Bucket, Json, Program, Tuning
+from QEfficient.runtime.plan import BATCH_IMAGES
+
+log = logging.getLogger(__name__)
+
+BUDGETS = (128, 256, 512)
+"""Positions of a batch that are tried."""
+TYPICAL = 32
+"""Tokens of a row that they are tried with: about a sentence."""
+SECONDS = 1.2
+"""What a calibration takes, where one round of all candidates takes less than a third of it."""
+MOST = 8.0
+"""Seconds after which no further candidate is tried, however slow the program is."""
+Clock = Callable[[], float]
+
+GAIN = 1.03
+"""How much faster than the guess another tuning must be. The same one, measured twice, differs by up to 2 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A tuning, the session that runs it, and one batch of its size."""
+
+    tuning: Tuning
+    session: Session
+    arrays: Arrays
+
+    def rate(self) -> float:
+        """Rows a second, with every stream at work on a batch."""
+        start = time.perf_counter()
+        if self.session.slots == 1:
+            self.session.run(self.arrays)
+        else:
+            futures = [self.session.submit(self.arrays) for _ in range(self.session.slots)]
+            wait(futures)
+            for future in futures:
+                future.result()
+        return self.session.slots * len(next(iter(self.arrays.values()))) / (time.perf_counter() - start)
+
+
+def calibrate(
+    program: Program, backend: Backend, session: Session, *, seconds: float = SECONDS, clock: Clock = time.perf_counter
+) -> Tuning | None:
+    """The best of a few tunings of a host's program.
+
+    Streams and batch sizes are tried in rounds, so that a slow moment hits all of them; each is compared with the
+    guess of the same round.
+
+    Args:
+        program: The program.
+        backend: Opens it.
+        session: An open session of it that runs as the backend guesses.
+        seconds: About how long it may take.
+        clock: What tells the time.
+
+    Returns:
+        ``None`` where there is nothing to choose: shapes are fixed, as on a card.
+    """
+    if session.fixed_shapes or session.batch_tokens is None:
+        return None
+    guess = Tuning(session.slots, max(1, usable_cpus() // session.slots), session.batch_tokens)
+    with ExitStack() as stack:
+        candidates = _candidates(
+            guess, session, lambda tuning: stack.enter_context(backend.open(program, tuning=tuning))
+        )
+        rates = _measure(candidates, seconds, clock)
+    ratios = {
+        tuning: float(np.median([own / base for own, base in zip(found, rates[guess], strict=True)]))
+        for tuning, found in rates.items()
+    }
+    best = max(ratios, key=ratios.__getitem__)
+    log.info("calibrated: %s", ", ".join(f"{tuning}: {ratio:.3f}" for tuning, ratio in ratios.items()))
+    return best if ratios[best] >= GAIN else guess
+
+
+def _candidates(guess: Tuning, session: Session, open_: Callable[[Tuning], Session]) -> list[_Candidate]:
+    """The guess first; then other sizes with its streams, then other streams."""
+    sizes = dict.fromkeys((guess.batch_tokens, *BUDGETS))
+    made: list[_Candidate] = []
+    for streams in _streams(guess):
+        tunings = [Tuning(streams, max(1, usable_cpus() // streams), tokens) for tokens in sizes]
+        own = session if streams == guess.streams else open_(tunings[0])
+        seen: set[int] = set()
+        for tuning in tunings:
+            arrays = _batch(own, tuning.batch_tokens)
+            rows = len(next(iter(arrays.values())))
+            if rows not in seen:  # of budgets that make the same batch, the guess or the smallest
+                seen.add(rows)
+                made.append(_Candidate(tuning, own, arrays))
+    return made
+
+
+def _streams(guess: Tuning) -> Sequence[int]:
+    """Numbers of streams to try. Where the guess is one, more would hold large weights twice."""
+    if guess.streams == 1:
+        return (1,)
+    half = (guess.streams // 2,) if guess.streams >= 4 else ()
+    return (guess.streams, *half, 1)
+
+
+def _batch(session: Session, tokens: int) -> Arrays:
+    """One batch of typical rows: ids and masks of 1, images and clips of ones."""
+    first = session.buckets[0]
+    images = any(len(spec.shape) == 4 for spec in session.inputs)
+    length = min(first.length, TYPICAL) if _is_text(session) else first.length
+    rows = min(BATCH_IMAGES, max(1, tokens // TYPICAL)) if images else max(1, tokens // length)
+    bucket = Bucket(length, rows, first.length_dim, first.batch_dim)
+    return {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in session.inputs}
+
+
+def _is_text(session: Session) -> bool:
+    return all(spec.dtype.startswith("int") for spec in session.inputs)  # images and clips are floats
+
+
+def _measure(candidates: Sequence[_Candidate], seconds: float, clock: Clock) -> dict[Tuning, list[float]]:
+    """Rates of each candidate, one a round. Those that would take too long are left out."""
+    start = clock()
+    kept: list[_Candidate] = []
+    for candidate in candidates:
+        before = clock()
+        candidate.rate()  # a first call allocates
+        if not kept or clock() - start + 2 * (clock() - before) < MOST:
+            kept.append(candidate)
+        if clock() - start > MOST:
+            break
+    rates: dict[Tuning, list[float]] = {candidate.tuning: [] for candidate in kept}
+    while True:
+        for candidate in kept:
+            rates[candidate.tuning].append(candidate.rate())
+        if len(rates[kept[0].tuning]) >= 3 and clock() - start > seconds:
+            return rates
+
+
+# ------------------------------------------------------------------------------------------------ kept
+
+
+def remembered(program: Program, backend: Backend) -> Tuning | None:
+    """What was measured for a program on this machine, ``None`` if nothing was. It takes less than a millisecond."""
+    folder = _folder()
+    if not folder.is_dir():
+        return None
+    facts = _facts(program, backend)
+    try:
+        record = json.loads((folder / _name(facts)).read_bytes())
+    except (OSError, ValueError):  # none, or damaged: measured again
+        return None
+    if not isinstance(record, dict) or record.get("for") != facts:
+        return None
+    return _tuning(record.get("tuning"))
+
+
+def remember(program: Program, backend: Backend, tuning: Tuning) -> None:
+    """Keeps what was measured. A cache that can't be written costs the next process a calibration, nothing else."""
+    facts = _facts(program, backend)
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        record = {"for": facts, "tuning": asdict(tuning)}
+        replace_file(_folder() / _name(facts), json.dumps(record, indent=1).encode(), sync=False)
+    except OSError as error:
+        log.info("the calibration is not kept: %s", error)
+
+
+def _folder() -> Path:
+    return settings.home() / "tunings"
+
+
+def _facts(program: Program, backend: Backend) -> dict[str, Json]:
+    manifest = program.manifest
+    return {
+        "processor": processor(),
+        "cpus": usable_cpus(),
+        "backend": backend.name,
+        "version": backend.version(),
+        "compute": manifest.target.compute,
+        "graph": manifest.files[manifest.onnx].sha256 if manifest.onnx in manifest.files else "",
+    }
+
+
+def _name(facts: Mapping[str, Json]) -> str:
+    return f"{content_key(facts)}.json"
+
+
+def _tuning(record: Json) -> Tuning | None:
+    names = {field.name for field in fields(Tuning)}
+    if not isinstance(record, dict) or set(record) != names:
+        return None
+    if not all(type(record[name]) is int and record[name] >= 1 for name in names):
+        return None
+    return Tuning(**record)
