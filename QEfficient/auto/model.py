@@ -178,9 +178,8 @@ class QEFFAutoModel(QEFFTransformersBase):
     ) -> Iterator[Any]:
         """Strings stream in, vectors stream out, in order and in bounded memory; neither need have an end.
 
-        >>> with open("texts.txt") as lines:
-        ...     for vector in model.encode_iter(line.strip() for line in lines):
-        ...         ...
+        >>> [vector.shape for vector in model.encode_iter(f"text {number}" for number in range(3))]
+        [(384,), (384,), (384,)]
 
         The strings are read in this thread, ahead of the vectors: some windows of them. Who gives them slowly gets
         each vector before the next string is asked for. What the source raises is raised here, after the vectors of
