@@ -178,6 +178,8 @@ class QEFFAutoModel(QEFFTransformersBase):
     ) -> Iterator[Any]:
         """Strings stream in, vectors stream out, in order and in bounded memory; neither need have an end.
 
+        >>> model = QEFFAutoModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", pooling="mean")
+        >>> path = model.compile()
         >>> [vector.shape for vector in model.encode_iter(f"text {number}" for number in range(3))]
         [(384,), (384,), (384,)]
 
