@@ -19,7 +19,7 @@ __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
 
 class OnnxRuntimeBackend:
-    """Compiles a graph by copying it, and runs it on the CPU in fp32."""
+    """Compiles a graph by copying it, and runs it on the CPU in fp32 or int8."""
 
     name = "onnxruntime"
     compute: tuple[str, ...] = ("fp32", "int8")
@@ -55,7 +55,7 @@ class OnnxRuntimeBackend:
         """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
 
         Raises:
-            OptionError: No buckets, or a precision other than fp32.
+            OptionError: No buckets, or a precision that it does not have.
             CorruptArtefactError: External data is missing or stands outside the graph's folder.
             CompileError: onnxruntime refuses the graph; its message is kept.
             BackendUnavailableError: onnxruntime is not installed.
