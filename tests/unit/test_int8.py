@@ -95,7 +95,6 @@ def test_what_else_reads_a_layers_input_gets_the_exact_numbers(whole: Quantised)
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_row_beside_thirty_neighbourhoods(tiny: OnnxModel, whole: Quantised, name: str) -> None:
-    pytest.importorskip(name)
     row, path = feed(11, seed=1), tiny.path.parent / "run.onnx"
     onnx.save_model(whole.without(()), path)
     manifest = Manifest(Target(name, "int8"), (Bucket(64),), tiny.inputs, tiny.outputs, path.name)
