@@ -51,9 +51,9 @@ _SAME: dict[OpOverload, tuple[OpOverload, Callable[[Node], None]]] = {
     _ATEN.__or__.Tensor: (_ATEN.bitwise_or.Tensor, _as_it_is),
     _ATEN.rsub.Scalar: (_ATEN.sub.Tensor, _reversed),
     _ATEN.square.default: (_ATEN.pow.Tensor_Scalar, _squared),
-    _ATEN.flatten.using_ints: (_ATEN.view.default, _reshaped),  # its own ONNX function makes more nodes
+    _ATEN.flatten.using_ints: (_ATEN.reshape.default, _reshaped),  # its own ONNX function makes more nodes
 }
-"""Operator → the one that torch's decomposition makes of it, and how its arguments change."""
+"""Operator → another one that says the same, and how its arguments change."""
 
 
 @contextmanager
@@ -92,13 +92,21 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
         elif isinstance(node.target, OpOverload) and (node.target._schema.is_mutable or not has_function(node.target)):
             return False
     for node in dropped:
-        module.graph.erase_node(node)
+        _erase(node)
     for node in renamed:
         node.target, change = _SAME[node.target]
         change(node)
-    module.graph.eliminate_dead_code()  # what only the assertions read
     module.recompile()
     return True
+
+
+def _erase(node: Node) -> None:
+    """Erases a node, and what only it read. Torch's own search for dead code stumbles over graphs that torch made."""
+    read = node.all_input_nodes
+    node.graph.erase_node(node)
+    for each in read:
+        if each.op == "call_function" and not each.users:
+            _erase(each)
 
 
 def _free_dims(node: Node) -> int:

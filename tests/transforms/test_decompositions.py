@@ -28,6 +28,14 @@ class Renamed(nn.Module):
         return pairs.unsqueeze(-1).flatten(1)
 
 
+class Expanded(nn.Module):
+    """Flattens what has no memory of its own, so that no view of it is flat."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        rows = torch.arange(4).unsqueeze(1).expand(-1, 4)
+        return input_ids.float().sum(-1, keepdim=True) + rows.flatten() + 0 * attention_mask.sum()
+
+
 class InPlace(nn.Module):
     """Writes into its own states: renaming is not enough."""
 
@@ -73,6 +81,11 @@ def agree(module: nn.Module, model: OnnxModel) -> None:
     given = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
     found = onnxruntime.InferenceSession(model.path).run(None, given)
     np.testing.assert_allclose(found[0], module(ids, mask).numpy(), rtol=1e-6)
+
+
+def test_a_flattened_expansion(tmp_path: Path) -> None:
+    module = Expanded()
+    agree(module, write(module, tmp_path / "model"))
 
 
 def test_renamed_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
