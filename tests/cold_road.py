@@ -1,4 +1,4 @@
-"""The whole road of one model with a cold cache, as a script for ``tests.killing.Zygote``: ``cold_road.py <repo>``.
+"""The whole road of one model with a cold cache, a script for ``tests.killing.Zygote``: ``cold_road.py <repo> <CPUs>``.
 
 The script has imported and once used all that an export needs, so that a child spends its time in the stage.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
+from tests.cpus import allow_cpus
 from tests.killing import Zygote, serve
 
 SCRIPT = Path(__file__)
@@ -53,8 +54,9 @@ def whole(repo: str) -> None:
     np.save(vectors_file(home, os.getpid()), model.encode(TEXTS))
 
 
-def main(repo: str) -> None:
+def main(repo: str, cpus: str) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # a thread that a fork would leave behind
+    allow_cpus(int(cpus), Path(repo).parent)
     import torch
     import transformers
 
@@ -73,4 +75,4 @@ def main(repo: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
+from QEfficient.backends.host import usable_cpus
 from QEfficient.cache import Cache
 from tests.cache_builds import leftovers
 from tests.cold_road import SCRIPT, TEXTS, built_file, vectors_file
@@ -48,7 +49,7 @@ def built_stages(log: Iterable[str]) -> list[str]:
 @pytest.mark.slow
 def test_eight_processes_on_a_cold_cache_export_once_and_compile_once(repo: Path, tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
-    with Zygote(SCRIPT, repo) as zygote, contextlib.ExitStack() as stack:
+    with Zygote(SCRIPT, repo, str(usable_cpus())) as zygote, contextlib.ExitStack() as stack:
         children = [stack.enter_context(zygote.child("whole", home)) for _ in range(MANY)]
         for child in children:
             child.wait_for("END")

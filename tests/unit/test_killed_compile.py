@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
+from QEfficient.backends.host import usable_cpus
 from QEfficient.cache import Cache, Entry
 from tests.cache_builds import leftovers
 from tests.cold_road import SCRIPT, TEXTS, vectors
@@ -66,7 +67,7 @@ def files(entry: Entry) -> dict[str, str | None]:
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     folder = tmp_path_factory.mktemp("road")
-    with Zygote(SCRIPT, tiny_repo(folder / "repo", layers=1)) as zygote:
+    with Zygote(SCRIPT, tiny_repo(folder / "repo", layers=1), str(usable_cpus())) as zygote:
         yield Road(zygote, folder)
 
 
