@@ -40,10 +40,8 @@ class HostSession(ABC, Generic[Handle]):
         tuning: How to run it on this machine; left out, a guess from the weights' size.
     """
 
-    backend: str
-    """Name of its backend."""
-    places: int | None = None
-    """CPUs that a run counts for among others; ``None``: all."""
+    backend: str  # name of its backend
+    places: int | None = None  # CPUs that a run counts for among others; None: all
 
     def __init__(self, program: Program, *, strict: bool, tuning: Tuning | None = None) -> None:
         manifest = program.manifest
