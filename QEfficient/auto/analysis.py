@@ -13,9 +13,10 @@ from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
 from QEfficient.auto import request
 from QEfficient.auto.buckets import text_lengths, tokenizer_of
+from QEfficient.auto.recipe import reach
+from QEfficient.auto.samples import LONGEST, text_samples
 from QEfficient.auto.speed import speed_points
-from QEfficient.auto.stages import reach
-from QEfficient.auto.verification import CHECK_FILE, LONGEST, text_samples
+from QEfficient.auto.verification import CHECK_FILE
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
@@ -24,7 +25,7 @@ from QEfficient.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from QEfficient.analysis.record import Analysis, ModuleAnalysis, Risk
     from QEfficient.auto.ready import Ready
-    from QEfficient.auto.stages import Recipe
+    from QEfficient.auto.recipe import Recipe
 
 MOST_TEXTS = 64  # of the caller's, whose ranges are measured: each costs a run
 NO_LIMIT = 10**9  # tokens; texts are counted whole, and cut when the buckets are filled

@@ -16,15 +16,10 @@ from QEfficient.auto.doctor import with_precision_file
 from QEfficient.auto.insight import Insight
 from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
 from QEfficient.auto.ready import Ready
+from QEfficient.auto.recipe import reach
 from QEfficient.auto.saved import saved_program
 from QEfficient.auto.speed import Unset, settle
-from QEfficient.auto.stages import (
-    adopt_onnx,
-    compile_stage,
-    copy_onnx,
-    export_stage,
-    reach,
-)
+from QEfficient.auto.stages import adopt_onnx, compile_stage, copy_onnx, export_stage
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache

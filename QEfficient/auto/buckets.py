@@ -13,7 +13,7 @@ from pathlib import Path
 
 from QEfficient.auto import request
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.stages import Reach, Recipe
+from QEfficient.auto.recipe import Reach, Recipe
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Bucket, Json, TextFacts

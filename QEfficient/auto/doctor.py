@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from QEfficient import hub
 from QEfficient.architectures import find
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.stages import Order, Recipe, export_stage
+from QEfficient.auto.recipe import Recipe
+from QEfficient.auto.stages import Order, export_stage
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import UsageError
 from QEfficient.records import Json, OnnxModel, TextFacts
@@ -142,7 +143,7 @@ def stage(model: OnnxModel, patient: Patient, wish: Wish, cache: Cache) -> Path:
 def _diagnose(model: OnnxModel, patient: Patient, wish: Wish, workdir: Path) -> Diagnosis:
     from QEfficient.analysis.costs import node_costs
     from QEfficient.auto.embed import progress
-    from QEfficient.auto.verification import bucket_of
+    from QEfficient.auto.samples import bucket_of
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose
 
@@ -174,7 +175,7 @@ def _embeds(ready: Ready | None) -> bool:
 def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[Sample]:
     """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
     from QEfficient.auto.buckets import tokenizer_of
-    from QEfficient.auto.verification import LONGEST, all_samples
+    from QEfficient.auto.samples import LONGEST, all_samples
 
     tokenizer = tokenizer_of(patient.ready, patient.recipe, patient.text)
     if tokenizer is None or patient.text is None:
@@ -196,7 +197,8 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:
     """What the graph gives in fp32: the export was held to HuggingFace's numbers, and here it is fp16 that counts."""
-    from QEfficient.auto.verification import bucket_of, host_session
+    from QEfficient.auto.samples import bucket_of
+    from QEfficient.auto.verification import host_session
 
     with host_session(model, bucket_of(model.inputs, samples)) as session:
         return [(sample, session.run(sample.inputs)) for sample in samples]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 from QEfficient.auto import request
 from QEfficient.auto.pipelines import PipelineModel
-from QEfficient.auto.stages import Recipe, export_stage, text_facts
+from QEfficient.auto.recipe import Recipe, text_facts
+from QEfficient.auto.stages import export_stage
 from QEfficient.cache import Cache
 from QEfficient.records import OnnxModel, TextFacts
 

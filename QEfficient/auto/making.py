@@ -15,7 +15,8 @@ from QEfficient.numerics.verify import limits_for, refuse, verify
 from QEfficient.records import Json, OnnxModel, Program
 
 if TYPE_CHECKING:
-    from QEfficient.auto.stages import Order, Recipe
+    from QEfficient.auto.recipe import Recipe
+    from QEfficient.auto.stages import Order
 
 
 def make(

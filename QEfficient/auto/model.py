@@ -10,7 +10,7 @@ from QEfficient.auto import embed, request
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
-from QEfficient.auto.stages import Recipe
+from QEfficient.auto.recipe import Recipe
 from QEfficient.auto.task import Task
 from QEfficient.errors import PoolingError
 from QEfficient.records import Json

@@ -13,7 +13,8 @@ from QEfficient.records import Json, OnnxModel
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
-    from QEfficient.auto.stages import Order, Recipe
+    from QEfficient.auto.recipe import Recipe
+    from QEfficient.auto.stages import Order
     from QEfficient.numerics.verify import Sample
 
 STAGE, TABLE_FILE = "onnx", "int8.json"

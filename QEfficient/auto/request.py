@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.auto.stages import Order, Reach, default_lengths
+from QEfficient.auto.recipe import Reach, default_lengths
+from QEfficient.auto.stages import Order
 from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
 from QEfficient.numerics.verify import Limits, limits_for

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from QEfficient.auto import request
-from QEfficient.auto.stages import reach
+from QEfficient.auto.recipe import reach
 from QEfficient.errors import UsageError
 from QEfficient.records import Bucket, Json, TextFacts
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import SpeedPoint
     from QEfficient.auto.ready import Ready
-    from QEfficient.auto.stages import Recipe
+    from QEfficient.auto.recipe import Recipe
 
 FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
 """What ``objective`` fills in where the caller says nothing."""

@@ -14,16 +14,9 @@ from torch import nn
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.stages import text_facts
-from QEfficient.auto.verification import (
-    CUTS,
-    LONGEST,
-    bucket_of,
-    host_session,
-    random_samples,
-    refuse_texts,
-    text_samples,
-)
+from QEfficient.auto.recipe import text_facts
+from QEfficient.auto.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
+from QEfficient.auto.verification import host_session
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, traced
@@ -54,7 +47,7 @@ from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from QEfficient.auto.stages import Recipe
+    from QEfficient.auto.recipe import Recipe
 
 
 def export_graph(recipe: Recipe, folder: Path) -> OnnxModel:

@@ -12,35 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from QEfficient import hub
-from QEfficient.architectures import Architecture, find
+from QEfficient.architectures import find
 from QEfficient.auto import request
 from QEfficient.auto.ready import Ready
+from QEfficient.auto.samples import LONGEST, all_samples, bucket_of, refuse_texts
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays, Session
-from QEfficient.errors import NumericsError, QEfficientError, UsageError
+from QEfficient.errors import NumericsError, QEfficientError
 from QEfficient.numerics import references
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import Precision, open_emulated, precision_of
-from QEfficient.numerics.probes import Wanted, probes
-from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, limits_for, refuse, verify
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Target, TensorSpec
 from QEfficient.runtime.run import run as run_session
-from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from QEfficient.auto.stages import Order, Recipe
+    from QEfficient.auto.recipe import Recipe
+    from QEfficient.auto.stages import Order
 
 log = logging.getLogger("QEfficient")
 
-BATCH = 8  # texts that are run at once
-LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
-CUTS = (512, 256, 128, 64)  # tokens: every program of usual buckets has one text about as long as its longest
-FRAMES = 48  # likewise for clips, in times the shortest one
-VOCABULARY = 256  # ids for a model whose config does not say how many it has
 HOST = "fp32 on the host"
 EMULATED = "the card's arithmetic, emulated on the host"
 CHECK_FILE = "check.json"
@@ -58,85 +50,6 @@ def host_session(model: OnnxModel, bucket: Bucket) -> Iterator[Session]:
         program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
         with backend.open(program) as session:
             yield session
-
-
-def text_samples(
-    tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[TensorSpec], *, longest: int, pads: bool = True
-) -> list[Sample]:
-    """Texts in batches of about one length, the longest first.
-
-    Args:
-        tokenizer: The model's.
-        texts: What to run.
-        inputs: The graph's inputs. Where one is no row of tokens, there is nothing to run.
-        longest: Tokens after which a text is cut.
-        pads: As ``ModelFacts.pads``: False batches texts of exactly one length.
-    """
-    rows = tokenizer.encode(texts, max_length=longest).rows
-    columns = dict(rows.columns) | {"pooling_mask": rows.columns["attention_mask"]}
-    if any(spec.name not in columns or spec.shape != ("batch_size", "seq_len") for spec in inputs):
-        return []
-    fill = {"input_ids": tokenizer.facts.pad_id, "token_type_ids": tokenizer.facts.pad_type_id}
-    samples = []
-    for batch in _batches(rows.lengths, pads):
-        width = rows.lengths[batch[0]]
-        arrays: dict[str, Array] = {}
-        for spec in inputs:
-            arrays[spec.name] = np.full((len(batch), width), fill.get(spec.name, 0), np.int64)
-            for place, row in enumerate(batch):
-                arrays[spec.name][place, : rows.lengths[row]] = columns[spec.name][row]
-        names = tuple(f"{texts[row][:40]!r} ({rows.lengths[row]} tokens)" for row in batch)
-        samples.append(Sample(arrays, names, texts=True))
-    return samples
-
-
-def _batches(lengths: Sequence[int], pads: bool) -> list[list[int]]:
-    result: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        last = result[-1] if result else []
-        longest = lengths[last[0]] if last else 0
-        if last and len(last) < BATCH and lengths[row] >= (longest / 2 if pads else longest):  # at most half is padding
-            last.append(row)
-        else:
-            result.append([row])
-    return result
-
-
-def random_samples(
-    architecture: Architecture,
-    config: Mapping[str, Json],
-    inputs: Sequence[TensorSpec],
-    *,
-    longest: int | None = None,
-    ends: bool = False,
-) -> list[Sample]:
-    """Random inputs of several shapes.
-
-    Args:
-        architecture: Of the model's type.
-        config: The model's.
-        inputs: The graph's.
-        longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
-        ends: Whether what is pooled is the state of an end token.
-    """
-    shortest = architecture.shortest(config)
-    most = LONGEST if architecture.inputs is None else FRAMES
-    most = min(most, architecture.max_length(config) or most, (longest or most * shortest) // shortest)
-    text = config.get("text_config") or config
-    wanted = Wanted(
-        inputs=inputs,
-        longest=most,
-        vocabulary=int(text.get("vocab_size") or VOCABULARY),
-        pad_id=architecture.pad_id(config) or 0,
-        shortest=shortest,
-        pads=architecture.pads(config),
-        end_id=text.get("eos_token_id") if architecture.outputs or ends else None,
-    )
-    return [
-        Sample(arrays, tuple(f"random row {row} of {rows}" for row in range(rows)))
-        for arrays in probes(wanted)
-        for rows in [len(next(iter(arrays.values())))]
-    ]
 
 
 def check_exported(recipe: Recipe, model: OnnxModel) -> None:
@@ -219,14 +132,6 @@ def _run(
             return verify(kept, session.run, how, limits, HOST)
     with open_emulated(model, precision, buckets=(bucket,)) as session:
         return verify(kept, session.run, how, limits, EMULATED)
-
-
-def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Bucket:
-    """One that holds every sample; texts that follow are not longer than the longest random row."""
-    lengths = [
-        sample.inputs[spec.name].shape[1] for spec in inputs if spec.shape[1:2] == ("seq_len",) for sample in samples
-    ]
-    return Bucket(max(lengths)) if lengths else Bucket(1, length_dim="")
 
 
 def _precision(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
@@ -322,51 +227,6 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
         tokenizer, limit = ready.tokenizer, manifest.text.max_length
     ends, longest = bool(recipe and recipe.head.uses_pooler), manifest.buckets[-1].length
     return all_samples(config, manifest.inputs, tokenizer, texts, longest=longest, limit=limit, ends=ends)
-
-
-def all_samples(
-    config: Mapping[str, Json],
-    inputs: Sequence[TensorSpec],
-    tokenizer: Tokenizer | None,
-    texts: Sequence[str],
-    *,
-    longest: int | None,
-    limit: int,
-    ends: bool,
-) -> list[Sample]:
-    """Random rows of many shapes, the longest among them; the built-in texts, and the caller's.
-
-    Args:
-        config: The model's.
-        inputs: The graph's.
-        tokenizer: The model's; ``None``: random rows only.
-        texts: The caller's.
-        longest: Tokens, or samples, of the longest bucket; ``None``: nothing is compiled.
-        limit: Tokens that the model takes of a text.
-        ends: Whether what is pooled is the state of an end token.
-    """
-    facts = find(str(config.get("model_type", "")))
-    bucket = longest if facts.has_length(config) else None
-    found = random_samples(facts, config, inputs, longest=bucket, ends=ends)
-    if tokenizer is None:
-        return found
-    most = min(bucket or LONGEST, limit, LONGEST)
-    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), inputs, longest=most, pads=facts.pads(config))
-
-
-def refuse_texts(texts: Sequence[str], name: str) -> None:
-    """Refuses texts for a model without a tokenizer.
-
-    Raises:
-        UsageError: There are texts.
-    """
-    if texts:
-        raise UsageError(
-            "The model takes no texts here, or has no tokenizer, so it can't be verified on texts.",
-            got=f"{len(texts)} texts for {name}",
-            allowed="texts=None: random rows are compared then",
-            do="load the model by name, from a repo whose tokenizer has a fast form",
-        )
 
 
 def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:

