@@ -7,8 +7,9 @@ import os
 import platform
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from QEfficient.records import Tuning
@@ -90,15 +91,32 @@ def usable_cpus() -> int:
 
 def processor() -> str:
     """Name of the processor, as the system tells it. What was measured on one does not hold on another."""
-    names = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines():
-            field, _, value = line.partition(":")
-            names[field.strip()] = value.strip()
-    except OSError:  # not Linux
+    facts = _cpu_facts()
+    if not facts:
         return platform.processor() or platform.machine()
     known = ("vendor_id", "model name", "model", "stepping", "CPU implementer", "CPU part", "CPU variant")
-    return ", ".join(names[field] for field in known if field in names) or platform.machine()
+    return ", ".join(facts[field] for field in known if field in facts) or platform.machine()
+
+
+def sums_int8_in_32_bits() -> bool:
+    """Whether the CPU's own product of int8 vectors has room for its sums.
+
+    An x86 CPU without VNNI adds two products in 16 bits and stops at their ends. Where the system does not say what
+    the CPU has, an x86 one counts as such.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_cpu_facts().get("flags", "").split())
+
+
+@cache
+def _cpu_facts() -> Mapping[str, str]:
+    """What Linux says of the first CPU; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:  # not Linux
+        return {}
+    return {field.strip(): value.strip() for field, _, value in (line.partition(":") for line in lines)}
 
 
 def _cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
+from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError, InputError
 from QEfficient.records import Json
@@ -109,6 +110,9 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     # beside them then run at half their speed.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not sums_int8_in_32_bits():
+        # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off, and nothing says so
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if check_only:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")

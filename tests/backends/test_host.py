@@ -109,3 +109,22 @@ def test_a_wait_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPa
     if not handed:
         turns._give(1)
     assert (turns._free, len(turns._waiting)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "facts", "wide"),
+    [
+        ("x86_64", {"flags": "avx2 fma"}, False),
+        ("x86_64", {"flags": "avx2 avx512f avx512_vnni"}, True),
+        ("AMD64", {"flags": "avx2 avx_vnni"}, True),
+        ("AMD64", {}, False),
+        ("aarch64", {}, True),
+        ("arm64", {}, True),
+    ],
+)
+def test_which_cpus_have_room_for_sums_of_int8(
+    monkeypatch: pytest.MonkeyPatch, machine: str, facts: dict[str, str], wide: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(host, "_cpu_facts", lambda: facts)
+    assert host.sums_int8_in_32_bits() is wide

@@ -256,3 +256,15 @@ def test_sessions_do_not_pile_up(program: Program) -> None:
     session.close()
     del session
     assert gone() is None
+
+
+def test_sums_of_int8_products_are_not_cut_off(tmp_path: Path) -> None:
+    """An x86 CPU without VNNI adds two of them in 16 bits, unless told otherwise."""
+    graph = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (uint8[n, 64] x) => (int32[n, 16] y) { y = MatMulInteger (x, w) }'
+    )
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "w"))
+    onnx.save(graph, tmp_path / "model.onnx")
+    session = onnxruntime_session.load(tmp_path / "model.onnx", threads=1)
+    [found] = session.run(None, {"x": np.full((5, 64), 255, np.uint8)})
+    assert np.array_equal(found, np.full((5, 16), 64 * 255 * 127, np.int32))
