@@ -111,7 +111,7 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not sums_int8_in_32_bits():
-        # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off, and nothing says so
+        # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence
         options.add_session_config_entry("session.x64quantprecision", "1")
     if check_only:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
