@@ -11,8 +11,8 @@ round everybody encodes each corpus, in an order that changes; ratios are taken 
 
 The corpora: short snippets; editorials with a long tail up to 512 tokens; short texts one at a time. Texts go in as
 strings and come out as vectors of length 1. Each peer has the best of five batch sizes for each corpus, found in the
-warm-up. The limit of the machine is the best float32 rate of torch, onnxruntime and OpenVINO for one matrix
-multiplication of 1024 × 384 × 1536; a text's own tokens need a known number of them.
+warm-up. The limit of the machine is the best float32 rate, in the same round, of torch, onnxruntime and OpenVINO for
+one matrix multiplication of 1024 × 384 × 1536; a text's own tokens need a known number of them.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -117,7 +118,7 @@ class Bench:
         for number in range(rounds):
             started = time.perf_counter()
             for name, seat in multipliers.items():
-                rates[name] += [_rate(seat.worker) for _ in range(5)]
+                rates[name].append(statistics.median(_rate(seat.worker) for _ in range(5)))
             for corpus in self.corpora:
                 by_name = {seat.contender.name: seat for seat in seats}
                 for name in turns(list(by_name), number):
@@ -234,7 +235,7 @@ class Bench:
                 }
                 for name, tokens in lengths.items()
             },
-            "multiply": {name: max(found) for name, found in rates.items() if found},
+            "multiply": {name: found for name, found in rates.items() if found},
             "contenders": [{"name": seat.contender.name, "ours": seat.contender.ours} | seat.found for seat in seats],
             "left_out": dict(self.left_out),
         }

@@ -53,11 +53,12 @@ def texts_per_second(found: Found, one: Found, corpus: str) -> float:
 
 
 def share_of_limit(found: Found, one: Found, corpus: str) -> float | None:
-    """Of the best matrix-multiply rate in float32, by the median round; only for who computes in float32."""
+    """Of the best matrix-multiply rate in float32 of the same round, in the median; only for who computes so."""
     if not found["multiply"] or kind(one) != "exact":
         return None
-    seconds = found["corpora"][corpus]["flops"] / max(found["multiply"].values())
-    return float(seconds / statistics.median(rounds(one, corpus)))
+    best = [max(rates) for rates in zip(*found["multiply"].values(), strict=True)]
+    flops = found["corpora"][corpus]["flops"]
+    return statistics.median(flops / rate / seconds for rate, seconds in zip(best, rounds(one, corpus), strict=True))
 
 
 def comparisons(found: Found) -> list[tuple[Found, list[tuple[Found, dict[str, Ratio]]]]]:
@@ -108,7 +109,7 @@ def _where(found: Found) -> str:
         for name, number in installed.items():
             packages.setdefault(name, set()).add(number)
     versions = ", ".join(f"{name} {' and '.join(sorted(numbers))}" for name, numbers in packages.items())
-    best = {name: f"{rate / 1e9:.0f}" for name, rate in found["multiply"].items()}
+    best = {name: f"{statistics.median(rates) / 1e9:.0f}" for name, rates in found["multiply"].items()}
     return (
         f"{found['date']}; {machine['cpu']}, {machine['threads']} of {machine['cpus']} CPUs "
         f"({', '.join(machine['has'])}), {machine['memory_gb']} GB; Python {machine['python']}. {versions}. "
