@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
 from QEfficient.records import Bucket, TensorSpec
@@ -132,7 +134,7 @@ def read(path: Path) -> Any:
     onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
     with _without_links(path) as plain:
         try:
-            return ov.Model(onnx.convert(onnx.load(str(plain))))
+            return _with_whole_batches(ov.Model(onnx.convert(onnx.load(str(plain)))))
         except (ov.frontend.OpConversionFailure, ov.frontend.NotImplementedFailure) as error:
             raise DeviceError(
                 "OpenVINO can't load the program.",
@@ -147,6 +149,29 @@ def read(path: Path) -> Any:
                 allowed="the files as they were compiled, all inside the program's folder",
                 do="compile the model again, or copy the program's folder again",
             ) from error
+
+
+def _with_whole_batches(model: Any) -> Any:
+    """Repeats what a product multiplies by several matrices, as a mixture's tokens by each expert's weights.
+
+    OpenVINO's own kernel for weights takes as many matrices on both sides, and fails on what ONNX lets it repeat.
+    """
+    for node in model.get_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        left, right = (node.input(side).get_partial_shape() for side in (0, 1))
+        weights = node.input_value(1).get_node()
+        while weights.get_type_name() in ("Transpose", "Convert"):
+            weights = weights.input_value(0).get_node()
+        if weights.get_type_name() != "Constant" or left.rank.is_dynamic or right.rank.get_length() < 3:
+            continue
+        if left.rank.get_length() < right.rank.get_length():
+            matrices = [size.get_length() for size in list(right)[:-2]] + [1, 1]
+            repeated = openvino().opset15.broadcast(
+                node.input_value(0), np.array(matrices, np.int64), broadcast_spec="BIDIRECTIONAL"
+            )
+            node.input(0).replace_source_output(repeated.output(0))
+    return model
 
 
 @contextmanager

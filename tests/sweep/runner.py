@@ -20,6 +20,13 @@ FP32 = (0.99999, 1e-5)
 """Least cosine of a real token's vector with HuggingFace's, and largest difference as a part of its norm."""
 
 
+OPENVINO = frozenset(
+    "bert modernbert deberta-v2 xlnet longformer qwen3 gemma3_text mixtral openai_privacy_filter gpt2 bart t5 "
+    "switch_transformers vit swin convnext clip wav2vec2 whisper".split()
+)
+"""Cases whose program for OpenVINO is run too: one of each build. A second a case."""
+
+
 def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Each road gives HuggingFace's numbers. There is one export: the card's program is compiled from the host's graph.
 
@@ -45,6 +52,10 @@ def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
         check(case, inputs, want, roads.graph(ours, inputs), FP32, "the graph")
     for inputs, want in zip(given, wanted, strict=True):
         check(case, inputs, want, roads.program(ours, inputs), FP32, "the host's program")
+    if case.name in OPENVINO:
+        ours.compile(backend="openvino", **buckets)
+        for inputs, want in zip(given, wanted, strict=True):
+            check(case, inputs, want, roads.program(ours, inputs), FP32, "the program for OpenVINO")
     ours.compile(backend="qaic", batch_size=2, **buckets)
     for inputs, want in zip(given, wanted, strict=True):
         check(case, inputs, want, roads.program(ours, inputs), case.fp16, "the card's program")
