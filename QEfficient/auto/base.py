@@ -158,8 +158,9 @@ class QEFFTransformersBase(Insight):
                 ``"int8"`` on the host: products in int8, calibrated on built-in texts and ``texts``; the layers that
                 cost too much accuracy are left out (``device_report()["int8"]``).
             strict: On the host, run exactly the compiled shapes, as a card does.
-            verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's, and for the card
-                its arithmetic, emulated here. ``"off"`` is recorded.
+            verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's; for the card its
+                arithmetic, emulated here; on the host the program's own in int8, bf16 and on OpenVINO. ``"off"`` is
+                recorded.
             texts: Further texts to verify on. With ``seq_len="auto"`` they also choose the buckets; of more than 256
                 some of every length are verified on.
             limits: What must hold in place of the defaults, for example ``{"min_cosine": 0.999}``; see
@@ -178,7 +179,7 @@ class QEFFTransformersBase(Insight):
             OptionError: An unknown keyword or a value out of range.
             BackendUnavailableError: What was asked for can't be had here.
             CompileError: The compiler failed; its output is kept.
-            VerificationError: The numbers are past a limit; nothing is compiled.
+            VerificationError: The numbers are past a limit; no program is kept.
         """
         request.refuse_later(compiler_options)
         request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
@@ -197,7 +198,7 @@ class QEFFTransformersBase(Insight):
         found = None
         if auto:
             batch = None if objective is None and isinstance(batch_size, Unset) else options["batch_size"]
-            cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" and batch is None else None
+            cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" else None
             given = request.strings("texts", texts)
             found = suggested(recipe, text, limit, given, buckets=buckets, batch=batch, cost=cost)
         order = request.order(

@@ -108,14 +108,19 @@ def suggested(
     limit = request.longest(None, reach, text)
     lengths = text_lengths(texts, tokenizer_of(None, recipe, text))
     rows = [min(limit, max(reach.shortest, length)) for length in lengths]
-    found = suggest_buckets(rows, most, cost=cost or host_cost, batch_sizes=sizes, longest=limit)
+    cost = cost or (host_cost if batch is None else run_cost)
+    found = suggest_buckets(rows, most, cost=cost, batch_sizes=sizes, longest=limit)
     return Suggested(found, _spread(texts, rows))
 
 
+def run_cost(length: int, batch: int) -> float:
+    """What a run costs on the host, in positions."""
+    return float(length * batch + RUN_POSITIONS)
+
+
 def host_cost(length: int, batch: int) -> float:
-    """What a run costs on the host, in positions; a large batch of long rows has no use there."""
-    positions = length * batch
-    return float("inf") if batch > 1 and positions > BATCH_POSITIONS else float(positions + RUN_POSITIONS)
+    """As :func:`run_cost`, where the batch is to be chosen; a large one of long rows has no use there."""
+    return float("inf") if batch > 1 and length * batch > BATCH_POSITIONS else run_cost(length, batch)
 
 
 def card_cost(recipe: Recipe, num_cores: object) -> Cost | None:

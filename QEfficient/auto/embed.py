@@ -105,7 +105,8 @@ def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wi
                     stacklevel=2,
                 )
             for vector in _vectors(ready, facts, window, next(iter(arrays.values())), wish):
-                yield tensor(vector) if tensors else vector.copy()  # a vector that is kept must not keep its window
+                own = vector.copy()  # a vector that is kept must not keep its window
+                yield tensor(own) if tensors else own
                 stream.pump()
 
 
@@ -214,6 +215,13 @@ def find_prompt(known: Mapping[str, str], default: str | None, prompt: str | Non
             do="choose one of these, or pass the text itself as prompt=",
         )
     return known[name]
+
+
+def task_of(facts: TextFacts) -> str | None:
+    """A task whose vectors the program makes; ``None`` where none need be named."""
+    if facts.route is None:
+        return None
+    return next((name for name, route in facts.tasks.items() if route == facts.route), None) or None
 
 
 def check_task(facts: TextFacts, task: str | None) -> None:

@@ -6,6 +6,7 @@ Each method is a thin call; the room is loaded on use, so that a warm cache and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Self
 
@@ -53,7 +54,7 @@ class Insight(PipelineModel):
     ) -> Verification:
         """Compares the compiled program with HuggingFace in float32, on built-in texts and random rows.
 
-        ``compile`` does this too, before it compiles; this runs the program itself. A saved program has no HuggingFace
+        ``compile`` checks too; this runs the program itself. A saved program has no HuggingFace
         model behind it: it is compared with its own graph in fp32 on the host.
 
         Args:
@@ -225,7 +226,8 @@ class Insight(PipelineModel):
         from QEfficient.auto.benchmarking import Wish, benchmark
 
         ready, wish = self._need_ready(), Wish.of(texts, batch, seconds, rounds, device_ids)
-        return benchmark(ready, self._string_call(device_ids), self.warmup, wish)
+        warmup = partial(ready.warmup, calibrate=True, devices=device_ids)
+        return benchmark(ready, self._string_call(device_ids), warmup, wish)
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object] | None:
         """What :meth:`benchmark` does with strings where the class has a method for them; ``None``: run their ids."""

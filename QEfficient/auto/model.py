@@ -250,8 +250,12 @@ class QEFFAutoModel(QEFFTransformersBase):
         return self.encode(sentences, prompt_name, prompt, **{"task": names[0]} | kwargs)
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
-        value: Any = "token_embeddings" if self._need_ready().per_token else "sentence_embedding"
-        return lambda texts: self.encode(texts, show_progress_bar=False, output_value=value, device_ids=device_ids)
+        ready = self._need_ready()
+        value: Any = "token_embeddings" if ready.per_token else "sentence_embedding"
+        task = embed.task_of(ready.text)
+        return lambda texts: self.encode(
+            texts, show_progress_bar=False, output_value=value, device_ids=device_ids, task=task
+        )
 
     # ------------------------------------------------------------------------------ as sentence-transformers
 

@@ -39,7 +39,7 @@ class Ready:
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
         self._tuning: Tuning | None = None
-        self._retired = False
+        self._retired = self._outdated = False
         self._begin()
 
     def _begin(self) -> None:
@@ -94,6 +94,7 @@ class Ready:
         """
         if os.getpid() != self._pid:
             self._begin()
+        process = self._pid
         wanted = None if devices is None else device_ids(devices)
         thread = threading.get_ident()
         with self._changed:
@@ -109,26 +110,30 @@ class Ready:
         try:
             yield session
         finally:
-            with self._changed:
-                self._users[thread] -= 1
-                if not self._users[thread]:
-                    del self._users[thread]
-                if self._retired and not self._users:
-                    self._close()
-                self._changed.notify_all()
+            if (
+                os.getpid() == process
+            ):  # an iterator that a forked child inherits ends there too, and lent nothing there
+                with self._changed:
+                    self._users[thread] -= 1
+                    if not self._users[thread]:
+                        del self._users[thread]
+                    if (self._retired or self._outdated) and not self._users:
+                        self._close()
+                    self._changed.notify_all()
 
-    def warmup(self, *, calibrate: bool) -> None:
+    def warmup(self, *, calibrate: bool, devices: Sequence[int] | None = None) -> None:
         """Opens the program as it runs best on this machine, and runs every bucket once.
 
         Args:
             calibrate: Measure what is best, unless it is known.
+            devices: Of the card; ``None``: whichever the runtime chooses.
         """
-        with self.session() as session:
+        with self.session(devices) as session:
             unknown = calibrate and self._tuning is None
             found = measured(self.program, self.backend, session) if unknown else None
         if found is not None:
             self._adopt(found)
-        with self.session() as session:
+        with self.session(devices) as session:
             for bucket in session.buckets:
                 arrays = {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in session.inputs}
                 session.run(arrays)
@@ -136,7 +141,7 @@ class Ready:
                     session.submit(arrays).result()
 
     def _adopt(self, tuning: Tuning) -> None:
-        """Keeps what was measured, and runs so from the next call on that nobody else's work stands in the way of."""
+        """Keeps what was measured, and runs so as soon as nobody uses the session that does not."""
         remember(self.program, self.backend, tuning)
         with self._changed:
             self._tuning = tuning
@@ -145,11 +150,12 @@ class Ready:
                 tuning.streams,
                 tuning.batch_tokens,
             )
-            if not as_it_is and not self._users:
+            self._outdated = not as_it_is
+            if self._outdated and not self._users:
                 self._close()
 
     def _close(self) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._outdated = self._session, None, False
         if session is not None:
             session.close()
 

@@ -23,6 +23,7 @@ from QEfficient.errors import NumericsError, QEfficientError
 from QEfficient.numerics import references
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import Precision, open_emulated, precision_of
+from QEfficient.numerics.sentences import SENTENCES
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, limits_for, refuse, verify
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Target, TensorSpec
 from QEfficient.runtime.run import run as run_session
@@ -105,10 +106,13 @@ def runs_itself(target: Target) -> bool:
 def kept_references(recipe: Recipe, order: Order, model: OnnxModel) -> list[Reference]:
     """What HuggingFace gave for a graph's samples, as far as the program can run them, and for the caller's texts."""
     kept = _fitting(references.load(model.path.parent), model.inputs, order.buckets[-1])
-    if order.texts:
+    texts = order.texts
+    if order.target.compute == "int8" and sum(len(sample.names) for sample, _ in kept if sample.texts) < len(SENTENCES):
+        texts = (*SENTENCES, *texts)  # short buckets: cut to what the program takes
+    if texts:
         from QEfficient.auto.torch_stages import text_references
 
-        kept += text_references(recipe, model.inputs, order.texts, order.buckets[-1].length)
+        kept += text_references(recipe, model.inputs, texts, order.buckets[-1].length)
     return [each for each in kept if counts(each[0], order.target)]
 
 

@@ -7,6 +7,7 @@ has one for each of its columns.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,11 +171,14 @@ def _at_least(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser speaks of each node it leaves alone, to the root logger."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
+    """The quantiser speaks of each node it leaves alone, to the root logger; nobody else of this thread does here."""
+    root, thread = logging.getLogger(), threading.get_ident()
+
+    def is_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.ERROR
+
+    root.addFilter(is_others)
     try:
         yield
     finally:
-        root.setLevel(level)
+        root.removeFilter(is_others)

@@ -151,6 +151,8 @@ def _measure(candidates: Sequence[_Candidate], seconds: float, clock: Clock) -> 
             kept.append(candidate)
         if clock() - start > MOST:
             break
+    if len(kept) == 1:
+        return {kept[0].tuning: [1.0]}
     rates: dict[Tuning, list[float]] = {candidate.tuning: [] for candidate in kept}
     while True:
         for candidate in kept:

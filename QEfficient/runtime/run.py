@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -159,6 +160,7 @@ class Runs:
 
     Attributes:
         events: Runs in flight come here as they finish; whoever uses this object may let other futures come here too.
+        submitted: Whether any run was handed over to the session's own threads.
     """
 
     def __init__(self, session: Session, how: How) -> None:
@@ -168,6 +170,8 @@ class Runs:
         self._waiting: deque[tuple[Job, Batch]] = deque()
         self._flying: dict[Future[Arrays], tuple[Job, Batch, Arrays]] = {}
         self._rows = self._batches = self._tokens = self._positions = 0
+        self._process = os.getpid()
+        self.submitted = False
 
     @property
     def waiting(self) -> int:
@@ -233,6 +237,7 @@ class Runs:
             job, batch = self._waiting.popleft()
             inputs = self._build(job, batch)
             future = self._session.submit(inputs)
+            self.submitted = True
             self._flying[future] = job, batch, inputs
             spans.follow("run", future)
             future.add_done_callback(self.events.put)
@@ -251,9 +256,10 @@ class Runs:
         """Starts nothing more, and waits for what can't be stopped."""
         self._waiting.clear()
         if self._flying:
-            for future in self._flying:
-                future.cancel()
-            wait(self._flying)
+            if os.getpid() == self._process:  # a forked child has the futures, not the threads
+                for future in self._flying:
+                    future.cancel()
+                wait(self._flying)
             self._flying.clear()
         if not self._batches:
             return

@@ -14,7 +14,7 @@ Whoever wants to know encloses the call:
     found.seconds("run")
 
 A watcher belongs to a context, as a ``ContextVar`` does: other threads' calls are not in it. Work that a call hands to
-a thread of its own is marked there with the ``Spans`` that :func:`current` gave before the hand-over.
+a thread of its own runs there in a copy of the caller's context.
 """
 
 from __future__ import annotations
@@ -96,11 +96,6 @@ def watching() -> Iterator[Spans]:
         yield found
     finally:
         _WATCHER.reset(token)
-
-
-def current() -> Spans | None:
-    """Who watches this context, to be taken along to another thread."""
-    return _WATCHER.get()
 
 
 def span(stage: str) -> AbstractContextManager[None]:

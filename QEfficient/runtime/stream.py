@@ -98,7 +98,7 @@ class Source:
         """The last item took longer than patience lasts."""
         self.error: Exception | None = None
         """What ended it, if that was an error."""
-        self._items, self._check, self._patience = iter(items), check, patience
+        self._items, self._check, self.patience = iter(items), check, patience
         self._total = len(items) if isinstance(items, Sized) else None
         self._first = self._characters = 0
         self.begin(FIRST)
@@ -121,9 +121,9 @@ class Source:
     @property
     def late(self) -> bool:
         """Whether there are items that have waited long enough for others."""
-        if not self._kept or self._patience is None or self._since is None:
+        if not self._kept or self.patience is None or self._since is None:
             return False
-        return time.perf_counter() - self._since > self._patience
+        return time.perf_counter() - self._since > self.patience
 
     def read(self, until: Callable[[], bool]) -> None:
         """Reads one item or more: until the window is full, or ``until`` says so."""
@@ -136,9 +136,9 @@ class Source:
                     self._check(self._first + len(self._kept), item)
                 self._kept.append(item)
                 self._characters += len(item) if isinstance(item, str) else sum(map(len, item))
-                if self._patience is not None:
+                if self.patience is not None:
                     now = time.perf_counter()
-                    self.slow, began = now - began > self._patience, now
+                    self.slow, began = now - began > self.patience, now
                 if self.full or until():
                     return
         except Exception as error:  # whatever the source raises: what came before it is run first
@@ -240,6 +240,8 @@ class Stream(Generic[W]):
     def _alone(self) -> bool:
         source = self._source
         more = self._making is not None or self._made is not None or source.full
+        if source.patience is None and self._runs.submitted:  # whether runs ended by now would decide the last bits
+            return self._runs.alone(last=False)
         return self._runs.alone(last=not more and (source.ended or source.slow))
 
     def _idle(self) -> bool:

@@ -62,6 +62,13 @@ def suggest_buckets(
         best = joined.min(axis=0)
         totals.append(best[-1])
     used = int(np.argmin(totals))  # of equal totals the one with fewer buckets
+    if not np.isfinite(totals[used]):
+        raise InputError(
+            "No buckets hold all rows at a finite cost.",
+            got=f"rows up to {sizes[-1]} tokens, batch_sizes={tuple(batch_sizes)!r}",
+            allowed="a cost that is finite for the longest row, with one of the batch sizes",
+            do="add 1 to batch_sizes, or let cost give a number there",
+        )
     found, end = [], rows
     for step in reversed(range(used + 1)):
         start = int(splits[step - 1][end - 1]) + 1 if step else 0

@@ -54,6 +54,7 @@ def test_an_encoder_for_queries_and_one_for_documents(
     assert_equal(np.asarray(theirs.encode(TEXTS, task="query")), query.encode(TEXTS, task="query"))
     refused(query.encode, "document")
     refused(query.encode_document, "document")
+    assert query.benchmark(TEXTS, rounds=1).rows == len(TEXTS)  # of the route that it has
     saved = QEFFAutoModel.from_pretrained(query.save_pretrained(tmp_path / "saved"))
     refused(saved.encode_document, "document")
     with pytest.raises(UsageError, match="no route for this task"):

@@ -14,6 +14,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient.auto import buckets as auto
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.runtime.suggest import suggest_buckets
+from tests.sdk import make_sdk
 from tests.tiny_repo import tiny_repo
 
 LIMIT = 64
@@ -68,6 +69,16 @@ def test_how_many_buckets_and_rows_can_be_chosen(model: QEFFAutoModel) -> None:
     compile_auto(model, buckets=2, batch_size=4)
     assert len(shapes(model)) == 2
     assert {batch for _, batch in shapes(model)} == {4}
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "qaic"])
+def test_a_large_batch_has_as_many_buckets(
+    model: QEFFAutoModel, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk").root))
+    compile_auto(model, texts=TEXTS * 8, buckets=3, batch_size=16, backend=backend)  # past 512 positions of the longest
+    assert len(shapes(model)) == 3
+    assert {rows for _, rows in shapes(model)} == {16}
 
 
 def test_texts_are_verified_on_too_and_the_same_ones_find_the_program_again(model: QEFFAutoModel) -> None:

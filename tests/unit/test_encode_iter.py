@@ -21,7 +21,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient.auto import embed
 from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError, UsageError
-from QEfficient.records import TensorSpec
+from QEfficient.records import TensorSpec, Tuning
 from tests.example_session import ExampleSession
 from tests.tiny_repo import tiny_repo
 
@@ -82,6 +82,30 @@ def test_keywords_mean_what_they_mean_in_encode(model: QEFFAutoModel, keywords: 
         theirs = model.encode(texts, **keywords)
     assert type(ours[0]) is type(theirs[0])
     assert np.abs(np.stack([np.asarray(v) for v in ours]) - np.stack([np.asarray(v) for v in theirs])).max() <= 1e-5
+
+
+@pytest.mark.parametrize("keywords", [{}, {"convert_to_tensor": True}], ids=str)
+def test_a_vector_that_is_kept_keeps_no_other(model: QEFFAutoModel, keywords: dict[str, Any]) -> None:
+    kept = next(model.encode_iter(some_texts(20), **keywords))
+    memory = kept.untyped_storage().nbytes() if keywords else (kept if kept.base is None else kept.base).nbytes
+    assert memory == 4 * 32
+
+
+def test_a_session_that_is_outdated_is_closed_when_its_last_user_leaves(
+    model: QEFFAutoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path))
+    ready = model._need_ready()
+    vectors = model.encode_iter(some_texts(20))
+    next(vectors)
+    before = ready._session
+    assert before is not None
+    ready._adopt(Tuning(streams=before.slots, threads=1, batch_tokens=48))
+    assert ready._session is before  # the iterator uses it
+    vectors.close()  # type: ignore[attr-defined]
+    model.encode("a text")
+    assert ready._session is not before and ready._session.batch_tokens == 48
+    model.close()
 
 
 def test_one_warning_counts_all_texts_of_a_list_and_tells_the_first_of_a_stream(model: QEFFAutoModel) -> None:

@@ -132,8 +132,10 @@ class Dispatcher:
                     self._stopped(slot, job, error)
                     raise
                 else:
-                    self._free(slot, ran=True)
-                    self._leave()
+                    try:
+                        self._free(slot, ran=True)
+                    finally:
+                        self._leave()
                     return results
             try:
                 return job.future.result()
@@ -151,7 +153,7 @@ class Dispatcher:
         """
         slot = self._enter(job, alone=False)
         if slot is not None:
-            self._launch(slot, job)
+            self._launch(slot, job, own=True)
 
     # -------------------------------------------------------------------------------------------- under the lock
 
@@ -214,14 +216,24 @@ class Dispatcher:
 
     # -------------------------------------------------------------------------------------------- in flight
 
-    def _launch(self, slot: Slot, job: Job) -> None:
-        """Queue a started job on its device."""
+    def _launch(self, slot: Slot, job: Job, *, own: bool = False) -> None:
+        """Queue a started job on its device. Only who brought it (``own``) also gets its error raised."""
         try:
             slot.start(job.layout, job.arrays)
         except DeviceError as error:
             self._failed(slot, job, error)
-        except BaseException as error:
+        except Exception as error:
             self._stopped(slot, job, error)
+            if own:
+                raise
+        except BaseException as error:  # Ctrl-C, which is no business of another caller's job: it waits again
+            if own:
+                self._stopped(slot, job, error)
+            else:
+                with self._lock:
+                    self._waiting.appendleft(job)
+                self._renew(slot, error)
+                self._pump()
             raise
         else:
             self._lanes[id(slot.owner)].flying.put((slot, job))
@@ -252,11 +264,13 @@ class Dispatcher:
         except BaseException as error:  # the thread must live, and the caller hear of it
             self._stopped(slot, job, error)
         else:
-            self._free(slot, ran=True)
-            if job.tried:
-                self._blame(job)
-            job.future.set_result(results)
-            self._leave()
+            try:
+                self._free(slot, ran=True)
+                if job.tried:
+                    self._blame(job)
+            finally:
+                job.future.set_result(results)
+                self._leave()
         finally:
             del job, slot  # an error's traceback would keep them, and they keep the error
 
@@ -361,30 +375,36 @@ class Dispatcher:
         )
 
     def _pump(self) -> None:
-        """After a failure: waiting jobs go wherever a slot is idle; without any device they end.
+        """After a failure: waiting jobs go wherever a slot is idle; those that no device is left for end.
 
         What fails at once comes back here. The first call goes round for all of them, so that none nests in another.
+        Ctrl-C is raised once everything has its place.
         """
+        stopped: BaseException | None = None
         with self._lock:
             if self._pumping:
                 return
             self._pumping = True
-        try:
-            while True:
-                with self._lock:
-                    ended = [] if self.serving else self._end_all()
-                    launched = self._match()
-                    if not ended and not launched:
-                        self._pumping = False
-                        return
-                for slot, job in launched:
+        while True:
+            with self._lock:
+                lost = not self.serving
+                ended = self._end_all() if lost else self._end_stuck()
+                launched = self._match()
+                if not ended and not launched:
+                    self._pumping = False
+                    break
+            for job in ended:
+                error = self._all_lost() if lost else job.tried[0][1]
+                self._settle(job)
+                job.future.set_exception(error)
+                self._leave()
+            for slot, job in launched:
+                try:
                     self._launch(slot, job)
-                for job in ended:
-                    job.future.set_exception(self._all_lost())
-                    self._leave()
-        except BaseException:
-            self._pumping = False
-            raise
+                except BaseException as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
 
     def _match(self) -> list[tuple[Slot, Job]]:
         found = []
@@ -402,6 +422,13 @@ class Dispatcher:
         self._changed.notify_all()
         self._waiting.clear()
         return ended
+
+    def _end_stuck(self) -> list[Job]:
+        """Jobs that failed, and that wait for devices which are lost by now."""
+        stuck = [job for job in self._waiting if job.tried and not any(o.takes(job) for o in self._lanes.values())]
+        for job in stuck:
+            self._waiting.remove(job)
+        return stuck
 
     def close(self) -> None:
         """Take no more, wait for every job, waiting ones too, then drop every ExecObj."""
