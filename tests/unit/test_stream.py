@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -306,3 +307,30 @@ def test_with_fixed_shapes_the_first_window_fills_many_batches() -> None:
     with ExampleSession(fixed=True, slots=2) as session:  # two shapes of three rows
         with Stream(session, Source(iter(["ab"] * 1000)), prepare, How()) as stream:
             assert len(next(stream)[0].numbers) == max(streams.FIRST, streams.FULL * 6)
+
+
+def test_when_runs_end_does_not_decide_which_handle_the_last_batch_takes() -> None:
+    """The caller's own run may round last bits another way than one that was handed over."""
+
+    class Quick(ExampleSession):
+        """Everything that was handed over has ended when the caller looks."""
+
+        batch_tokens = 8
+
+        def __init__(self) -> None:
+            super().__init__(slots=2)
+            self.own = 0
+
+        def run(self, arrays: Any) -> Arrays:
+            self.own += 1
+            return super().run(arrays)
+
+        def submit(self, arrays: Any) -> Future[Arrays]:
+            future: Future[Arrays] = Future()
+            future.set_result(super().run(arrays))
+            return future
+
+    words = ["abcdefgh"] * 5  # five batches
+    with Quick() as session, Stream(session, Source(words, window=5), prepare, How()) as stream:
+        assert list(results(stream)) == expected(words)
+        assert session.own == 0
