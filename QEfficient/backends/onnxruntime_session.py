@@ -106,9 +106,9 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     options.log_severity_level = 4  # whatever fails is raised; the log on stderr would only say it twice
     options.intra_op_num_threads = threads
     # Threads that wait for work at full speed, between the parts of a run, make it 1.2 to 1.3 times as fast. More than
-    # 50 µs gain nothing, and as they are set by default they go on for 40 ms after the run: streams and other sessions
+    # 200 µs gain nothing, and as they are set by default they go on for 40 ms after the run: streams and other sessions
     # beside them then run at half their speed.
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "200")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not sums_int8_in_32_bits():
         # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence
