@@ -7,12 +7,15 @@ a module is made once. What follows for a test:
 - A test that takes more than about ten seconds is marked `slow`; a file with many exports has `pytestmark = slow`.
   Files with slow tests start first, so that none is left for the end while the other worker has nothing to do.
 - A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
+- What is marked `sweep` goes last. CI gives `--minutes`: on a slow machine those that would start later are skipped,
+  and the summary says how many. `make test` runs all, `make test ARGS="-m sweep"` only those.
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
 import functools
 import gc
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +27,19 @@ SPREAD = ("tests/sweep/",)
 CPUS = len(os.sched_getaffinity(0))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 SHARE = max(1, CPUS // WORKERS)
+BEGAN = float(os.environ.setdefault("QEFF_TESTS_BEGAN", str(time.time())))  # of the run: its workers inherit it
 if WORKERS > 1:  # before torch is imported; child processes inherit it
     os.environ.setdefault("OMP_NUM_THREADS", str(SHARE))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="start no test that is marked sweep after so many minutes")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and item.get_closest_marker("sweep") and time.time() - BEGAN > 60 * minutes:
+        pytest.skip(f"{minutes:g} minutes are over; these alone: -m sweep")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,7 +65,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if WORKERS > 1:
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[item.path])
+        items.sort(key=lambda item: (item.get_closest_marker("sweep") is not None, -slow[item.path]))
 
 
 def pytest_collection_finish() -> None:

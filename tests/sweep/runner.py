@@ -3,7 +3,9 @@ graph = the host's program = the card's program."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +22,20 @@ FP32 = (0.99999, 1e-5)
 """Least cosine of a real token's vector with HuggingFace's, and largest difference as a part of its norm."""
 
 
-OPENVINO = frozenset(
+EACH_BUILD = frozenset(
     "bert modernbert deberta-v2 xlnet longformer qwen3 gemma3_text mixtral openai_privacy_filter gpt2 bart t5 "
     "switch_transformers vit swin convnext clip wav2vec2 whisper".split()
 )
-"""Cases whose program for OpenVINO is run too: one of each build. A second a case."""
+"""One of each build: never left out, and their program for OpenVINO is run too."""
+
+
+def served(cases: Sequence[Case]) -> list[Any]:
+    """Cases that are not refused, as pytest's parameters; most are marked ``sweep``."""
+    return [
+        pytest.param(case, id=case.name, marks=() if case.name in EACH_BUILD else pytest.mark.sweep)
+        for case in cases
+        if not case.refused
+    ]
 
 
 def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -52,7 +63,7 @@ def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
         check(case, inputs, want, roads.graph(ours, inputs), FP32, "the graph")
     for inputs, want in zip(given, wanted, strict=True):
         check(case, inputs, want, roads.program(ours, inputs), FP32, "the host's program")
-    if case.name in OPENVINO:
+    if case.name in EACH_BUILD:
         ours.compile(backend="openvino", **buckets)
         for inputs, want in zip(given, wanted, strict=True):
             check(case, inputs, want, roads.program(ours, inputs), FP32, "the program for OpenVINO")

@@ -9,7 +9,7 @@ from tests.sweep.case import Case
 from tests.sweep.text_encoders import CASES
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.refused], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", runner.served(CASES))
 def test_all_roads_give_huggingface_s_numbers(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner.all_roads(case, tmp_path, monkeypatch)
 
