@@ -20,7 +20,7 @@ from QEfficient import QEFFAutoModel
 from tests.family_repos import FAMILIES, LIMIT, Family, texts, write
 from tests.parity.test_sentence_transformers import differences
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 TEXTS = texts(33)
 

@@ -24,7 +24,7 @@ from tests.sweep.build import build, tokens, types
 from tests.sweep.case import Case
 from tests.task_repos import clips, image_processor, level, pictures, speech_parts, word_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 TOLERANCE = 1e-4
 LABELS = {
