@@ -5,10 +5,10 @@ a module is made once. What follows for a test:
 
 - It keeps to `tmp_path` and its own `QEFF_HOME`. What it must share with other files (a download) it locks.
 - A test that takes more than about ten seconds is marked `slow`; a file with many exports has `pytestmark = slow`.
-  Files with slow tests start first, so that none is left for the end while the other worker has nothing to do.
+  Files with slow tests start behind the others, those with the most first; what is marked `sweep` goes last.
 - A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
-- What is marked `sweep` goes last. CI gives `--minutes`: on a slow machine those that would start later are skipped,
-  and the summary says how many. `make test` runs all, `make test ARGS="-m sweep"` only those.
+- CI gives `--minutes`: on a slow machine slow tests and sweeps that would start later are skipped, and the summary says
+  how many. `make test` runs all, `make test ARGS="-m sweep"` only the sweeps.
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
@@ -33,13 +33,14 @@ if WORKERS > 1:  # before torch is imported; child processes inherit it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--minutes", type=float, help="start no test that is marked sweep after so many minutes")
+    parser.addoption("--minutes", type=float, help="start no test that is marked slow or sweep after so many minutes")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     minutes = item.config.getoption("--minutes")
-    if minutes is not None and item.get_closest_marker("sweep") and time.time() - BEGAN > 60 * minutes:
-        pytest.skip(f"{minutes:g} minutes are over; these alone: -m sweep")
+    marked = item.get_closest_marker("sweep") or item.get_closest_marker("slow")
+    if minutes is not None and marked and time.time() - BEGAN > 60 * minutes:
+        pytest.skip(f"{minutes:g} minutes are over; -m {marked.name} runs these alone")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -65,7 +66,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if WORKERS > 1:
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: (item.get_closest_marker("sweep") is not None, -slow[item.path]))
+        items.sort(
+            key=lambda item: (item.get_closest_marker("sweep") is not None, slow[item.path] > 0, -slow[item.path])
+        )
 
 
 def pytest_collection_finish() -> None:
