@@ -222,19 +222,16 @@ class Dispatcher:
             slot.start(job.layout, job.arrays)
         except DeviceError as error:
             self._failed(slot, job, error)
-        except Exception as error:
-            self._stopped(slot, job, error)
-            if own:
-                raise
-        except BaseException as error:  # Ctrl-C, which is no business of another caller's job: it waits again
-            if own:
+        except BaseException as error:
+            if own or isinstance(error, Exception):
                 self._stopped(slot, job, error)
-            else:
+            else:  # Ctrl-C, which is no business of another caller's job: it waits again
                 with self._lock:
                     self._waiting.appendleft(job)
                 self._renew(slot, error)
                 self._pump()
-            raise
+            if own or not isinstance(error, Exception):
+                raise
         else:
             self._lanes[id(slot.owner)].flying.put((slot, job))
         finally:
@@ -425,9 +422,9 @@ class Dispatcher:
 
     def _end_stuck(self) -> list[Job]:
         """Jobs that failed, and that wait for devices which are lost by now."""
-        stuck = [job for job in self._waiting if job.tried and not any(o.takes(job) for o in self._lanes.values())]
-        for job in stuck:
-            self._waiting.remove(job)
+        lanes = self._lanes.values()
+        stuck = [job for job in self._waiting if job.tried and not any(lane.takes(job) for lane in lanes)]
+        self._waiting = deque(job for job in self._waiting if job not in stuck)
         return stuck
 
     def close(self) -> None:
