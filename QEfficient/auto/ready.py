@@ -110,9 +110,8 @@ class Ready:
         try:
             yield session
         finally:
-            if (
-                os.getpid() == process
-            ):  # an iterator that a forked child inherits ends there too, and lent nothing there
+            # a forked child inherits iterators, which end there too; nothing was lent there
+            if os.getpid() == process:
                 with self._changed:
                     self._users[thread] -= 1
                     if not self._users[thread]:

@@ -46,7 +46,7 @@ def suggest_buckets(
         Ascending.
 
     Raises:
-        InputError: No rows, a length or a number below 1, or ``longest`` below the longest row.
+        InputError: No rows, a length or a number below 1, ``longest`` below the longest row, or no finite cost.
     """
     sizes, counts = _histogram(lengths, longest)
     _positive("k", [k], "the most buckets")

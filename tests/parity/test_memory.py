@@ -35,7 +35,7 @@ def test_a_verified_compile_holds_the_weights_twice(base: float, tmp_path: Path)
     """HuggingFace's model, and a session of the graph. A card is emulated when the first is gone."""
     [prepared] = child(tmp_path, "prepare", layers=3, hidden=1024)
     [step] = child(tmp_path, "host", layers=3, hidden=1024)
-    activations = 200  # of the longest row and of a batch of texts, on both sides; 130 to 180 by the CPU's kernels
+    activations = 200  # of the longest row and of a batch of texts, on both sides; 162 and 176 on CPUs with AVX2 alone
     assert step["peak"] <= base + 2.3 * prepared["weights"] + activations, (base, prepared, step)
     assert step["cosine"] >= 0.99999 and step["rows"] > 30
 

@@ -14,57 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from collections.abc import Sequence
+from queue import Empty
 
-from QEfficient.backends.qaic.replica import Array, Layout, Replica, Slot
+from QEfficient.backends.qaic.lane import Job, Lane
+from QEfficient.backends.qaic.replica import Array, Replica, Slot
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json
 
 TRIES = 5  # one more than the devices of one card, which may all go at once
 _LINGER = 1.0  # seconds without work after which a replica's thread ends
 _log = logging.getLogger(__name__)
-
-
-class Job:
-    """One inference.
-
-    Args:
-        layout: Its shape.
-        arrays: Input name → array. Not to be changed until ``future`` is done.
-    """
-
-    __slots__ = ("arrays", "future", "layout", "started", "tried")
-
-    def __init__(self, layout: Layout, arrays: Mapping[str, Array]) -> None:
-        self.layout, self.arrays, self.started = layout, arrays, False
-        self.future: Future[dict[str, Array]] = Future()
-        self.tried: list[tuple[_Lane, DeviceError]] = []  # where it failed, and how
-
-    def start(self) -> bool:
-        """Whether it is still wanted. From then on it can't be cancelled."""
-        self.started = self.started or self.future.set_running_or_notify_cancel()
-        return self.started
-
-
-class _Lane:
-    """A replica and its slots."""
-
-    def __init__(self, replica: Replica) -> None:
-        self.replica, self.devices = replica, frozenset(replica.devices)
-        self.idle: deque[Slot] = deque()
-        self.flying: SimpleQueue[tuple[Slot, Job] | None] = SimpleQueue()  # what its thread waits for; None ends it
-        self.thread: threading.Thread | None = None
-        self.slots = self.busy = self.runs = 0  # in all; with an inference; finished inferences
-        self.doubts = 0  # inferences that failed here and are tried elsewhere
-        self.lost: str | None = None  # how it failed
-
-    def takes(self, job: Job) -> bool:
-        """Whether the job may go here. A lane in doubt takes only those that failed on other devices."""
-        if job.tried:
-            return self.lost is None and all(self.devices.isdisjoint(lane.devices) for lane, _ in job.tried)
-        return self.lost is None and not self.doubts
 
 
 class Dispatcher:
@@ -84,7 +44,7 @@ class Dispatcher:
         self._waiting: deque[Job] = deque()  # those that failed before come first
         self._open, self._closed = 0, False
         self._pumping = False
-        self._lanes = {id(replica): _Lane(replica) for replica in replicas}
+        self._lanes = {id(replica): Lane(replica) for replica in replicas}
         try:
             for lane in self._lanes.values():
                 lane.idle.extend(Slot(lane.replica) for _ in range(per_replica))
@@ -172,7 +132,7 @@ class Dispatcher:
             return slot
 
     def _claim(self, job: Job) -> Slot | None:
-        best: _Lane | None = None
+        best: Lane | None = None
         for lane in self._lanes.values():
             if lane.idle and (best is None or lane.busy < best.busy) and lane.takes(job):
                 best = lane
@@ -181,7 +141,7 @@ class Dispatcher:
         best.busy += 1
         return best.idle.popleft()
 
-    def _next(self, lane: _Lane) -> Job | None:
+    def _next(self, lane: Lane) -> Job | None:
         """The first waiting job that the lane takes."""
         place = 0
         while place < len(self._waiting):
@@ -237,7 +197,7 @@ class Dispatcher:
         finally:
             del job, slot  # an error's traceback would keep them, and they keep the error
 
-    def _serve(self, lane: _Lane) -> None:
+    def _serve(self, lane: Lane) -> None:
         """A lane's thread: ends what is in flight there, in order."""
         while True:
             try:
@@ -339,7 +299,7 @@ class Dispatcher:
         if not lane.slots:
             self._lose(lane, error)
 
-    def _settle(self, job: Job) -> list[tuple[_Lane, DeviceError]]:
+    def _settle(self, job: Job) -> list[tuple[Lane, DeviceError]]:
         """The job is over: no lane is in doubt for it any more."""
         tried, job.tried = job.tried, []
         with self._lock:
@@ -353,7 +313,7 @@ class Dispatcher:
             self._lose(lane, error)
         self._pump()
 
-    def _lose(self, lane: _Lane, error: BaseException) -> None:
+    def _lose(self, lane: Lane, error: BaseException) -> None:
         with self._lock:
             if lane.lost is not None:
                 return
@@ -382,24 +342,28 @@ class Dispatcher:
             if self._pumping:
                 return
             self._pumping = True
-        while True:
-            with self._lock:
-                lost = not self.serving
-                ended = self._end_all() if lost else self._end_stuck()
-                launched = self._match()
-                if not ended and not launched:
-                    self._pumping = False
-                    break
-            for job in ended:
-                error = self._all_lost() if lost else job.tried[0][1]
-                self._settle(job)
-                job.future.set_exception(error)
-                self._leave()
-            for slot, job in launched:
-                try:
-                    self._launch(slot, job)
-                except BaseException as error:
-                    stopped = error
+        try:
+            while True:
+                with self._lock:
+                    lost = not self.serving
+                    ended = self._end_all() if lost else self._end_stuck()
+                    launched = self._match()
+                    if not ended and not launched:
+                        self._pumping = False
+                        break
+                for job in ended:
+                    error = self._all_lost() if lost else job.tried[0][1]
+                    self._settle(job)
+                    job.future.set_exception(error)
+                    self._leave()
+                for slot, job in launched:
+                    try:
+                        self._launch(slot, job)
+                    except BaseException as error:
+                        stopped = error
+        except BaseException:  # Ctrl-C anywhere else: the next failure goes round again
+            self._pumping = False
+            raise
         if stopped is not None:
             raise stopped
 

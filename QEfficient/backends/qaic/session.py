@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.qaic.descriptor import Shape
-from QEfficient.backends.qaic.dispatch import Dispatcher, Job, closed
+from QEfficient.backends.qaic.dispatch import Dispatcher, closed
+from QEfficient.backends.qaic.lane import Job
 from QEfficient.backends.qaic.replica import Layout, Replica
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest

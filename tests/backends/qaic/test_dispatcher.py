@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from QEfficient.backends.qaic import dispatch
-from QEfficient.backends.qaic.dispatch import Dispatcher, Job
+from QEfficient.backends.qaic.dispatch import Dispatcher
+from QEfficient.backends.qaic.lane import Job
 from QEfficient.errors import DeviceError
 
 WAIT = 20.0
@@ -145,3 +146,19 @@ def test_a_job_that_can_not_start_harms_nobody_else(two: tuple[Dispatcher, Devic
         later = job()
         dispatcher.submit(later)
         assert outcome(later.future) in (0, 1)
+
+
+def test_ctrl_c_while_jobs_are_handed_round_stops_no_later_round(
+    two: tuple[Dispatcher, Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher, *_ = two
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dispatcher, "_match", interrupted)
+        dispatcher._pump()
+    fails = job(breaks(0))
+    dispatcher.submit(fails)
+    assert outcome(fails.future) == 1  # tried again on the other device
