@@ -5,7 +5,8 @@
 Forms of the same model, random weights: ``hf`` (transformers' own block), ``folded`` (the scale in the query's
 weights: what the library uses), ``split`` and ``stacked`` (a fused query-key-value projection, taken apart in two
 ways). Then, as folded: ``gelu`` (in the exporter's order, which onnxruntime does not fuse) and ``skip`` (with
-onnxruntime's fusion of a sum and a LayerNormalization, which the library switches off). The sessions take turns, two
+onnxruntime's fusion of a sum and a LayerNormalization, which the library switches off) and ``joined`` (with the
+attention operator and the moved biases that the onnxruntime back end runs). The sessions take turns, two
 threads each; what is printed is the median, over the rounds, of hf's time divided by the form's time in the same round:
 above 1 is faster than hf.
 """
@@ -28,9 +29,10 @@ import transformers
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from QEfficient.backends.onnxruntime_session import SLOW_FUSIONS
+from QEfficient.backends.onnxruntime_session import SLOW_FUSIONS, joined
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import DEFAULT, PassFactory, apply
+from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
 from QEfficient.pytorch_transforms.bert import SelfAttention, attend
 from QEfficient.pytorch_transforms.blocks import Block, Concat, Rule, Swap, exportable
@@ -78,6 +80,7 @@ class Form:
     block: type[Block] | None
     passes: tuple[PassFactory, ...] = DEFAULT
     fusions_off: tuple[str, ...] = SLOW_FUSIONS
+    joins: bool = False
 
 
 FORMS = {
@@ -87,6 +90,7 @@ FORMS = {
     "stacked": Form(Stacked),
     "gelu": Form(SelfAttention, passes=tuple(make for make in DEFAULT if make is not KnownGelu)),
     "skip": Form(SelfAttention, fusions_off=()),
+    "joined": Form(SelfAttention, joins=True),
 }
 
 
@@ -100,7 +104,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     model = transformers.BertModel(config, add_pooling_layer=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # threads of one must not slow the next
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "200")  # as the back end has it
     made = {}
     for name, form in FORMS.items():
         twin, _ = exportable(model, [Swap(BertSelfAttention, form.block)] if form.block else [])
@@ -109,8 +113,14 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
         (folder / name).mkdir()
         exported = export(module, inputs=specs, folder=folder / name)
         graph = apply(exported, folder / f"{name}-done", passes=form.passes)
+        path = joined(graph.path)
+        if form.joins and not write_joined(graph.path, path):
+            raise RuntimeError("There was no attention to join.")
         made[name] = onnxruntime.InferenceSession(
-            graph.path, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(form.fusions_off)
+            path if form.joins else graph.path,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(form.fusions_off),
         )
     return made
 

@@ -1,4 +1,4 @@
-"""The host backend: onnxruntime on the CPU. A program is its ONNX graph; nothing else is built.
+"""The host backend: onnxruntime on the CPU. A program is its ONNX graph, in fewer nodes beside it where that is faster.
 
 onnxruntime keeps external data inside the program's folder by itself: a location that is absolute, or that leads out
 of the folder with ``..`` or through a link, is refused before the file is read. The tests hold it to that.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
-from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
+from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, joined, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
 
@@ -54,15 +54,20 @@ class OnnxRuntimeBackend:
     ) -> Program:
         """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
 
+        What onnxruntime has one operator for is joined in a second graph; see ``onnx_transforms.joined``.
+
         Raises:
             OptionError: No buckets, or a precision that it does not have.
             CorruptArtefactError: External data is missing or stands outside the graph's folder.
             CompileError: onnxruntime refuses the graph; its message is kept.
             BackendUnavailableError: onnxruntime is not installed.
         """
+        from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
+
         program = host_program.make(self.compute, model, buckets, target, options, workdir)
+        graph, other = program.onnx_path, joined(program.onnx_path)
         try:
-            load(program.onnx_path, threads=1, check_only=True)
+            load(other if write_joined(graph, other) else graph, threads=1, check_only=True)
         except (CorruptArtefactError, DeviceError) as error:
             raise CompileError(
                 "onnxruntime does not load the graph.",

@@ -1,0 +1,242 @@
+"""The graph that onnxruntime runs: what is joined, that it computes the same, and what stays as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+from QEfficient.backends.onnxruntime_session import joined
+from QEfficient.export.exporter import export
+from QEfficient.onnx_transforms import apply, describe, run
+from QEfficient.onnx_transforms.join_attention import JoinAttention
+from QEfficient.onnx_transforms.joined import write_joined
+from QEfficient.onnx_transforms.move_biases import MoveBiases
+from QEfficient.pytorch_transforms.embedding import text_inputs
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target
+from tests import tiny_models
+from tests.passes.graphs import compute
+
+WEIGHTS = {name: (8, 8) for name in ("wq", "wk", "wv", "wo")} | {
+    name: (8,) for name in ("gain", "shift", "bq", "bk", "bv", "bo")
+}
+JOINED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert", "electra")
+
+LAYER = """
+<ir_version: 10, opset_import: ["": 18]>
+g (float[b, s, 8] h, int64[b, s] mask) => (float[b, s, 8] y)
+<float one = {1.0}, float lowest = {-1e30}, int64[4] split = {0, 0, 2, 4},
+ int64[3] whole = {0, 0, 8}, int64[2] axes = {1, 2}>
+{
+    x = LayerNormalization (h, gain, shift)
+    q0 = MatMul (x, wq)
+    q1 = Add (q0, bq)
+    q2 = Reshape (q1, split)
+    q = Transpose <perm = [0, 2, 1, 3]> (q2)
+    k0 = MatMul (x, wk)
+    k1 = Add (bk, k0)
+    k2 = Reshape (k1, split)
+    k = Transpose <perm = [0, 2, 3, 1]> (k2)
+    v0 = MatMul (x, wv)
+    v1 = Add (v0, bv)
+    v2 = Reshape (v1, split)
+    v = Transpose <perm = [0, 2, 1, 3]> (v2)
+    m0 = Unsqueeze (mask, axes)
+    m1 = Cast <to = 1> (m0)
+    m2 = Sub (one, m1)
+    m = Mul (m2, lowest)
+    l0 = MatMul (q, k)
+    l = Add (l0, m)
+    p = Softmax <axis = -1> (l)
+    c0 = MatMul (p, v)
+    c1 = Transpose <perm = [0, 2, 1, 3]> (c0)
+    c = Reshape (c1, whole)
+    o0 = MatMul (c, wo)
+    o = Add (o0, bo)
+    y = Add (o, x)
+}
+"""
+
+
+def layer(text: str = LAYER) -> ir.Model:
+    """The graph with random weights and every shape known, as an export has them."""
+    proto = onnx.parser.parse_model(text)
+    numbers = np.random.default_rng(0)
+    for name, shape in WEIGHTS.items():
+        values = numbers.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    onnx.checker.check_model(proto)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+
+
+def feed(seed: int = 0) -> dict[str, NDArray[np.generic]]:
+    numbers = np.random.default_rng(seed)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1], [1, 0, 1, 0, 1]], np.int64)
+    return {"h": numbers.standard_normal((4, 5, 8)).astype(np.float32), "mask": mask}
+
+
+def kinds(graph: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in graph.graph)
+
+
+@pytest.mark.parametrize(
+    "swapped",
+    [("q0, bq", "bq, q0"), ("l0, m)", "m, l0)"), ("m2, lowest", "lowest, m2"), ("o, x", "x, o"), ("<axis = -1>", "")],
+)
+def test_one_operator_computes_the_same(swapped: tuple[str, str]) -> None:
+    plain, graph = (layer(LAYER.replace(*swapped)) for _ in range(2))
+    assert JoinAttention()(graph).modified
+    assert kinds(graph)["Attention"] == 1
+    assert np.allclose(compute(graph, feed())[0], compute(plain, feed())[0], atol=1e-5)
+    assert not JoinAttention()(graph).modified
+
+
+def test_relative_positions_are_taken_along() -> None:
+    text = LAYER.replace("int64[b, s] mask)", "int64[b, s] mask, float[1, 2, s, s] r)").replace(
+        "l = Add (l0, m)", "l1 = Add (l0, r)\n    l = Add (l1, m)"
+    )
+    inputs = feed() | {"r": np.random.default_rng(3).standard_normal((1, 2, 5, 5)).astype(np.float32)}
+    graph = layer(text)
+    assert JoinAttention()(graph).modified
+    assert np.allclose(compute(graph, inputs)[0], compute(layer(text), inputs)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [("=> (float[b, s, 8] y)", "=> (float[b, s, 8] y, float[b, 2, s, s] p)")],
+        [("=> (float[b, s, 8] y)", "=> (float[b, s, 8] y, float[b, s, 8] v1)")],
+        [("Softmax <axis = -1>", "Softmax <axis = 2>")],
+        [("one = {1.0}", "one = {2.0}")],
+        [("Sub (one, m1)", "Sub (m1, one)")],
+        [("k = Transpose", "k3 = Transpose"), ("l0 = MatMul (q, k)", "k = Neg (k3)\n    l0 = MatMul (q, k)")],
+        [("k0 = MatMul (x, wk)", "k0 = MatMul (h, wk)")],
+        [("v1 = Add (v0, bv)", "v9 = Neg (v0)\n    v1 = Add (v9, bv)")],
+        [("k2 = Reshape (k1, split)", "k9 = Neg (k1)\n    k2 = Reshape (k9, split)")],
+        [("c1 = Transpose <perm = [0, 2, 1, 3]> (c0)", "c1 = Transpose <perm = [2, 0, 1, 3]> (c0)")],
+        [("MatMul (q, k)", "MatMul (k, q)"), ("[0, 2, 3, 1]", "[0, 2, 1, 3]"), ("(q2)", "(k2)"), ("(k2)", "(q2)")],
+        [("mask, axes", "mask9, axes"), ("    m0 =", "    mask9 = Neg (mask)\n    m0 =")],
+    ],
+    ids=(
+        "weights out, values out, axis, two, other sign, keys, other states, values, split, order, swapped, mask".split(
+            ", "
+        )
+    ),
+)
+def test_what_is_no_such_attention_stays(changes: list[tuple[str, str]]) -> None:
+    text = LAYER
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    graph = layer(text)
+    before = ir.to_proto(graph).SerializeToString(deterministic=True)
+    assert not JoinAttention()(graph).modified
+    assert ir.to_proto(graph).SerializeToString(deterministic=True) == before
+
+
+def test_the_bias_before_a_residual_sum_moves() -> None:
+    graph = layer()
+    assert MoveBiases()(graph).modified
+    assert kinds(graph)["Add"] == kinds(layer())["Add"] - 1
+    assert np.allclose(compute(graph, feed())[0], compute(layer(), feed())[0], atol=1e-5)
+    assert not MoveBiases()(graph).modified
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("=> (float[b, s, 8] y)", "=> (float[b, s, 8] y, float[b, s, 8] x)"),
+        ("y = Add (o, x)", "z = Relu (x)\n    y = Add (o, z)"),
+        ("y = Add (o, x)", "z = Add (o, x)\n    y = Mul (z, x)"),
+        ("y = Add (o, x)", "z = Add (o, x)\n    y = Add (z, x)"),
+        ("k1 = Add (bk, k0)", "k1 = Add (k0, k0)"),
+        ("LayerNormalization (h, gain, shift)", "LayerNormalization (h, gain)"),
+        ("o = Add (o0, bo)", "o9 = Add (o0, bo)\n    o = Relu (o9)"),
+    ],
+    ids=["the norm is a result", "no sum", "a product too", "two sums", "no bias", "norm without", "relu"],
+)
+def test_a_bias_that_others_would_miss_stays(change: tuple[str, str]) -> None:
+    graph = layer(LAYER.replace(*change))
+    before = ir.to_proto(graph).SerializeToString(deterministic=True)
+    assert not MoveBiases()(graph).modified
+    assert ir.to_proto(graph).SerializeToString(deterministic=True) == before
+
+
+# ---------------------------------------------------------------------------------------------- whole models
+
+
+def exported(model_type: str, folder: Path) -> OnnxModel:
+    module = tiny_models.chain(tiny_models.tiny(model_type))
+    (folder / "export").mkdir()
+    return apply(export(module, inputs=text_inputs(module.encoder), folder=folder / "export"), folder / "graph")
+
+
+def batches(found: OnnxModel) -> list[dict[str, NDArray[np.generic]]]:
+    made = [tiny_models.batch(6, 11, padding=padding) for padding in ("none", "left", "right", "holes")]
+    return [{spec.name: batch[spec.name].numpy() for spec in found.inputs} for batch in made]
+
+
+@pytest.mark.parametrize("model_type", JOINED)
+def test_every_layer_of_a_model(model_type: str, tmp_path: Path) -> None:
+    plain = exported(model_type, tmp_path)
+    assert write_joined(plain.path, joined(plain.path))
+    fewer = describe(joined(plain.path))
+    assert (fewer.inputs, fewer.outputs) == (plain.inputs, plain.outputs)
+    found = Counter(node.op_type for node in onnx.load(fewer.path, load_external_data=False).graph.node)
+    assert (found["Attention"], found["Softmax"]) == (2, 0)
+    for arrays in batches(plain):
+        old, new = (compute(one.path, arrays)[0] for one in (plain, fewer))
+        assert np.abs(new - old).max() <= 2e-5 * np.abs(old).max()
+
+
+def test_biases_of_a_whole_model_move(tmp_path: Path) -> None:
+    plain = exported("bert", tmp_path)
+    counts = []
+    for passes in ([JoinAttention()], [MoveBiases(), JoinAttention()]):
+        graph = ir.load(plain.path)
+        run(graph, passes)
+        counts.append(kinds(graph)["Add"])
+    assert counts[0] - counts[1] == 2 * 2  # of attention's projection and of the feed-forward layer, in both layers
+
+
+def test_onnxruntime_puts_the_weights_together_when_it_loads_them(tmp_path: Path) -> None:
+    plain = exported("bert", tmp_path)
+    write_joined(plain.path, joined(plain.path))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "seen.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(joined(plain.path), options, providers=["CPUExecutionProvider"])
+    seen = onnx.load(tmp_path / "seen.onnx", load_external_data=False).graph
+    stored = {tensor.name for tensor in seen.initializer}
+    assert all(node.input[1] in stored for node in seen.node if node.op_type == "Attention")
+
+
+def test_a_graph_without_attention_stands_alone(tmp_path: Path) -> None:
+    plain = exported("t5", tmp_path)  # its projections have no bias
+    assert not write_joined(plain.path, joined(plain.path))
+    assert not joined(plain.path).exists()
+
+
+def test_the_session_runs_the_joined_graph(tmp_path: Path) -> None:
+    backend, plain = OnnxRuntimeBackend(), exported("bert", tmp_path)
+    (tmp_path / "program").mkdir()
+    program = backend.compile(plain, [Bucket(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
+    assert program.manifest.onnx == "model.onnx"
+    [first, *_] = batches(plain)
+    with backend.open(program) as session:
+        found = session.run(first)["output"]
+    assert np.allclose(found, compute(plain.path, first)[0], atol=1e-5)
+    program.onnx_path.write_bytes(b"not read")
+    with backend.open(program) as session:
+        assert np.array_equal(session.run(first)["output"], found)
+    joined(program.onnx_path).unlink()  # as an earlier version wrote it
+    (tmp_path / "graph/model.onnx").replace(program.onnx_path)
+    with backend.open(program) as session:
+        assert np.allclose(session.run(first)["output"], found, atol=1e-5)
