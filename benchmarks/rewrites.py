@@ -4,11 +4,13 @@
 
 Forms of the same model, random weights: ``hf`` (transformers' own block), ``folded`` (the scale in the query's
 weights: what the library uses), ``split`` and ``stacked`` (a fused query-key-value projection, taken apart in two
-ways). Then, as folded: ``gelu`` (in the exporter's order, which onnxruntime does not fuse) and ``skip`` (with
+ways). Then, as folded: ``gelu`` (in the exporter's order, which onnxruntime does not fuse), ``skip`` (with
 onnxruntime's fusion of a sum and a LayerNormalization, which the library switches off) and ``joined`` (with the
-attention operator and the moved biases that the onnxruntime back end runs). The sessions take turns, two
-threads each; what is printed is the median, over the rounds, of hf's time divided by the form's time in the same round:
-above 1 is faster than hf.
+attention operator and the moved biases that the onnxruntime back end runs). ``pooler`` and ``first`` end in BERT's
+pooler in place of a mean, without and with the pass that computes the last layer for its first token only.
+
+The sessions take turns, two threads each; what is printed is the median, over the rounds, of hf's time divided by the
+form's time in the same round: above 1 is faster than hf.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import DEFAULT, PassFactory, apply
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
+from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.pytorch_transforms.bert import SelfAttention, attend
 from QEfficient.pytorch_transforms.blocks import Block, Concat, Rule, Swap, exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
@@ -81,6 +84,12 @@ class Form:
     passes: tuple[PassFactory, ...] = DEFAULT
     fusions_off: tuple[str, ...] = SLOW_FUSIONS
     joins: bool = False
+    pooling: str = "mean"
+
+
+def without(left_out: PassFactory) -> tuple[PassFactory, ...]:
+    """The library's passes but one."""
+    return tuple(make for make in DEFAULT if make is not left_out)
 
 
 FORMS = {
@@ -88,9 +97,11 @@ FORMS = {
     "folded": Form(SelfAttention),
     "split": Form(Split),
     "stacked": Form(Stacked),
-    "gelu": Form(SelfAttention, passes=tuple(make for make in DEFAULT if make is not KnownGelu)),
+    "gelu": Form(SelfAttention, passes=without(KnownGelu)),
     "skip": Form(SelfAttention, fusions_off=()),
     "joined": Form(SelfAttention, joins=True),
+    "pooler": Form(SelfAttention, passes=without(OnlyFirstToken), pooling="pooler_output"),
+    "first": Form(SelfAttention, pooling="pooler_output"),
 }
 
 
@@ -101,7 +112,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
     )
     config._attn_implementation = "eager"
-    model = transformers.BertModel(config, add_pooling_layer=False)
+    model = transformers.BertModel(config)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200")  # as the back end has it
@@ -109,7 +120,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     for name, form in FORMS.items():
         twin, _ = exportable(model, [Swap(BertSelfAttention, form.block)] if form.block else [])
         specs = text_inputs(twin)
-        module = EmbeddingModule(twin, Head.of("mean"), [spec.name for spec in specs], "additive").eval()
+        module = EmbeddingModule(twin, Head.of(form.pooling), [spec.name for spec in specs], "additive").eval()
         (folder / name).mkdir()
         exported = export(module, inputs=specs, folder=folder / name)
         graph = apply(exported, folder / f"{name}-done", passes=form.passes)

@@ -14,6 +14,7 @@ from QEfficient.onnx_transforms.clean_metadata import CleanMetadata
 from QEfficient.onnx_transforms.fold_constants import FoldConstants
 from QEfficient.onnx_transforms.graph_file import describe, read
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
+from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.onnx_transforms.raise_guards import RaiseGuards
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.remove_identities import RemoveIdentities
@@ -32,6 +33,7 @@ DEFAULT: tuple[PassFactory, ...] = (
     RaiseGuards,
     ScaleSquares,
     KnownGelu,
+    OnlyFirstToken,
     ShareWeights,
     RemoveDeadCode,  # bounds that were raised leave the old ones behind
     CleanMetadata,  # last: NaN errors name the torch module, and folding writes notes of its own

@@ -22,58 +22,9 @@ from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target
 from tests import tiny_models
-from tests.passes.graphs import compute
+from tests.passes.graphs import LAYER, compute, layer
 
-WEIGHTS = {name: (8, 8) for name in ("wq", "wk", "wv", "wo")} | {
-    name: (8,) for name in ("gain", "shift", "bq", "bk", "bv", "bo")
-}
 JOINED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert", "electra")
-
-LAYER = """
-<ir_version: 10, opset_import: ["": 18]>
-g (float[b, s, 8] h, int64[b, s] mask) => (float[b, s, 8] y)
-<float one = {1.0}, float lowest = {-1e30}, int64[4] split = {0, 0, 2, 4},
- int64[3] whole = {0, 0, 8}, int64[2] axes = {1, 2}>
-{
-    x = LayerNormalization (h, gain, shift)
-    q0 = MatMul (x, wq)
-    q1 = Add (q0, bq)
-    q2 = Reshape (q1, split)
-    q = Transpose <perm = [0, 2, 1, 3]> (q2)
-    k0 = MatMul (x, wk)
-    k1 = Add (bk, k0)
-    k2 = Reshape (k1, split)
-    k = Transpose <perm = [0, 2, 3, 1]> (k2)
-    v0 = MatMul (x, wv)
-    v1 = Add (v0, bv)
-    v2 = Reshape (v1, split)
-    v = Transpose <perm = [0, 2, 1, 3]> (v2)
-    m0 = Unsqueeze (mask, axes)
-    m1 = Cast <to = 1> (m0)
-    m2 = Sub (one, m1)
-    m = Mul (m2, lowest)
-    l0 = MatMul (q, k)
-    l = Add (l0, m)
-    p = Softmax <axis = -1> (l)
-    c0 = MatMul (p, v)
-    c1 = Transpose <perm = [0, 2, 1, 3]> (c0)
-    c = Reshape (c1, whole)
-    o0 = MatMul (c, wo)
-    o = Add (o0, bo)
-    y = Add (o, x)
-}
-"""
-
-
-def layer(text: str = LAYER) -> ir.Model:
-    """The graph with random weights and every shape known, as an export has them."""
-    proto = onnx.parser.parse_model(text)
-    numbers = np.random.default_rng(0)
-    for name, shape in WEIGHTS.items():
-        values = numbers.standard_normal(shape).astype(np.float32)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-    onnx.checker.check_model(proto)
-    return ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
 
 
 def feed(seed: int = 0) -> dict[str, NDArray[np.generic]]:
