@@ -50,6 +50,7 @@ class _ProgramBody:
     outputs: tuple[TensorSpec, ...]
     onnx: str
     options: CompileOptions
+    joined: str | None
     binary: str | None
     sdk: str | None
     text: TextFacts | None
@@ -58,7 +59,8 @@ class _ProgramBody:
     int8: Mapping[str, Json]
 
 
-_ADDED: Mapping[str, Json] = {"int8": {}}  # fields that manifests of the same format, but written earlier, do not have
+# fields that manifests of the same format, but written earlier, do not have
+_ADDED: Mapping[str, Json] = {"int8": {}, "joined": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,8 @@ def _check_consistent(manifest: Manifest) -> None:
     if not buckets or list(buckets) != sorted(set(buckets)) or min(min(b.length, b.batch) for b in buckets) < 1:
         raise _inconsistent("body.buckets", [b.sizes for b in buckets], "at least one, ascending, sizes from 1 up")
     _listed("body.onnx", manifest.onnx, manifest.files)
+    if manifest.joined is not None:
+        _listed("body.joined", manifest.joined, manifest.files)
     if manifest.text is not None and manifest.text.tokenizer is not None:
         _listed("body.text.tokenizer", manifest.text.tokenizer, manifest.files)
     if manifest.model is not None and manifest.model.config is not None:

@@ -202,6 +202,7 @@ class Manifest:
     Attributes:
         target, buckets, inputs, outputs, options: As compiled. Buckets ascend.
         onnx: File name of the graph in the folder.
+        joined: File name of the graph that onnxruntime runs in its place; ``None``: that one itself.
         binary: Folder of the QPC inside the program's folder, ``None`` on the host.
         sdk: The SDK's version for a card program, else ``None``.
         text, model: What the text and model rooms need; ``None`` for a bare graph.
@@ -219,6 +220,7 @@ class Manifest:
     outputs: tuple[TensorSpec, ...]
     onnx: str
     options: CompileOptions = field(default_factory=CompileOptions)
+    joined: str | None = None
     binary: str | None = None
     sdk: str | None = None
     text: TextFacts | None = None
@@ -242,6 +244,11 @@ class Program:
     def onnx_path(self) -> Path:
         """The graph file."""
         return self.path / self.manifest.onnx
+
+    @property
+    def joined_path(self) -> Path:
+        """The graph file that onnxruntime runs."""
+        return self.path / (self.manifest.joined or self.manifest.onnx)
 
     @property
     def binary_path(self) -> Path | None:

@@ -31,7 +31,7 @@ import transformers
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from QEfficient.backends.onnxruntime_session import SLOW_FUSIONS, joined
+from QEfficient.backends.onnxruntime_session import SLOW_FUSIONS
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import DEFAULT, PassFactory, apply
 from QEfficient.onnx_transforms.joined import write_joined
@@ -124,7 +124,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
         (folder / name).mkdir()
         exported = export(module, inputs=specs, folder=folder / name)
         graph = apply(exported, folder / f"{name}-done", passes=form.passes)
-        path = joined(graph.path)
+        path = graph.path.with_name("joined.onnx")
         if form.joins and not write_joined(graph.path, path):
             raise RuntimeError("There was no attention to join.")
         made[name] = onnxruntime.InferenceSession(

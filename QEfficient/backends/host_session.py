@@ -47,8 +47,8 @@ class HostSession(ABC, Generic[Handle]):
         manifest = program.manifest
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self.fixed_shapes = strict
-        self._path, self._compute = program.onnx_path, manifest.target.compute
-        self._tuning = tuning or guess(_bytes(self._path))
+        self._path, self._compute = self._graph(program), manifest.target.compute
+        self._tuning = tuning or guess(_bytes(program.onnx_path))
         self.slots = self._tuning.streams
         self.batch_tokens: int | None = self._tuning.batch_tokens
         self._cpus = usable_cpus()
@@ -56,6 +56,10 @@ class HostSession(ABC, Generic[Handle]):
         self._start()
         self._wide: Handle | None = self._open(1, self._cpus)
         _SESSIONS.add(self)
+
+    def _graph(self, program: Program) -> Path:
+        """The graph file to load."""
+        return program.onnx_path
 
     @abstractmethod
     def _open(self, streams: int, threads: int) -> Handle:
@@ -203,4 +207,5 @@ def check_names(path: Path, what: str, specs: Sequence[TensorSpec], found: Seque
 
 def _bytes(graph: Path) -> int:
     """Size of the files that hold a graph and its weights, as :mod:`QEfficient.onnx_transforms` names them."""
-    return sum(file.stat().st_size for file in graph.parent.glob(f"{graph.stem}*.onnx*") if file.is_file())
+    files = [graph, *graph.parent.glob(f"{graph.stem}*.onnx.*")]
+    return sum(file.stat().st_size for file in files if file.is_file())

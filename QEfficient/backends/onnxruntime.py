@@ -6,16 +6,20 @@ of the folder with ``..`` or through a link, is refused before the file is read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
-from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, joined, load, onnxruntime
+from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
+
+log = logging.getLogger("QEfficient")
 
 
 class OnnxRuntimeBackend:
@@ -62,12 +66,9 @@ class OnnxRuntimeBackend:
             CompileError: onnxruntime refuses the graph; its message is kept.
             BackendUnavailableError: onnxruntime is not installed.
         """
-        from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
-
         program = host_program.make(self.compute, model, buckets, target, options, workdir)
-        graph, other = program.onnx_path, joined(program.onnx_path)
         try:
-            load(other if write_joined(graph, other) else graph, threads=1, check_only=True)
+            load(program.onnx_path, threads=1, check_only=True)
         except (CorruptArtefactError, DeviceError) as error:
             raise CompileError(
                 "onnxruntime does not load the graph.",
@@ -75,7 +76,7 @@ class OnnxRuntimeBackend:
                 allowed="a graph that onnxruntime supports",
                 do=f"check the graph: onnx.checker.check_model({str(model.path)!r})",
             ) from error
-        return program
+        return _with_joined(program)
 
     def open(
         self,
@@ -95,3 +96,19 @@ class OnnxRuntimeBackend:
         """
         host_program.refuse_devices(devices)
         return OnnxRuntimeSession(program, strict=strict, tuning=tuning)
+
+
+def _with_joined(program: Program) -> Program:
+    """The program with a graph of fewer nodes beside its own, where there is something to join."""
+    from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
+
+    path = program.onnx_path.with_suffix(".onnxruntime.onnx")
+    if not write_joined(program.onnx_path, path):
+        return program
+    try:
+        load(path, threads=1, check_only=True)
+    except (CorruptArtefactError, DeviceError) as error:  # to be faster is no reason to fail
+        log.warning("onnxruntime does not load %s and runs the plain graph: %s", path.name, error.got)
+        path.unlink()
+        return program
+    return replace(program, manifest=replace(program.manifest, joined=path.name))

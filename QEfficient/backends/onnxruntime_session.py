@@ -19,7 +19,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError, InputError
-from QEfficient.records import Json
+from QEfficient.records import Json, Program
 
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
 _CORRUPT_WORDS = ("External data path", "External initializer", "Deserialize tensor")  # or "Fail" with one of these
@@ -39,13 +39,14 @@ class OnnxRuntimeSession(HostSession[Any]):
     backend = "onnxruntime"
     places = _RUN
 
+    def _graph(self, program: Program) -> Path:
+        return program.joined_path
+
     def _open(self, streams: int, threads: int) -> Any:
-        other = joined(self._path)
-        path = other if other.is_file() else self._path
         # each caller works itself; the other threads are common to all
-        handle = load(path, threads=streams * (threads - 1) + 1)
-        check_names(path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
-        check_names(path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
+        handle = load(self._path, threads=streams * (threads - 1) + 1)
+        check_names(self._path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
+        check_names(self._path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
         return handle
 
     def _call(self, handle: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -89,11 +90,6 @@ def onnxruntime() -> ModuleType:
         ) from error
     onnxruntime.disable_telemetry_events()
     return onnxruntime  # type: ignore[no-any-return, unused-ignore]
-
-
-def joined(graph: Path) -> Path:
-    """Where the graph with onnxruntime's own operators stands, if there is one: beside the plain one."""
-    return graph.with_suffix(".onnxruntime.onnx")
 
 
 def load(path: Path, *, threads: int, check_only: bool = False) -> Any:

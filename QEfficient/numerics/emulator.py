@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from QEfficient.errors import OptionError
@@ -64,7 +65,7 @@ class EmulatorBackend:
                 do="leave compute out, or compile for the host with backend='onnxruntime'",
             )
         host = dataclasses.replace(target, compute=self._host.compute[0])
-        made = self._host.compile(model, buckets, host, options, workdir)
+        made = host_program.make(self._host.compute, model, buckets, host, options, workdir)
         emulated(model, workdir / FOLDER, precision_of(options, target))
         return Program(workdir, dataclasses.replace(made.manifest, target=target, binary=FOLDER))
 

@@ -102,6 +102,14 @@ def read(path: Path) -> ir.Model:
     return ir.from_proto(proto)
 
 
+def make_relative(proto: onnx.ModelProto, folder: Path) -> None:
+    """Names external data by its place in ``folder`` again, after :func:`read` made it absolute."""
+    for tensor in _external_tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = Path(entry.value).relative_to(folder).as_posix()
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load_model(path, load_external_data=False)

@@ -28,11 +28,11 @@ class JoinAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        masks: dict[str | None, ir.Value] = {}
+        names, masks = match.Names(model), dict[str | None, ir.Value]()
         modified = False
-        for node in list(model.graph):
+        for node in list(model.graph) if match.modern(model) else ():
             if node.op_type == "Softmax" and (found := _found(node)) is not None:
-                _join(model.graph, found, masks)
+                _join(model.graph, found, masks, names)
                 modified = True
         if modified:
             model.graph.opset_imports[DOMAIN] = 1
@@ -48,6 +48,11 @@ class _Projection:
     bias: ir.Value
     heads: int
     width: int
+
+    @property
+    def size(self) -> int:
+        """Of all heads together."""
+        return self.heads * self.width
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,10 @@ def _found(softmax: ir.Node) -> _SelfAttention | None:
         return None
     alike = {(id(one.states), one.heads, one.width) for one in (query, key, value)}
     states, result = query.states.shape, joined.outputs[0]
-    if len(alike) != 1 or states is None or result.shape != ir.Shape([*states[:2], query.heads * query.width]):
+    if len(alike) != 1 or states is None or result.shape is None or result.is_graph_output():
+        return None
+    sizes = mask[0].mask.shape
+    if sizes is None or not match.same(sizes, states[:2]) or not match.same(result.shape, [*sizes, query.size]):
         return None
     if positions is not None and not _is_square(positions, query):
         return None
@@ -111,7 +119,7 @@ def _projection(value: ir.Value | None, perm: Sequence[int]) -> _Projection | No
         return None
     (product, weight), bias = biased[0], biased[1]
     heads, width = shape[2], shape[3]
-    if not isinstance(heads, int) or not isinstance(width, int) or list(shape)[:2] != list(whole)[:2]:
+    if not isinstance(heads, int) or not isinstance(width, int) or not match.same(shape[:2], whole[:2]):
         return None
     states, found = product.inputs[0], weights.constant(weight)
     constant = weights.constant(bias)
@@ -140,7 +148,8 @@ def _mask(value: ir.Value | None) -> _Mask | None:
         shape = spread.outputs[0].shape if spread is not None else None
         if mask is None or shape is None or mask.shape is None or len(mask.shape) != 2 or not mask.is_graph_input():
             continue
-        if shape == ir.Shape([mask.shape[0], 1, 1, mask.shape[1]]):
+        whole = mask.dtype is not None and not mask.dtype.is_floating_point()  # a fraction would be cut off
+        if whole and match.same(shape, [mask.shape[0], 1, 1, mask.shape[1]]):
             return _Mask(mask, number)
     return None
 
@@ -150,19 +159,20 @@ def _is_square(positions: ir.Value, query: _Projection) -> bool:
     shape, states = positions.shape, query.states.shape
     if shape is None or states is None or len(shape) != 4 or shape[0] not in (1, states[0]):
         return False
-    return shape[1] == query.heads and shape[2] == shape[3] == states[1]
+    return match.same(shape[1:], [query.heads, states[1], states[1]])
 
 
-def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Value]) -> None:
+def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Value], names: match.Names) -> None:
     """Puts the operator where the last node of the attention stood."""
     last = found.result.producer()
     assert last is not None and found.result.name is not None
     name, first = found.result.name, found.projections[0]
     mask = found.mask.mask
-    if mask.name not in masks:
-        masks[mask.name] = _add(graph, last, "Cast", [mask], f"{mask.name}_int32", to=ir.DataType.INT32)
-    weight = _add(graph, last, "Concat", [one.weight for one in found.projections], f"{name}_weight", axis=1)
-    bias = _add(graph, last, "Concat", [one.bias for one in found.projections], f"{name}_bias", axis=0)
+    if mask.name not in masks:  # before all that read it: it needs the graph's input only
+        narrow = names.new(f"{mask.name}_int32")
+        masks[mask.name] = _add(graph, graph[0], "Cast", [mask], narrow, to=ir.DataType.INT32)
+    weight = _add(graph, last, "Concat", [one.weight for one in found.projections], names.new(f"{name}_weight"), axis=1)
+    bias = _add(graph, last, "Concat", [one.bias for one in found.projections], names.new(f"{name}_bias"), axis=0)
     inputs = [first.states, weight, bias, masks[mask.name], None, found.positions]
     joined = ir.node(
         "Attention",
@@ -170,7 +180,7 @@ def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Val
         {"num_heads": first.heads, "scale": 1.0, "mask_filter_value": found.mask.lowest},
         domain=DOMAIN,
         name=f"{name}_attention",
-        outputs=[ir.Value(name=f"{name}_attention", type=found.result.type, shape=found.result.shape)],
+        outputs=[ir.Value(name=names.new(f"{name}_attention"), type=found.result.type, shape=found.result.shape)],
     )
     joined.metadata_props.update(last.metadata_props)
     graph.insert_before(last, joined)

@@ -12,41 +12,32 @@ import onnx
 import onnx_ir as ir
 
 from QEfficient.onnx_transforms.apply import run
-from QEfficient.onnx_transforms.graph_file import read
+from QEfficient.onnx_transforms.graph_file import make_relative, read
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
+
+LARGEST = 2**24
+"""Most bytes of a graph file that may be there twice. Without weights it has a few hundred kB."""
 
 
 def write_joined(source: Path, target: Path) -> bool:
     """Writes what :class:`MoveBiases` and :class:`JoinAttention` make of a graph, beside it.
 
-    Both graphs read the same external data; only moved biases are the second one's own.
+    Both graphs read the same external data; only moved biases are the second one's own. A graph that holds its weights
+    itself is left alone, since they would be there twice; so is one whose data has the second graph's name.
 
     Returns:
         Whether there was attention to join; else nothing is written.
     """
+    if target.exists() or source.stat().st_size > LARGEST:
+        return False
     model = read(source)
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention()]):
         return False
     run(model, [RemoveDeadCode()])
-    _make_relative(model, source.parent.absolute())
-    onnx.save_model(ir.to_proto(model), target)
+    proto = ir.to_proto(model)
+    make_relative(proto, source.parent.absolute())
+    onnx.save_model(proto, target)
     return True
-
-
-def _make_relative(model: ir.Model, folder: Path) -> None:
-    """Names the external data by its place beside the graph; :func:`read` made the paths absolute."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor):
-            value.const_value = ir.ExternalTensor(
-                Path(tensor.path).relative_to(folder).as_posix(),
-                tensor.offset,
-                tensor.length,
-                tensor.dtype,
-                shape=tensor.shape,
-                name=str(tensor.name),
-                base_dir=folder,
-            )

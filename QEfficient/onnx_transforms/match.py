@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +12,34 @@ from numpy.typing import NDArray
 from QEfficient.onnx_transforms import weights
 
 T = TypeVar("T")
+
+
+class Names:
+    """Names for new values, none of which the model has already."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._taken = {value.name for node in weights.nodes(model) for value in node.outputs}
+        for graph in weights.graphs(model):
+            self._taken |= {value.name for value in graph.inputs} | set(graph.initializers)
+
+    def new(self, wanted: str) -> str:
+        """``wanted``, or it with a number behind."""
+        name, number = wanted, 1
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+
+def modern(model: ir.Model) -> bool:
+    """Whether operators mean what they do since opset 13; ``Softmax`` was another function before."""
+    return (model.graph.opset_imports.get("") or 0) >= 13
+
+
+def same(first: Iterable[int | ir.SymbolicDimProtocol], second: Iterable[int | ir.SymbolicDimProtocol]) -> bool:
+    """Whether sizes are equal for certain: a dim without a name may be any."""
+    one, other = list(first), list(second)
+    return one == other and all(isinstance(dim, int) or dim.value is not None for dim in one)
 
 
 def made_by(value: ir.Value | None, kind: str, *, shared: bool = False) -> ir.Node | None:

@@ -22,9 +22,10 @@ class MoveBiases(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
         modified = False
+        names = match.Names(model)
         for node in list(model.graph):
             if node.op_type == "LayerNormalization" and (found := _residual(node)) is not None:
-                _move(model.graph, node, found)
+                _move(model.graph, node, found, names)
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
 
@@ -57,15 +58,20 @@ def _residual(norm: ir.Node) -> _Residual | None:
     if len(sums) != 1 or sums[0][1] is None:
         return None
     total, (product, bias) = sums[0][0], sums[0][1]
+    made = product.producer()
+    if made is None or states in made.inputs:  # h is x itself: its bias is one of the linear layers' too
+        return None
     fits = match.vector(bias) is not None and match.vector(bias) == match.vector(norm.inputs[2])
     return _Residual(total, product, bias, tuple(linears)) if fits else None
 
 
-def _move(graph: ir.Graph, norm: ir.Node, found: _Residual) -> None:
+def _move(graph: ir.Graph, norm: ir.Node, found: _Residual, names: match.Names) -> None:
     moved = match.numbers(found.bias)
-    norm.replace_input_with(2, _initializer(graph, norm.inputs[2], moved, norm))
+    name = names.new(f"{norm.outputs[0].name}_bias")
+    norm.replace_input_with(2, _initializer(graph, norm.inputs[2], moved, name))
     for weight, biased, bias in found.linears:
-        changed = _initializer(graph, bias, -_times(moved, weight), biased)
+        name = names.new(f"{biased.outputs[0].name}_bias")
+        changed = _initializer(graph, bias, -_times(moved, weight), name)
         biased.replace_input_with(biased.inputs.index(bias), changed)
     place = 1 - found.total.inputs.index(norm.outputs[0])
     with_bias = found.total.inputs[place]
@@ -74,10 +80,10 @@ def _move(graph: ir.Graph, norm: ir.Node, found: _Residual) -> None:
         graph.remove(left, safe=True)
 
 
-def _initializer(graph: ir.Graph, old: ir.Value | None, more: NDArray[np.float64], user: ir.Node) -> ir.Value:
+def _initializer(graph: ir.Graph, old: ir.Value | None, more: NDArray[np.float64], name: str) -> ir.Value:
     """An initializer for this one node, with something added."""
     numbers = (match.numbers(old) + more).astype(np.float32)
-    value = ir.Value(name=f"{user.outputs[0].name}_moved_bias", const_value=ir.tensor(numbers))
+    value = ir.Value(name=name, const_value=ir.tensor(numbers))
     value.dtype, value.shape = ir.DataType.FLOAT, ir.Shape(numbers.shape)
     graph.register_initializer(value)
     return value

