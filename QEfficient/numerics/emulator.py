@@ -9,6 +9,7 @@ from pathlib import Path
 from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
+from QEfficient.backends.onnxruntime_session import onnxruntime
 from QEfficient.errors import OptionError
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
 
@@ -64,6 +65,7 @@ class EmulatorBackend:
                 allowed=", ".join(self.compute),
                 do="leave compute out, or compile for the host with backend='onnxruntime'",
             )
+        onnxruntime()
         host = dataclasses.replace(target, compute=self._host.compute[0])
         made = host_program.make(self._host.compute, model, buckets, host, options, workdir)
         emulated(model, workdir / FOLDER, precision_of(options, target))

@@ -111,9 +111,10 @@ def _common_dim(plan: _Plan, node: ir.Node) -> int | None:
         return None
     value = node.outputs[0]
     wanted = plan.wanted.get(value, {})
-    if len(set(wanted.values())) != 1 or set(value.uses()) != set(wanted):
+    if len(set(wanted.values())) != 1 or set(value.uses()) != set(wanted) or value.shape is None:
         return None
-    return next(iter(wanted.values()))
+    dim = next(iter(wanted.values()))
+    return dim if value.shape[dim] != 1 else None
 
 
 def _places(node: ir.Node, dim: int) -> dict[int, int] | None:

@@ -296,7 +296,8 @@ if scores.ndim == 1:
     write(tmp_path / "pairs.json", SHORT)  # type: ignore[arg-type]
     arguments = (tmp_path / "saved", tmp_path / "pairs.json", tmp_path / "scores.npy")
     assert not python(BLOCK + script, *arguments, home=tmp_path / "empty")
-    assert np.load(tmp_path / "scores.npy").tobytes() == both.ours.predict(SHORT).tobytes()
+    # not to the last bit: with other CPUs batches are others, and a batch's first tokens are multiplied together
+    assert np.allclose(np.load(tmp_path / "scores.npy"), both.ours.predict(SHORT), rtol=0, atol=1e-6)
 
 
 def test_the_card_s_scores_are_close(bert: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

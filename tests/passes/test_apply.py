@@ -29,7 +29,8 @@ EVERYTHING = """
     <float lowest = {-3.4e38}, float[4] w = {1, -2, 3, 0.5},
      float[4] tied = {3, 1, 0, -1}, float[4] twin = {3, 1, 0, -1}, float[1] unused = {7},
      float tiny = {1e-12}, float small = {1e-6}, float sqrt_two = {1.4142135}, float unit = {1},
-     float point_five = {0.5}, int64[1] last = {-1}, float[n, 4] scaled>
+     float point_five = {0.5}, int64[1] last = {-1}, float[n, 4] scaled, int64[1] middle = {1}, int64 zero = {0},
+     float[4, 4] mixer = {1, 2, 0, 0, 0, 1, 2, 0, 0, 0, 1, 2, 2, 0, 0, 1}, float[n, 2, 4] tokens, float[n, 2, 4] turned>
     {
         two = Constant <value = float {2}> ()
         doubled = Mul (w, two)
@@ -59,7 +60,12 @@ EVERYTHING = """
         >
         norm = ReduceL2 (branched, last)
         safe = Clip (norm, tiny)
-        y = Div (branched, safe)
+        divided = Div (branched, safe)
+        tall = Unsqueeze (x, middle)
+        tokens = Concat <axis = 1> (tall, tall)
+        turned = MatMul (tokens, mixer)
+        first = Gather <axis = 1> (turned, zero)
+        y = Add (divided, first)
         dead = dead.f (x)
     }
     <domain: "local", opset_import: ["": 18]>

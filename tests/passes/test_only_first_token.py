@@ -60,6 +60,7 @@ def test_everything_behind_keys_and_values_is_narrowed() -> None:
     onnx.checker.check_model(checked, full_check=True)
     assert [node.op_type for node in graph.graph].count("Slice") == 1
     assert np.allclose(compute(graph, feed())[0], compute(layer(WHOLE), feed())[0], atol=1e-6)
+    assert not OnlyFirstToken()(graph).modified
 
 
 def test_a_mask_of_its_own_for_each_token_is_cut() -> None:

@@ -81,7 +81,7 @@ def other_format(b: Bench) -> Any:
 
 
 def data_outside(b: Bench) -> Any:
-    """A program that was sealed with a graph whose weights stand beside its folder."""
+    """A program that was sealed with graphs whose weights stand beside its folder."""
     import onnx
 
     from QEfficient import program as programs
@@ -89,12 +89,13 @@ def data_outside(b: Bench) -> Any:
     folder = b.copy()
     program = programs.load(folder)
     (b.scratch / "secret.data").write_bytes(next(folder.glob("*.data*")).read_bytes())
-    graph = onnx.load(str(folder / "model.onnx"), load_external_data=False)
-    for tensor in graph.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = "../secret.data"
-    onnx.save(graph, str(folder / "model.onnx"))
+    for path in folder.glob("*.onnx"):
+        graph = onnx.load(path, load_external_data=False)
+        for tensor in graph.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = "../secret.data"
+        onnx.save(graph, path)
     (folder / "qefficient.json").unlink()
     programs.write(program)
     QEFFAutoModel.from_pretrained(folder).encode("a text")
