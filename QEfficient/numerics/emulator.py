@@ -54,7 +54,8 @@ class EmulatorBackend:
 
         Raises:
             OptionError: No buckets, or a node-precision file that does not fit the graph.
-            CompileError: onnxruntime refuses the graph; its message is kept.
+            TransformError: The type of a value is not known.
+            BackendUnavailableError: onnxruntime is not installed.
         """
         from QEfficient.numerics.emulate import emulated, precision_of  # onnx, which a session must not need
 
