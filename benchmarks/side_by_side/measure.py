@@ -36,6 +36,7 @@ from benchmarks.side_by_side.ratios import turns
 
 ROOT = Path(__file__).parents[2]
 ONE = "one"  # the corpus whose texts go in one at a time
+PARTS = 5  # turns of a round in which they do: a turn is short, and what slows a machine lasts for seconds
 BATCHES = (32, 8, 16, 64, 128)
 """What is tried in the warm-up; the first is the peers' default."""
 SAMPLE = 12_000  # characters of a corpus that are used for that, evenly from it
@@ -120,9 +121,10 @@ class Bench:
             for name, seat in multipliers.items():
                 rates[name].append(statistics.median(_rate(seat.worker) for _ in range(5)))
             for corpus in self.corpora:
-                by_name = {seat.contender.name: seat for seat in seats}
-                for name in turns(list(by_name), number):
-                    self._try(seats, by_name[name], partial(_turn, corpus=corpus), "")
+                for part in range(PARTS if corpus == ONE else 1):
+                    by_name = {seat.contender.name: seat for seat in seats}
+                    for name in turns(list(by_name), number):
+                        self._try(seats, by_name[name], partial(_turn, corpus=corpus, part=part), "")
             self.say(f"round {number + 1} of {rounds}: {time.perf_counter() - started:.0f} s")
         for seat in seats:
             seat.found["peak"] = seat.worker.ask("first", texts=["done"])["peak"]
@@ -194,7 +196,8 @@ class Bench:
             seat.found["batch"][corpus] = batch if seat.worker.batched else None
             seat.found["cosine"][corpus] = least_cosine(self._vectors(seat.worker, corpus, batch), wanted)
             if corpus == ONE:
-                _turn(seat, corpus)
+                for part in range(PARTS):
+                    _turn(seat, corpus, part)
         seat.found["seconds"].clear()
 
     # ------------------------------------------------------------------------------------------------ failures
@@ -248,13 +251,16 @@ def told(reason: str) -> str:
     return re.sub(r"^(?:\w+\.)+", "", (errors or lines or ["no reason given"])[-1])[:200]
 
 
-def _turn(seat: Seat, corpus: str) -> None:
-    """One measurement: seconds of a call, or of each text of the corpus that goes in one by one."""
-    if corpus == ONE:
-        seconds = seat.worker.ask("each", corpus=corpus)["seconds"]
-    else:
-        seconds = seat.worker.ask("encode", corpus=corpus, batch=seat.found["batch"][corpus])["seconds"]
-    seat.found["seconds"].setdefault(corpus, []).append(seconds)
+def _turn(seat: Seat, corpus: str, part: int = 0) -> None:
+    """One measurement: seconds of a call, or of each text of a part of the corpus whose texts go in one by one."""
+    rounds = seat.found["seconds"].setdefault(corpus, [])
+    if corpus != ONE:
+        rounds.append(seat.worker.ask("encode", corpus=corpus, batch=seat.found["batch"][corpus])["seconds"])
+        return
+    seconds = seat.worker.ask("each", corpus=corpus, part=part, parts=PARTS)["seconds"]
+    if part == 0:
+        rounds.append([])
+    rounds[-1] += seconds
 
 
 def _rate(worker: Worker) -> float:

@@ -9,7 +9,7 @@
 | ``{"do": "warm"}`` | what the contender asks for before it is at its best |
 | ``{"do": "vectors", "corpus": …, "batch": …, "path": …}`` | writes them with ``numpy.save`` |
 | ``{"do": "encode", "corpus": …, "batch": …, "every": 1}`` | ``seconds`` for every so-manyth text of it in one call |
-| ``{"do": "each", "corpus": …}`` | ``seconds`` for each text by itself, a list |
+| ``{"do": "each", "corpus": …, "part": 0, "parts": 5}`` | ``seconds`` for each text by itself, of a part of it |
 
 Every answer has ``peak``. One that fails has ``error`` in place of its result, and the worker goes on. The first line
 is ``{"batched": …}`` once the model is loaded. Whatever a library prints goes to stderr.
@@ -76,9 +76,9 @@ class Desk:
         self.loaded.encode(texts, batch)
         return {"seconds": time.perf_counter() - start}
 
-    def _each(self, corpus: str) -> dict[str, Any]:
+    def _each(self, corpus: str, part: int = 0, parts: int = 1) -> dict[str, Any]:
         seconds = []
-        for text in self.corpora[corpus]:
+        for text in self.corpora[corpus][part::parts]:
             start = time.perf_counter()
             self.loaded.encode([text], 1)
             seconds.append(time.perf_counter() - start)
