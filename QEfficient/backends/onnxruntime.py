@@ -1,4 +1,6 @@
-"""The host backend: onnxruntime on the CPU. A program is its ONNX graph, in fewer nodes beside it where that is faster.
+"""The host backend: onnxruntime on the CPU.
+
+A program is its ONNX graph; beside it, where that is faster, the same in fewer nodes.
 
 onnxruntime keeps external data inside the program's folder by itself: a location that is absolute, or that leads out
 of the folder with ``..`` or through a link, is refused before the file is read. The tests hold it to that.
@@ -56,9 +58,16 @@ class OnnxRuntimeBackend:
     def compile(
         self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
-        """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
+        """As :meth:`compile_plain`; and what onnxruntime has one operator for is joined in a second graph.
 
-        What onnxruntime has one operator for is joined in a second graph; see ``onnx_transforms.joined``.
+        See ``onnx_transforms.joined``. The session runs that one.
+        """
+        return _with_joined(self.compile_plain(model, buckets, target, options, workdir))
+
+    def compile_plain(
+        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+    ) -> Program:
+        """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
 
         Raises:
             OptionError: No buckets, or a precision that it does not have.
@@ -76,7 +85,7 @@ class OnnxRuntimeBackend:
                 allowed="a graph that onnxruntime supports",
                 do=f"check the graph: onnx.checker.check_model({str(model.path)!r})",
             ) from error
-        return _with_joined(program)
+        return program
 
     def open(
         self,

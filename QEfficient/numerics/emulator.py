@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
-from QEfficient.backends.onnxruntime_session import onnxruntime
 from QEfficient.errors import OptionError
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
 
@@ -54,8 +52,7 @@ class EmulatorBackend:
 
         Raises:
             OptionError: No buckets, or a node-precision file that does not fit the graph.
-            TransformError: The type of a value is not known.
-            BackendUnavailableError: onnxruntime is not installed.
+            CompileError: onnxruntime refuses the graph; its message is kept.
         """
         from QEfficient.numerics.emulate import emulated, precision_of  # onnx, which a session must not need
 
@@ -66,9 +63,8 @@ class EmulatorBackend:
                 allowed=", ".join(self.compute),
                 do="leave compute out, or compile for the host with backend='onnxruntime'",
             )
-        onnxruntime()
         host = dataclasses.replace(target, compute=self._host.compute[0])
-        made = host_program.make(self._host.compute, model, buckets, host, options, workdir)
+        made = self._host.compile_plain(model, buckets, host, options, workdir)
         emulated(model, workdir / FOLDER, precision_of(options, target))
         return Program(workdir, dataclasses.replace(made.manifest, target=target, binary=FOLDER))
 

@@ -138,8 +138,8 @@ def _places(node: ir.Node, dim: int) -> dict[int, int] | None:
         matrices = second is not None and min(len(first), len(second)) > 1
         return {0: len(first) - 2} if matrices and dim == rank - 2 else None
     if node.op_type == "Transpose":
-        perm = node.attributes.get("perm")
-        return {0: list(perm.as_ints())[dim]} if perm is not None else None
+        perm = match.perm(node)
+        return {0: perm[dim]} if perm else None
     if node.op_type == "Reshape":
         kept = match.same(shape[: dim + 1], first[: dim + 1])
         return {0: dim} if kept and all(isinstance(size, int) for size in shape[dim + 1 :]) else None

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+from QEfficient.errors import CompileError
 from QEfficient.numerics.emulator import EmulatorBackend
-from QEfficient.records import Bucket, CompileOptions, Program, Target
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
 
@@ -46,6 +48,22 @@ def test_results_are_numbers_of_fp16(tmp_path: Path) -> None:
     assert np.array_equal(emulated, emulated.astype(np.float16))
     assert not np.array_equal(exact, exact.astype(np.float16))
     assert np.abs(emulated - exact).max() < 1e-2
+
+
+def test_a_graph_that_onnxruntime_refuses_is_no_program(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        onnx.parser.parse_model(
+            '<ir_version: 9, opset_import: ["" : 18]> g (int64[n] x) => (int64[n] y) { y = NoSuchOperator(x) }'
+        ),
+        path,
+    )
+    model = OnnxModel(path, (TensorSpec("x", "int64", ("n",)),), (TensorSpec("y", "int64", ("n",)),), digest="")
+    (tmp_path / "program").mkdir()
+    with pytest.raises(CompileError, match="NoSuchOperator"):
+        EmulatorBackend().compile(
+            model, [Bucket(8)], Target("emulator", "fp16"), CompileOptions(), tmp_path / "program"
+        )
 
 
 def test_it_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
