@@ -45,19 +45,23 @@ class Wish:
 
 def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any:
     """One or many strings → vectors in the container that the wish names."""
-    _check(ready, facts, wish)
+    dim = _checked_dim(ready, facts, wish)
     single = isinstance(sentences, str)
     texts = _strings(sentences)
     per_token = wish.output_value == "token_embeddings"
-    vectors: Any = [] if per_token else np.empty((len(texts), _dim(ready, facts, wish)), np.float32)
+    vectors: Any = [] if per_token else None
     chunks, shortened = wish.overlong == "chunk", 0
     with progress(len(texts), wish.show_progress_bar, "encode", "text") as done:
         reading = _reading(ready, facts, wish)
         for window, output in outputs(ready, reading, texts, wish.device_ids, None if chunks else done):
-            found = _vectors(ready, facts, window, output, wish)
+            found = _vectors(ready, window, output, wish, dim)
             if per_token:
                 vectors.extend(found)
+            elif window.count == len(texts):
+                vectors = found
             else:
+                if vectors is None:
+                    vectors = np.empty((len(texts), dim), np.float32)
                 vectors[window.first : window.first + window.count] = found
             shortened += len(window.overlong)
             if chunks and done is not None:
@@ -79,7 +83,7 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any
 
 def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, window: int) -> Iterator[Any]:
     """Strings → one vector each, in order; both may go on for ever."""
-    _check(ready, facts, wish)
+    dim = _checked_dim(ready, facts, wish)
     if isinstance(sentences, (str, bytes, dict)) or not hasattr(sentences, "__iter__"):
         raise InputError(
             "encode_iter takes an iterable of strings.",
@@ -88,10 +92,10 @@ def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, w
             do="put a single string into a list",
         )
     source = Source(iter(sentences), check=_check_string, window=window, patience=PATIENCE)
-    return _stream(ready, facts, source, _reading(ready, facts, wish), wish)
+    return _stream(ready, facts, source, _reading(ready, facts, wish), wish, dim)
 
 
-def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wish: Wish) -> Iterator[Any]:
+def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wish: Wish, dim: int) -> Iterator[Any]:
     tensors = wish.convert_to_tensor or not wish.convert_to_numpy
     told = wish.overlong != "truncate"
     with ready.stream(source, reading, wish.device_ids, partial=True) as stream:
@@ -104,7 +108,7 @@ def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wi
                     'Pass overlong="error" or "chunk" to handle them otherwise.',
                     stacklevel=2,
                 )
-            for vector in _vectors(ready, facts, window, next(iter(arrays.values())), wish):
+            for vector in _vectors(ready, window, next(iter(arrays.values())), wish, dim):
                 own = vector.copy()  # a vector that is kept must not keep its window
                 yield tensor(own) if tensors else own
                 stream.pump()
@@ -115,7 +119,8 @@ def _reading(ready: Ready, facts: TextFacts, wish: Wish) -> Reading:
     return Reading(ready, prompt=prompt, limit=facts.max_length, overlong=wish.overlong)
 
 
-def _check(ready: Ready, facts: TextFacts, wish: Wish) -> None:
+def _checked_dim(ready: Ready, facts: TextFacts, wish: Wish) -> int:
+    """How many dims a vector has, once the wish is known to fit the program."""
     if wish.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
         raise NotYetSupportedError(
             "encode returns float32 vectors only.",
@@ -145,14 +150,10 @@ def _check(ready: Ready, facts: TextFacts, wish: Wish) -> None:
             allowed="a program compiled with pooling=None",
             do="load with pooling=None and compile again",
         )
-    if wish.output_value == "sentence_embedding":
-        _dim(ready, facts, wish)
-
-
-def _dim(ready: Ready, facts: TextFacts, wish: Wish) -> int:
-    """How many leading dims of a vector are kept."""
     whole = int(ready.program.manifest.outputs[0].shape[-1])
     dim = wish.truncate_dim
+    if wish.output_value == "token_embeddings":
+        return whole
     if dim is None:
         return whole if facts.truncate_dim is None else min(facts.truncate_dim, whole)
     if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= whole:
@@ -244,9 +245,7 @@ def check_task(facts: TextFacts, task: str | None) -> None:
     )
 
 
-def _vectors(
-    ready: Ready, facts: TextFacts, window: TextWindow, output: NDArray[Any], wish: Wish
-) -> Vectors | list[Vectors]:
+def _vectors(ready: Ready, window: TextWindow, output: NDArray[Any], wish: Wish, dim: int) -> Vectors | list[Vectors]:
     """What one window's texts get: a vector each, or one a token of each."""
     output = output.astype(np.float32, copy=False)
     if wish.output_value == "token_embeddings":
@@ -254,7 +253,7 @@ def _vectors(
     vectors, owners = output, window.owners
     if owners is not None:
         vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(ready))
-    vectors = vectors[:, : _dim(ready, facts, wish)]
+    vectors = vectors[:, :dim]
     # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
     return normalize(vectors) if wish.normalize_embeddings else np.ascontiguousarray(vectors)
 

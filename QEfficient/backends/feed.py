@@ -4,12 +4,54 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import InputError, OptionError, nearest
 from QEfficient.records import Bucket, TensorSpec
+
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+
+
+_REMEMBERED = 4096  # shapes of one session
+
+
+class Feed:
+    """Checks what one session is given. What fitted once is known at one look: a session is given few shapes.
+
+    Args:
+        inputs: The program's inputs.
+        buckets: The compiled buckets.
+        fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
+    """
+
+    def __init__(self, inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, fixed_shapes: bool) -> None:
+        self._inputs, self._buckets, self._fixed_shapes = inputs, buckets, fixed_shapes
+        self._names = [spec.name for spec in inputs]
+        self._dtypes = [np.dtype(spec.dtype) for spec in inputs]
+        self._known: set[Shapes] = set()
+
+    def check(self, arrays: Mapping[str, NDArray[np.generic]]) -> Shapes:
+        """The arrays' shapes, in the order of the inputs.
+
+        Raises:
+            InputError: A name, dtype or shape does not fit.
+        """
+        try:
+            given = [arrays[name] for name in self._names]
+            shapes = tuple([array.shape for array in given])
+            fits = shapes in self._known and [array.dtype for array in given] == self._dtypes
+            if fits and len(arrays) == len(given):
+                return shapes
+        except (KeyError, AttributeError):  # check says which
+            pass
+        check(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known.add(shapes)
+        return shapes
 
 
 def check(

@@ -7,8 +7,7 @@ import os
 import platform
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -45,21 +44,17 @@ class Turns:
         self._waiting: deque[tuple[int, threading.Lock]] = deque()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def turn(self, places: int) -> Iterator[None]:
-        """Waits until so many places are free, all if there are not so many, and holds them."""
-        places = min(places, self._places)
-        self._take(places)
-        try:
-            yield
-        finally:
-            self._give(places)
+    def take(self, places: int) -> int:
+        """Waits until so many places are free, all if there are not so many, and takes them.
 
-    def _take(self, places: int) -> None:
+        Returns:
+            How many to :meth:`give` back.
+        """
+        places = min(places, self._places)
         with self._lock:
             if not self._waiting and self._free >= places:
                 self._free -= places
-                return
+                return places
             gate = threading.Lock()
             gate.acquire()
             ticket = places, gate
@@ -71,10 +66,12 @@ class Turns:
                 waits = ticket in self._waiting
                 if waits:
                     self._waiting.remove(ticket)
-            self._give(0 if waits else places)
+            self.give(0 if waits else places)
             raise
+        return places
 
-    def _give(self, places: int) -> None:
+    def give(self, places: int) -> None:
+        """Gives places back, to those who wait longest."""
         with self._lock:
             self._free += places
             while self._waiting and self._free >= self._waiting[0][0]:

@@ -15,8 +15,8 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
+from QEfficient.backends.feed import Feed
 from QEfficient.backends.host import Turns, guess, usable_cpus
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
@@ -47,6 +47,7 @@ class HostSession(ABC, Generic[Handle]):
         manifest = program.manifest
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self.fixed_shapes = strict
+        self._feed = Feed(self.inputs, self.buckets, fixed_shapes=strict)
         self._path, self._compute = self._graph(program), manifest.target.compute
         self._tuning = tuning or guess(_bytes(program.onnx_path))
         self.slots = self._tuning.streams
@@ -87,8 +88,7 @@ class HostSession(ABC, Generic[Handle]):
         """Input name → array in, output name → new array out."""
         self._enter()
         try:
-            with self._turns.turn(self.places or self._cpus):
-                return self._execute(self._handle(wide=True), arrays)
+            return self._execute(self.places or self._cpus, arrays, wide=True)
         finally:
             self._leave()
 
@@ -107,12 +107,16 @@ class HostSession(ABC, Generic[Handle]):
         return future
 
     def _stream(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        with self._turns.turn(max(1, self._cpus // self.slots)):
-            return self._execute(self._handle(wide=False), arrays)
+        return self._execute(max(1, self._cpus // self.slots), arrays, wide=False)
 
-    def _execute(self, handle: Handle, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        feed.check(arrays, self.inputs, self.buckets, fixed_shapes=self.fixed_shapes)
-        return self._call(handle, arrays)
+    def _execute(self, places: int, arrays: Mapping[str, NDArray[np.generic]], *, wide: bool) -> Arrays:
+        taken = self._turns.take(places)
+        try:
+            handle = self._handle(wide=wide)
+            self._feed.check(arrays)
+            return self._call(handle, arrays)
+        finally:
+            self._turns.give(taken)
 
     def _enter(self) -> None:
         with self._changed:

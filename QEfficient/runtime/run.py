@@ -88,15 +88,103 @@ def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | No
         NumericsError: A result is NaN or infinite; the message names the rows.
         DeviceError: The session failed. Runs in flight end first, further ones are not started.
     """
+    batches = planned(session, rows, how)
+    job = Job(session, rows, len(batches), how.frames, numbers)
+    if len(batches) == 1:
+        compute(session, job, batches[0], how)
+        return job.results()
     with Runs(session, how) as runs:
-        job = runs.add(rows, runs.plan(rows), numbers)
+        runs.add(job, batches)
         while job.left:
             if runs.alone():
                 runs.run_next()
             else:
                 runs.feed()
                 runs.finish(runs.events.get())
-        return job.results()
+    return job.results()
+
+
+def planned(session: Session, rows: Rows, how: How) -> tuple[Batch, ...]:
+    """Packs rows into batches.
+
+    Raises:
+        InputError: A row fits no bucket, or an input of the session is missing.
+    """
+    with spans.span("plan"):
+        _check_columns(session.inputs, rows)
+        batches = plan(
+            rows.lengths,
+            session.buckets,
+            fixed_shapes=session.fixed_shapes,
+            pads=how.pads,
+            images=any(len(spec.shape) == 4 for spec in session.inputs),
+            batch_tokens=session.batch_tokens or BATCH_TOKENS,
+            streams=session.slots,
+        )
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "%d rows in %d batches: %d of their %d positions are the rows' own, the others padding",
+            len(rows),
+            len(batches),
+            sum(rows.lengths),
+            sum(batch.shape.batch * batch.shape.length for batch in batches),
+        )
+    return batches
+
+
+def compute(session: Session, job: Job, batch: Batch, how: How) -> None:
+    """Runs one batch here and now.
+
+    Raises:
+        NumericsError: A result is NaN or infinite.
+        DeviceError: The session failed.
+    """
+    inputs = arrays_of(session, job, batch, how)
+    with spans.span("run"):
+        outputs = session.run(inputs)
+    gather(job, batch, inputs, outputs, how)
+
+
+def arrays_of(session: Session, job: Job, batch: Batch, how: How) -> Arrays:
+    """The batch's arrays; from here on it counts as computed."""
+    tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
+    positions = batch.shape.batch * batch.shape.length
+    if how.tally is not None:
+        how.tally.add(rows=len(batch.rows), batches=1, tokens=tokens, positions=positions)
+    spans.batch(rows=len(batch.rows), tokens=tokens, positions=positions)
+    with spans.span("plan"):
+        return build(session.inputs, job.rows, batch, how.fill)
+
+
+def gather(job: Job, batch: Batch, inputs: Arrays, outputs: Arrays, how: How) -> None:
+    """Takes a batch's outputs into the results, and tells those who want to know.
+
+    Raises:
+        NumericsError: One is NaN or infinite.
+    """
+    if how.record is not None:
+        how.record(inputs, outputs)
+    with spans.span("gather"):
+        job.gather(batch, outputs)
+        found = job.not_finite(batch, outputs) if how.finite else None
+    if found is not None:
+        raise _refusal(job, *found, how)
+    if how.progress is not None:
+        how.progress(len(batch.rows))
+
+
+def _refusal(job: Job, name: str, bad: Sequence[int], how: How) -> NumericsError:
+    named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad[:_SHOWN]]
+    error = NumericsError(
+        f"The output {name!r} holds NaN or infinite numbers.",
+        got=", ".join(named) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""),
+        allowed="finite numbers",
+        do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
+        rows=[job.numbers[row] for row in bad],
+    )
+    if how.explain is None:
+        return error
+    return how.explain(error, {n: np.asarray(column[bad[0]]) for n, column in job.rows.columns.items()})
 
 
 class Job:
@@ -121,26 +209,35 @@ class Job:
         self.rows, self.left = rows, batches
         self.numbers = range(len(rows)) if numbers is None else numbers
         dim = session.buckets[0].length_dim
+        self._outputs = session.outputs
         self._kept = {spec.name: _kept(spec, dim, rows.lengths, rows.width, frames) for spec in session.outputs}
-        self._results = {spec.name: _empty(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
+        self._shapes = {spec.name: _shape(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
+        self._results: Arrays = {}
 
     def results(self) -> Arrays:
         """The results, once no batch is left."""
-        return {name: result[: self.rows.kept.get(name, len(self.rows))] for name, result in self._results.items()}
+        kept = self.rows.kept
+        return {spec.name: self._result(spec)[: kept.get(spec.name, len(self.rows))] for spec in self._outputs}
+
+    def _result(self, spec: TensorSpec) -> NDArray[np.generic]:
+        if spec.name not in self._results:
+            self._results[spec.name] = np.zeros(self._shapes[spec.name], spec.dtype)
+        return self._results[spec.name]
 
     def gather(self, batch: Batch, outputs: Arrays) -> None:
         """Puts a batch's outputs where its rows belong."""
-        for name, result in self._results.items():
-            output, kept = outputs[name], self._kept[name]
-            if kept is None and len(batch.rows) == 1:  # far cheaper than a list of one
-                result[batch.rows[0]] = output[0]
+        for spec in self._outputs:
+            output, kept = outputs[spec.name], self._kept[spec.name]
+            if kept is None and len(self.rows) == 1:  # it is the result; no other batch comes
+                self._results[spec.name] = output[:1]
                 continue
-            if kept is None:
-                result[list(batch.rows)] = output[: len(batch.rows)]
-                continue
-            for place, row in enumerate(batch.rows):
-                length = kept.lengths[row]
-                result[row, :length] = output[place, :length]
+            result = self._result(spec)
+            for place, row in enumerate(batch.rows):  # an index of many rows at once costs more, for a batch's few
+                if kept is None:
+                    result[row] = output[place]
+                else:
+                    length = kept.lengths[row]
+                    result[row, :length] = output[place, :length]
         self.left -= 1
 
     def not_finite(self, batch: Batch, outputs: Arrays) -> tuple[str, list[int]] | None:
@@ -166,10 +263,8 @@ class Runs:
     def __init__(self, session: Session, how: How) -> None:
         self.events: SimpleQueue[Future[Any]] = SimpleQueue()
         self._session, self._how = session, how
-        self._images = any(len(spec.shape) == 4 for spec in session.inputs)
         self._waiting: deque[tuple[Job, Batch]] = deque()
         self._flying: dict[Future[Arrays], tuple[Job, Batch, Arrays]] = {}
-        self._rows = self._batches = self._tokens = self._positions = 0
         self._process = os.getpid()
         self.submitted = False
 
@@ -183,30 +278,9 @@ class Runs:
         """Runs that are started and not finished."""
         return len(self._flying)
 
-    def plan(self, rows: Rows) -> tuple[Batch, ...]:
-        """Packs rows into batches. It looks at nothing of this call, so another thread may do it.
-
-        Raises:
-            InputError: A row fits no bucket, or an input of the session is missing.
-        """
-        session = self._session
-        with spans.span("plan"):
-            _check_columns(session.inputs, rows)
-            return plan(
-                rows.lengths,
-                session.buckets,
-                fixed_shapes=session.fixed_shapes,
-                pads=self._how.pads,
-                images=self._images,
-                batch_tokens=session.batch_tokens or BATCH_TOKENS,
-                streams=session.slots,
-            )
-
-    def add(self, rows: Rows, batches: Sequence[Batch], numbers: Sequence[int] | None = None) -> Job:
-        """Puts the batches of rows behind those that wait; ``numbers`` as :class:`Job` takes them."""
-        job = Job(self._session, rows, len(batches), self._how.frames, numbers)
+    def add(self, job: Job, batches: Sequence[Batch]) -> None:
+        """Puts the batches of a job behind those that wait."""
         self._waiting.extend((job, batch) for batch in batches)
-        return job
 
     def alone(self, *, last: bool = True) -> bool:
         """Whether the next batch is best run here: a hand-over to another thread would only cost time.
@@ -225,17 +299,13 @@ class Runs:
             NumericsError: A result is NaN or infinite.
             DeviceError: The session failed.
         """
-        job, batch = self._waiting.popleft()
-        inputs = self._build(job, batch)
-        with spans.span("run"):
-            outputs = self._session.run(inputs)
-        self._gather(job, batch, inputs, outputs)
+        compute(self._session, *self._waiting.popleft(), self._how)
 
     def feed(self) -> None:
         """Starts as many runs as the session takes."""
         while self._waiting and len(self._flying) < self._session.slots:
             job, batch = self._waiting.popleft()
-            inputs = self._build(job, batch)
+            inputs = arrays_of(self._session, job, batch, self._how)
             future = self._session.submit(inputs)
             self.submitted = True
             self._flying[future] = job, batch, inputs
@@ -250,7 +320,7 @@ class Runs:
             DeviceError: The session failed.
         """
         job, batch, inputs = self._flying.pop(future)
-        self._gather(job, batch, inputs, future.result())
+        gather(job, batch, inputs, future.result(), self._how)
 
     def close(self) -> None:
         """Starts nothing more, and waits for what can't be stopped."""
@@ -261,55 +331,6 @@ class Runs:
                     future.cancel()
                 wait(self._flying)
             self._flying.clear()
-        if not self._batches:
-            return
-        if self._how.tally is not None:
-            self._how.tally.add(rows=self._rows, batches=self._batches, tokens=self._tokens, positions=self._positions)
-        log.debug(
-            "%d rows in %d batches: %d of %d computed positions are their own, the others padding",
-            self._rows,
-            self._batches,
-            self._tokens,
-            self._positions,
-        )
-        self._rows = self._batches = self._tokens = self._positions = 0
-
-    def _build(self, job: Job, batch: Batch) -> Arrays:
-        tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
-        positions = batch.shape.batch * batch.shape.length
-        self._rows += len(batch.rows)
-        self._batches += 1
-        self._tokens += tokens
-        self._positions += positions
-        spans.batch(rows=len(batch.rows), tokens=tokens, positions=positions)
-        with spans.span("plan"):
-            return build(self._session.inputs, job.rows, batch, self._how.fill)
-
-    def _gather(self, job: Job, batch: Batch, inputs: Arrays, outputs: Arrays) -> None:
-        how = self._how
-        if how.record is not None:
-            how.record(inputs, outputs)
-        with spans.span("gather"):
-            job.gather(batch, outputs)
-            found = job.not_finite(batch, outputs) if how.finite else None
-        if found is not None:
-            self.close()
-            raise self._refusal(job, *found)
-        if how.progress is not None:
-            how.progress(len(batch.rows))
-
-    def _refusal(self, job: Job, name: str, bad: Sequence[int]) -> NumericsError:
-        named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad[:_SHOWN]]
-        error = NumericsError(
-            f"The output {name!r} holds NaN or infinite numbers.",
-            got=", ".join(named) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""),
-            allowed="finite numbers",
-            do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
-            rows=[job.numbers[row] for row in bad],
-        )
-        if self._how.explain is None:
-            return error
-        return self._how.explain(error, {n: np.asarray(column[bad[0]]) for n, column in job.rows.columns.items()})
 
     def __enter__(self) -> Self:
         return self
@@ -366,7 +387,7 @@ def _kept(
         return None
     if spec.shape[1] == length_dim:
         return _Kept(lengths, width)
-    if not frames:  # a dim that nothing is known of: refused in _empty
+    if not frames:  # a dim that nothing is known of: refused in _shape
         return None
     return _Kept([frame_count(length, frames) for length in lengths], frame_count(width, frames))
 
@@ -383,14 +404,15 @@ def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
     return samples
 
 
-def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generic]:
-    """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
+def _shape(spec: TensorSpec, rows: int, kept: _Kept | None) -> tuple[int, ...]:
+    """The result's shape. Only batch and length may be free, as first and second dim."""
     head, tail = ((rows,), spec.shape[1:]) if kept is None else ((rows, kept.width), spec.shape[2:])
-    if isinstance(spec.shape[0], int) or not all(isinstance(dim, int) for dim in tail):
+    sizes = [dim for dim in tail if isinstance(dim, int)]
+    if isinstance(spec.shape[0], int) or len(sizes) < len(tail):
         raise ManifestError(
             f"The output {spec.name!r} can't be cut back to rows.",
             got=str(spec.shape),
             allowed="(batch, length, sizes…) or (batch, sizes…)",
             do="compile the model again",
         )
-    return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))
+    return *head, *sizes

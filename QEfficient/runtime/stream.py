@@ -21,7 +21,7 @@ from QEfficient.backends.base import Arrays, Session
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.runtime.plan import Batch
-from QEfficient.runtime.run import How, Job, Runs
+from QEfficient.runtime.run import How, Job, Runs, planned
 
 FIRST, GROWTH, WINDOW = 256, 4, 4096
 """Items of the first window, how much larger each next one is, and the most.
@@ -175,7 +175,7 @@ class Stream(Generic[W]):
         self, session: Session, source: Source, prepare: Prepare[W], how: How, *, partial: bool = False
     ) -> None:
         self._source, self._prepare, self._partial = source, prepare, partial
-        self._slots = session.slots
+        self._session, self._how, self._slots = session, how, session.slots
         self._runs = Runs(session, how)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="qefficient-rows")
         self._making: Future[_Made[W]] | None = None
@@ -220,7 +220,9 @@ class Stream(Generic[W]):
             self._take(self._runs.events.get())
         if self._made is not None and self._runs.waiting < self._slots and self._open < self._room:
             (window, batches), self._made = self._made, None
-            self._jobs.append((window, self._runs.add(window.rows, batches, window.numbers)))
+            job = Job(self._session, window.rows, len(batches), self._how.frames, window.numbers)
+            self._runs.add(job, batches)
+            self._jobs.append((window, job))
             self._open += len(window.rows)
         source = self._source
         if self._making is None and self._made is None and (source.full or (source.late and self._idle())):
@@ -285,7 +287,7 @@ class Stream(Generic[W]):
 
     def _planned(self, first: int, items: list[Any]) -> _Made[W]:
         window = self._prepare(first, items)
-        return _Made(window, self._runs.plan(window.rows))
+        return _Made(window, planned(self._session, window.rows, self._how))
 
     def _start(self, first: int, items: list[Any], error: InputError) -> _Made[W]:
         """As many items as can be taken before one is refused, found by halving, and why that one is."""

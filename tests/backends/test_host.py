@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,15 @@ def test_the_guess_is_streams_until_their_weights_cost_too_much(monkeypatch: pyt
     assert host.guess(host.SHARED + 1) == Tuning(1, 6, host.BATCH_TOKENS)
 
 
+@contextmanager
+def turn(turns: host.Turns, places: int) -> Iterator[None]:
+    taken = turns.take(places)
+    try:
+        yield
+    finally:
+        turns.give(taken)
+
+
 @given(places=st.integers(1, 4), wishes=st.lists(st.integers(1, 5), min_size=1, max_size=12))
 def test_never_more_at_work_than_there_are_places(places: int, wishes: list[int]) -> None:
     turns, lock = host.Turns(places), threading.Lock()
@@ -53,7 +64,7 @@ def test_never_more_at_work_than_there_are_places(places: int, wishes: list[int]
 
     def work(wish: int) -> None:
         nonlocal at_work, most
-        with turns.turn(wish):
+        with turn(turns, wish):
             with lock:
                 at_work += min(wish, places)
                 most = max(most, at_work)
@@ -70,12 +81,12 @@ def test_turns_come_in_the_order_of_asking() -> None:
     turns, came = host.Turns(2), []
 
     def enter(number: int) -> None:
-        with turns.turn(2 - number % 2):
+        with turn(turns, 2 - number % 2):
             came.append(number)
             time.sleep(0.002)
 
     threads = [threading.Thread(target=enter, args=(n,)) for n in range(5)]
-    with turns.turn(2):
+    with turn(turns, 2):
         for number, thread in enumerate(threads):
             thread.start()
             while len(turns._waiting) <= number:
@@ -95,19 +106,19 @@ def test_a_wait_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPa
         def acquire(self) -> None:
             if self.closed:
                 if handed:
-                    turns._give(1)  # who works leaves at this very moment
+                    turns.give(1)  # who works leaves at this very moment
                 raise KeyboardInterrupt
             self.closed = True
 
         def release(self) -> None:
             pass
 
-    turns._take(1)
+    turns.take(1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(threading, "Lock", Interrupted)
-        turns._take(2)
+        turns.take(2)
     if not handed:
-        turns._give(1)
+        turns.give(1)
     assert (turns._free, len(turns._waiting)) == (2, 0)
 
 

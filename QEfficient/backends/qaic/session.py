@@ -16,8 +16,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
+from QEfficient.backends.feed import Feed
 from QEfficient.backends.qaic.descriptor import Shape
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
 from QEfficient.backends.qaic.lane import Job
@@ -83,13 +83,13 @@ class QaicSession:
     ) -> None:
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self._connect, self._per_replica, self._facts = connect, slots, dict(facts or {})
-        self._lock, self._closed = threading.Lock(), False
+        self._closed = False
+        self._begin()
         self._live: _Live | None = None
         live = self._current()
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
-        self._names = tuple(spec.name for spec in self.inputs)
-        self._dtypes = tuple(np.dtype(spec.dtype) for spec in self.inputs)
+        self._feed = Feed(self.inputs, self.buckets, fixed_shapes=True)
         self._layouts: dict[tuple[Shape, ...], Layout] = {}  # by the shapes of the inputs
         try:
             self._agree()
@@ -99,6 +99,10 @@ class QaicSession:
         # one more a replica: its arrays are ready when the first slot gets free
         self.slots = live.dispatcher.slots + len(live.replicas)
         _SESSIONS.add(self)
+
+    def _begin(self) -> None:
+        """Locks of this process."""
+        self._lock, self._closing = threading.Lock(), threading.Lock()
 
     def _agree(self) -> None:
         """Check the manifest against what the program says of itself, and note each bucket's shapes."""
@@ -146,16 +150,7 @@ class QaicSession:
         return job.future
 
     def _job(self, arrays: Mapping[str, NDArray[np.generic]]) -> Job:
-        try:  # what fits is seen at one look
-            given = [arrays[name] for name in self._names]
-            layout = self._layouts.get(tuple([array.shape for array in given]))
-            fits = len(arrays) == len(given) and all(a.dtype == d for a, d in zip(given, self._dtypes, strict=True))
-        except (KeyError, AttributeError):
-            layout, fits = None, False
-        if layout is None or not fits:
-            feed.check(arrays, self.inputs, self.buckets, fixed_shapes=True)
-            layout = self._layouts[tuple([arrays[name].shape for name in self._names])]
-        return Job(layout, arrays)
+        return Job(self._layouts[self._feed.check(arrays)], arrays)
 
     def report(self) -> dict[str, Json]:
         """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""
@@ -164,12 +159,19 @@ class QaicSession:
         return {"devices": self._devices, **running, **self._facts}
 
     def close(self) -> None:
-        """Free the devices. Runs in flight finish first; a second call does nothing."""
+        """Free the devices. Runs in flight finish first. A second call does nothing, unless Ctrl-C ended the first."""
         with self._lock:
-            live, self._live = self._live, None
             self._closed = True
-        if live is not None:
-            live.close()
+        with self._closing:
+            live = self._live
+            if live is None:
+                return
+            try:
+                live.close()
+            except DeviceError:
+                self._live = None
+                raise
+            self._live = None
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +188,7 @@ class QaicSession:
 
     def _after_fork(self) -> None:
         """In a forked child: forget the parent's device objects, to be opened again on the next use."""
-        self._lock = threading.Lock()  # another thread of the parent may hold the old one
+        self._begin()  # another thread of the parent may hold the old ones
         if self._live is not None:
             _INHERITED.append(self._live)
             self._live = None

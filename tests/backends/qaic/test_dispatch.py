@@ -313,6 +313,19 @@ def test_ctrl_c_leaves_nothing_running_and_the_session_usable(card: Card, what: 
     assert card.cores() == {16}
 
 
+def test_a_close_that_is_interrupted_can_be_called_again(card: Card) -> None:
+    with card.open(0, 1, device_time_ms=400) as session:
+        futures = [session.submit(feed(n)) for n in range(4)]
+        timer = threading.Timer(0.1, _thread.interrupt_main)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            session.close()  # waits for what is in flight
+        timer.join()
+        assert not all(future.done() for future in futures) and card.cores() == {16, 12}
+        session.close()
+        assert all(future.done() for future in futures) and card.cores() == {16}
+
+
 def test_threads_end_by_themselves(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("QEfficient.backends.qaic.dispatch._LINGER", 0.05)
     with card.open(0, 1) as session:

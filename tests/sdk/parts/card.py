@@ -12,7 +12,6 @@ import json
 import math
 import mmap
 import os
-import queue
 import random
 import threading
 import time
@@ -274,11 +273,16 @@ def delay(seconds, flight, program):
 
 
 class Clock:
-    """The one timer thread. A device goes on to its next inference by itself, however late this thread wakes up."""
+    """The one timer thread. A device goes on to its next inference by itself, however late this thread wakes up.
+
+    Its alarm is a lock that somebody else opens. ``SimpleQueue.get`` would not do: in Python 3.11, where a timeout is
+    over by the time that it looks again, it waits for ever.
+    """
 
     def __init__(self):
         self._lock, self._numbers = threading.Lock(), itertools.count()
-        self._due, self._thread, self._alarm, self._wakes_at = [], None, queue.SimpleQueue(), 0.0
+        self._due, self._thread, self._alarm, self._wakes_at = [], None, threading.Lock(), 0.0
+        self._alarm.acquire()
 
     def start(self, flight, program, seconds):
         """The inference takes this long on its device, after those before it."""
@@ -291,8 +295,8 @@ class Clock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="fake-qaic-clock", daemon=True)
                 self._thread.start()
-            elif due < self._wakes_at:
-                self._alarm.put(None)
+            elif due < self._wakes_at and self._alarm.locked():
+                self._alarm.release()
 
     def _run(self):
         before = time.thread_time()  # all that this thread does is the fake's
@@ -308,9 +312,7 @@ class Clock:
             before = time.thread_time()
             if landing:
                 continue
-            try:
-                self._alarm.get(timeout=max(0.0, self._wakes_at - now))
-            except queue.Empty:
+            if not self._alarm.acquire(timeout=max(0.0, self._wakes_at - now)):
                 with self._lock:
                     if not self._due and self._wakes_at <= time.monotonic():
                         self._thread = None
