@@ -241,7 +241,7 @@ def test_close_waits_for_a_run_of_another_thread(program: Program, monkeypatch: 
         return {}
 
     session = BACKEND.open(program)
-    monkeypatch.setattr(session, "_execute", slow)
+    monkeypatch.setattr(session, "_call", slow)
     thread = threading.Thread(target=session.run, args=(tiny_graphs.feed(3),))
     thread.start()
     assert began.wait(timeout=60)
