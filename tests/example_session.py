@@ -65,6 +65,9 @@ class ExampleSession:
     def submit(self, arrays: Mapping[str, Any]) -> Future[Arrays]:
         return self._pool.submit(self.run, arrays)
 
+    def settle(self) -> None:
+        pass
+
     def report(self) -> dict[str, Any]:
         return {}
 

@@ -138,6 +138,7 @@ class Ready:
                 session.run(arrays)
                 if not session.fixed_shapes and session.slots > 1:
                     session.submit(arrays).result()
+            session.settle()
 
     def _adopt(self, tuning: Tuning) -> None:
         """Keeps what was measured, and runs so as soon as nobody uses the session that does not."""

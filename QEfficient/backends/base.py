@@ -61,6 +61,10 @@ class Session(Protocol):
         """As :meth:`run`, in the background: as many as can be in a given time, several side by side."""
         ...
 
+    def settle(self) -> None:
+        """Does once, after the first runs, what makes all later ones faster. It may take seconds."""
+        ...
+
     def report(self) -> dict[str, Json]:
         """Facts for ``device_report()``: device, threads, runtime version."""
         ...

@@ -147,6 +147,9 @@ class HostSession(ABC, Generic[Handle]):
                 self._narrow = self._open(self._tuning.streams, self._tuning.threads)
             return self._narrow
 
+    def settle(self) -> None:
+        """Does once, after the first runs, what makes all later ones faster."""
+
     def report(self) -> dict[str, Json]:
         """Device, threads and runtime version."""
         return {

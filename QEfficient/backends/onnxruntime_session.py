@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.backends import large_pages
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
@@ -39,15 +40,26 @@ class OnnxRuntimeSession(HostSession[Any]):
     backend = "onnxruntime"
     places = _RUN
 
+    def _start(self) -> None:
+        super()._start()
+        self._memory: list[large_pages.Range] = []  # what loading the graph took, until it is in large pages
+
     def _graph(self, program: Program) -> Path:
         return program.joined_path
 
     def _open(self, streams: int, threads: int) -> Any:
+        before = large_pages.memory()
         # each caller works itself; the other threads are common to all
         handle = load(self._path, threads=streams * (threads - 1) + 1)
+        self._memory += large_pages.added(before, large_pages.memory())
         check_names(self._path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
         check_names(self._path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
         return handle
+
+    def settle(self) -> None:
+        """Puts the weights into large pages, where the system has them."""
+        memory, self._memory = self._memory, []
+        large_pages.use(memory)
 
     def _call(self, handle: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         names = [spec.name for spec in self.outputs]

@@ -152,6 +152,9 @@ class QaicSession:
     def _job(self, arrays: Mapping[str, NDArray[np.generic]]) -> Job:
         return Job(self._layouts[self._feed.check(arrays)], arrays)
 
+    def settle(self) -> None:
+        """Nothing: an activated program is as fast as it gets."""
+
     def report(self) -> dict[str, Json]:
         """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""
         live = self._live
