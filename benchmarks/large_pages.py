@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,21 +46,22 @@ def compiled(folder: Path, *, base: bool) -> Path:
 
 def opened(program: Path, *, large: bool) -> QEFFAutoModel:
     """The program, warmed up."""
-    use = large_pages.use
+    settle = large_pages.settle
 
-    def told(ranges: Iterable[large_pages.Range]) -> int:
+    def told() -> int:
         if not large:
+            large_pages._taken.clear()  # what is in small pages must stay there
             return 0
-        ranges, start = list(ranges), time.perf_counter()
-        done, size = use(ranges), sum(end - start for start, end in ranges)
-        print(f"{done / 1e6:.0f} of {size / 1e6:.0f} MB in large pages after {time.perf_counter() - start:.2f} s")
+        start = time.perf_counter()
+        done = settle()
+        print(f"{done / 1e6:.0f} MB in large pages after {time.perf_counter() - start:.2f} s")
         return done
 
-    large_pages.use = told
+    large_pages.settle = told
     try:
         return QEFFAutoModel.from_pretrained(str(program)).warmup()
     finally:
-        large_pages.use = use
+        large_pages.settle = settle
 
 
 def turn(model: QEFFAutoModel) -> float:
@@ -81,7 +81,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=150)
     arguments.add_argument("--base", action="store_true")
     options = arguments.parse_args()
-    if not large_pages.memory():
+    if not large_pages.page_size():
         sys.exit("This system has no large pages, or they are switched off.")
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as child:

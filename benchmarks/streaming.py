@@ -50,6 +50,9 @@ class NoSession:
         answer[:, 0] = (arrays["input_ids"] * arrays["attention_mask"]).sum(axis=1)
         return {self.outputs[0].name: answer}
 
+    def settle(self) -> None:
+        """Nothing."""
+
     def submit(self, arrays: Mapping[str, NDArray[Any]]) -> Future[Arrays]:
         """As ``run``, in a thread."""
         return self._worker.submit(self.run, arrays)

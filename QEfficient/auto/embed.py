@@ -253,7 +253,8 @@ def _vectors(ready: Ready, window: TextWindow, output: NDArray[Any], wish: Wish,
     vectors, owners = output, window.owners
     if owners is not None:
         vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(ready))
-    vectors = vectors[:, :dim]
+    if dim < vectors.shape[1]:
+        vectors = vectors[:, :dim].copy()  # a vector that is kept must not keep what was cut off
     # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
     return normalize(vectors) if wish.normalize_embeddings else np.ascontiguousarray(vectors)
 

@@ -39,7 +39,7 @@ class Ready:
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
         self._tuning: Tuning | None = None
-        self._retired = self._outdated = False
+        self._retired = self._outdated = self._unclosed = False
         self._begin()
 
     def _begin(self) -> None:
@@ -47,6 +47,7 @@ class Ready:
         self._pid = os.getpid()
         self._users: dict[int, int] = {}  # thread → how many times it uses the session
         self._changed = threading.Condition()
+        self.work.begin()
 
     @property
     def text(self) -> TextFacts:
@@ -100,7 +101,7 @@ class Ready:
         with self._changed:
             if self._users and self._devices != wanted:
                 self._wait(lambda: self._devices == wanted)
-            if self._session is None or self._devices != wanted:
+            if self._session is None or self._devices != wanted or self._unclosed:
                 self._close()
                 self._tuning = self._tuning or remembered(self.program, self.backend)
                 self._session = self.backend.open(self.program, devices, strict=self.strict, tuning=self._tuning)
@@ -155,9 +156,17 @@ class Ready:
                 self._close()
 
     def _close(self) -> None:
-        session, self._session, self._outdated = self._session, None, False
-        if session is not None:
-            session.close()
+        self._unclosed = True  # Ctrl-C may end this: whoever comes next closes it first
+        try:
+            if self._session is not None:
+                self._session.close()
+        except Exception:
+            self._forget()
+            raise
+        self._forget()
+
+    def _forget(self) -> None:
+        self._session, self._outdated, self._unclosed = None, False, False
 
     @property
     def tokenizer(self) -> Tokenizer:

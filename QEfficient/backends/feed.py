@@ -42,10 +42,10 @@ class Feed:
         try:
             given = [arrays[name] for name in self._names]
             shapes = tuple([array.shape for array in given])
-            fits = shapes in self._known and [array.dtype for array in given] == self._dtypes
-            if fits and len(arrays) == len(given):
+            dtypes = [array.dtype for array in given if isinstance(array, np.ndarray)]
+            if shapes in self._known and dtypes == self._dtypes and len(arrays) == len(given):
                 return shapes
-        except (KeyError, AttributeError):  # check says which
+        except (KeyError, AttributeError, TypeError):  # check says what is wrong
             pass
         check(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
         if len(self._known) >= _REMEMBERED:

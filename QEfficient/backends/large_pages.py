@@ -12,78 +12,99 @@ import ctypes
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Range: TypeAlias = tuple[int, int]
 """Addresses, from the first to the one past the last."""
 
-SIZE = 2 * 2**20
-SECONDS = 2.0  # for one session; 1.3 GB of BERT-large's weights would take about four
-_LEAST = 2 * SIZE  # ranges below that hold few whole pages
-_HUGEPAGE, _COLLAPSE = 14, 25  # of madvise(2): the second one since Linux 6.1
-_LINE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 ", re.MULTILINE)  # private, writable, of no file
+SECONDS = 2.0  # for one call of settle; the 1.3 GB of BERT-large's weights would take about four
+_COLLAPSE = 25  # of madvise(2), since Linux 6.1; what holds fewer pages than there are, as thread stacks do, is refused
+_LINE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 ", re.MULTILINE)  # private, writable, of no file
+_SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
+
+_taken: list[Range] = []  # what loading graphs added to this process's memory; two threads at once may lose some of it
 
 
-def memory() -> list[Range]:
-    """This process's own memory, in order; none where the system does not tell, or does not give large pages."""
-    if not _given():
-        return []
-    try:
-        told = Path("/proc/self/maps").read_text()
-    except OSError:
-        return []
-    return [(int(start, 16), int(end, 16)) for start, end in _LINE.findall(told)]
+@contextmanager
+def noted() -> Iterator[None]:
+    """What the process's own memory grows by meanwhile is put into large pages by the next :func:`settle`.
+
+    It stays noted: where a graph was closed, the next one's weights may come to lie.
+    """
+    before = _memory()
+    yield
+    _taken[:] = joined([*_taken, *added(before, _memory())])
 
 
-def added(before: Sequence[Range], after: Iterable[Range]) -> list[Range]:
-    """What is in ``after`` and was not in ``before``, both in order: pieces that hold a large page or more."""
-    found, starts = [], [start for start, _ in before]
-    for start, end in after:
-        place = max(0, bisect_right(starts, start) - 1)
-        for known, past in before[place:]:
-            if known >= end:
-                break
-            if known > start:
-                found.append((start, known))
-            start = max(start, past)
-        found.append((start, end))
-    return [(start, end) for start, end in found if end - start >= _LEAST]
-
-
-def use(ranges: Iterable[Range]) -> int:
-    """Puts what lies there into large pages, as far as the system has them and :data:`SECONDS` go.
+def settle() -> int:
+    """Puts what was noted into large pages, as far as the system has them and :data:`SECONDS` go.
 
     What is in memory there stays as it is, and may be read and written meanwhile.
 
     Returns:
         Bytes that are in large pages now.
     """
-    done, end_of_time = 0, time.perf_counter() + SECONDS
-    for start, end in ranges:
-        first, last = -(-start // SIZE) * SIZE, end // SIZE * SIZE
-        if first >= last or _madvise()(first, last - first, _HUGEPAGE):
-            continue  # no longer there, say
-        for page in range(first, last, SIZE):
+    size, done, end_of_time = page_size(), 0, time.perf_counter() + SECONDS
+    for start, end in list(_taken) if size else ():
+        for page in range(-(-start // size) * size, end // size * size, size):
             if time.perf_counter() > end_of_time:
                 return done
-            done += SIZE if not _madvise()(page, SIZE, _COLLAPSE) else 0
+            done += size if not _madvise()(page, size, _COLLAPSE) else 0  # else no longer there, or none is free
     return done
 
 
+def added(before: Sequence[Range], after: Iterable[Range]) -> list[Range]:
+    """What is in ``after`` and was not in ``before``, both in order."""
+    found, starts = [], [start for start, _ in before]
+    for start, end in after:
+        for known, past in before[max(0, bisect_right(starts, start) - 1) :]:
+            if known >= end:
+                break
+            if known > start:
+                found.append((start, known))
+            start = max(start, past)
+        found.append((start, end))
+    return [(start, end) for start, end in found if start < end]
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """The same addresses in order, each in one range."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
+
+
 @cache
-def _madvise() -> ctypes._NamedFuncPointer:
+def page_size(settings: Path = _SETTINGS) -> int:
+    """Bytes of a large page; 0 where the system has none, or somebody switched them off."""
+    try:
+        off = "[never]" in (settings / "enabled").read_text()
+        return 0 if off else int((settings / "hpage_pmd_size").read_text())
+    except (OSError, ValueError):  # not Linux
+        return 0
+
+
+def _memory() -> list[Range]:
+    """This process's own memory, in order; none where nothing can be made of it."""
+    if not page_size():
+        return []
+    try:
+        told = Path("/proc/self/maps").read_bytes()  # names of files are bytes
+    except OSError:
+        return []
+    return [(int(start, 16), int(end, 16)) for start, end in _LINE.findall(told)]
+
+
+@cache
+def _madvise() -> Any:
     function = ctypes.CDLL(None, use_errno=True).madvise
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
     return function
-
-
-@cache
-def _given(setting: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> bool:
-    """Whether this is Linux, and nobody has switched large pages off."""
-    try:
-        return "[never]" not in setting.read_text()
-    except OSError:
-        return False

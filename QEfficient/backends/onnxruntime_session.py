@@ -40,26 +40,20 @@ class OnnxRuntimeSession(HostSession[Any]):
     backend = "onnxruntime"
     places = _RUN
 
-    def _start(self) -> None:
-        super()._start()
-        self._memory: list[large_pages.Range] = []  # what loading the graph took, until it is in large pages
-
     def _graph(self, program: Program) -> Path:
         return program.joined_path
 
     def _open(self, streams: int, threads: int) -> Any:
-        before = large_pages.memory()
-        # each caller works itself; the other threads are common to all
-        handle = load(self._path, threads=streams * (threads - 1) + 1)
-        self._memory += large_pages.added(before, large_pages.memory())
+        with large_pages.noted():
+            # each caller works itself; the other threads are common to all
+            handle = load(self._path, threads=streams * (threads - 1) + 1)
         check_names(self._path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
         check_names(self._path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
         return handle
 
     def settle(self) -> None:
         """Puts the weights into large pages, where the system has them."""
-        memory, self._memory = self._memory, []
-        large_pages.use(memory)
+        large_pages.settle()
 
     def _call(self, handle: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         names = [spec.name for spec in self.outputs]

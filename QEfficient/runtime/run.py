@@ -209,30 +209,20 @@ class Job:
         self.rows, self.left = rows, batches
         self.numbers = range(len(rows)) if numbers is None else numbers
         dim = session.buckets[0].length_dim
-        self._outputs = session.outputs
         self._kept = {spec.name: _kept(spec, dim, rows.lengths, rows.width, frames) for spec in session.outputs}
-        self._shapes = {spec.name: _shape(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
-        self._results: Arrays = {}
+        self._results = {spec.name: _empty(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
 
     def results(self) -> Arrays:
         """The results, once no batch is left."""
-        kept = self.rows.kept
-        return {spec.name: self._result(spec)[: kept.get(spec.name, len(self.rows))] for spec in self._outputs}
-
-    def _result(self, spec: TensorSpec) -> NDArray[np.generic]:
-        if spec.name not in self._results:
-            self._results[spec.name] = np.zeros(self._shapes[spec.name], spec.dtype)
-        return self._results[spec.name]
+        return {name: result[: self.rows.kept.get(name, len(self.rows))] for name, result in self._results.items()}
 
     def gather(self, batch: Batch, outputs: Arrays) -> None:
         """Puts a batch's outputs where its rows belong."""
-        for spec in self._outputs:
-            output, kept = outputs[spec.name], self._kept[spec.name]
-            if kept is None and len(self.rows) == 1:  # it is the result; no other batch comes
-                self._results[spec.name] = output[:1]
-                continue
-            result = self._result(spec)
-            for place, row in enumerate(batch.rows):  # an index of many rows at once costs more, for a batch's few
+        for name, result in self._results.items():
+            output, kept = outputs[name], self._kept[name]
+            # Row by row: for an index of many, numpy lets go of the interpreter's lock, and with threads that serve
+            # many devices it takes long to get it back.
+            for place, row in enumerate(batch.rows):
                 if kept is None:
                     result[row] = output[place]
                 else:
@@ -387,7 +377,7 @@ def _kept(
         return None
     if spec.shape[1] == length_dim:
         return _Kept(lengths, width)
-    if not frames:  # a dim that nothing is known of: refused in _shape
+    if not frames:  # a dim that nothing is known of: refused in _empty
         return None
     return _Kept([frame_count(length, frames) for length in lengths], frame_count(width, frames))
 
@@ -404,15 +394,14 @@ def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
     return samples
 
 
-def _shape(spec: TensorSpec, rows: int, kept: _Kept | None) -> tuple[int, ...]:
-    """The result's shape. Only batch and length may be free, as first and second dim."""
+def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generic]:
+    """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
     head, tail = ((rows,), spec.shape[1:]) if kept is None else ((rows, kept.width), spec.shape[2:])
-    sizes = [dim for dim in tail if isinstance(dim, int)]
-    if isinstance(spec.shape[0], int) or len(sizes) < len(tail):
+    if isinstance(spec.shape[0], int) or not all(isinstance(dim, int) for dim in tail):
         raise ManifestError(
             f"The output {spec.name!r} can't be cut back to rows.",
             got=str(spec.shape),
             allowed="(batch, length, sizes…) or (batch, sizes…)",
             do="compile the model again",
         )
-    return *head, *sizes
+    return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))

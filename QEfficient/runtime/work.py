@@ -32,8 +32,12 @@ class Tally:
     """Work that adds up over calls. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.begin()
         self._rows = self._batches = self._tokens = self._positions = 0
+
+    def begin(self) -> None:
+        """In a forked child: another thread of the parent may hold the lock."""
+        self._lock = threading.Lock()
 
     def add(self, *, rows: int, batches: int, tokens: int, positions: int) -> None:
         """Counts a call's work, or a part of it; see :class:`Work`."""

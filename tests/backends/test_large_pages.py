@@ -11,83 +11,115 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from QEfficient.backends import large_pages
+from QEfficient.backends.large_pages import Range
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.records import Bucket, CompileOptions, Target
 from tests import tiny_graphs
 
-SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-on_linux = pytest.mark.skipif(not SETTING.exists(), reason="large pages are used on Linux only")
+SIZE = 2 * 2**20
+on_linux = pytest.mark.skipif(not large_pages._SETTINGS.exists(), reason="large pages are used on Linux only")
 
 ranges = st.sets(st.integers(0, 40), max_size=12).map(
     lambda ends: list(zip(*[iter(sorted(ends)[: len(ends) // 2 * 2])] * 2, strict=True))
 )
 
 
-def inside(parts: list[tuple[int, int]]) -> set[int]:
+@pytest.fixture(autouse=True)
+def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_pages, "_taken", [])
+
+
+def block(pages: int) -> tuple[int, np.ndarray]:
+    """Memory with numbers in it, from the start of a large page on; it lives as long as the numbers do."""
+    memory = mmap.mmap(-1, (pages + 1) * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    whole = np.frombuffer(memory, np.uint8)
+    skipped = -whole.ctypes.data % SIZE
+    numbers = whole[skipped : skipped + pages * SIZE].view(np.int64)
+    numbers[:] = np.arange(len(numbers))
+    return numbers.ctypes.data, numbers
+
+
+def inside(parts: list[Range]) -> set[int]:
     return {place for start, end in parts for place in range(start, end)}
 
 
 @given(before=ranges, after=ranges)
-def test_what_was_added(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(large_pages, "_LEAST", 1)
-        found = large_pages.added(before, after)
+def test_what_was_added(before: list[Range], after: list[Range]) -> None:
+    found = large_pages.added(before, after)
     assert inside(found) == inside(after) - inside(before)
     assert all(start < end for start, end in found) and sum(e - s for s, e in found) == len(inside(found))
 
 
-def test_small_pieces_are_left_alone() -> None:
-    least = large_pages._LEAST
-    assert large_pages.added([(0, 8)], [(0, 7 + least), (3 * least, 4 * least)]) == [(3 * least, 4 * least)]
+@given(parts=st.lists(ranges, max_size=3))
+def test_joined_ranges_are_the_same_addresses(parts: list[list[Range]]) -> None:
+    every = [one for part in parts for one in part]
+    found = large_pages.joined(every)
+    assert inside(found) == inside(every)
+    assert all(past < start for (_, past), (start, _) in zip(found, found[1:], strict=False))
+
+
+@on_linux
+def test_what_comes_up_meanwhile_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    before, earlier = block(2)
+    with large_pages.noted():
+        address, numbers = block(8)
+    assert any(start <= address and address + numbers.nbytes <= end for start, end in large_pages._taken)
+    assert not any(start <= before < end for start, end in large_pages._taken), earlier
 
 
 @on_linux
 def test_memory_in_large_pages_keeps_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "_given", lambda: True)
-    before = large_pages.memory()
-    with mmap.mmap(-1, 8 * large_pages.SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
-        numbers = np.frombuffer(block, np.int64)
-        numbers[:] = np.arange(len(numbers))
-        own = large_pages.added(before, large_pages.memory())
-        address = numbers.ctypes.data
-        assert any(start <= address and address + numbers.nbytes <= end for start, end in own)
-        done = large_pages.use([(address, address + numbers.nbytes)])
-        assert done % large_pages.SIZE == 0 and 0 <= done <= numbers.nbytes
-        assert np.array_equal(numbers, np.arange(len(numbers)))
-        del numbers
-    assert large_pages.use([(address, address + 8 * large_pages.SIZE)]) <= 8 * large_pages.SIZE  # no longer there
-    assert large_pages.use([(0, 4 * large_pages.SIZE)]) == 0  # never was
+    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    address, numbers = block(1)
+    gives = large_pages._madvise()(address, SIZE, large_pages._COLLAPSE) == 0  # an older kernel does not
+    address, numbers = block(8)
+    end = address + numbers.nbytes
+    large_pages._taken[:] = [(address + 4096, end - 4096), (end + 2**40, end + 2**40 + SIZE)]  # the second: nowhere
+    assert large_pages.settle() == (6 * SIZE if gives else 0)
+    assert np.array_equal(numbers, np.arange(len(numbers)))
 
 
-@on_linux
 def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
+    large_pages._taken[:] = [(0, 10 * SIZE)]
+    assert large_pages.settle() == 10 * SIZE and len(asked) == 10
     monkeypatch.setattr(large_pages, "SECONDS", -1.0)
-    with mmap.mmap(-1, 8 * large_pages.SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
-        numbers = np.frombuffer(block, np.int64)
-        assert large_pages.use([(numbers.ctypes.data, numbers.ctypes.data + numbers.nbytes)]) == 0
-        del numbers
+    assert large_pages.settle() == 0 and len(asked) == 10
 
 
 def test_whoever_switched_them_off_gets_none(tmp_path: Path) -> None:
-    given_by = large_pages._given.__wrapped__
-    for told, expected in (("always [madvise] never", True), ("always madvise [never]", False)):
+    size = large_pages.page_size.__wrapped__
+    (tmp_path / "hpage_pmd_size").write_text(f"{SIZE}\n")
+    for told, expected in (("always [madvise] never", SIZE), ("always madvise [never]", 0)):
         (tmp_path / "enabled").write_text(told)
-        assert given_by(tmp_path / "enabled") is expected
-    assert given_by(tmp_path / "not Linux") is False
+        assert size(tmp_path) == expected
+    assert size(tmp_path / "not Linux") == 0
 
 
-def test_a_session_settles_once_and_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[large_pages.Range]] = []
-    monkeypatch.setattr(large_pages, "use", lambda ranges: asked.append(list(ranges)) or 0)
-    monkeypatch.setattr(large_pages, "_LEAST", 1)
+@on_linux
+def test_a_file_with_an_odd_name_is_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    odd = bytes(tmp_path) + b"/mod\xe8le \n rw-p.bin"
+    with open(odd, "wb+") as file:
+        file.write(b"x" * 4096)
+        file.flush()
+        with mmap.mmap(file.fileno(), 4096):
+            assert large_pages._memory()
+
+
+def test_a_session_notes_what_it_loads_and_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [[(0, SIZE)], [(0, SIZE), (4 * SIZE, 9 * SIZE)]]
+    monkeypatch.setattr(large_pages, "_memory", lambda: told.pop(0) if told else [])
+    asked: list[int] = []
+    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
     model = tiny_graphs.make(tmp_path / "graph")
     (tmp_path / "program").mkdir()
     backend = OnnxRuntimeBackend()
     program = backend.compile(model, [Bucket(8, 2)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
     with backend.open(program) as session:
-        before = session.run(tiny_graphs.feed(3, 5))["output"]
         session.settle()
-        assert np.array_equal(session.run(tiny_graphs.feed(3, 5))["output"], before)
-        session.settle()
-    assert len(asked) == 2 and asked[1] == []
-    assert bool(asked[0]) is bool(large_pages.memory())
+    assert asked == [page * SIZE for page in range(4, 9)]

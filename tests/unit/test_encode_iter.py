@@ -237,6 +237,35 @@ def test_memory_stays_flat(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch
     assert most < first + 300_000, "what one window takes: about 500 bytes a text"
 
 
+def test_a_close_that_ctrl_c_interrupts_is_made_up_for(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.encode("a text")
+    [session] = [model._need_ready()._session]
+    assert session is not None
+    close, closed = session.close, []
+
+    def interrupted() -> None:
+        closed.append(len(closed))
+        if len(closed) == 1:
+            raise KeyboardInterrupt
+        close()
+
+    monkeypatch.setattr(session, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.close()
+    assert model.encode("another").shape == (32,) and len(closed) == 2, "the first session holds the device's cores"
+    model.close()
+    model.close()
+    assert len(closed) == 2
+
+
+def test_a_vector_that_is_kept_keeps_nothing_else(model: QEFFAutoModel) -> None:
+    for keywords, bytes_of_it in (({}, 4 * 32), ({"truncate_dim": 3}, 4 * 3)):
+        vector = model.encode("a text", **keywords)
+        while isinstance(vector.base, np.ndarray):
+            vector = vector.base
+        assert vector.base is None and vector.nbytes == bytes_of_it
+
+
 CHILD = """
 import itertools, sys, threading
 from QEfficient import QEFFAutoModel

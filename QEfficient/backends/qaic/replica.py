@@ -284,8 +284,12 @@ class Replica:
         """
         if not self._active:
             return
-        self._active = False
-        self.runtime.call(self._program.deactivate, doing="deactivate the program")
+        try:
+            self.runtime.call(self._program.deactivate, doing="deactivate the program")
+        except DeviceError:
+            self._active = False
+            raise
+        self._active = False  # not before: after Ctrl-C it is asked again
 
 
 _CORES = "free cores on the device (qaic-util -q shows them), use other device_ids, or compile with fewer num_cores"

@@ -103,6 +103,7 @@ class QaicSession:
     def _begin(self) -> None:
         """Locks of this process."""
         self._lock, self._closing = threading.Lock(), threading.Lock()
+        self._closer: int | None = None  # the thread that is in close()
 
     def _agree(self) -> None:
         """Check the manifest against what the program says of itself, and note each bucket's shapes."""
@@ -165,16 +166,19 @@ class QaicSession:
         """Free the devices. Runs in flight finish first. A second call does nothing, unless Ctrl-C ended the first."""
         with self._lock:
             self._closed = True
+        if self._closer == threading.get_ident():  # a signal's handler, in the middle of it
+            return
         with self._closing:
-            live = self._live
-            if live is None:
-                return
+            self._closer = threading.get_ident()
             try:
-                live.close()
+                if self._live is not None:
+                    self._live.close()
+                self._live = None
             except DeviceError:
                 self._live = None
                 raise
-            self._live = None
+            finally:
+                self._closer = None
 
     def __enter__(self) -> Self:
         return self

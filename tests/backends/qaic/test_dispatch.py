@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -324,6 +325,20 @@ def test_a_close_that_is_interrupted_can_be_called_again(card: Card) -> None:
         assert not all(future.done() for future in futures) and card.cores() == {16, 12}
         session.close()
         assert all(future.done() for future in futures) and card.cores() == {16}
+
+
+def test_a_signal_s_handler_may_close_what_is_being_closed(card: Card) -> None:
+    with card.open(0, device_time_ms=300) as session:
+        future, called = session.submit(feed(0)), list[int]()
+        before = signal.signal(signal.SIGINT, lambda *_: (session.close(), called.append(1)))
+        timer = threading.Timer(0.1, _thread.interrupt_main)
+        timer.start()
+        try:
+            session.close()
+        finally:
+            timer.join()
+            signal.signal(signal.SIGINT, before)
+        assert called and future.done() and card.cores() == {16}
 
 
 def test_threads_end_by_themselves(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
