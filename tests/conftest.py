@@ -8,7 +8,8 @@ a module is made once. What follows for a test:
   Files with slow tests start behind the others, those with the most first; what is marked `sweep` goes last.
 - A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
 - CI gives `--minutes`: on a slow machine slow tests and sweeps that would start later are skipped, and the summary says
-  how many. `make test` runs all, `make test ARGS="-m sweep"` only the sweeps.
+  how many. `make test` runs all, `make test ARGS="-m sweep"` only the sweeps. Each day they start with another one, so
+  that those which come too late today do not come too late every day.
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
@@ -69,6 +70,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(
             key=lambda item: (item.get_closest_marker("sweep") is not None, slow[item.path] > 0, -slow[item.path])
         )
+        sweeps = [item for item in items if item.get_closest_marker("sweep")]
+        if sweeps:
+            first = int(BEGAN // 86_400) * 61 % len(sweeps)
+            items[-len(sweeps) :] = sweeps[first:] + sweeps[:first]
 
 
 def pytest_collection_finish() -> None:
