@@ -63,17 +63,16 @@ def model(home: str) -> QEFFAutoModel:
     return model
 
 
-@pytest.mark.parametrize(("batch", "step"), [(1, 5), (7, 5), (33, 5), (2000, 1)])
+@pytest.mark.parametrize("batch", [1, 7, 33, 2000])
 def test_equals_sentence_transformers_at_the_repo_s_limit(
-    model: QEFFAutoModel, texts: list[str], at_256: np.ndarray, batch: int, step: int
+    model: QEFFAutoModel, texts: list[str], at_256: np.ndarray, batch: int
 ) -> None:
-    texts = texts[::step]  # all of them once
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*were shortened, as sentence-transformers does", category=UserWarning
         )
         parts = [model.encode(texts[i : i + batch]) for i in range(0, len(texts), batch)]
-    assert_equal(at_256[::step], np.concatenate(parts))
+    assert_equal(at_256, np.concatenate(parts))
 
 
 def test_equals_sentence_transformers_at_512_tokens(
