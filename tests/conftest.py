@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         sweeps = [item for item in items if item.get_closest_marker("sweep")]
         if sweeps:
-            first = int(BEGAN // 86_400) * 61 % len(sweeps)
+            first = int(BEGAN // 86_400) * 61 % len(sweeps)  # a slow machine has time for 30 to 140 of them
             items[-len(sweeps) :] = sweeps[first:] + sweeps[:first]
 
 

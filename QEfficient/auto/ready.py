@@ -12,7 +12,7 @@ import numpy as np
 
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
-from QEfficient.errors import NumericsError, UsageError
+from QEfficient.errors import DeviceError, NumericsError, UsageError
 from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
 from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
@@ -160,7 +160,7 @@ class Ready:
         try:
             if self._session is not None:
                 self._session.close()
-        except Exception:
+        except DeviceError:
             self._forget()
             raise
         self._forget()

@@ -22,7 +22,7 @@ Range: TypeAlias = tuple[int, int]
 """Addresses, from the first to the one past the last."""
 
 SECONDS = 2.0  # for one call of settle; the 1.3 GB of BERT-large's weights would take about four
-_COLLAPSE = 25  # of madvise(2), since Linux 6.1; what holds fewer pages than there are, as thread stacks do, is refused
+_COLLAPSE = 25  # of madvise(2), since Linux 6.1; it refuses thread stacks and what nobody has touched yet
 _LINE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 ", re.MULTILINE)  # private, writable, of no file
 _SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 

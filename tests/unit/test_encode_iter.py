@@ -239,7 +239,7 @@ def test_memory_stays_flat(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch
 
 def test_a_close_that_ctrl_c_interrupts_is_made_up_for(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.encode("a text")
-    [session] = [model._need_ready()._session]
+    session = model._need_ready()._session
     assert session is not None
     close, closed = session.close, []
 
