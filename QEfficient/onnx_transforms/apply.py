@@ -11,6 +11,7 @@ import onnx_ir as ir
 from QEfficient.errors import QEfficientError, TransformError
 from QEfficient.onnx_transforms.clamp_to_fp16 import ClampToFp16
 from QEfficient.onnx_transforms.clean_metadata import CleanMetadata
+from QEfficient.onnx_transforms.constant_reshapes import ConstantReshapes
 from QEfficient.onnx_transforms.fold_constants import FoldConstants
 from QEfficient.onnx_transforms.graph_file import describe, read
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
@@ -34,8 +35,9 @@ DEFAULT: tuple[PassFactory, ...] = (
     ScaleSquares,
     KnownGelu,
     OnlyFirstToken,
+    ConstantReshapes,
     ShareWeights,
-    RemoveDeadCode,  # bounds that were raised leave the old ones behind
+    RemoveDeadCode,  # bounds that were raised leave the old ones behind, and sizes what computed them
     CleanMetadata,  # last: NaN errors name the torch module, and folding writes notes of its own
 )
 

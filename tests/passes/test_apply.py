@@ -30,7 +30,8 @@ EVERYTHING = """
      float[4] tied = {3, 1, 0, -1}, float[4] twin = {3, 1, 0, -1}, float[1] unused = {7},
      float tiny = {1e-12}, float small = {1e-6}, float sqrt_two = {1.4142135}, float unit = {1},
      float point_five = {0.5}, int64[1] last = {-1}, float[n, 4] scaled, int64[1] middle = {1}, int64 zero = {0},
-     float[4, 4] mixer = {1, 2, 0, 0, 0, 1, 2, 0, 0, 0, 1, 2, 2, 0, 0, 1}, float[n, 2, 4] tokens, float[n, 2, 4] turned>
+     float[4, 4] mixer = {1, 2, 0, 0, 0, 1, 2, 0, 0, 0, 1, 2, 2, 0, 0, 1}, float[n, 2, 4] tokens, float[n, 2, 4] turned,
+     int64[2] halves = {2, 2}, float[n, 4] divided, float[n, 2, 2] pairs>
     {
         two = Constant <value = float {2}> ()
         doubled = Mul (w, two)
@@ -65,7 +66,11 @@ EVERYTHING = """
         tokens = Concat <axis = 1> (tall, tall)
         turned = MatMul (tokens, mixer)
         first = Gather <axis = 1> (turned, zero)
-        y = Add (divided, first)
+        rows = Shape <end = 1> (mask)
+        told = Concat <axis = 0> (rows, halves)
+        pairs = Reshape (divided, told)
+        whole = Flatten (pairs)
+        y = Add (whole, first)
         dead = dead.f (x)
     }
     <domain: "local", opset_import: ["": 18]>
