@@ -37,6 +37,7 @@ from benchmarks.side_by_side.ratios import turns
 ROOT = Path(__file__).parents[2]
 ONE = "one"  # the corpus whose texts go in one at a time
 PARTS = 5  # turns of a round in which they do: a turn is short, and what slows a machine lasts for seconds
+PAUSE = 0.1  # seconds before a turn: the threads of who went before may still wait for work at full speed, 40 ms or so
 BATCHES = (32, 8, 16, 64, 128)
 """What is tried in the warm-up; the first is the peers' default."""
 SAMPLE = 12_000  # characters of a corpus that are used for that, evenly from it
@@ -253,6 +254,7 @@ def told(reason: str) -> str:
 
 def _turn(seat: Seat, corpus: str, part: int = 0) -> None:
     """One measurement: seconds of a call, or of each text of a part of the corpus whose texts go in one by one."""
+    time.sleep(PAUSE)
     rounds = seat.found["seconds"].setdefault(corpus, [])
     if corpus != ONE:
         rounds.append(seat.worker.ask("encode", corpus=corpus, batch=seat.found["batch"][corpus])["seconds"])
@@ -265,6 +267,7 @@ def _turn(seat: Seat, corpus: str, part: int = 0) -> None:
 
 def _rate(worker: Worker) -> float:
     """FLOP a second of one measurement of the limit."""
+    time.sleep(PAUSE)
     rows, inner, columns = MULTIPLY
     seconds = worker.ask("encode", corpus="multiplications", batch=1)["seconds"]
     return 2.0 * rows * inner * columns * MULTIPLICATIONS / float(seconds)
