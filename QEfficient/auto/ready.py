@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
 from QEfficient.runtime.work import Tally
 from QEfficient.text.tokenizer import Tokenizer
+
+_User: TypeAlias = tuple[int, int]
+"""A process and a thread of it."""
 
 
 class Ready:
@@ -45,8 +49,9 @@ class Ready:
     def _begin(self) -> None:
         """State that belongs to one process: a forked child starts with nobody using the session."""
         self._pid = os.getpid()
-        self._users: dict[int, int] = {}  # thread → how many times it uses the session
-        self._changed = threading.Condition()
+        self._users: dict[_User, int] = {}  # how many times each uses the session
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self.work.begin()
 
     @property
@@ -93,12 +98,18 @@ class Ready:
         Raises:
             UsageError: It is this thread that still uses it, on other devices.
         """
+        session, user = self._lend(devices)
+        try:
+            yield session
+        finally:
+            self._take_back(user)
+
+    def _lend(self, devices: Sequence[int] | None) -> tuple[Session, _User]:
         if os.getpid() != self._pid:
             self._begin()
-        process = self._pid
         wanted = None if devices is None else device_ids(devices)
-        thread = threading.get_ident()
-        with self._changed:
+        user = self._pid, threading.get_ident()
+        with self._lock:
             if self._users and self._devices != wanted:
                 self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted or self._unclosed:
@@ -106,20 +117,19 @@ class Ready:
                 self._tuning = self._tuning or remembered(self.program, self.backend)
                 self._session = self.backend.open(self.program, devices, strict=self.strict, tuning=self._tuning)
                 self._devices = wanted
-            session = self._session
-            self._users[thread] = self._users.get(thread, 0) + 1
-        try:
-            yield session
-        finally:
-            # a forked child inherits iterators, which end there too; nothing was lent there
-            if os.getpid() == process:
-                with self._changed:
-                    self._users[thread] -= 1
-                    if not self._users[thread]:
-                        del self._users[thread]
-                    if (self._retired or self._outdated) and not self._users:
-                        self._close()
-                    self._changed.notify_all()
+            self._users[user] = self._users.get(user, 0) + 1
+            return self._session, user
+
+    def _take_back(self, user: _User) -> None:
+        if os.getpid() != user[0]:  # a forked child inherits iterators, which end there too; nothing was lent there
+            return
+        with self._lock:
+            self._users[user] -= 1
+            if not self._users[user]:
+                del self._users[user]
+            if (self._retired or self._outdated) and not self._users:
+                self._close()
+            self._changed.notify_all()
 
     def warmup(self, *, calibrate: bool, devices: Sequence[int] | None = None) -> None:
         """Opens the program as it runs best on this machine, and runs every bucket once.
@@ -144,7 +154,7 @@ class Ready:
     def _adopt(self, tuning: Tuning) -> None:
         """Keeps what was measured, and runs so as soon as nobody uses the session that does not."""
         remember(self.program, self.backend, tuning)
-        with self._changed:
+        with self._lock:
             self._tuning = tuning
             session = self._session
             as_it_is = session is not None and (session.slots, session.batch_tokens) == (
@@ -216,8 +226,11 @@ class Ready:
         Raises:
             NumericsError: NaN or Inf; names the rows, and the layer that they start in.
         """
-        with self.session(devices) as session:
+        session, user = self._lend(devices)
+        try:
             return run_rows(session, rows, self._how(progress, record), numbers)
+        finally:
+            self._take_back(user)
 
     @contextmanager
     def stream(
@@ -270,7 +283,7 @@ class Ready:
 
     def retire(self) -> None:
         """Closes the session as soon as nobody uses it: another program takes this one's place, and maybe its cores."""
-        with self._changed:
+        with self._lock:
             self._retired = True
             if not self._users:
                 self._close()
@@ -283,7 +296,7 @@ class Ready:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Waits, with the lock held, until nobody uses the session or it will do as it is."""
-        if threading.get_ident() in self._users and not enough():
+        if (self._pid, threading.get_ident()) in self._users and not enough():
             raise UsageError(
                 "An iterator of encode_iter in this thread uses the open session; to wait for it would never end.",
                 got="close(), or a call with other device_ids, between two of its vectors",

@@ -29,8 +29,7 @@ class Feed:
 
     def __init__(self, inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, fixed_shapes: bool) -> None:
         self._inputs, self._buckets, self._fixed_shapes = inputs, buckets, fixed_shapes
-        self._names = [spec.name for spec in inputs]
-        self._dtypes = [np.dtype(spec.dtype) for spec in inputs]
+        self._wanted = [(spec.name, np.dtype(spec.dtype)) for spec in inputs]
         self._known: set[Shapes] = set()
 
     def check(self, arrays: Mapping[str, NDArray[np.generic]]) -> Shapes:
@@ -40,10 +39,13 @@ class Feed:
             InputError: A name, dtype or shape does not fit.
         """
         try:
-            given = [arrays[name] for name in self._names]
-            shapes = tuple([array.shape for array in given])
-            dtypes = [array.dtype for array in given if isinstance(array, np.ndarray)]
-            if shapes in self._known and dtypes == self._dtypes and len(arrays) == len(given):
+            fits, given = len(arrays) == len(self._wanted), []
+            for name, dtype in self._wanted:
+                array = arrays[name]
+                given.append(array.shape)
+                fits = fits and isinstance(array, np.ndarray) and array.dtype == dtype
+            shapes = tuple(given)
+            if fits and shapes in self._known:
                 return shapes
         except (KeyError, AttributeError, TypeError):  # check says what is wrong
             pass

@@ -79,7 +79,8 @@ class HostSession(ABC, Generic[Handle]):
         self._wide = None
         self._narrow: Handle | None = None
         self._ran_wide = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # its own with costs less than a condition's
+        self._changed = threading.Condition(self._lock)
         self._turns = Turns(self._cpus)
         self._flying = 0
         self._workers: ThreadPoolExecutor | None = None
@@ -96,7 +97,7 @@ class HostSession(ABC, Generic[Handle]):
         """As :meth:`run`, in the background; ``slots`` at a time, in order."""
         self._enter()
         try:
-            with self._changed:
+            with self._lock:
                 if self._workers is None:
                     self._workers = ThreadPoolExecutor(self.slots, thread_name_prefix=f"{self.backend}-session")
                 future = self._workers.submit(self._stream, arrays)
@@ -119,7 +120,7 @@ class HostSession(ABC, Generic[Handle]):
             self._turns.give(taken)
 
     def _enter(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise DeviceError(
                     "The session is closed.",
@@ -130,12 +131,13 @@ class HostSession(ABC, Generic[Handle]):
             self._flying += 1
 
     def _leave(self) -> None:
-        with self._changed:
+        with self._lock:
             self._flying -= 1
-            self._changed.notify_all()
+            if self._closed:  # somebody may wait for the last one
+                self._changed.notify_all()
 
     def _handle(self, *, wide: bool) -> Handle:
-        with self._changed:
+        with self._lock:
             if wide or self._tuning.streams == 1:
                 self._ran_wide = True
                 if self._wide is None:

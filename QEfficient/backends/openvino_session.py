@@ -38,7 +38,7 @@ class OpenVinoSession(HostSession[_Compiled]):
         check_names(self._path, "inputs", self.inputs, [*inputs, *_others(model.inputs, inputs)])
         check_names(self._path, "outputs", self.outputs, [*outputs, *_others(model.outputs, outputs)])
         graphs.check_longest(model, self._path, self.inputs, self.buckets[-1])
-        self._tables = graphs.tables(model)
+        self._tables, self._tensor = graphs.tables(model), graphs.openvino().Tensor
         self._results = [outputs[spec.name] for spec in self.outputs]
         return _Compiled(graphs.compiled(model, self._compute, streams=streams, threads=threads), inputs)
 
@@ -50,9 +50,15 @@ class OpenVinoSession(HostSession[_Compiled]):
         except IndexError:
             request = handle.model.create_infer_request()
         try:
-            # its own memory, and results that are copied out of it
-            found = request.infer({handle.places[name]: array for name, array in arrays.items()}, share_inputs=True)
-            return {spec.name: found[place] for spec, place in zip(self.outputs, self._results, strict=True)}
+            for name, array in arrays.items():
+                # as it stands, where OpenVINO can have it so
+                tensor = self._tensor(array, shared_memory=array.flags.carray)
+                request.set_input_tensor(handle.places[name], tensor)
+            request.infer()
+            return {
+                spec.name: request.get_output_tensor(place).data.copy()  # the next run writes there
+                for spec, place in zip(self.outputs, self._results, strict=True)
+            }
         except RuntimeError as error:
             raise DeviceError(
                 "OpenVINO failed to run the program.",

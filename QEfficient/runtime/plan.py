@@ -138,15 +138,17 @@ def _count(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int)
 def _free(
     order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Bucket], pads: bool, tokens: int, most: int
 ) -> tuple[Batch, ...]:
+    if not order:
+        return ()
+    largest = choose_bucket(lengths[order[0]], buckets)  # the order is longest first: what fits here fits all
     batches = []
     start = 0
     while start < len(order):
-        longest = lengths[order[start]]  # the order is longest first
+        longest = lengths[order[start]]
         rows = tuple(order[start : start + max(1, min(most, tokens // longest))])
         if not pads:
             rows = tuple(row for row in rows if lengths[row] == longest)
-        shape = replace(choose_bucket(longest, buckets), length=longest, batch=len(rows))
-        batches.append(Batch(rows, shape))
+        batches.append(Batch(rows, Bucket(longest, len(rows), largest.length_dim, largest.batch_dim)))
         start += len(rows)
     return tuple(batches)
 

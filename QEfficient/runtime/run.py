@@ -117,7 +117,7 @@ def planned(session: Session, rows: Rows, how: How) -> tuple[Batch, ...]:
             session.buckets,
             fixed_shapes=session.fixed_shapes,
             pads=how.pads,
-            images=any(len(spec.shape) == 4 for spec in session.inputs),
+            images=4 in [len(spec.shape) for spec in session.inputs],
             batch_tokens=session.batch_tokens or BATCH_TOKENS,
             streams=session.slots,
         )
@@ -207,13 +207,18 @@ class Job:
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.rows, self.left = rows, batches
-        self.numbers = range(len(rows)) if numbers is None else numbers
+        self.numbers = range(len(rows.lengths)) if numbers is None else numbers
         dim = session.buckets[0].length_dim
-        self._kept = {spec.name: _kept(spec, dim, rows.lengths, rows.width, frames) for spec in session.outputs}
-        self._results = {spec.name: _empty(spec, len(rows), self._kept[spec.name]) for spec in session.outputs}
+        self._kept: dict[str, _Kept | None] = {}
+        self._results: Arrays = {}
+        for spec in session.outputs:
+            kept = self._kept[spec.name] = _kept(spec, dim, rows.lengths, rows.width, frames)
+            self._results[spec.name] = _empty(spec, len(rows.lengths), kept)
 
     def results(self) -> Arrays:
         """The results, once no batch is left."""
+        if not self.rows.kept:
+            return self._results
         return {name: result[: self.rows.kept.get(name, len(self.rows))] for name, result in self._results.items()}
 
     def gather(self, batch: Batch, outputs: Arrays) -> None:
@@ -342,8 +347,9 @@ def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[
         column = rows.columns[spec.name]
         for place, row in enumerate(batch.rows):
             values = column[row]
-            array[place, : len(values)] = values  # an image fills its place
-            array[place, len(values) :] = beyond
+            end = len(values)
+            array[place, :end] = values  # an image fills its place
+            array[place, end:] = beyond
         if count < len(array):
             array[count:] = array[0]
         arrays[spec.name] = array
@@ -397,11 +403,12 @@ def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
 def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generic]:
     """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
     head, tail = ((rows,), spec.shape[1:]) if kept is None else ((rows, kept.width), spec.shape[2:])
-    if isinstance(spec.shape[0], int) or not all(isinstance(dim, int) for dim in tail):
+    sizes = [dim for dim in tail if isinstance(dim, int)]
+    if isinstance(spec.shape[0], int) or len(sizes) < len(tail):
         raise ManifestError(
             f"The output {spec.name!r} can't be cut back to rows.",
             got=str(spec.shape),
             allowed="(batch, length, sizes…) or (batch, sizes…)",
             do="compile the model again",
         )
-    return np.zeros((*head, *(int(dim) for dim in tail)), np.dtype(spec.dtype))
+    return np.zeros((*head, *sizes), spec.dtype)

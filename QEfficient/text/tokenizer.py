@@ -21,7 +21,9 @@ from QEfficient.records import Rows, TextFacts
 Text: TypeAlias = str | tuple[str, str]
 Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
 _OVERLONG = ("truncate", "error", "chunk")
+_LISTS = (list, Sequence, np.ndarray)
 _KEPT = 2**15  # longest array of one value that is kept for the next call
+_ALONE = 256  # characters up to which one text takes less time here than on another thread
 _SHOWN = 5  # rows that an error names one by one
 
 
@@ -110,7 +112,7 @@ class Tokenizer:
         encodings = self._encode_batch(items, first)
         lengths = list(map(len, encodings))
         _refuse_empty(items, lengths, first)
-        long = tuple(i for i, length in enumerate(lengths) if length > limit)
+        long = tuple([i for i, length in enumerate(lengths) if length > limit])
         if long and overlong == "error":
             raise _too_long(long, lengths, limit, first)
         arrays = _arrays(encodings, lengths)
@@ -140,7 +142,7 @@ class Tokenizer:
 
     def _limit(self, max_length: int | None, items: Sequence[Any], overlong: str) -> int:
         """The checked limit of this call."""
-        pairs = any(not isinstance(item, str) for item in items)
+        pairs = any([not isinstance(item, str) for item in items])
         if overlong not in _OVERLONG or (pairs and overlong == "chunk"):
             raise InputError(
                 f"overlong={overlong!r} can't be used with {'pairs of texts' if overlong in _OVERLONG else 'encode'}.",
@@ -162,6 +164,8 @@ class Tokenizer:
 
     def _encode_batch(self, items: Sequence[Any], first: int) -> list[Encoding]:
         try:
+            if len(items) == 1 and isinstance(items[0], str) and len(items[0]) <= _ALONE:
+                return [self._backend.encode(items[0])]  # here, where a batch goes to threads of the tokenizer's
             # The fast form leaves offsets out, which nothing here needs.
             return self._backend.encode_batch_fast(items)
         except TypeError as error:  # a string that is not valid Unicode
@@ -190,7 +194,7 @@ def _add_lower_case(backend: FastTokenizer) -> None:
 
 def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
     """The texts with the prompt put before them."""
-    if isinstance(texts, str) or not isinstance(texts, Sequence | np.ndarray):
+    if isinstance(texts, str) or not isinstance(texts, _LISTS):
         raise InputError(
             "texts is not a list of texts.",
             got=texts if isinstance(texts, str) else type(texts).__name__,
@@ -216,8 +220,8 @@ def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
 
 
 def _refuse_empty(items: Sequence[Any], lengths: Sequence[int], first: int) -> None:
-    empty = [i for i, length in enumerate(lengths) if length == 0]
-    if empty:
+    if 0 in lengths:
+        empty = [i for i, length in enumerate(lengths) if length == 0]
         raise InputError(
             f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty, first)}.",
             got=items[empty[0]],

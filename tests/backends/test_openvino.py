@@ -148,6 +148,9 @@ def test_buckets_past_the_graphs_positions(program: Program, tmp_path: Path) -> 
 
 def test_a_run_that_fails_inside(program: Program) -> None:
     class Failing:
+        def set_input_tensor(self, place: int, tensor: object) -> None:
+            pass
+
         def infer(self, *arguments: object, **options: object) -> None:
             raise RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223")
 
