@@ -106,10 +106,10 @@ class Source:
         self._since: float | None = None  # when the wait for this window's items began
 
     def begin(self, size: int) -> None:
-        """Sets the size of the next window; a rest of less than half of it joins it."""
+        """Sets the size of the next window; a rest that is no more than it joins it: two would pad more than one."""
         self._size = min(size, self.window)
         rest = None if self._total is None else self._total - self._first - self._size
-        if rest is not None and rest < self._size / 2:
+        if rest is not None and rest <= self._size:
             self._size += max(0, rest)
 
     @property

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from itertools import cycle
+from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,11 @@ def test_the_fastest_is_chosen(
 def test_a_noisy_machine_keeps_the_guess(monkeypatch: pytest.MonkeyPatch) -> None:
     swings = cycle([60.0, 130.0, 130.0])
     assert best(monkeypatch, {(1, 8): swings}, Tuning(2, 1, 256)) == Tuning(2, 1, 256)
+
+
+def test_the_best_of_many_is_not_taken_for_its_luck(monkeypatch: pytest.MonkeyPatch) -> None:
+    lucky = chain([130.0] * 8, repeat(97.0))  # two runs a measurement, in a first call and three rounds
+    assert best(monkeypatch, {(2, 16): lucky}, Tuning(2, 1, 256)) == Tuning(2, 1, 256)
 
 
 def test_a_slow_program_is_not_tried_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

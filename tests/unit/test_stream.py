@@ -295,7 +295,14 @@ def test_work_adds_up() -> None:
 
 @pytest.mark.parametrize(
     ("count", "sizes"),
-    [(300, [300]), (384, [256, 128]), (700, [256, 444]), (1700, [256, 1444]), (2000, [256, 1024, 720])],
+    [
+        (300, [300]),
+        (512, [512]),
+        (513, [256, 257]),
+        (2000, [256, 1744]),
+        (2304, [256, 2048]),
+        (2305, [256, 1024, 1025]),
+    ],
 )
 def test_the_rest_of_a_list_joins_the_last_window(count: int, sizes: list[int]) -> None:
     with ExampleSession() as session:
