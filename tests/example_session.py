@@ -37,7 +37,7 @@ class ExampleSession:
         self.inputs, self.outputs, self.buckets = INPUTS, outputs or (POOLED,), BUCKETS
         self.fixed_shapes, self.slots, self.before = fixed, slots, before
         self.shapes: list[tuple[int, int]] = []
-        self.flying = self.most = 0
+        self.flying = self.most = self.held = self.most_held = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers or slots)
 
@@ -63,7 +63,16 @@ class ExampleSession:
         return {spec.name: junk if spec is SCORES else every[len(spec.shape)] for spec in self.outputs}
 
     def submit(self, arrays: Mapping[str, Any]) -> Future[Arrays]:
-        return self._pool.submit(self.run, arrays)
+        with self._lock:
+            self.held += 1
+            self.most_held = max(self.most_held, self.held)
+        future = self._pool.submit(self.run, arrays)
+        future.add_done_callback(self._let_go)
+        return future
+
+    def _let_go(self, future: Future[Arrays]) -> None:
+        with self._lock:
+            self.held -= 1
 
     def settle(self) -> None:
         pass

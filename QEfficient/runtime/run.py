@@ -78,7 +78,7 @@ def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | No
     rows out, without a call of the session. Of an output that ``rows.kept`` names, only its own rows come back.
 
     Args:
-        session: An open session; at most ``session.slots`` of its runs are in flight.
+        session: An open session; it has at most one run more than its ``slots`` at a time.
         rows: Checked rows; each fits a bucket.
         how: What else there is to know.
         numbers: What to call each row in an error; left out, its place.
@@ -297,8 +297,8 @@ class Runs:
         compute(self._session, *self._waiting.popleft(), self._how)
 
     def feed(self) -> None:
-        """Starts as many runs as the session takes."""
-        while self._waiting and len(self._flying) < self._session.slots:
+        """Starts as many runs as the session takes, and hands it one more: no stream need wait for this thread."""
+        while self._waiting and len(self._flying) <= self._session.slots:
             job, batch = self._waiting.popleft()
             inputs = arrays_of(self._session, job, batch, self._how)
             future = self._session.submit(inputs)

@@ -96,11 +96,12 @@ def test_progress_counts_rows() -> None:
     assert sorted(done) == [1, 1, 3, 3]
 
 
-def test_no_more_in_flight_than_slots() -> None:
+def test_one_more_than_slots_are_handed_over() -> None:
     with ExampleSession(fixed=True, slots=3, before=lambda arrays: time.sleep(0.002)) as session:
         run(session, full(*[2] * 60), fill={})
     assert len(session.shapes) == 20
     assert 2 <= session.most <= 3
+    assert session.most_held == 4
 
 
 def test_the_first_failure_stops_the_rest() -> None:
