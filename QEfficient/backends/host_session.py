@@ -15,6 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.backends import large_pages
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.host import Turns, guess, usable_cpus
@@ -55,7 +56,7 @@ class HostSession(ABC, Generic[Handle]):
         self._cpus = usable_cpus()
         self._closed = False
         self._start()
-        self._wide: Handle | None = self._open(1, self._cpus)
+        self._wide: Handle | None = self._opened(1, self._cpus)
         _SESSIONS.add(self)
 
     def _graph(self, program: Program) -> Path:
@@ -141,16 +142,21 @@ class HostSession(ABC, Generic[Handle]):
             if wide or self._tuning.streams == 1:
                 self._ran_wide = True
                 if self._wide is None:
-                    self._wide = self._open(1, self._cpus)
+                    self._wide = self._opened(1, self._cpus)
                 return self._wide
             if self._narrow is None:
                 if not self._ran_wide:
                     self._wide = None  # opened to see that it can be; its weights need not be held twice
-                self._narrow = self._open(self._tuning.streams, self._tuning.threads)
+                self._narrow = self._opened(self._tuning.streams, self._tuning.threads)
             return self._narrow
 
+    def _opened(self, streams: int, threads: int) -> Handle:
+        with large_pages.noted():
+            return self._open(streams, threads)
+
     def settle(self) -> None:
-        """Does once, after the first runs, what makes all later ones faster."""
+        """Puts the weights into large pages, where the system has them."""
+        large_pages.settle()
 
     def report(self) -> dict[str, Json]:
         """Device, threads and runtime version."""

@@ -2,8 +2,8 @@
 
 A text by itself reads each weight once, and a CPU remembers the places of a few thousand pages: of 4 KB each these are
 fewer bytes than MiniLM's weights have. In pages of 2 MB one text is 1.06 to 1.09 times as fast, with MiniLM as with
-BERT-base (two cores of an EPYC 7003; ``benchmarks/large_pages.py``). In batches, where a weight that was read serves
-many rows, it gains 1 % at most.
+BERT-base, on onnxruntime (two cores of an EPYC 7003; ``benchmarks/large_pages.py``), and 1.02 times on OpenVINO (of an
+EPYC 9004). In batches, where a weight that was read serves many rows, it gains 1 % at most.
 """
 
 from __future__ import annotations

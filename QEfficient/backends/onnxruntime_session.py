@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends import large_pages
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
@@ -44,16 +43,11 @@ class OnnxRuntimeSession(HostSession[Any]):
         return program.joined_path
 
     def _open(self, streams: int, threads: int) -> Any:
-        with large_pages.noted():
-            # each caller works itself; the other threads are common to all
-            handle = load(self._path, threads=streams * (threads - 1) + 1)
+        # each caller works itself; the other threads are common to all
+        handle = load(self._path, threads=streams * (threads - 1) + 1)
         check_names(self._path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
         check_names(self._path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
         return handle
-
-    def settle(self) -> None:
-        """Puts the weights into large pages, where the system has them."""
-        large_pages.settle()
 
     def _call(self, handle: Any, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         names = [spec.name for spec in self.outputs]

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from QEfficient.backends import large_pages
+from QEfficient.backends.base import Backend
 from QEfficient.backends.large_pages import Range
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+from QEfficient.backends.openvino import OpenVinoBackend
 from QEfficient.records import Bucket, CompileOptions, Target
 from tests import tiny_graphs
 
@@ -110,16 +112,19 @@ def test_a_file_with_an_odd_name_is_in_nobody_s_way(tmp_path: Path, monkeypatch:
             assert large_pages._memory()
 
 
-def test_a_session_notes_what_it_loads_and_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", [OnnxRuntimeBackend(), OpenVinoBackend()], ids=lambda each: each.name)
+def test_a_session_notes_what_it_loads_and_settles(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_graphs.make(tmp_path / "graph")
+    (tmp_path / "program").mkdir()
+    program = backend.compile(model, [Bucket(8, 2)], Target(backend.name), CompileOptions(), tmp_path / "program")
+    large_pages._taken.clear()  # of the compile
     told = [[(0, SIZE)], [(0, SIZE), (4 * SIZE, 9 * SIZE)]]
     monkeypatch.setattr(large_pages, "_memory", lambda: told.pop(0) if told else [])
     asked: list[int] = []
     monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
     monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
-    model = tiny_graphs.make(tmp_path / "graph")
-    (tmp_path / "program").mkdir()
-    backend = OnnxRuntimeBackend()
-    program = backend.compile(model, [Bucket(8, 2)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
     with backend.open(program) as session:
         session.settle()
     assert asked == [page * SIZE for page in range(4, 9)]
