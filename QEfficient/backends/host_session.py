@@ -80,7 +80,7 @@ class HostSession(ABC, Generic[Handle]):
         self._wide = None
         self._narrow: Handle | None = None
         self._ran_wide = False
-        self._lock = threading.RLock()  # its own with costs less than a condition's
+        self._lock = threading.RLock()  # `with` on a condition runs Python code, on its lock none
         self._changed = threading.Condition(self._lock)
         self._turns = Turns(self._cpus)
         self._flying = 0

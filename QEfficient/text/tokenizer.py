@@ -165,7 +165,7 @@ class Tokenizer:
     def _encode_batch(self, items: Sequence[Any], first: int) -> list[Encoding]:
         try:
             if len(items) == 1 and isinstance(items[0], str) and len(items[0]) <= _ALONE:
-                return [self._backend.encode(items[0])]  # here, where a batch goes to threads of the tokenizer's
+                return [self._backend.encode(items[0])]  # on this thread; a batch goes over the tokenizer's own
             # The fast form leaves offsets out, which nothing here needs.
             return self._backend.encode_batch_fast(items)
         except TypeError as error:  # a string that is not valid Unicode
