@@ -233,6 +233,8 @@ class Outcome:
     delay: float
     word: str | None
     """What the child said after the signal: ``END`` when it came too late, nothing when the child was killed."""
+    log: str
+    """What it wrote to stderr."""
 
     @property
     def finished(self) -> bool:
@@ -288,7 +290,7 @@ def kill_at_points(
                 child.wait_for("HELD")
             time.sleep(delay)
             child.send(number)
-            outcome = Outcome(home, point, delay, child.last_word())
+            outcome = Outcome(home, point, delay, child.last_word(), child.log.read_text())
         check(outcome)
         return outcome
 
