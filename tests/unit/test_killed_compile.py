@@ -18,7 +18,6 @@ from tests.cold_road import SCRIPT, TEXTS, vectors
 from tests.killing import Outcome, Zygote, kill_at_points, new_home
 from tests.tiny_repo import tiny_repo
 
-
 TORCH_ABORTED = "terminate called after throwing an instance of 'c10::Error'"
 """An exception that comes up inside of torch's tracing now and then meets C++ code that ends the process."""
 
