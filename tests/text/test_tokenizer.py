@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 
@@ -82,6 +84,14 @@ def test_a_prompt_that_is_no_string(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("item", ["a\ud800b", ("a", "\udfff")])
 def test_half_a_surrogate_pair_is_named(tokenizer: Tokenizer, item: Any) -> None:
     assert "Text 2 is not valid Unicode" in refusal(tokenizer, ["a", "b", item])
+    assert "Text 0 is not valid Unicode" in refusal(tokenizer, [item])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
+def test_a_text_alone_is_the_same_row(families: dict[str, Family], text: str) -> None:
+    for family in families.values():
+        one, two = (family.ours.encode([f"a {text}", "c"][:count]).rows for count in (1, 2))
+        assert all(np.array_equal(column[0], two.columns[name][0]) for name, column in one.columns.items())
 
 
 def test_other_sequences_of_texts(tokenizer: Tokenizer) -> None:
