@@ -5,6 +5,7 @@
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu      torch from an index of your choice, here without CUDA
 #   make test TORCH='torch==2.13.0'                                 one version of torch
 #   make test ARGS='-m "not slow"'                                  more arguments for pytest
+#   make sweep ARGS='-k qwen3'                                      likewise; the sweep of all model types
 #   make test JOBS=0                                                in one process; else one a CPU
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types docs bench peers clean
+.PHONY: help quickstart test sweep versions lint types docs bench peers clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -49,8 +50,21 @@ $(VENV)/.browser: | $(VENV)/.torch
 	else echo "The tests of the report need Chromium or Chrome: install it and try again, on Debian and Ubuntu with" \
 	    "sudo apt-get install chromium" >&2; exit 1; fi
 
-test: $(VENV)/.dev $(VENV)/.browser  ## all tests
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+test: $(VENV)/.dev $(VENV)/.browser  ## all tests; of the sweep over model types a third, another one each day
+	@$(BIN)/python -m pytest -n $(JOBS) --sweep=today $(ARGS)
+
+sweep: $(VENV)/.dev  ## the whole sweep over model types
+	@$(BIN)/python -m pytest -n $(JOBS) -m sweep $(ARGS)
+
+# What exports for long, or looks at docs and style, does not depend on the interpreter. One of pyenv's is found too.
+versions:  ## the core of the suite with each further Python that this machine has
+	@for version in 3.12 3.13; do \
+	    for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+	        "$$python" -c pass 2> /dev/null && break; done; \
+	    if "$$python" -c pass 2> /dev/null; \
+	    then $(MAKE) --no-print-directory test PYTHON="$$python" VENV=$(VENV)-$$version \
+	        ARGS='-m "not slow and not sweep" $(ARGS)' || exit; \
+	    else echo "Python $$version is not on this machine: left out"; fi; done
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -70,4 +84,4 @@ peers: $(VENV)/.dev  ## this library beside what people would pick instead; fill
 	@$(BIN)/python -m benchmarks.peers --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)')
 
 clean:  ## everything that the other targets made
-	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data .bench
+	rm -rf $(VENV) $(VENV)-3.* docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data .bench

@@ -7,9 +7,8 @@ a module is made once. What follows for a test:
 - A test that takes more than about ten seconds is marked `slow`; a file with many exports has `pytestmark = slow`.
   Files with slow tests start behind the others, those with the most first; what is marked `sweep` goes last.
 - A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
-- CI gives `--minutes`: on a slow machine slow tests and sweeps that would start later are skipped, and the summary says
-  how many. `make test` runs all, `make test ARGS="-m sweep"` only the sweeps. Each day they start with another one, so
-  that those which come too late today do not come too late every day.
+- `make sweep` runs all that is marked `sweep`, `make test` and CI a third of it, another one each day
+  (`--sweep=today`). Plain `pytest` runs what it is told to.
 - A bound on seconds has to hold while another test takes the other CPU.
 """
 
@@ -24,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from tests.rotation import todays
+
 SPREAD = ("tests/sweep/",)
 CPUS = len(os.sched_getaffinity(0))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -34,14 +35,9 @@ if WORKERS > 1:  # before torch is imported; child processes inherit it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--minutes", type=float, help="start no test that is marked slow or sweep after so many minutes")
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    minutes = item.config.getoption("--minutes")
-    marked = item.get_closest_marker("sweep") or item.get_closest_marker("slow")
-    if minutes is not None and marked and time.time() - BEGAN > 60 * minutes:
-        pytest.skip(f"{minutes:g} minutes are over; -m {marked.name} runs these alone")
+    parser.addoption(
+        "--sweep", choices=("all", "today"), default="all", help="which of the tests that are marked sweep run"
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -64,16 +60,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--sweep") == "today":
+        _keep_todays_sweeps(config, items)
     if WORKERS > 1:
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         items.sort(
             key=lambda item: (item.get_closest_marker("sweep") is not None, slow[item.path] > 0, -slow[item.path])
         )
-        sweeps = [item for item in items if item.get_closest_marker("sweep")]
-        if sweeps:
-            first = int(BEGAN // 86_400) * 61 % len(sweeps)  # a slow machine has time for 30 to 140 of them
-            items[-len(sweeps) :] = sweeps[first:] + sweeps[:first]
+
+
+def _keep_todays_sweeps(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the sweeps of other days. Each worker does it, and all go by the day on which the run began."""
+    sweeps = [item.nodeid for item in items if item.get_closest_marker("sweep")]
+    later = set(sweeps) - set(todays(sweeps, BEGAN))
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in later])
+    items[:] = [item for item in items if item.nodeid not in later]
 
 
 def pytest_collection_finish() -> None:

@@ -26,8 +26,8 @@ TITLES: dict[Kind, str] = {
 HEAD = """# Supported models
 
 Each type of this page is a tiny random model in `tests/sweep/`, where its program on the host and on an emulated card
-is compared with HuggingFace's own numbers in every test run. A type that is not here is tried: its graph is compared
-with HuggingFace's after export, and refused when it differs.
+is compared with HuggingFace's own numbers: all of them by `make sweep`, a third a day by `make test`. A type that is
+not here is tried: its graph is compared with HuggingFace's after export, and refused when it differs.
 
 - *Inputs* are those of the graph with the type's default config.
 - *Longest row* is the limit with the default config, in tokens, and the entries of `config.json` that it is made from.
