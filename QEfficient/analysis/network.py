@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from QEfficient.analysis.layer import layer, passes
 from QEfficient.errors import UsageError
 from QEfficient.records import Json
 
@@ -31,8 +32,9 @@ PARTS = ("encoder", "text_config")  # where a config of several parts keeps that
 def network(config: Mapping[str, Json], task: str) -> dict[str, Json]:
     """The network's columns, for ``recommend`` and as a part of a row for ``predict``.
 
-    Where a config does not name the inner width it is four times the hidden size, as in the first transformers. What
-    else is missing has transformers' default of that model type.
+    ``layers`` are those that run: a layer that is used twelve times counts twelve times. Where a config does not name
+    the inner width it is four times the hidden size, as in the first transformers. What else is missing has
+    transformers' default of that model type.
 
     Args:
         config: A parsed ``config.json``.
@@ -57,7 +59,10 @@ def network(config: Mapping[str, Json], task: str) -> dict[str, Json]:
             allowed="; ".join(f"{column} as {' or '.join(NAMES[column])}" for column in missing),
             do="predict from a row of your own: QEfficient.analysis.predict({…}); only models that read text have one",
         )
-    return {"model_type": MEASURED_AS.get(model_type, model_type), "task": task, **found}
+    sizes = {column: value for column, value in found.items() if value is not None}
+    sizes["layers"] *= passes(whole)
+    columns = {"model_type": MEASURED_AS.get(model_type, model_type), "task": task, **sizes}
+    return {**columns, **layer(whole, str(whole.get("model_type", model_type)), sizes)}
 
 
 def _whole(config: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,26 @@ from QEfficient.analysis.cards import CARDS, Card
 from QEfficient.analysis.run import Run
 
 Vector = NDArray[np.float64]
+Size = TypeVar("Size", int, Vector)
 
 STANDARD = CARDS[0]
 FP16, FP32 = 2, 4  # bytes
 LABELS = 9  # of a token-classification head: its outputs are small whatever their number
-GATED = frozenset({"jina-bert-v2", "modernbert", "nomic_bert", "eurobert"})
-"""Types whose feed-forward block has a third matrix, which gates the first."""
+TILE = 128  # what the matrix units are filled in: other widths take as long as the next multiple
+GATED = frozenset({"jina-bert-v2", "modernbert", "nomic_bert", "eurobert", "gte"}) | {
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+}
+"""Types whose feed-forward block has a third matrix, which gates the first, where a run does not say it."""
 DISENTANGLED = frozenset({"deberta", "deberta-v2"})
 """Types whose attention scores also compare words with positions and positions with words."""
 BIASED = frozenset({"mpnet", "jina-bert-v2"})
 """Types that add a bias for the distance of two words to every attention score."""
-TANH_GELU = frozenset({"albert"})
-"""Types whose activation is GELU written out with tanh, several operators in place of one."""
+TANH_GELU = frozenset({"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"})
+"""Activations that are GELU written out with tanh: eight operators in the graph where a card knows GELU as one."""
+USUAL = {"albert": "gelu_new"}
+"""Type → its activation where a run does not say it; GELU for all others."""
 KNOWN_TASKS = frozenset({"default", "feature-extraction", "sentence-similarity", "fill-mask"}) | {
     "question-answering",
     "text-classification",
@@ -41,9 +49,10 @@ class Work(NamedTuple):
 
     ``matmul``: FLOPs of the layers' matrix products. ``attention``: of its scores and sums. ``head``: of a vocabulary
     head.
-    ``scores``: elements of all attention maps. ``elements``: elements that activations and norms touch.
+    ``scores``: elements of all attention maps. ``elements``: elements that activations and norms touch. ``tanh``: of
+    these, elements of an activation that is written out.
     ``weights``: bytes of all layers' weights, those of a shared layer once a use, as the compiler lays them out.
-    ``output``: bytes that go to the host. ``tanh``, ``disentangled``, ``biased``: 1 where the type is so, else 0.
+    ``output``: bytes that go to the host. ``disentangled``, ``biased``: 1 where the type is so, else 0.
     """
 
     matmul: Vector
@@ -71,7 +80,8 @@ class Constants:
         efficiency: Share of the peak fp16 rate that matrix products reach.
         score_cost, element_cost: Seconds ÷ 10¹⁰ of one core for each element of an attention map, and for each
             element of the other vector work.
-        tanh_cost: How much more ``element_cost`` is with the written-out GELU, as a share.
+        tanh_cost: How often ``element_cost`` comes on top where GELU is written out; before any measurement seven
+            times, the number of further operators.
         position_cost: How much more attention costs when it is disentangled, as a share.
         bias_cost: How much more ``score_cost`` is with a bias for the distance, as a share.
         step: Microseconds a layer for each core of an instance: cores wait for each other.
@@ -84,7 +94,7 @@ class Constants:
     efficiency: float = 0.8
     score_cost: float = 2.0
     element_cost: float = 2.0
-    tanh_cost: float = 1.0
+    tanh_cost: float = 7.0
     position_cost: float = 3.0
     bias_cost: float = 1.0
     step: float = 3.0
@@ -105,6 +115,16 @@ def outputs(run: Run) -> int:
     return FP32 * values.get(run.task, run.hidden_size * run.seq_len)
 
 
+def activation(run: Run) -> str:
+    """As the run says, or as is usual for its type."""
+    return run.hidden_act or USUAL.get(run.model_type, "gelu")
+
+
+def written_out(run: Run) -> bool:
+    """Whether its activation is several operators."""
+    return activation(run) in TANH_GELU
+
+
 def work(runs: Sequence[Run]) -> Work:
     """The work of each run, counted from its sizes."""
 
@@ -112,21 +132,24 @@ def work(runs: Sequence[Run]) -> Work:
         return np.array(values, dtype=np.float64)
 
     layers, width, inner = (each([getattr(r, name) for r in runs]) for name in _SIZES)
+    active = each([r.layer_inner or r.intermediate_size for r in runs])
     batch, length = each([r.batch_size for r in runs]), each([r.seq_len for r in runs])
     heads, words = each([r.attention_heads for r in runs]), each([r.vocab_size for r in runs])
     fill_mask = each([r.task == "fill-mask" for r in runs])
-    gated = each([r.model_type in GATED for r in runs])
-    parameters = layers * (4 * width**2 + (2 + gated) * width * inner)
+    gated = each([r.model_type in GATED if r.gated is None else r.gated for r in runs])
+    plain, tiled = layer_weights(width, inner, gated), layer_weights(_tiles(width), _tiles(inner), gated)
+    said = each([r.layer_weights or 0 for r in runs])
+    parameters = layers * np.where(said > 0, said, plain) * tiled / plain
     samples = batch * length
     return Work(
         matmul=2 * parameters * samples,
-        attention=4 * layers * width * length * samples,
+        attention=4 * layers * _tiles(width) * length * samples,
         head=fill_mask * 2 * (width**2 + width * words) * samples,
         scores=layers * heads * length * samples,
-        elements=layers * ((1 + gated) * inner + 4 * width) * samples,
+        elements=layers * ((1 + gated) * _tiles(active) + 4 * _tiles(width)) * samples,
+        tanh=layers * each([written_out(r) for r in runs]) * _tiles(active) * samples,
         weights=FP16 * parameters,
         output=batch * each([outputs(r) for r in runs]),
-        tanh=each([r.model_type in TANH_GELU for r in runs]),
         disentangled=each([r.model_type in DISENTANGLED for r in runs]),
         biased=each([r.model_type in BIASED for r in runs]),
         layers=layers,
@@ -137,7 +160,17 @@ def work(runs: Sequence[Run]) -> Work:
     )
 
 
+def layer_weights(width: Size, inner: Size, gated: Size) -> Size:
+    """Weights of one layer's matrices: four of attention, and two or three of the feed-forward block."""
+    return 4 * width**2 + (2 + gated) * width * inner
+
+
 _SIZES = ("layers", "hidden_size", "intermediate_size")
+
+
+def _tiles(sizes: Vector) -> Vector:
+    """Sizes as the matrix units see them: whole tiles."""
+    return TILE * np.ceil(sizes / TILE)
 
 
 def log_rate(constants: Constants, todo: Work, card: Card = STANDARD) -> Vector:
@@ -153,7 +186,7 @@ def log_rate(constants: Constants, todo: Work, card: Card = STANDARD) -> Vector:
     compute = todo.matmul / (rate * constants.efficiency)
     feed = todo.weights * todo.instances / (constants.bandwidth * 1e9 * card.bandwidth / STANDARD.bandwidth)
     scores = constants.score_cost * todo.scores * (position + constants.bias_cost * todo.biased)
-    elements = constants.element_cost * todo.elements * (1 + constants.tanh_cost * todo.tanh)
+    elements = constants.element_cost * (todo.elements + constants.tanh_cost * todo.tanh)
     busy = np.maximum(compute, feed) + (scores + elements) * 1e-10 / (todo.cores * clock)
     busy += (todo.attention * position + todo.head) / (rate * constants.efficiency)
     busy += constants.step * 1e-6 * todo.layers * todo.cores + constants.fixed * 1e-6

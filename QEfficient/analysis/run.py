@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -17,6 +17,7 @@ NETWORK = ("layers", "hidden_size", "attention_heads", "intermediate_size", "voc
 NUMBERS = (*NETWORK, "batch_size", "seq_len", "num_cores", "instances", "set_size")
 LEFT_OPEN = ("ols", "mos")
 COLUMNS = (*TEXTS, *NUMBERS, *LEFT_OPEN, "multicast_weights")
+FURTHER = ("hidden_act", "gated", "layer_weights", "layer_inner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Run:
         set_size: Inferences in flight for each instance.
         ols, mos: The compiler's options; ``None`` leaves them to it.
         multicast_weights: The compiler's flag.
+        hidden_act: The activation, as configs name it; ``None``: the usual one of the type.
+        gated: Whether a third matrix gates it; ``None``: as usual for the type.
+        layer_weights: Weights of a layer's matrices that a token meets; ``None``: as the widths say.
+        layer_inner: Activations of a layer for a token; ``None``: ``intermediate_size``.
     """
 
     model_type: str
@@ -51,6 +56,10 @@ class Run:
     ols: int | None = None
     mos: int | None = None
     multicast_weights: bool = False
+    hidden_act: str | None = None
+    gated: bool | None = None
+    layer_weights: int | None = None
+    layer_inner: int | None = None
 
     @property
     def in_flight(self) -> int:
@@ -73,7 +82,8 @@ def parse(row: Mapping[str, object]) -> Run:
     """A row of the table, its numbers as numbers or as text.
 
     Args:
-        row: The columns in :data:`COLUMNS`; others are not read. ``ols`` and ``mos`` may be missing or empty.
+        row: The columns in :data:`COLUMNS`; of others, only those in :data:`FURTHER` are read. These, ``ols`` and
+            ``mos`` may be missing or empty. The activation of a network that was measured is known.
 
     Raises:
         UsageError: A column is missing or holds something else.
@@ -85,11 +95,19 @@ def parse(row: Mapping[str, object]) -> Run:
             allowed=", ".join(COLUMNS),
             do="pass a dict, such as csv.DictReader gives",
         )
+    run = _read(row)
+    return run if run.hidden_act else replace(run, hidden_act=_measured_activations().get(_network(run)))
+
+
+def _read(row: Mapping[str, object]) -> Run:
+    open_numbers = (*LEFT_OPEN, "layer_weights", "layer_inner")
     return Run(
         **{name: _text(row, name) for name in TEXTS},  # type: ignore[arg-type]
         **{name: _number(row, name) for name in NUMBERS},  # type: ignore[arg-type]
-        **{name: _number(row, name) if _given(row, name) else None for name in LEFT_OPEN},  # type: ignore[arg-type]
+        **{name: _number(row, name) if _given(row, name) else None for name in open_numbers},  # type: ignore[arg-type]
         multicast_weights=_flag(row, "multicast_weights"),
+        hidden_act=_text(row, "hidden_act") if _given(row, "hidden_act") else None,
+        gated=_flag(row, "gated") if _given(row, "gated") else None,
     )
 
 
@@ -98,9 +116,20 @@ def measurements() -> tuple[Measurement, ...]:
     """The published measurements that ship with the package; ``data/README.md`` names their source."""
     text = files("QEfficient.analysis").joinpath("data", TABLE).read_text(encoding="utf-8")
     return tuple(
-        Measurement(row["model"], row["objective"], parse(row), *(float(row[name]) for name in MEASURED))
+        Measurement(row["model"], row["objective"], _read(row), *(float(row[name]) for name in MEASURED))
         for row in csv.DictReader(text.splitlines())
     )
+
+
+@cache
+def _measured_activations() -> dict[tuple[object, ...], str | None]:
+    """Of the networks in the table that have another activation than is usual for their type."""
+    runs = [one.run for one in measurements()]
+    return {_network(run): run.hidden_act for run in runs if run.hidden_act}
+
+
+def _network(run: Run) -> tuple[object, ...]:
+    return (run.model_type, *(getattr(run, name) for name in NETWORK))
 
 
 def _value(row: Mapping[str, object], name: str) -> object:

@@ -135,10 +135,8 @@ def recommended_row(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_a_config_leaves_out_is_transformers_default() -> None:
-    assert network({"model_type": "bert", "hidden_size": 384}, "default") == {
-        **BASE,
-        "hidden_size": 384,
-    }
+    layer = {"gated": False, "layer_weights": 4 * 384**2 + 2 * 384 * 3072, "layer_inner": 3072}
+    assert network({"model_type": "bert", "hidden_size": 384}, "default") == {**BASE, "hidden_size": 384, **layer}
     assert network({"model_type": "gpt2", "n_embd": 512, "n_inner": None}, "default")["intermediate_size"] == 2048
 
 
