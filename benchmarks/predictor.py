@@ -1,11 +1,12 @@
 """How well the predicted speed agrees with published measurements, in cross-validation; the plot of the docs.
 
-    python benchmarks/predictor.py [--seeds 20] [--nested] [--tune] [--plot docs/explanation/predicted_speed.svg]
+    python benchmarks/predictor.py [--nested] [--tune] [--plot docs/explanation/predicted_speed.svg]
 
-The first table has the size of relative errors and the share of measurements inside of their 80 % band: whole groups
-are held out, and everything is fitted again without them. ``--nested`` also finds the scales of the Gaussian process
+The first table has the size of relative errors and the share of measurements inside of their 80 % band, each model
+counted once: groups are left out one at a time, and everything is fitted again without them, the width of the bands
+too. The second has the same for each kind of network. ``--nested`` also finds the scales of the Gaussian process
 anew in every fold, so that nothing at all was chosen with the measurements that are predicted (minutes). ``--tune``
-prints the scales that are likeliest for all measurements. The second table is about recommendations: the network's own
+prints the scales that are likeliest for all measurements. The third table is about recommendations: the network's own
 measurements are held out too.
 """
 
@@ -13,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from QEfficient.analysis import physics
+from QEfficient.analysis.bands import kind
+from QEfficient.analysis.middle import log_mean_latency
 from QEfficient.analysis.physics import Vector
-from QEfficient.analysis.predictor import Predictor, log_mean_latency
+from QEfficient.analysis.predictor import Predictor
 from QEfficient.analysis.recommendation import choose
 from QEfficient.analysis.residual import RATE, TAIL, Scales, log_likelihood
 from QEfficient.analysis.run import Measurement, Run, measurements
@@ -30,24 +33,44 @@ NUMBERS = ("alike", "kind", "ols", "mos", "multicast", "noise", "host_noise")
 COLOURS = {"best-throughput": "#0b6e99", "balanced": "#7a5195", "best-latency": "#c8553d"}
 
 
-def table(seeds: int) -> None:
-    """Errors by group, the mean over seeds; groups few enough are left out one at a time."""
+def table() -> None:
+    """Errors by group, each group left out in turn."""
     print("| held out together | groups | samples/s: median | 90 % | 95 % | latency: median | 90 % | 95 % | in band |")
     print("|---|---|---|---|---|---|---|---|---|")
     measured = measurements()
     for name, key in GROUPS.items():
-        groups = len({key(one) for one in measured})
-        runs = [(10, seed) for seed in range(seeds)] if groups > 20 else [(None, 0)]
-        show(name, groups, [cross_validate(measured, name, folds, seed) for folds, seed in runs])
+        show(name, len({key(one) for one in measured}), cross_validate(measured, name, None))
 
 
-def show(name: str, groups: int, found: Sequence[Errors]) -> None:
+def show(name: str, groups: int, found: Errors) -> None:
     """One row of the table."""
-    rate = np.mean([percentiles(one.relative) for one in found], axis=0)
-    latency = np.mean([percentiles(one.relative_latency) for one in found], axis=0)
-    inside = np.mean([(one.inside, one.inside_latency) for one in found], axis=0)
-    cells = [*(f"{value:.1%}" for value in (*rate, *latency)), f"{inside[0]:.0%}, {inside[1]:.0%}"]
-    print(f"| {name} | {groups} | {' | '.join(cells)} |", flush=True)
+    sizes = (*percentiles(found.relative), *percentiles(found.relative_latency))
+    inside = ", ".join(f"{share:.0%}" for share in found.inside)
+    print(f"| {name} | {groups} | {' | '.join(f'{value:.1%}' for value in sizes)} | {inside} |", flush=True)
+
+
+def kinds() -> None:
+    """Each pair of layers and widths, left out with all its models; then how far the share in band is to be trusted."""
+    print("| layers, width, inner width | models | samples/s: median | latency: median | in band |")
+    print("|---|---|---|---|---|")
+    measured = measurements()
+    found = cross_validate(measured, "layers and width", None)
+    keys = [kind(one.run) for one in measured]
+    shares = {}
+    for name in sorted(set(keys)):
+        rows = np.array([key == name for key in keys])
+        models = tuple(model for model, row in zip(found.models, rows, strict=True) if row)
+        columns = (getattr(found, field.name)[rows] for field in fields(found) if field.name != "models")
+        part = Errors(models, *columns)
+        shares[name] = (len(set(models)), *part.inside)
+        off, late = percentiles(part.relative)[0], percentiles(part.relative_latency)[0]
+        inside = ", ".join(f"{share:.0%}" for share in part.inside)
+        print(f"| {', '.join(map(str, name))} | {shares[name][0]} | {off:.1%} | {late:.1%} | {inside} |", flush=True)
+    drawn = np.array(list(shares.values()))[np.random.default_rng(0).integers(0, len(shares), (10_000, len(shares)))]
+    for column, figure in ((1, "samples/s"), (2, "latency")):
+        means = (drawn[..., 0] * drawn[..., column]).sum(axis=1) / drawn[..., 0].sum(axis=1)
+        low, high = np.percentile(means, [5, 95])
+        print(f"{figure}: in nine of ten draws of as many kinds, with replacement, {low:.0%} to {high:.0%} are in band")
 
 
 def tuned(measured: Sequence[Measurement]) -> tuple[Scales, Scales]:
@@ -92,7 +115,7 @@ def nested() -> None:
     fit: Callable[[Sequence[Measurement]], Predictor] = lambda seen: Predictor(seen, *tuned(seen))  # noqa: E731
     for name in ("model", "architecture"):
         groups = len({GROUPS[name](one) for one in measurements()})
-        show(name, groups, [cross_validate(measurements(), name, 10, 0, fit)])
+        show(name, groups, cross_validate(measurements(), name, 10, 0, fit))
 
 
 def recommendations() -> None:
@@ -120,7 +143,7 @@ def recommendations() -> None:
 
 def plot(path: Path) -> None:
     """Predicted against published, both quantities, each measurement predicted without its model."""
-    measured, found = measurements(), cross_validate(measurements())
+    measured, found = measurements(), cross_validate(measurements(), "model", None)
     panels = (
         ("samples per second", found.samples_per_second, [one.samples_per_second for one in measured]),
         ("latency, ms", found.latency_ms, [one.latency_ms for one in measured]),
@@ -137,7 +160,7 @@ def plot(path: Path) -> None:
     print(f"wrote {path}")
 
 
-def panel(left: int, title: str, predicted: Vector, published: Vector, kinds: Sequence[str]) -> list[str]:
+def panel(left: int, title: str, predicted: Vector, published: Vector, objectives: Sequence[str]) -> list[str]:
     """One square with logarithmic axes, as SVG."""
     top, size = 40, 350
     low = np.floor(np.log10(min(predicted.min(), published.min())))
@@ -159,11 +182,11 @@ def panel(left: int, title: str, predicted: Vector, published: Vector, kinds: Se
         shift = at(10.0**low * factor) if factor >= 1 else -at(10.0**low / factor)
         line = f"M{left} {top + size - shift:.1f}l{size} {-size}"
         parts.append(f'<path d="{line}" stroke="#555" fill="none"{dash}/>')
-    for kind, colour in COLOURS.items():
+    for objective, colour in COLOURS.items():
         dots = [
             f"M{left + at(x):.1f} {top + size - at(y):.1f}h0"
-            for x, y, one in zip(published, predicted, kinds, strict=True)
-            if one == kind
+            for x, y, one in zip(published, predicted, objectives, strict=True)
+            if one == objective
         ]
         style = f'stroke="{colour}" stroke-width="5" stroke-linecap="round" stroke-opacity="0.6"'
         parts.append(f'<path d="{"".join(dots)}" {style} fill="none"/>')
@@ -177,13 +200,14 @@ def panel(left: int, title: str, predicted: Vector, published: Vector, kinds: Se
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--nested", action="store_true")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     print(f"Constants: {physics.shown(Predictor(measurements()).constants)}\n")
-    table(args.seeds)
+    table()
+    print()
+    kinds()
     print()
     recommendations()
     if args.nested:

@@ -11,16 +11,19 @@ from typing import Any, Self
 import numpy as np
 
 from QEfficient.analysis import physics
+from QEfficient.analysis.bands import Widths, kind
 from QEfficient.analysis.cards import CARDS, Card
+from QEfficient.analysis.middle import Logs, Middle
 from QEfficient.analysis.physics import STANDARD, Constants, Vector
-from QEfficient.analysis.residual import RATE, TAIL, Residual, Scales
+from QEfficient.analysis.residual import RATE, TAIL, Scales
 from QEfficient.analysis.run import Measurement, Run, measurements, parse
 from QEfficient.errors import UsageError, nearest
 
-BAND = 1.2816
-"""Standard deviations on either side that hold 80 % of a normal distribution."""
 WIDER = 1.5
-"""How much wider a band is where a reason says that the run lies outside of what was measured."""
+"""How much wider a band is on a card, length, batch, task, vocabulary or queue that was not measured. An assumption: no
+measurement says it."""
+KIND = ("layers", "hidden_size", "intermediate_size")
+REST = ("vocab_size", "set_size")
 
 
 class Estimate(float):
@@ -64,7 +67,7 @@ class Prediction:
 
 
 class Predictor:
-    """The formula and both residuals, fitted to measurements.
+    """Middle and bands, fitted to measurements.
 
     Args:
         measured: At least a few dozen.
@@ -72,35 +75,43 @@ class Predictor:
     """
 
     def __init__(self, measured: Sequence[Measurement], rate: Scales = RATE, tail: Scales = TAIL) -> None:
-        runs = [one.run for one in measured]
-        rates = np.array([one.samples_per_second for one in measured])
-        self.constants: Constants = physics.fit(runs, rates)
-        errors = np.log(rates) - physics.log_rate(self.constants, physics.work(runs))
-        self._rate = Residual(runs, errors, rate)
-        tails = np.log([one.latency_ms for one in measured]) - log_mean_latency(runs, np.log(rates))
-        self._tail_mean = float(np.median(tails))
-        self._tail = Residual(runs, tails - self._tail_mean, tail)
-        self._seen = Seen(runs)
+        self._measured = tuple(measured)
+        self._middle = Middle(self._measured, rate, tail)
+        self.widths = Widths(self._measured, self._middle)
+        self._seen = Seen([one.run for one in measured])
 
-    def logs(self, runs: Sequence[Run], card: Card = STANDARD) -> tuple[Vector, Vector, Vector, Vector]:
-        """Logarithms of samples a second and of latency in ms, each followed by its standard deviation."""
-        error, variance = self._rate.at(runs)
-        rate = physics.log_rate(self.constants, physics.work(runs), card) + error
-        tail, more = self._tail.at(runs)
-        latency = log_mean_latency(runs, rate) + self._tail_mean + tail
-        return rate, np.sqrt(variance), latency, np.sqrt(variance + more)
+    @property
+    def constants(self) -> Constants:
+        """Those of the formula."""
+        return self._middle.constants
+
+    def logs(self, runs: Sequence[Run], card: Card = STANDARD) -> Logs:
+        """Logarithms of samples a second and of latency in ms, each with its standard deviation."""
+        return self._middle.logs(runs, card)
+
+    def halves(self, runs: Sequence[Run], logs: Logs, card: Card = STANDARD) -> tuple[Vector, Vector]:
+        """Half of each band of these logarithms, for the rate and for latency."""
+        found = np.array([self._half(run, card) for run in runs]).reshape(-1, 2).T
+        return found[0] * logs.rate_sd, found[1] * logs.latency_sd
 
     def predict(self, runs: Sequence[Run], card: Card = STANDARD) -> list[Prediction]:
         """A prediction for each run."""
-        columns = self.logs(runs, card)
+        logs = self.logs(runs, card)
+        columns = (logs.rate, logs.latency, *self.halves(runs, logs, card))
         made = []
-        for run, rate, rate_sd, latency, latency_sd in zip(runs, *columns, strict=True):
+        for run, rate, latency, rate_half, latency_half in zip(runs, *columns, strict=True):
             reasons = self._seen.reasons(run, card)
-            width = BAND * (WIDER if reasons else 1.0)
-            made.append(
-                Prediction(_estimate(rate, rate_sd * width), _estimate(latency, latency_sd * width), reasons, card.name)
-            )
+            made.append(Prediction(_estimate(rate, rate_half), _estimate(latency, latency_half), reasons, card.name))
         return made
+
+    def _half(self, run: Run, card: Card) -> tuple[float, float]:
+        widths = self.widths
+        if self._seen.sizes(run):
+            rate, latency = widths.new_kind
+        else:
+            rate, latency = widths.new_type if self._seen.type(run) else widths.seen
+        wider = WIDER if self._seen.setting(run, card) else 1.0
+        return rate * wider, latency * wider
 
 
 class Seen:
@@ -112,19 +123,37 @@ class Seen:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._types = {run.model_type for run in runs}
+        self._kinds = {(kind(run), physics.written_out(run)) for run in runs}
         self._lengths = sorted({run.seq_len for run in runs})
         self._batches = {length: max(r.batch_size for r in runs if r.seq_len == length) for length in self._lengths}
-        names = ("layers", "hidden_size", "intermediate_size", "vocab_size", "set_size")
-        self._ranges = {name: _range([getattr(run, name) for run in runs]) for name in names}
+        self._ranges = {name: _range([getattr(run, name) for run in runs]) for name in (*KIND, *REST)}
 
     def reasons(self, run: Run, card: Card = STANDARD) -> tuple[str, ...]:
         """Why a run lies outside of what was measured."""
+        return (*self.setting(run, card), *self.type(run), *self.sizes(run))
+
+    def type(self, run: Run) -> tuple[str, ...]:
+        """Why the type was not measured."""
+        if run.model_type in self._types:
+            return ()
+        return (f"model_type {run.model_type} was not measured; it counts as a plain encoder of these sizes",)
+
+    def sizes(self, run: Run) -> tuple[str, ...]:
+        """Why these layers and widths, or these with such an activation, were not measured."""
+        written_out = physics.written_out(run)
+        if (kind(run), written_out) in self._kinds:
+            return ()
+        if (kind(run), not written_out) in self._kinds:
+            return (f"networks of these sizes were measured, none with hidden_act {physics.activation(run)}",)
+        sizes = " and ".join(f"{name} {getattr(run, name)}" for name in KIND)
+        return self._outside(run, KIND) or (f"no network with {sizes} was measured",)
+
+    def setting(self, run: Run, card: Card) -> tuple[str, ...]:
+        """Why the rest was not measured. How far off such predictions are could not be tried, as it could for these."""
         found = []
         if card.name != STANDARD.name:
             part = f"one of its {card.socs} SoCs, " if card.socs > 1 else ""
             found.append(f"card {card.name}: {part}scaled from the Standard card by peak rate, memory and lanes")
-        if run.model_type not in self._types:
-            found.append(f"model_type {run.model_type} was not measured; it counts as a plain encoder of these sizes")
         if run.task not in physics.KNOWN_TASKS:
             found.append(f"task {run.task} was not measured; it counts as the encoder alone")
         if run.seq_len not in self._lengths:
@@ -132,8 +161,12 @@ class Seen:
         most = self._batches.get(run.seq_len, max(self._batches.values()))
         if run.batch_size > most:
             found.append(f"batch_size {run.batch_size} at seq_len {run.seq_len} was not measured, only up to {most}")
-        for name, (low, high) in self._ranges.items():
-            value = getattr(run, name)
+        return (*found, *self._outside(run, REST))
+
+    def _outside(self, run: Run, names: Sequence[str]) -> tuple[str, ...]:
+        found = []
+        for name in names:
+            (low, high), value = self._ranges[name], getattr(run, name)
             if not low <= value <= high:
                 found.append(f"{name} {value} lies outside of {low} to {high}, what was measured")
         return tuple(found)
@@ -146,7 +179,8 @@ def predict(row: Mapping[str, object], card: str = STANDARD.name) -> Prediction:
         row: The table's columns ``model_type``, ``layers``, ``hidden_size``, ``attention_heads``,
             ``intermediate_size``, ``vocab_size``, ``task``, ``batch_size``, ``seq_len``, ``num_cores``, ``instances``,
             ``ols``, ``mos``, ``multicast_weights``, ``set_size``; values as numbers or as text, ``ols`` and ``mos``
-            empty where the compiler decides. ``model`` and ``objective`` make no difference.
+            empty where the compiler decides. ``hidden_act``, ``gated``, ``layer_weights`` and ``layer_inner`` may be
+            added, as :class:`~QEfficient.analysis.run.Run` has them. ``model`` and ``objective`` make no difference.
         card: ``"standard"``, ``"pro"`` or ``"ultra"`` (one of its four SoCs); the last two are scaled, never measured.
 
     Returns:
@@ -188,12 +222,6 @@ def find_card(name: str) -> Card:
         allowed=", ".join(map(repr, names)),
         do="name one of these",
     )
-
-
-def log_mean_latency(runs: Sequence[Run], log_rate: Vector) -> Vector:
-    """Logarithm of the mean latency in ms: by Little's law, samples in flight over samples a second."""
-    in_flight: Vector = np.log([1e3 * run.in_flight for run in runs])
-    return in_flight - log_rate
 
 
 def _estimate(log: float, half: float) -> Estimate:

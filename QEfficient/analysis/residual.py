@@ -2,7 +2,8 @@
 
 Runs that are alike in batch, cores, instances, queue, width, length and output have like errors, and so have runs with
 the same compiler options. Far from every measurement the error is unknown: the formula stands alone and the band is
-wide. Layers, inner width and vocabulary are no part of the distance, so the formula alone says what they cost.
+wide; how wide in these standard deviations is learnt in :mod:`QEfficient.analysis.bands`. Layers, inner width and
+vocabulary are no part of the distance, so the formula alone says what they cost.
 
 The scales are settings, found once by maximum likelihood (``benchmarks/predictor.py --tune``), and rounded.
 """
@@ -129,6 +130,19 @@ class Residual:
         across = kernel(runs, self._runs, self._scales)
         known = np.einsum("ij,jk,ik->i", across, self._inverse, across, optimize=True)
         return across @ self._weights, np.maximum(self._scales.variance - known, 0) + noise(runs, self._scales)
+
+    def left_out(self, groups: Sequence[object]) -> tuple[Vector, Vector]:
+        """Error of each measured run over what the other groups let expect, and the variance that goes with it.
+
+        Args:
+            groups: Of each run, which it belongs to.
+        """
+        errors, variance = np.zeros(len(groups)), np.zeros(len(groups))
+        for group in dict.fromkeys(groups):
+            held = [index for index, name in enumerate(groups) if name == group]
+            covariance = np.linalg.inv(self._inverse[np.ix_(held, held)])  # of these, given all others
+            errors[held], variance[held] = covariance @ self._weights[held], np.diag(covariance)
+        return errors, variance
 
 
 def log_likelihood(runs: Sequence[Run], errors: Vector, scales: Scales) -> float:
