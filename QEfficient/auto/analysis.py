@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from QEfficient import arguments
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
 from QEfficient.auto import request
@@ -39,7 +40,7 @@ def analyze_model(
     text: TextFacts | None,
     seq_len: object = None,
     batch_size: object = None,
-    texts: Sequence[str] | None = None,
+    texts: Iterable[str] | None = None,
     before: bool = True,
     fp16: bool = True,
 ) -> Analysis:
@@ -57,7 +58,7 @@ def analyze_model(
         fp16: Also measure the range of every tensor.
     """
     buckets = _buckets(ready, recipe, text, seq_len, batch_size)
-    given, tokenizer = request.strings("texts", texts), tokenizer_of(ready, recipe, text)
+    given, tokenizer = arguments.optional_strings("texts", texts), tokenizer_of(ready, recipe, text)
     limit = text.max_length if text else LONGEST
     rows = text_lengths(given, tokenizer) if texts is not None else None
     model = graph()
@@ -91,7 +92,7 @@ def _name(ready: Ready | None, recipe: Recipe | None) -> str:
 def _buckets(
     ready: Ready | None, recipe: Recipe | None, text: TextFacts | None, seq_len: object, batch_size: object
 ) -> tuple[Bucket, ...]:
-    batch = None if batch_size is None else request.positive("batch_size", batch_size, "rows")
+    batch = None if batch_size is None else arguments.positive("batch_size", batch_size, "rows")
     own = ready.program.manifest.buckets if ready is not None else ()
     if own and (seq_len is None or recipe is None):
         found = own if seq_len is None else _of_lengths(own[0], seq_len)
@@ -107,8 +108,7 @@ def _buckets(
     if not limits.free:
         only = Bucket(1, batch or 1, length_dim="")
         return (only,) if seq_len is None else _of_lengths(only, seq_len)
-    sizes = request.lengths(seq_len, limits, min(text.max_length, limits.limit or limits.last))
-    return tuple(Bucket(size, batch or 1) for size in sizes)
+    return tuple(Bucket(size, batch or 1) for size in request.sizes(seq_len, limits, text))
 
 
 def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
@@ -120,10 +120,9 @@ def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
             allowed="leave seq_len out",
             do="drop seq_len",
         )
-    many = seq_len if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
-    return tuple(
-        replace(bucket, length=size) for size in sorted({request.positive("seq_len", n, "tokens") for n in many})
-    )
+    asked = request.asked_lengths(seq_len)
+    sizes = asked if isinstance(asked, list) else arguments.positives("seq_len", asked, "tokens")
+    return tuple(replace(bucket, length=size) for size in sizes)
 
 
 def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from QEfficient import hub
+from QEfficient import arguments, hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
 from QEfficient.auto import request
@@ -50,7 +50,7 @@ class QEFFTransformersBase(Insight):
     @classmethod
     def _load(cls, id_or_path: str | Path, args: tuple[Any, ...], keywords: dict[str, Any]) -> Self:
         """Resolves files (and downloads them if need be); reads no weights."""
-        request.path_like("pretrained_model_name_or_path", id_or_path, "a hub id or the path of a folder")
+        arguments.path_like("pretrained_model_name_or_path", id_or_path, "a hub id or the path of a folder")
         found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
@@ -83,7 +83,7 @@ class QEFFTransformersBase(Insight):
         """The most tokens of a text that ``encode`` keeps, special tokens included. Settable."""
         if self._max_seq_length is not None:
             return self._max_seq_length
-        return self._ready.text.max_length if self._ready and self._origin is None else self._text().max_length
+        return (self._ready.text if self._ready else self._text()).max_length
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
@@ -123,7 +123,7 @@ class QEFFTransformersBase(Insight):
         onnx_path: str | Path | None = None,
         compile_dir: str | Path | None = None,
         *,
-        seq_len: int | Sequence[int] | Literal["auto"] | None = None,
+        seq_len: int | Iterable[int] | Literal["auto"] | None = None,
         batch_size: int = Unset(1),
         num_devices: int = 1,
         num_cores: int = Unset(16),
@@ -133,7 +133,7 @@ class QEFFTransformersBase(Insight):
         compute: str | None = None,
         strict: bool = False,
         verify: str = "on",
-        texts: Sequence[str] | None = None,
+        texts: Iterable[str] | None = None,
         limits: Limits | Mapping[str, float | None] | None = None,
         objective: str | None = None,
         buckets: int | None = None,
@@ -182,16 +182,17 @@ class QEFFTransformersBase(Insight):
             VerificationError: The numbers are past a limit; no program is kept.
         """
         request.refuse_later(compiler_options)
-        request.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
-        auto = wants_buckets(seq_len, texts, buckets)
-        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, None if auto else texts, limits))
+        arguments.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
+        lengths, given = request.asked_lengths(seq_len), arguments.optional_strings("texts", texts)
+        auto = wants_buckets(lengths, given, buckets)
+        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, None if auto else given, limits))
         chosen, reason = registry.choose(backend, compute)
         asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
         makes_file = asked.get(PRECISION_FILE) is True
         if makes_file or asked.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
             asked.pop(PRECISION_FILE, None)
         text, limit = self._text(), reach(recipe.origin)
-        options = settle(objective, recipe, asked, request.longest(None if auto else seq_len, limit, text))
+        options = settle(objective, recipe, asked, request.longest(None if auto else lengths, limit, text))
         options |= {
             name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on
         }
@@ -199,19 +200,18 @@ class QEFFTransformersBase(Insight):
         if auto:
             batch = None if objective is None and isinstance(batch_size, Unset) else options["batch_size"]
             cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" else None
-            given = request.strings("texts", texts)
             found = suggested(recipe, text, limit, given, buckets=buckets, batch=batch, cost=cost)
         order = request.order(
             chosen,
             text=text,
             reach=limit,
-            seq_len=seq_len,
+            seq_len=lengths,
             batch_size=options.pop("batch_size"),
             num_devices=num_devices,
             num_cores=options.pop("num_cores"),
             compute=compute,
             options=options,
-            texts=texts if found is None else found.texts if verify == "on" else None,
+            texts=given if found is None else found.texts if verify == "on" else (),
             limits=limits,
             found=None if found is None else found.buckets,
         )
@@ -237,6 +237,22 @@ class QEFFTransformersBase(Insight):
             old.retire()
 
     # ------------------------------------------------------------------------------------ run
+
+    def _accept(self, device: object, batch_size: object, pool: object, chunk_size: object) -> None:
+        """Checks keywords of sentence-transformers that change no number."""
+        if device is not None:
+            self.to(device)
+        if batch_size is not None:
+            arguments.positive("batch_size", batch_size, "rows")
+        if chunk_size is not None:
+            arguments.positive("chunk_size", chunk_size, "rows")
+        if pool is not None:
+            raise UsageError(
+                "There is no pool of processes to hand texts to: one process uses all CPUs, or all devices, by itself.",
+                got=f"pool={type(pool).__name__}",
+                allowed="pool=None",
+                do="drop pool; device_ids=[…] runs a card's program on several devices",
+            )
 
     def generate(
         self,

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient import hub
-from QEfficient.auto import request
+from QEfficient import arguments, hub
 from QEfficient.auto.embed import all_prompts, find_prompt
 from QEfficient.auto.ready import Ready
 from QEfficient.backends.host import usable_cpus
@@ -35,25 +34,34 @@ class Wish:
     seconds: float
     rounds: int | None
     device_ids: Sequence[int] | None
+    max_seq_length: int | None = None
 
     @classmethod
-    def of(cls, texts: object, batch: object, seconds: object, rounds: object, devices: Sequence[int] | None) -> Wish:
+    def of(
+        cls,
+        texts: object,
+        batch: object,
+        seconds: Any,
+        rounds: object,
+        devices: Sequence[int] | None,
+        max_seq_length: int | None = None,
+    ) -> Wish:
         """Checked.
 
         Raises:
             OptionError: A number that is none, or out of range.
             UsageError: ``texts`` is no sequence of strings.
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        if not arguments.is_number(seconds) or not seconds > 0:
             raise OptionError(
                 "seconds is not a length of time.",
                 got=f"seconds={seconds!r}",
                 allowed="a number above 0",
                 do="pass the seconds after which no further call is started",
             )
-        rows = None if batch is None else request.positive("batch", batch, "rows")
-        most = None if rounds is None else request.positive("rounds", rounds, "rounds")
-        return cls(request.strings("texts", texts), rows, float(seconds), most, devices)
+        rows = None if batch is None else arguments.positive("batch", batch, "rows")
+        most = None if rounds is None else arguments.positive("rounds", rounds, "rounds")
+        return cls(arguments.optional_strings("texts", texts), rows, float(seconds), most, devices, max_seq_length)
 
 
 def benchmark(ready: Ready, strings: Call | None, warmup: Callable[[], object], wish: Wish) -> Benchmark:
@@ -139,7 +147,8 @@ def _built_in(ready: Ready) -> list[str]:
 def _tokenise_and_run(ready: Ready, wish: Wish) -> Call:
     """For a class that takes ids: what its caller would write around ``generate``."""
     names = [spec.name for spec in ready.program.manifest.inputs]
-    longest = min(ready.text.max_length, ready.program.manifest.buckets[-1].length)
+    limit = ready.limited(wish.max_seq_length).max_length
+    longest = min(limit, ready.program.manifest.buckets[-1].length)
 
     def call(texts: Sequence[str]) -> object:
         with spans.span("tokenise"):

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from QEfficient import arguments
 from QEfficient.auto import request
+from QEfficient.auto.embed import all_prompts, find_prompt
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.recipe import Reach, Recipe
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
@@ -54,17 +56,17 @@ class Suggested:
     texts: tuple[str, ...]
 
 
-def wants_buckets(seq_len: object, texts: object, buckets: object) -> bool:
+def wants_buckets(seq_len: object, texts: Sequence[str], buckets: object) -> bool:
     """Whether ``compile`` is to find the buckets itself.
 
     Raises:
         OptionError: ``seq_len="auto"`` without texts, or a number of buckets without it.
     """
     wanted = isinstance(seq_len, str) and seq_len == AUTO
-    if wanted and not request.strings("texts", texts):
+    if wanted and not texts:
         raise OptionError(
             'seq_len="auto" finds buckets for texts, and there are none.',
-            got=f"texts={texts!r}",
+            got="no texts",
             allowed="texts like those that will come: some hundreds show their lengths well",
             do="pass texts=[…], or name the lengths",
         )
@@ -103,8 +105,8 @@ def suggested(
         UsageError: The model has no tokenizer.
         OptionError: A number that is none.
     """
-    most = BUCKETS if buckets is None else request.positive("buckets", buckets, "buckets")
-    sizes = BATCHES if batch is None else (request.positive("batch_size", batch, "rows"),)
+    most = BUCKETS if buckets is None else arguments.positive("buckets", buckets, "buckets")
+    sizes = BATCHES if batch is None else (arguments.positive("batch_size", batch, "rows"),)
     limit = request.longest(None, reach, text)
     lengths = text_lengths(texts, tokenizer_of(None, recipe, text))
     rows = [min(limit, max(reach.shortest, length)) for length in lengths]
@@ -130,7 +132,7 @@ def card_cost(recipe: Recipe, num_cores: object) -> Cost | None:
         recipe: Which model.
         num_cores: AI cores of an instance; the card holds as many instances as fit.
     """
-    cores = request.positive("num_cores", num_cores, "cores")
+    cores = arguments.positive("num_cores", num_cores, "cores")
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict
     from QEfficient.auto.speed import columns
@@ -214,7 +216,7 @@ def text_lengths(texts: Sequence[str], tokenizer: Tokenizer | None) -> tuple[int
             allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
             do="leave texts out",
         )
-    prompt = tokenizer.facts.prompts.get(tokenizer.facts.default_prompt or "", "")
+    prompt = find_prompt(all_prompts(tokenizer.facts), tokenizer.facts.default_prompt, None, None)
     found: list[int] = []
     for start in range(0, len(texts), WINDOW):
         found += tokenizer.encode(texts[start : start + WINDOW], prompt=prompt, first=start).rows.lengths

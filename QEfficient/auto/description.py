@@ -103,10 +103,7 @@ class Description:
         if self._origin is None:
             facts = self._need_ready().program.manifest.model
             return facts.model_class if facts else "program"
-        if isinstance(self._origin, ModuleOrigin):
-            return type(self._origin.module()).__name__
-        config = self._origin.config()
-        return str((config.get("architectures") or [config.get("model_type", "model")])[0])
+        return self._origin.class_name()
 
     @property
     def device(self) -> Any:
@@ -127,8 +124,8 @@ class Description:
         name = str(self._origin.keywords.get("dtype", "float32"))
         if name == "auto":
             config = self._origin.config()
-            name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-        return getattr(torch, name)
+            name = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
+        return getattr(torch, name) if name else next(self._origin.module().parameters()).dtype
 
     def eval(self) -> Self:
         """Returns itself: programs are always in eval mode."""

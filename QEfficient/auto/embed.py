@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient import settings
+from QEfficient import arguments, settings
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.texts import Reading, TextWindow, outputs
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
@@ -43,11 +43,11 @@ class Wish:
     device_ids: Sequence[int] | None = None
 
 
-def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any:
-    """One or many strings → vectors in the container that the wish names."""
+def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, name: str = "inputs") -> Any:
+    """One or many strings → vectors in the container that the wish names; ``name`` is what an error calls them."""
     dim = _checked_dim(ready, facts, wish)
     single = isinstance(sentences, str)
-    texts = _strings(sentences)
+    texts = [sentences] if isinstance(sentences, str) else arguments.strings(name, sentences)
     per_token = wish.output_value == "token_embeddings"
     vectors: Any = [] if per_token else None
     chunks, shortened = wish.overlong == "chunk", 0
@@ -84,14 +84,8 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish) -> Any
 def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, window: int) -> Iterator[Any]:
     """Strings → one vector each, in order; both may go on for ever."""
     dim = _checked_dim(ready, facts, wish)
-    if isinstance(sentences, (str, bytes, dict)) or not hasattr(sentences, "__iter__"):
-        raise InputError(
-            "encode_iter takes an iterable of strings.",
-            got=f"{type(sentences).__name__}: {sentences!r:.60}",
-            allowed="a list, a generator, an open file: whatever gives one str after the other",
-            do="put a single string into a list",
-        )
-    source = Source(iter(sentences), check=_check_string, window=window, patience=PATIENCE)
+    texts = arguments.each("inputs", sentences)
+    source = Source(texts, check=arguments.string, window=window, patience=PATIENCE)
     return _stream(ready, facts, source, _reading(ready, facts, wish), wish, dim)
 
 
@@ -150,46 +144,19 @@ def _checked_dim(ready: Ready, facts: TextFacts, wish: Wish) -> int:
             allowed="a program compiled with pooling=None",
             do="load with pooling=None and compile again",
         )
-    whole = int(ready.program.manifest.outputs[0].shape[-1])
-    dim = wish.truncate_dim
     if wish.output_value == "token_embeddings":
-        return whole
-    if dim is None:
-        return whole if facts.truncate_dim is None else min(facts.truncate_dim, whole)
-    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= whole:
+        return ready.width
+    if wish.truncate_dim is None:
+        return ready.kept_dims
+    dim = arguments.whole(wish.truncate_dim)
+    if dim is None or not 1 <= dim <= ready.width:
         raise UsageError(
             "truncate_dim is not a number of the vector's dims.",
-            got=f"truncate_dim={dim!r}",
-            allowed=f"1 to {whole}",
+            got=f"truncate_dim={wish.truncate_dim!r}",
+            allowed=f"1 to {ready.width}",
             do="pass an int in this range, or leave it out",
         )
     return dim
-
-
-def _strings(sentences: object) -> list[str]:
-    if isinstance(sentences, str):
-        return [sentences]
-    if sentences is None or isinstance(sentences, (bytes, dict)) or not hasattr(sentences, "__iter__"):
-        raise InputError(
-            "encode takes a string or a sequence of strings.",
-            got=f"{type(sentences).__name__}: {sentences!r:.60}",
-            allowed="str or a sequence of str",
-            do="pass a list of strings",
-        )
-    texts = list(np.atleast_1d(sentences)) if isinstance(sentences, np.ndarray) else list(sentences)
-    for row, text in enumerate(texts):
-        _check_string(row, text)
-    return texts
-
-
-def _check_string(row: int, text: object) -> None:
-    if not isinstance(text, str):
-        raise InputError(
-            f"Row {row} is not a string.",
-            got=f"{type(text).__name__}: {text!r:.60}",
-            allowed="str",
-            do="clean the list first, for example drop None and NaN",
-        )
 
 
 def all_prompts(facts: TextFacts) -> dict[str, str]:
@@ -341,7 +308,7 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
         pairwise: Rows at equal positions, ``(n,)``, instead of every pair, ``(n, m)``.
     """
     tensors = any(hasattr(value, "detach") for value in (first, second))
-    a, b = _matrix(first), _matrix(second)
+    a, b = _matrix("embeddings1", first), _matrix("embeddings2", second)
     if a.shape[-1] != b.shape[-1] or (pairwise and len(a) != len(b)):
         raise InputError(
             "The two sets of vectors do not fit together.",
@@ -353,9 +320,22 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
     return tensor(scores) if tensors else scores
 
 
-def _matrix(value: Any) -> NDArray[np.float32]:
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-    return np.atleast_2d(array).astype(np.float32, copy=False)
+def _matrix(name: str, value: Any) -> NDArray[np.float32]:
+    given = arguments.numbers(name, value, "vectors")
+    try:
+        array = np.asarray([_host(row) for row in given] if isinstance(given, (list, tuple)) else _host(given))
+        return np.atleast_2d(array).astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} holds no vectors.",
+            got=f"{type(value).__name__}: {error}",
+            allowed="(n, dim) floats, or a list of n vectors of equal length",
+            do="pass what encode returns",
+        ) from error
+
+
+def _host(value: Any) -> Any:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def _dot(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:

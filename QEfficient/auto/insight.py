@@ -5,11 +5,12 @@ Each method is a thin call; the room is loaded on use, so that a warm cache and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Self
 
+from QEfficient import arguments
 from QEfficient.auto import request
 from QEfficient.auto.pipelines import PipelineModel
 from QEfficient.auto.recipe import Recipe, text_facts
@@ -40,13 +41,18 @@ class Insight(PipelineModel):
         facts = text_facts(origin)
         return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
 
+    def _saved_text(self) -> TextFacts | None:
+        """Of a saved program, which may be that of a bare graph."""
+        ready = self._need_ready()
+        return None if ready.program.manifest.text is None else ready.limited(self._max_seq_length)
+
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         origin = self._need_origin("export or compile")
         return Recipe(origin, self._head, self._task, functions, verify)
 
     def verify(
         self,
-        texts: Sequence[str] | None = None,
+        texts: Iterable[str] | None = None,
         limits: Limits | Mapping[str, float | None] | None = None,
         *,
         emulate: bool = False,
@@ -76,11 +82,12 @@ class Insight(PipelineModel):
 
         ready = self._need_ready()
         recipe = None if self._origin is None else self._recipe(False, "on")
-        return verify_ready(ready, recipe, request.strings("texts", texts), limits, emulate=emulate, check=check)
+        given = arguments.optional_strings("texts", texts)
+        return verify_ready(ready, recipe, given, limits, emulate=emulate, check=check)
 
     def doctor(
         self,
-        texts: Sequence[str] | None = None,
+        texts: Iterable[str] | None = None,
         limits: Limits | Mapping[str, float | None] | None = None,
         *,
         margin: float | None = None,
@@ -112,17 +119,17 @@ class Insight(PipelineModel):
         """
         from QEfficient.auto.doctor import Patient, Wish, diagnosis
 
-        wish = Wish(request.strings("texts", texts), request.verify_limits(limits), margin, rewrite)
+        wish = Wish(arguments.optional_strings("texts", texts), request.verify_limits(limits), margin, rewrite)
         recipe = None if self._origin is None else self._recipe(False, "on")
         text = self._text() if recipe else None
         return diagnosis(self._graph(recipe), Patient.of(recipe, self._ready, text), wish, Cache())
 
     def analyze(
         self,
-        seq_len: int | Sequence[int] | None = None,
+        seq_len: int | Iterable[int] | None = None,
         batch_size: int | None = None,
         *,
-        texts: Sequence[str] | None = None,
+        texts: Iterable[str] | None = None,
         before: bool = True,
         fp16: bool = True,
         report: str | PathLike[str] | None = None,
@@ -159,7 +166,7 @@ class Insight(PipelineModel):
             lambda: self._graph(recipe),
             ready=self._ready,
             recipe=recipe,
-            text=self._text() if recipe else self._need_ready().program.manifest.text,
+            text=self._text() if recipe else self._saved_text(),
             seq_len=seq_len,
             batch_size=batch_size,
             texts=texts,
@@ -194,7 +201,7 @@ class Insight(PipelineModel):
 
     def benchmark(
         self,
-        texts: Sequence[str] | None = None,
+        texts: Iterable[str] | None = None,
         batch: int | None = None,
         *,
         seconds: float = 5.0,
@@ -225,7 +232,7 @@ class Insight(PipelineModel):
         """
         from QEfficient.auto.benchmarking import Wish, benchmark
 
-        ready, wish = self._need_ready(), Wish.of(texts, batch, seconds, rounds, device_ids)
+        ready, wish = self._need_ready(), Wish.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length)
         warmup = partial(ready.warmup, calibrate=True, devices=device_ids)
         return benchmark(ready, self._string_call(device_ids), warmup, wish)
 

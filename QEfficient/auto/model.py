@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from QEfficient.auto import embed, request
+from QEfficient import arguments
+from QEfficient.auto import embed
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
@@ -89,7 +90,7 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     def encode(
         self,
-        sentences: str | Sequence[str],
+        inputs: str | Iterable[str] | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -101,15 +102,19 @@ class QEFFAutoModel(QEFFTransformersBase):
         device: object = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: int | None = None,
         *,
         task: str | None = None,
         overlong: Literal["error", "truncate", "chunk"] = "truncate",
         device_ids: Sequence[int] | None = None,
+        sentences: str | Iterable[str] | None = None,
     ) -> Any:
         """Strings → vectors, with the keywords and results of ``SentenceTransformer.encode``.
 
         Args:
-            sentences: One string or many.
+            inputs: One string or many: a list, an array, a column of a table, a generator. Position counts, whatever
+                labels a container carries; sets, mappings and whole tables are refused.
             prompt_name: Name of a prompt of the repo to put before each string.
             prompt: A prompt to put before each string; goes before ``prompt_name``.
             batch_size: Accepted for sentence-transformers' callers; the planner packs rows by length instead.
@@ -122,10 +127,13 @@ class QEFFAutoModel(QEFFTransformersBase):
             device: Accepted when it is the CPU; programs run where they were compiled for.
             normalize_embeddings: Scale each vector to length 1.
             truncate_dim: Keep this many leading dims.
+            pool: Only ``None``: there are no worker processes, since a program uses all CPUs, or devices, by itself.
+            chunk_size: Accepted for sentence-transformers' callers, who size a pool's work with it.
             task: What the vectors are for (``"query"``, ``"document"``). It matters to a repo with a Router only.
             overlong: What to do with texts past ``max_seq_length``: ``"truncate"`` shortens them with one warning,
                 ``"error"`` refuses them, ``"chunk"`` averages the vectors of consecutive windows.
             device_ids: Devices of the card.
+            sentences: The older name of ``inputs``.
 
         Returns:
             Shape ``(texts, dim)``, float32; ``(dim,)`` for one string; ``(0, dim)`` for none.
@@ -134,17 +142,15 @@ class QEFFAutoModel(QEFFTransformersBase):
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
             UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
-        if device is not None:
-            self.to(device)
-        if batch_size is not None:
-            request.positive("batch_size", batch_size, "rows")
+        self._accept(device, batch_size, pool, chunk_size)
+        texts = inputs if sentences is None else arguments.renamed("sentences", sentences, "inputs", inputs)
         ready = self._need_ready()
         facts = ready.limited(self._max_seq_length)
         embed.check_task(facts, task)
         return embed.encode(
             ready,
             facts,
-            sentences,
+            texts,
             embed.Wish(
                 prompt=prompt,
                 prompt_name=prompt_name,
@@ -162,7 +168,7 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     def encode_iter(
         self,
-        sentences: Iterable[str],
+        inputs: Iterable[str] | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
@@ -175,6 +181,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         overlong: Literal["error", "truncate", "chunk"] = "truncate",
         device_ids: Sequence[int] | None = None,
         window: int = WINDOW,
+        sentences: Iterable[str] | None = None,
     ) -> Iterator[Any]:
         """Strings stream in, vectors stream out, in order and in bounded memory; neither need have an end.
 
@@ -189,7 +196,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         iterator is used up or closed, it uses the program's session: other ``device_ids`` wait for that.
 
         Args:
-            sentences: Whatever gives one string after the other.
+            inputs: Whatever gives one string after the other, in an order of its own.
             prompt_name: As in :meth:`encode`, as all that follow.
             prompt: Likewise.
             output_value: Likewise; ``"token_embeddings"`` gives one ``(tokens, dim)`` array a string.
@@ -201,6 +208,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             overlong: Likewise; ``"truncate"`` warns at the first one that is shortened.
             device_ids: Likewise.
             window: The most strings that are sorted by length together. Fewer take less memory and make more padding.
+            sentences: The older name of ``inputs``.
 
         Returns:
             An iterator over vectors ``(dim,)``, float32.
@@ -223,31 +231,85 @@ class QEFFAutoModel(QEFFTransformersBase):
             overlong=overlong,
             device_ids=device_ids,
         )
-        return embed.encode_iter(ready, facts, sentences, wish, request.positive("window", window, "texts"))
+        texts = arguments.renamed("sentences", sentences, "inputs", inputs)
+        return embed.encode_iter(ready, facts, texts, wish, arguments.positive("window", window, "texts"))
 
     def encode_query(
-        self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+        self,
+        inputs: str | Iterable[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        precision: Literal["float32"] | None = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: object = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: int | None = None,
+        **kwargs: Any,
     ) -> Any:
         """As :meth:`encode` for the task ``"query"``, with that prompt of the repo unless another is named."""
-        return self._encode_with(("query",), sentences, prompt_name, prompt, kwargs)
+        return self.encode(
+            inputs,
+            "query" if prompt_name is None and prompt is None else prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            output_value,
+            precision,
+            convert_to_numpy,
+            convert_to_tensor,
+            device,
+            normalize_embeddings,
+            truncate_dim,
+            pool,
+            chunk_size,
+            **{"task": "query"} | kwargs,
+        )
 
     def encode_document(
-        self, sentences: str | Sequence[str], prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
-    ) -> Any:
-        """As :meth:`encode` for the task ``"document"``, with that prompt, or ``"passage"`` or ``"corpus"``."""
-        return self._encode_with(("document", "passage", "corpus"), sentences, prompt_name, prompt, kwargs)
-
-    def _encode_with(
         self,
-        names: tuple[str, ...],
-        sentences: str | Sequence[str],
-        prompt_name: str | None,
-        prompt: str | None,
-        kwargs: dict[str, Any],
+        inputs: str | Iterable[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        precision: Literal["float32"] | None = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: object = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: int | None = None,
+        **kwargs: Any,
     ) -> Any:
-        if prompt_name is None and prompt is None:
-            prompt_name = next((name for name in names if name in self.prompts), None)
-        return self.encode(sentences, prompt_name, prompt, **{"task": names[0]} | kwargs)
+        """As :meth:`encode` for the task ``"document"``, with that prompt of the repo unless another is named.
+
+        A repo without one has an empty one, as in sentence-transformers: ``"passage"`` has to be named.
+        """
+        return self.encode(
+            inputs,
+            "document" if prompt_name is None and prompt is None else prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            output_value,
+            precision,
+            convert_to_numpy,
+            convert_to_tensor,
+            device,
+            normalize_embeddings,
+            truncate_dim,
+            pool,
+            chunk_size,
+            **{"task": "document"} | kwargs,
+        )
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
         ready = self._need_ready()
@@ -266,12 +328,16 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """Width of a pooled vector, ``None`` before ``compile`` or without pooling."""
-        facts = self._ready.program.manifest.model if self._ready else None
-        if self._ready is None or facts is None or self._ready.per_token:
+        ready = self._ready
+        if ready is None or ready.program.manifest.model is None or ready.per_token:
             return None
-        return self._ready.text.truncate_dim or facts.dim
+        return ready.kept_dims
 
     get_embedding_dimension = get_sentence_embedding_dimension
+
+    def get_max_seq_length(self) -> int:
+        """As :attr:`max_seq_length`."""
+        return self.max_seq_length
 
     @property
     def similarity_fn_name(self) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.task import Task
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import InputError
+from QEfficient.runtime.rows import as_numpy, items_of
 
 TASK = Task("multiple-choice", "AutoModelForMultipleChoice", model_output="MultipleChoiceModelOutput", choices=True)
 
@@ -49,11 +48,7 @@ class QEFFAutoModelForMultipleChoice(QEFFTransformersBase):
 
 def _flatten(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[int, int]]:
     """Each choice as a row of its own, and ``(rows, choices)``."""
-    arrays = {
-        name: np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        for name, value in inputs.items()
-        if value is not None
-    }
+    arrays = {name: as_numpy(name, value) for name, value in items_of(inputs) if value is not None}
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) != 1 or any(len(shape) != 3 for shape in shapes.values()):
         raise InputError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,16 @@ class RepoOrigin:
         half = self.auto_class == "AutoModel" and saved.endswith("EncoderModel") and not self.remote_code
         return saved if half and hasattr(transformers, saved) else self.auto_class
 
+    def class_name(self) -> str:
+        """Name of the class that transformers makes of the files; the weights are not read for it."""
+        if self._module is not None:
+            return type(self._module).__name__
+        config, loader = self.config(), self._class_name()
+        saved = [str(name) for name in config.get("architectures") or ()]
+        if self.remote_code:
+            return str(hub.read_config(self.folder)["auto_map"].get(loader, "")).rpartition(".")[2] or saved[0]
+        return loader if loader != self.auto_class else _mapped_class(loader, config, saved)
+
     def release(self) -> None:
         """Forgets the loaded weights unless the caller holds them; they are read again when needed."""
         if not self.handed_out:
@@ -182,6 +192,10 @@ class ModuleOrigin:
         """The caller's own module."""
         return self._module
 
+    def class_name(self) -> str:
+        """Name of the module's class."""
+        return type(self._module).__name__
+
     def release(self) -> None:
         """Nothing: the caller holds the module."""
 
@@ -203,6 +217,16 @@ def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | N
             do="leave route out",
         )
     return repo
+
+
+def _mapped_class(loader: str, config: Mapping[str, Json], saved: Sequence[str]) -> str:
+    """The class that one of transformers' Auto classes takes: of several the one that was saved, else the first."""
+    from transformers.models.auto import modeling_auto
+
+    model_type = str(config.get("model_type", ""))
+    found = getattr(modeling_auto, loader)._model_mapping._model_mapping.get(model_type) or saved or [model_type]
+    names = [found] if isinstance(found, str) else list(found)
+    return next((name for name in saved if name in names), names[0])
 
 
 def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool) -> None:

@@ -200,6 +200,17 @@ class Ready:
         return self._tokenizer
 
     @property
+    def width(self) -> int:
+        """Numbers of a vector as the program gives it; of a head, its labels."""
+        return int(self.program.manifest.outputs[0].shape[-1])
+
+    @property
+    def kept_dims(self) -> int:
+        """Numbers of a pooled vector that a caller gets who asks for none: no more than there are."""
+        wanted = self.text.truncate_dim
+        return self.width if wanted is None else min(wanted, self.width)
+
+    @property
     def per_token(self) -> bool:
         """Whether the output is one vector a token."""
         manifest = self.program.manifest
@@ -267,7 +278,8 @@ class Ready:
     def report(self) -> dict[str, Json]:
         """Where the program runs, why there, and whether what is best on this machine was measured or guessed."""
         manifest = self.program.manifest
-        tuned = self._tuning or remembered(self.program, self.backend)
+        # What was measured after the session was opened counts for the next one.
+        tuned = self._tuning if self._session is not None else self._tuning or remembered(self.program, self.backend)
         return {
             "backend": self.backend.name,
             "reason": self.reason,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from QEfficient import arguments
 from QEfficient.auto.recipe import Reach, default_lengths
 from QEfficient.auto.stages import Order
 from QEfficient.backends.base import Backend
-from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError, nearest
+from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
 from QEfficient.numerics.verify import Limits, limits_for
 from QEfficient.records import Bucket, Json, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.rows import from_arrays
@@ -25,32 +25,23 @@ MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
 FLOATS = ("float32", "float16", "float64")
 
 
-def path_like(name: str, value: object, allowed: str) -> None:
-    """Refuses what is neither a string nor a path.
+def asked_lengths(seq_len: object) -> list[int] | str | None:
+    """The lengths that a caller names, ascending, each once; ``None`` and words such as ``"auto"`` stay as they are.
 
     Raises:
-        UsageError: Anything else.
+        OptionError: Not positive ints, or none at all.
     """
-    if not isinstance(value, (str, os.PathLike)):
-        raise UsageError(
-            f"{name} is not a string or a path.", got=f"{name}={value!r}", allowed=allowed, do="pass a string or a Path"
-        )
-
-
-def positive(name: str, value: object, what: str) -> int:
-    """``value`` as a positive int.
-
-    Raises:
-        OptionError: It is none. A bool or a float is none, however round.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if seq_len is None or isinstance(seq_len, str):
+        return seq_len
+    result = sorted(set(arguments.positives("seq_len", seq_len, "tokens")))
+    if not result:
         raise OptionError(
-            f"{name} is not a whole number of {what}.",
-            got=f"{name}={value!r}",
-            allowed="a whole number from 1 on",
-            do=f"pass {name} as a positive int",
+            "seq_len is an empty list: no bucket would be left to run in.",
+            got="seq_len=[]",
+            allowed="an int, a list of ints, or leave it out for buckets up to the model's limit",
+            do="leave seq_len out, or name at least one length",
         )
-    return int(value)
+    return result
 
 
 def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
@@ -64,17 +55,10 @@ def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     Raises:
         OptionError: Not positive ints, none at all, or outside of what the model takes.
     """
-    if seq_len is None:
+    asked = asked_lengths(seq_len)
+    if asked is None:
         return default_lengths(default, reach.first)
-    many = list(seq_len) if isinstance(seq_len, Sequence) and not isinstance(seq_len, str) else [seq_len]
-    if not many:
-        raise OptionError(
-            "seq_len is an empty list: no bucket would be left to run in.",
-            got="seq_len=[]",
-            allowed="an int, a list of ints, or leave it out for buckets up to the model's limit",
-            do="leave seq_len out, or name at least one length",
-        )
-    result = sorted({positive("seq_len", value, "tokens") for value in many})
+    result = asked if isinstance(asked, list) else arguments.positives("seq_len", asked, "tokens")
     if reach.limit is not None and result[-1] > reach.limit:
         raise OptionError(
             "seq_len is past the longest row that this model's graph serves.",
@@ -103,12 +87,12 @@ def order(
     num_cores: object,
     compute: str | None,
     options: Mapping[str, Json],
-    texts: object = None,
+    texts: Sequence[str] = (),
     limits: object = None,
     found: Sequence[Bucket] | None = None,
 ) -> Order:
     """The arguments of ``compile`` as one checked order; buckets that were ``found`` go before seq_len, batch_size."""
-    batch = positive("batch_size", batch_size, "rows")
+    batch = arguments.positive("batch_size", batch_size, "rows")
     buckets = _buckets(seq_len, batch, reach, text) if found is None else tuple(found)
     if len(buckets) > MAX_QUIET_BUCKETS:
         import warnings
@@ -129,25 +113,12 @@ def order(
     target = Target(
         backend=backend.name,
         compute=chosen,
-        cores=positive("num_cores", num_cores, "cores"),
-        devices=positive("num_devices", num_devices, "devices"),
+        cores=arguments.positive("num_cores", num_cores, "cores"),
+        devices=arguments.positive("num_devices", num_devices, "devices"),
     )
     checked = backend.parse_options(options)
     backend.check(target, checked)
-    return Order(backend, target, buckets, checked, text, strings("texts", texts), verify_limits(limits))
-
-
-def strings(name: str, value: object) -> tuple[str, ...]:
-    """A sequence of strings; ``None`` is none of them."""
-    found = () if value is None else value
-    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(text, str) for text in found):
-        raise InputError(
-            f"{name} is not a sequence of strings.",
-            got=f"{name}={value!r:.80}",
-            allowed="a list of str",
-            do="put a single text into a list",
-        )
-    return tuple(found)
+    return Order(backend, target, buckets, checked, text, tuple(texts), verify_limits(limits))
 
 
 def verify_limits(value: object) -> dict[str, Json] | None:
@@ -155,22 +126,23 @@ def verify_limits(value: object) -> dict[str, Json] | None:
     if value is None:
         return None
     checked = limits_for("fp32", value)
-    return dataclasses.asdict(checked) if isinstance(value, Limits) else dict(value)  # type: ignore[call-overload]
+    found: dict[str, Json] = dataclasses.asdict(checked)
+    return found if isinstance(value, Limits) else {name: found[name] for name in value}  # type: ignore[attr-defined]
 
 
 def longest(seq_len: object, reach: Reach, text: TextFacts) -> int:
     """Length of the longest bucket that ``seq_len`` asks for; 1 where the inputs have one size."""
-    return _sizes(seq_len, reach, text)[-1] if reach.free else 1
+    return sizes(seq_len, reach, text)[-1] if reach.free else 1
 
 
-def _sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
+def sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
+    """Lengths of the buckets that ``seq_len`` asks for; left out, up to what text and model take."""
     return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
 
 
 def _buckets(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
     if reach.free:
-        sizes = _sizes(seq_len, reach, text)
-        return tuple(Bucket(length=size, batch=batch) for size in sizes)
+        return tuple(Bucket(length=size, batch=batch) for size in sizes(seq_len, reach, text))
     if seq_len is not None:
         raise OptionError(
             "The model's inputs have one size, so there is no length to choose.",
@@ -195,7 +167,7 @@ def refuse_later(keywords: dict[str, Any]) -> None:
 
 def sequence_limit(value: object, limit: int | None) -> int:
     """A checked ``max_seq_length``."""
-    wanted = positive("max_seq_length", value, "tokens")
+    wanted = arguments.positive("max_seq_length", value, "tokens")
     if limit is not None and wanted > limit:
         raise InputError(
             "max_seq_length is past what the model can take.",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.auto import request
+from QEfficient import arguments
 from QEfficient.auto.embed import find_prompt, progress, tensor
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.texts import Reading, outputs
@@ -18,6 +18,7 @@ from QEfficient.errors import InputError, UsageError, nearest
 from QEfficient.records import TextFacts
 from QEfficient.text.tokenizer import Text
 
+PAIRS = "pairs of strings"
 Scores = NDArray[np.float32]
 Activation = str | Callable[[Any], Any]
 
@@ -54,14 +55,14 @@ def rank(
     ready: Ready,
     facts: TextFacts,
     query: str,
-    documents: Sequence[str],
+    documents: object,
     wish: Wish,
     *,
     top_k: int | None = None,
     return_documents: bool = False,
 ) -> list[dict[str, Any]]:
     """Documents by falling score; those of equal score keep their order."""
-    labels = _labels(ready)
+    labels = ready.width
     if labels != 1:
         raise UsageError(
             "rank needs a model with one label: the relevance of a document.",
@@ -69,21 +70,22 @@ def rank(
             allowed="a model with num_labels=1",
             do="call predict with pairs, and sort by the label that you mean",
         )
-    if isinstance(documents, str) or not hasattr(documents, "__len__"):
+    if not isinstance(query, str):
         raise InputError(
-            "documents is not a list of strings.",
-            got=f"{type(documents).__name__}: {documents!r:.60}",
-            allowed="a sequence of strings",
-            do="put a single document into a list",
+            "query is not a string.",
+            got=f"{type(query).__name__}: {query!r:.60}",
+            allowed="one str",
+            do="call predict with pairs, where there are several queries",
         )
+    texts = arguments.strings("documents", documents)
     if top_k is not None:
-        request.positive("top_k", top_k, "documents")
-    texts, _ = _texts([(query, document) for document in documents])
-    scores = _scores(ready, facts, texts, wish).tolist()
+        top_k = arguments.positive("top_k", top_k, "documents")
+    pairs: list[Text] = [(query, text) for text in texts]
+    scores = _scores(ready, facts, pairs, wish).tolist()
     results: list[dict[str, Any]] = [{"corpus_id": i, "score": score} for i, score in enumerate(scores)]
     if return_documents:
         for result in results:
-            result["text"] = documents[result["corpus_id"]]
+            result["text"] = texts[result["corpus_id"]]
     return sorted(results, key=lambda result: result["score"], reverse=True)[:top_k]
 
 
@@ -91,35 +93,33 @@ def _texts(inputs: object) -> tuple[list[Text], bool]:
     """The texts to score, and whether they are one: a string, or a sequence that starts with a string."""
     if isinstance(inputs, str):
         return [inputs], True
-    if isinstance(inputs, dict) or not hasattr(inputs, "__len__") or not hasattr(inputs, "__getitem__"):
+    items = arguments.listed("inputs", inputs, PAIRS)
+    if items and isinstance(items[0], str):
+        return [_pair(0, items)], True
+    return [_pair(row, item) for row, item in enumerate(items)], False
+
+
+def _pair(row: int, item: object) -> tuple[str, str]:
+    """The two strings of a row, by position.
+
+    Raises:
+        InputError: It names the row.
+    """
+    container = hasattr(item, "__iter__") and not isinstance(item, str)
+    texts = arguments.listed(f"Row {row}", item) if container else None
+    if not isinstance(texts, list) or len(texts) != 2 or not all(isinstance(text, str) for text in texts):
         raise InputError(
-            "predict takes a pair of strings, or a sequence of pairs.",
-            got=f"{type(inputs).__name__}: {inputs!r:.60}",
-            allowed='("query", "document"), or a list of such pairs',
-            do="pass a list of pairs",
+            f"Row {row} is not a pair of strings.",
+            got=f"{type(item).__name__}: {item!r:.60}",
+            allowed='("query", "document")',
+            do="pass two strings a row; clean the list first, for example of None and NaN",
         )
-    items = inputs.tolist() if isinstance(inputs, np.ndarray) else [inputs[i] for i in range(len(inputs))]
-    single = bool(items) and not isinstance(items[0], list | tuple)
-    rows = [items] if single else items
-    for row, item in enumerate(rows):
-        if not isinstance(item, list | tuple) or len(item) != 2 or not all(isinstance(text, str) for text in item):
-            raise InputError(
-                f"Row {row} is not a pair of strings.",
-                got=f"{type(item).__name__}: {item!r:.60}",
-                allowed='("query", "document")',
-                do="pass two strings a row; clean the list first, for example of None and NaN",
-            )
-    return [tuple(item) for item in rows], single
-
-
-def _labels(ready: Ready) -> int:
-    """Width of the logits."""
-    return int(ready.program.manifest.outputs[0].shape[-1])
+    return texts[0], texts[1]
 
 
 def _scores(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Scores:
     """``(texts,)`` with one label, else ``(texts, labels)``."""
-    activate = _activation(facts, wish.activation_fn, _labels(ready))  # an unknown one is refused before work is done
+    activate = _activation(facts, wish.activation_fn, ready.width)  # an unknown one is refused before work is done
     scores = activate(_logits(ready, facts, texts, wish))
     if scores.shape[1:] == (1,):
         scores = scores[:, 0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from QEfficient.auto import request, rerank
+from QEfficient.auto import rerank
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.task import Task
@@ -53,7 +53,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
 
     def predict(
         self,
-        inputs: str | Pair | Sequence[Pair],
+        inputs: str | Pair | Iterable[Pair],
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -63,6 +63,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: object = None,
+        pool: None = None,
+        chunk_size: int | None = None,
         *,
         max_length: int | None = None,
         overlong: Literal["truncate", "error"] = "truncate",
@@ -71,7 +73,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         """Pairs of strings → scores, with the keywords and results of ``CrossEncoder.predict``.
 
         Args:
-            inputs: Pairs, or one pair; one string is scored by itself.
+            inputs: Pairs, or one pair; one string is scored by itself. Position counts, in a list of pairs and in a
+                pair, whatever labels a container carries; sets, mappings and tables are refused.
             prompt_name: Name of a prompt of the repo to put before the first text of each pair.
             prompt: A prompt to put there; goes before ``prompt_name``.
             batch_size: Accepted for sentence-transformers' callers; the planner packs rows by length instead.
@@ -83,6 +86,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             convert_to_numpy: False gives a list of tensors.
             convert_to_tensor: One torch tensor instead of an array.
             device: Accepted when it is the CPU; programs run where they were compiled for.
+            pool: Only ``None``: there are no worker processes, since a program uses all CPUs, or devices, by itself.
+            chunk_size: Accepted for sentence-transformers' callers, who size a pool's work with it.
             max_length: Shorten pairs to this many tokens, special tokens included; ``max_seq_length`` when left out.
             overlong: What to do with longer pairs: ``"truncate"`` shortens them with one warning, the longer text
                 first; ``"error"`` refuses them.
@@ -95,7 +100,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             InputError: Not pairs of strings, or one that fits no compiled bucket.
             UsageError: Not compiled, or an activation or a prompt that is not known.
         """
-        self._accept(device, batch_size)
+        self._accept(device, batch_size, pool, chunk_size)
         ready = self._need_ready()
         wish = rerank.Wish(
             prompt=prompt,
@@ -114,7 +119,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
     def rank(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
         prompt_name: str | None = None,
@@ -123,6 +128,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         show_progress_bar: bool | None = None,
         activation_fn: str | Callable[[Any], Any] | None = None,
         device: object = None,
+        pool: None = None,
+        chunk_size: int | None = None,
         *,
         max_length: int | None = None,
         overlong: Literal["truncate", "error"] = "truncate",
@@ -132,7 +139,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
 
         Args:
             query: What was asked.
-            documents: The texts to sort.
+            documents: The texts to sort: a list, an array, a column of a table, a generator.
             top_k: Give only so many.
             return_documents: Give the texts too.
             prompt_name: As in :meth:`predict`, as all that follow.
@@ -141,6 +148,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             show_progress_bar: Likewise.
             activation_fn: Likewise.
             device: Likewise.
+            pool: Likewise.
+            chunk_size: Likewise.
             max_length: Likewise.
             overlong: Likewise.
             device_ids: Likewise.
@@ -153,7 +162,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             InputError: Not strings, or a pair that fits no compiled bucket.
             UsageError: Not compiled, a model with several labels, or an activation or a prompt that is not known.
         """
-        self._accept(device, batch_size)
+        self._accept(device, batch_size, pool, chunk_size)
         ready = self._need_ready()
         wish = rerank.Wish(
             prompt=prompt,
@@ -166,10 +175,3 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         )
         facts = ready.limited(self._max_seq_length)
         return rerank.rank(ready, facts, query, documents, wish, top_k=top_k, return_documents=return_documents)
-
-    def _accept(self, device: object, batch_size: object) -> None:
-        """Checks the two keywords of sentence-transformers that change no score."""
-        if device is not None:
-            self.to(device)
-        if batch_size is not None:
-            request.positive("batch_size", batch_size, "rows")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from QEfficient import arguments
 from QEfficient.auto import request
 from QEfficient.auto.recipe import reach
 from QEfficient.errors import UsageError
@@ -69,7 +70,7 @@ def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq
         asked: The caller's options, ``num_cores`` and ``batch_size`` among them; an :class:`Unset` is none of his.
         seq_len: Tokens of the longest bucket.
     """
-    plain = {name: int(value) if isinstance(value, Unset) else value for name, value in asked.items()}
+    plain = {name: _plain(value) for name, value in asked.items()}
     if objective is None:
         return plain
     from QEfficient.analysis.recommendation import check_objective, recommend
@@ -81,6 +82,12 @@ def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq
     card = "pro" if isinstance(cores, int) and cores > 14 else "standard"  # what fits Standard fits every card
     found = recommend(columns(recipe, None), seq_len, objective, card, given=single)
     return plain | {name: value for name, value in found.compile_options.items() if name not in own}
+
+
+def _plain(value: Json) -> Json:
+    """A whole number of any library as an int."""
+    number = arguments.whole(value)
+    return value if number is None else number
 
 
 def speed_points(
@@ -136,7 +143,7 @@ def recommended(
     check_objective(objective)
     network = columns(recipe, ready)
     if seq_len is not None:
-        length = request.positive("seq_len", seq_len, "tokens")
+        length = arguments.positive("seq_len", seq_len, "tokens")
     elif ready is not None:
         length = ready.program.manifest.buckets[-1].length
     else:

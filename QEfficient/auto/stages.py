@@ -249,7 +249,7 @@ def _finish(
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(
         name=recipe.origin.name,
-        model_class=(config.get("architectures") or [config.get("model_type", "")])[0],
+        model_class=recipe.origin.class_name(),
         model_type=str(config.get("model_type", "")),
         task=recipe.task.name,
         head=head,

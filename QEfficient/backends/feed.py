@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.arguments import listed, whole
 from QEfficient.errors import InputError, OptionError, nearest
 from QEfficient.records import Bucket, TensorSpec
 
@@ -104,17 +104,15 @@ def device_ids(ids: Sequence[int]) -> tuple[int, ...]:
     Raises:
         OptionError: It is no list of whole numbers.
     """
-    try:
-        if isinstance(ids, str) or any(isinstance(i, bool) for i in ids):
-            raise TypeError
-        return tuple(operator.index(i) for i in ids)
-    except TypeError:
+    found = [whole(number) for number in listed("device_ids", ids, "device ids", error=OptionError)]
+    if None in found or isinstance(ids, Iterator):  # of those that come only once a second run would have none
         raise OptionError(
             "device_ids is not a list of device ids.",
             got=ids,
             allowed="a list of whole numbers, such as [0]",
             do="pass a list, or leave device_ids out to let the library choose",
-        ) from None
+        )
+    return tuple(number for number in found if number is not None)
 
 
 def _check_names(given: Sequence[str], known: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
+from QEfficient.arguments import each, strings
 from QEfficient.cache import MANIFEST
 from QEfficient.errors import InputError, MissingExtraError
 
@@ -218,7 +219,7 @@ def _column(batches: Batches) -> list[str]:
         InputError: A batch has no texts, but images or sounds.
     """
     texts: list[str] = []
-    for batch in batches:
+    for batch in each("inputs", batches, "batches"):
         if "text" not in batch:
             raise InputError(
                 "The task's rows hold no text.",
@@ -226,5 +227,5 @@ def _column(batches: Batches) -> list[str]:
                 allowed="tasks with the modality text",
                 do="choose text tasks: mteb.get_tasks(modalities=['text'], exclusive_modality_filter=True)",
             )
-        texts.extend(batch["text"])
+        texts.extend(strings("the column text", batch["text"]))
     return texts

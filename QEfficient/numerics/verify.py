@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.arguments import is_number
 from QEfficient.errors import NumericsError, OptionError, VerificationError, nearest
 from QEfficient.numerics.check import Array, Comparison, Run, Vectors, check_shapes, figures, vectors
 from QEfficient.records import Json, TensorSpec
@@ -198,9 +199,9 @@ def limits_for(precision: str, wanted: object = None, *, routed: bool = False) -
     for name, value in wanted.items():
         if name not in names:
             raise _bad_limits(f"{name!r}", names, nearest(str(name), names))
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+        if value is not None and (not is_number(value) or value != value):
             raise _bad_limits(f"{name}={value!r}", names)
-    return replace(usual, **wanted)
+    return replace(usual, **{name: None if value is None else float(value) for name, value in wanted.items()})
 
 
 def _bad_limits(got: str, names: Sequence[str], hint: str = "") -> OptionError:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.arguments import numbers
 from QEfficient.errors import InputError, nearest
 from QEfficient.records import Bucket, Rows, TensorSpec
 
@@ -121,6 +122,7 @@ def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
         InputError: Rows of unequal length, or no array at all.
     """
     try:
+        value = numbers(name, value, "rows")
         if hasattr(value, "detach"):  # a torch tensor, known by what it does, so that torch is not imported
             value = value.detach().cpu().numpy()
         return np.asarray(value)

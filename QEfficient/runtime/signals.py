@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.architectures.record import shortest_clip
+from QEfficient.arguments import numbers
 from QEfficient.errors import InputError, nearest
 from QEfficient.records import Bucket, Rows, TensorSpec
 from QEfficient.runtime import rows as texts
@@ -181,6 +182,7 @@ def _clips(
 def _each(spec: TensorSpec, value: object) -> list[Floats]:
     """One array a clip. A list may hold clips of unequal length."""
     dims = len(spec.shape)
+    value = numbers(spec.name, value, "clips")
     if isinstance(value, (list, tuple)) and value and all(hasattr(clip, "__len__") for clip in value):
         clips = [_floats(spec.name, clip) for clip in value]
     else:
@@ -229,6 +231,7 @@ def _lengths(mask: object, clips: Sequence[Floats]) -> list[int]:
 
 
 def _masks(mask: object) -> list[NDArray[np.bool_]]:
+    mask = numbers(MASK, mask, "rows")
     many = isinstance(mask, (list, tuple))
     arrays = [texts.as_numpy(MASK, row) for row in (cast("Sequence[object]", mask) if many else [mask])]
     if not many:
@@ -274,6 +277,7 @@ def _host(value: Any) -> Any:
 
 def _floats(name: str, value: object) -> Floats:
     """The value as float32."""
+    value = numbers(name, value, "arrays")
     try:
         array = np.asarray([_host(one) for one in value] if isinstance(value, (list, tuple)) else _host(value))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.arguments import listed, whole
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket
 
@@ -81,8 +82,9 @@ def _histogram(
     lengths: Iterable[int] | Mapping[int, int], longest: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The lengths that occur, ascending, and how many rows have each."""
-    counted = dict(lengths) if isinstance(lengths, Mapping) else Counter(int(length) for length in lengths)
-    _positive("lengths", [*counted, *counted.values()], "tokens of a row, and how many rows have so many")
+    many = lengths if isinstance(lengths, Mapping) else Counter(listed("lengths", lengths, "whole numbers"))
+    _positive("lengths", [*many, *many.values()], "tokens of a row, and how many rows have so many")
+    counted = {int(length): int(rows) for length, rows in many.items()}
     if not counted:
         raise InputError(
             "There are no rows to find buckets for.",
@@ -105,7 +107,8 @@ def _histogram(
 
 def _positive(name: str, values: Iterable[object], what: str) -> None:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        number = whole(value)
+        if number is None or number < 1:
             raise InputError(
                 f"{name} holds what is no positive int.",
                 got=f"{value!r}",

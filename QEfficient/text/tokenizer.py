@@ -15,13 +15,13 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
+from QEfficient.arguments import listed, whole
 from QEfficient.errors import InputError, LoadError
 from QEfficient.records import Rows, TextFacts
 
 Text: TypeAlias = str | tuple[str, str]
 Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
 _OVERLONG = ("truncate", "error", "chunk")
-_LISTS = (list, Sequence, np.ndarray)
 _KEPT = 2**15  # longest array of one value that is kept for the next call
 _ALONE = 256  # characters up to which one text takes less time here than on another thread
 _SHOWN = 5  # rows that an error names one by one
@@ -152,15 +152,15 @@ class Tokenizer:
             )
         limit = self.facts.max_length if max_length is None else max_length
         least = self._specials[pairs] + 1
-        whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
-        if not whole or not least <= limit <= self.facts.max_length:
+        number = whole(limit)
+        if number is None or not least <= number <= self.facts.max_length:
             raise InputError(
                 "max_length does not fit the model.",
                 got=limit,
                 allowed=f"{least} (the special tokens and one more) to {self.facts.max_length}, the model's own limit",
                 do="leave max_length out to use the model's own limit",
             )
-        return int(limit)
+        return number
 
     def _encode_batch(self, items: Sequence[Any], first: int) -> list[Encoding]:
         try:
@@ -194,17 +194,10 @@ def _add_lower_case(backend: FastTokenizer) -> None:
 
 def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
     """The texts with the prompt put before them."""
-    if isinstance(texts, str) or not isinstance(texts, _LISTS):
-        raise InputError(
-            "texts is not a list of texts.",
-            got=texts if isinstance(texts, str) else type(texts).__name__,
-            allowed="a sequence of strings, or of pairs of strings",
-            do="put a single text into a list",
-        )
     if not isinstance(prompt, str):
         raise InputError("prompt is not a string.", got=repr(prompt), allowed="a string", do="pass the prompt's text")
     items: list[Any] = []
-    for i, text in enumerate(texts):
+    for i, text in enumerate(listed("texts", texts)):
         if isinstance(text, str):
             items.append(prompt + text if prompt else text)
         elif isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text):

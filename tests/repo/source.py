@@ -11,6 +11,7 @@ LIBRARY = ROOT / "QEfficient"
 # The rooms from top to bottom. A room imports only from rooms above it. Those that don't exist yet keep their place.
 ROOMS = (
     "errors",
+    "arguments",
     "records",
     "settings",
     "cache",

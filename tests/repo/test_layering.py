@@ -11,6 +11,7 @@ from tests.repo.source import LIBRARY, ROOMS, Import, imports, library_files, mo
 # them; the rooms before serve a warm cache and a saved program.
 WITHOUT_TORCH = (
     "errors",
+    "arguments",
     "records",
     "settings",
     "cache",
