@@ -192,6 +192,8 @@ def numbers(name: str, value: object, items: str) -> Any:
 
 
 def _iterates(value: object) -> bool:
+    if getattr(value, "ndim", 1) == 0:  # an array or a tensor of one number
+        return False
     return hasattr(value, "__iter__") or (hasattr(value, "__len__") and hasattr(value, "__getitem__"))
 
 

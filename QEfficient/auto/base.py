@@ -93,6 +93,10 @@ class QEFFTransformersBase(Insight):
             limit = self._need_ready().program.manifest.buckets[-1].length
         self._max_seq_length = request.sequence_limit(value, limit)
 
+    def get_max_seq_length(self) -> int:
+        """As :attr:`max_seq_length`."""
+        return self.max_seq_length
+
     def export(
         self, export_dir: str | Path | None = None, *, use_onnx_subfunctions: bool = False, verify: str = "on"
     ) -> str:
@@ -368,23 +372,47 @@ class QEFFTransformersBase(Insight):
         """
         return str(programs.save(self._need_ready().program, Path(save_directory)).path)
 
-    def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool | None = None, **kwargs: Any) -> str:
+    def push_to_hub(
+        self,
+        repo_id: str,
+        token: str | None = None,
+        private: bool | None = None,
+        *,
+        exist_ok: bool = True,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        revision: str | None = None,
+        create_pr: bool | None = None,
+        **kwargs: Any,
+    ) -> str:
         """Uploads the compiled program to a HuggingFace repo.
 
         Args:
             repo_id: ``"owner/name"``; created when it does not exist.
             token: Overrides the stored token.
             private: For a repo that is created.
-            **kwargs: Passed on to ``huggingface_hub.HfApi.upload_folder`` (``commit_message``, ``revision``, …).
+            exist_ok: False refuses a repo that exists.
+            commit_message: As ``huggingface_hub.HfApi.upload_folder`` takes it, as all that follow.
+            commit_description: Likewise.
+            revision: Likewise.
+            create_pr: Likewise.
+            **kwargs: Likewise (``allow_patterns``, …).
 
         Returns:
             The commit's URL.
         """
         from huggingface_hub import HfApi
 
+        given = {
+            "commit_message": commit_message,
+            "commit_description": commit_description,
+            "revision": revision,
+            "create_pr": create_pr,
+        }
+        kwargs |= {name: value for name, value in given.items() if value is not None}
         path = self._need_ready().program.path
         api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        api.create_repo(repo_id, private=private, exist_ok=exist_ok)
         return str(api.upload_folder(repo_id=repo_id, folder_path=str(path), **kwargs))
 
     def close(self) -> None:

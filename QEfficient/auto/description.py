@@ -123,7 +123,7 @@ class Description:
             return next(self._origin.module().parameters()).dtype
         name = str(self._origin.keywords.get("dtype", "float32"))
         if name == "auto":
-            config = self._origin.config()
+            config = hub.read_config(self._origin.folder)  # as written: the keyword stands in the origin's own
             name = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
         return getattr(torch, name) if name else next(self._origin.module().parameters()).dtype
 

@@ -335,10 +335,6 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     get_embedding_dimension = get_sentence_embedding_dimension
 
-    def get_max_seq_length(self) -> int:
-        """As :attr:`max_seq_length`."""
-        return self.max_seq_length
-
     @property
     def similarity_fn_name(self) -> str:
         """``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``, as the repo says."""

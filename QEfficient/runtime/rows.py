@@ -121,8 +121,8 @@ def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
     Raises:
         InputError: Rows of unequal length, or no array at all.
     """
+    value = numbers(name, value, "rows")
     try:
-        value = numbers(name, value, "rows")
         if hasattr(value, "detach"):  # a torch tensor, known by what it does, so that torch is not imported
             value = value.detach().cpu().numpy()
         return np.asarray(value)

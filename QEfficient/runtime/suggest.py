@@ -82,9 +82,12 @@ def _histogram(
     lengths: Iterable[int] | Mapping[int, int], longest: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The lengths that occur, ascending, and how many rows have each."""
-    many = lengths if isinstance(lengths, Mapping) else Counter(listed("lengths", lengths, "whole numbers"))
-    _positive("lengths", [*many, *many.values()], "tokens of a row, and how many rows have so many")
-    counted = {int(length): int(rows) for length, rows in many.items()}
+    many = list(lengths) if isinstance(lengths, Mapping) else listed("lengths", lengths, "whole numbers")
+    rows = list(lengths.values()) if isinstance(lengths, Mapping) else [1] * len(many)
+    _positive("lengths", [*many, *rows], "tokens of a row, and how many rows have so many")
+    counted: Counter[int] = Counter()
+    for length, count in zip(many, rows, strict=True):
+        counted[int(length)] += int(count)
     if not counted:
         raise InputError(
             "There are no rows to find buckets for.",

@@ -171,7 +171,7 @@ def test_a_text_that_fits_no_bucket_comes_after_all_before_it(model: QEFFAutoMod
 
 @pytest.mark.parametrize("wrong", ["one string", b"bytes", None, 5, {"a": 1}])
 def test_what_is_no_iterable_of_strings_is_refused_at_once(model: QEFFAutoModel, wrong: Any) -> None:
-    with pytest.raises(InputError, match="iterable of strings"):
+    with pytest.raises(InputError, match="not a list of strings"):
         model.encode_iter(wrong)
 
 
