@@ -217,9 +217,9 @@ def test_what_is_no_pair_is_refused(bert: Both, inputs: Any) -> None:
 def test_what_rank_can_t_do_is_refused(bert: Both, three: Both) -> None:
     with pytest.raises(UsageError, match="one label"):
         three.ours.rank("a", ["b"])
-    with pytest.raises(InputError, match="documents is not a list"):
+    with pytest.raises(InputError, match="documents is a single string"):
         bert.ours.rank("a", "b")
-    with pytest.raises(InputError, match="Row 1 is not a pair"):
+    with pytest.raises(InputError, match="Row 1 is not a string"):
         bert.ours.rank("a", ["b", None])  # type: ignore[list-item]
     with pytest.raises(OptionError, match="top_k"):
         bert.ours.rank("a", ["b"], top_k=-1)

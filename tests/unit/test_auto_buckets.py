@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_refused(model: QEFFAutoModel) -> None:
         model.compile(seq_len=32, buckets=3)
     with pytest.raises(OptionError, match="whole number of buckets"):
         compile_auto(model, buckets=0)
-    with pytest.raises(InputError, match="sequence of strings"):
+    with pytest.raises(InputError, match="not a list of strings"):
         compile_auto(model, texts="one text")
     with pytest.raises(OptionError, match="seq_len"):
         model.compile(seq_len="automatic")  # type: ignore[arg-type]
