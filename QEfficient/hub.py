@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from QEfficient import settings
 from QEfficient.cache import MANIFEST
+from QEfficient.cache.disk import refusal
 from QEfficient.errors import LoadError, nearest
 from QEfficient.records import Json
 
@@ -406,14 +407,15 @@ def _download(request: _Request, patterns: Sequence[str]) -> Path:
             allow_patterns=request.patterns(patterns),
             ignore_patterns=request.patterns(_IGNORED) if "*" not in patterns else None,
         )
-    except (OSError, ValueError) as error:  # the hub's HTTP, cache and validation errors are all one of these
+    except (OSError, ValueError, RuntimeError) as error:  # the hub's HTTP, cache and validation errors, and hf_xet's
         raise _download_error(request, error) from error
     return Path(folder)
 
 
 def _download_error(request: _Request, error: Exception) -> LoadError:
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    folder = Path(request.cache_dir or constants.HF_HUB_CACHE)
     what, do = "The model can't be downloaded.", "check the network, or set HF_HUB_OFFLINE=1 to use the cache alone"
     if isinstance(error, errors.GatedRepoError):
         what, do = "The repo is gated.", "ask for access on its page, then log in or pass token="
@@ -422,6 +424,9 @@ def _download_error(request: _Request, error: Exception) -> LoadError:
         do = "check the spelling (owner/name); for a private repo log in or pass token="
     elif isinstance(error, errors.RevisionNotFoundError):
         what, do = "The repo has no such revision.", "name a branch, tag or commit that it has"
+    elif refusal(error, folder) is not None:
+        what = f"The model can't be written to {folder}."
+        do = "free some space there, or make it writable, or point HF_HOME or cache_dir= to another disk"
     return LoadError(
         f"{what} {' '.join(str(error).split())}",
         got=f"{request.repo_id} at revision {request.revision}; no folder of that name either",

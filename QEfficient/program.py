@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from QEfficient.cache import (
     work_folder,
     write_envelope,
 )
+from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.envelope import listed_only
-from QEfficient.cache.files import disk_errors, sweep, sync_folder, sync_tree
+from QEfficient.cache.files import sweep, sync_folder, sync_tree
 from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError
 from QEfficient.records import (
     Bucket,
@@ -172,9 +174,11 @@ def copy_folder(source: Path, dest: str | Path) -> Path:
     if _is_same(dest, envelope):
         return dest
     _refuse_dest(dest, Path(os.path.realpath(source)), envelope.stage)
-    with disk_errors("The artefact can't be saved.", dest):
+    needed = sum(facts.size for facts in envelope.files.values())
+    refused = partial(disk_errors, "The artefact can't be saved.", dest, needed=needed)
+    with refused():
         dest.parent.mkdir(parents=True, exist_ok=True)
-    with work_folder(dest.parent, prefix) as work, disk_errors("The artefact can't be saved.", dest):
+    with work_folder(dest.parent, prefix) as work, refused():
         _copy_artefact(source, envelope, work / "new")
         _swap(work / "new", dest, work / "old")
     return dest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import onnx
 
 from QEfficient.analysis.graph import Walk
 from QEfficient.backends import registry
+from QEfficient.cache import Cache
 from QEfficient.errors import BackendError, UsageError
 from QEfficient.onnx_transforms import adopt
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target, TensorSpec
@@ -22,22 +22,22 @@ def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, t
     Every input is filled with ones: full rows, valid ids. A run needs the memory of all these values at once.
 
     Args:
-        model: The graph on disk; it is linked into a folder for temporary files, with further outputs.
+        model: The graph on disk; it is linked into a work folder of the cache, with further outputs.
         bucket: Sizes of the free dims.
         walk: What is known.
 
     Raises:
         UsageError: The graph can't be run at this bucket.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = adopt(model.path, Path(folder) / "graph")
+    with Cache().work_folder() as folder:
+        copy = adopt(model.path, folder / "graph")
         wanted = _open(copy.path, set(walk.shapeless))
         specs = tuple(TensorSpec(name, "float32", ()) for name in wanted)
         backend = registry.get("onnxruntime")
         target = Target(backend.name, backend.compute[0])
         more = replace(copy, outputs=(*copy.outputs, *specs))
         try:
-            program = backend.compile(more, (bucket,), target, CompileOptions(), Path(folder) / "program")
+            program = backend.compile(more, (bucket,), target, CompileOptions(), folder / "program")
             with backend.open(program) as session:
                 arrays = session.run({spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in model.inputs})
         except BackendError as error:

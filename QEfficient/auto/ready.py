@@ -20,6 +20,7 @@ from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
 from QEfficient.runtime.work import Tally
+from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 
 _User: TypeAlias = tuple[int, int]
@@ -231,7 +232,7 @@ class Ready:
             rows: Checked rows.
             devices: Devices of the card.
             progress: As :class:`QEfficient.runtime.run.How` has it.
-            record: Likewise.
+            record: Called after each batch with the arrays as the program itself has them, padding and all.
             numbers: What to call each row in an error; left out, its place.
 
         Raises:
@@ -239,7 +240,8 @@ class Ready:
         """
         session, user = self._lend(devices)
         try:
-            return run_rows(session, rows, self._how(progress, record), numbers)
+            recorded = None if record is None else as_carried(session, record)
+            return run_rows(session, rows, self._how(progress, recorded), numbers)
         finally:
             self._take_back(user)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from QEfficient.auto.recipe import text_facts
 from QEfficient.auto.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.auto.verification import host_session
 from QEfficient.backends.base import Arrays
+from QEfficient.cache import Cache
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
@@ -208,11 +208,11 @@ def text_samples_of(
         return []
     facts = text_facts(recipe.origin)
     longest = min(longest, facts.max_length, recipe.architecture.max_length(recipe.origin.config()) or longest)
-    with tempfile.TemporaryDirectory() as scratch:
-        name = write_tokenizer(folder, Path(scratch))
+    with Cache().work_folder() as scratch:
+        name = write_tokenizer(folder, scratch)
         if name is None:
             return []
-        tokenizer = Tokenizer.from_folder(Path(scratch), replace(facts, tokenizer=name))
+        tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))
     pads = recipe.architecture.pads(recipe.origin.config())
     found = text_samples(tokenizer, texts, inputs, longest=longest, pads=pads)
     for cut in cuts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from QEfficient.auto.ready import Ready
 from QEfficient.auto.samples import LONGEST, all_samples, bucket_of, refuse_texts
 from QEfficient.backends import host_program, registry
 from QEfficient.backends.base import Arrays, Session
+from QEfficient.cache import Cache
 from QEfficient.errors import NumericsError, QEfficientError
 from QEfficient.numerics import references
 from QEfficient.numerics.check import Array, Comparison
@@ -46,10 +46,10 @@ CHECKED_ON = "onnxruntime"  # runs a graph's own check, in fp32
 def host_session(model: OnnxModel, bucket: Bucket, *, plain: bool = False) -> Iterator[Session]:
     """A graph in fp32 on the host, for rows up to ``bucket``'s length; ``plain``: as it is, nothing joined."""
     backend = registry.get(CHECKED_ON)
-    with tempfile.TemporaryDirectory(dir=model.path.parent) as folder:
+    with Cache().work_folder() as folder:
         target = Target(backend=backend.name, compute=backend.compute[0])
         make = partial(host_program.make, backend.compute) if plain else backend.compile
-        program = make(model, (bucket,), target, CompileOptions(), Path(folder))
+        program = make(model, (bucket,), target, CompileOptions(), folder)
         with backend.open(program) as session:
             yield session
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,16 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Carrying(Protocol):
+    """A session whose device may have an array in another dtype than the caller gives or gets."""
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """Input or output name → numpy dtype's name."""
+        ...
 
 
 class Backend(Protocol):

@@ -7,8 +7,8 @@ clear, and size and SHA-256 of every file. Three rules keep the cache honest:
 2. A folder is built aside, flushed to disk and renamed into place last, under a lock of its key.
 3. What is in place is never changed. Files may be hard-linked between entries, so a change would reach all of them.
 
-``files`` has the disk operations, ``codec`` records ⇄ JSON, ``digests`` the keys, ``envelope`` the manifest and
-``store`` the cache itself.
+``disk`` has what a system says when it refuses, ``files`` the disk operations, ``codec`` records ⇄ JSON, ``digests``
+the keys, ``envelope`` the manifest and ``store`` the cache itself.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from QEfficient import settings
 from QEfficient.cache.codec import canonical_json
-from QEfficient.cache.files import disk_errors, hash_file, replace_file
+from QEfficient.cache.disk import disk_errors
+from QEfficient.cache.files import hash_file, replace_file
 from QEfficient.errors import CacheError
 from QEfficient.records import Json
 

@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path, PureWindowsPath
 
 from QEfficient.cache.codec import canonical_json, from_json, to_json
-from QEfficient.cache.files import disk_errors, files_below, hash_file, replace_file
+from QEfficient.cache.disk import disk_errors
+from QEfficient.cache.files import files_below, hash_file, replace_file
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import FileFacts, Json
 

@@ -1,4 +1,4 @@
-"""Disk operations that leave nothing half-written: work folders under a lock, links, flushes, readable errors."""
+"""Disk operations that leave nothing half-written: work folders under a lock, links, flushes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from QEfficient import settings
+from QEfficient.cache.disk import disk_errors, write_errors
 from QEfficient.errors import CacheError
 
 log = logging.getLogger(__name__)
-
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-
-
-def disk_error(error: OSError, what: str, path: Path) -> CacheError:
-    """The readable form of an operating system's error."""
-    if error.errno in DISK_FULL:
-        allowed = "free space on that disk"
-        do = "free some space (`qefficient cache prune`), or point QEFF_HOME to another disk"
-    elif error.errno in NOT_WRITABLE:
-        allowed = "a folder that can be written"
-        do = "make it writable, or point QEFF_HOME to a folder that is"
-    else:
-        allowed = "a disk that can be read and written"
-        do = "look at the cause; QEFF_HOME sets where artefacts are kept"
-    return CacheError(what, got=f"{path}: {error.strerror or error}", allowed=allowed, do=do)
-
-
-@contextmanager
-def disk_errors(what: str, path: Path) -> Iterator[None]:
-    """Turns an ``OSError`` of the block into a ``CacheError`` that says what was being done."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, what, path) from error
 
 
 def hash_file(path: Path, *, sync: bool = False) -> str:
@@ -137,6 +112,7 @@ def _copy(src: Path, dst: Path) -> None:
     with open(src, "rb") as source, open(dst, "xb") as target:
         try:
             shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()  # here a full disk is met inside of the try
         except BaseException:
             dst.unlink(missing_ok=True)
             raise
@@ -167,6 +143,10 @@ def work_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
 
     Its lock file, beside it, is held all the while. A killed process frees the lock, so that :func:`sweep` knows the
     folder for rubbish. Names are never used twice: that makes it safe to delete a lock file.
+
+    Raises:
+        CacheError: It can't be made; or, whatever library writes in the block, the disk or the machine lets it write no
+            more.
     """
     folder = parent / f"{prefix}{uuid.uuid4().hex}"
     lock_file = _lock_of(folder)
@@ -176,7 +156,8 @@ def work_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
             with disk_errors("A work folder can't be made.", folder):
                 lock_file.touch()  # a sweep that came between creation and lock has deleted it
                 folder.mkdir()
-            yield folder
+            with write_errors("The work was given up.", folder):
+                yield folder
         finally:
             if os.getpid() == owner:  # a forked child that unwinds through here owns nothing
                 _remove(folder)

@@ -24,17 +24,9 @@ from pathlib import Path
 from QEfficient import settings
 from QEfficient.cache.codec import canonical_json
 from QEfficient.cache.digests import KEY_LENGTH, content_key, forget_missing
+from QEfficient.cache.disk import disk_errors, write_errors
 from QEfficient.cache.envelope import Envelope, check_files, listed_only, read_envelope
-from QEfficient.cache.files import (
-    DISK_FULL,
-    disk_error,
-    disk_errors,
-    locked,
-    sweep,
-    sync_folder,
-    sync_tree,
-    work_folder,
-)
+from QEfficient.cache.files import locked, sweep, sync_folder, sync_tree, work_folder
 from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import Json
 
@@ -137,8 +129,8 @@ class Cache:
             The folder, which must never be changed, and whether it was there already.
 
         Raises:
-            CacheError: The disk is full, or can't be written.
-            Exception: Whatever ``build`` raises, unchanged. Nothing of its work is left.
+            CacheError: The disk is full, or can't be written; also where ``build`` says so in an exception of its own.
+            Exception: Whatever else ``build`` raises, unchanged. Nothing of its work is left.
         """
         entry = self.entry_path(name, stage, ingredients)
         self.sweep()
@@ -181,12 +173,8 @@ class Cache:
         with disk_errors("The cache can't be written.", folder):
             folder.mkdir()
         started = time.perf_counter()
-        try:
+        with write_errors(f"The {stage} stage was given up.", folder):
             build(folder)
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                raise disk_error(error, f"The disk is full; the {stage} stage was given up.", folder) from error
-            raise
         listed_only(folder, self._check(folder, stage, ingredients))
         log.info("built the %s stage in %.1f s", stage, time.perf_counter() - started)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -24,7 +25,16 @@ app.add_typer(cache.app, name="cache")
 def main() -> None:
     """Runs the command line. Exit codes: 0 all is well, 1 a problem was found, 2 the command was given wrongly."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # now, so that a full disk is met where it can be said
     except QEfficientError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:  # of another file
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again when it ends
+        print(f"error: The output can't be written: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

@@ -20,11 +20,10 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from QEfficient import settings
 from QEfficient.backends.base import Session
 from QEfficient.backends.card_options import raw_file_name
 from QEfficient.backends.onnxruntime import OnnxRuntimeSession
-from QEfficient.cache import work_folder
+from QEfficient.cache import Cache
 from QEfficient.errors import TransformError
 from QEfficient.numerics.formats import Format
 from QEfficient.numerics.precision_file import check_names
@@ -131,9 +130,7 @@ def open_emulated(
         OptionError, TransformError, CorruptArtefactError: As :func:`emulated`.
         DeviceError: onnxruntime can't load the graph.
     """
-    parent = settings.home() / "tmp"
-    parent.mkdir(parents=True, exist_ok=True)
-    with work_folder(parent) as folder:
+    with Cache().work_folder() as folder:
         made = emulated(model, folder, precision, watch=watch)
         manifest = Manifest(
             target=Target("onnxruntime"),

@@ -66,7 +66,7 @@ def apply(
         TransformError: A pass failed; names it and those that ran before.
         NumericsError: A weight holds NaN.
         CorruptArtefactError: The graph can't be read, or its external data is missing, short or outside its folder.
-        OSError: The disk is full, or the folder can't be written.
+        OSError: The disk is full, or the folder can't be written; in a work folder of the cache that is a CacheError.
     """
     return finish(read(model.path), folder, passes=passes, file_limit=file_limit)
 

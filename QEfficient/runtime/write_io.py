@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from QEfficient.backends.base import Arrays, Carrying, Session
+from QEfficient.cache.disk import disk_errors
 from QEfficient.records import Json
 
 BATCH_FILE = "batch_io.json"
@@ -22,7 +26,8 @@ class InferenceFiles:
     have the shapes that it ran with: the runner takes those that the program was compiled for, and no others.
 
     Args:
-        folder: Made with the first array. Files of the same names are replaced.
+        folder: Made with the first array. Files of the same names are replaced. It is removed where not all can be
+            written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +35,15 @@ class InferenceFiles:
         self._inferences: list[list[Json]] = []
 
     def add(self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-        """Writes one inference's arrays, name → array."""
+        """Writes one inference's arrays, name → array.
+
+        Raises:
+            CacheError: The disk is full or can't be written.
+        """
+        with self._whole_or_nothing():
+            self._inferences.append(self._write(inputs, outputs))
+
+    def _write(self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> list[Json]:
         self.folder.mkdir(parents=True, exist_ok=True)
         entries: list[Json] = []
         for direction, arrays in (("in", inputs), ("out", outputs)):
@@ -47,11 +60,37 @@ class InferenceFiles:
                         "dims": list(array.shape) or [1],
                     }
                 )
-        self._inferences.append(entries)
+        return entries
 
     def close(self) -> Path:
-        """Writes the JSON, and returns its path."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes the JSON, and returns its path.
+
+        Raises:
+            CacheError: The disk is full or can't be written.
+        """
         path = self.folder / BATCH_FILE
-        path.write_text(json.dumps({"IO-files": self._inferences}, indent=2) + "\n", encoding="utf-8")
+        with self._whole_or_nothing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"IO-files": self._inferences}, indent=2) + "\n", encoding="utf-8")
         return path
+
+    @contextmanager
+    def _whole_or_nothing(self) -> Iterator[None]:
+        with disk_errors("The inferences' arrays can't be written.", self.folder):
+            try:
+                yield
+            except BaseException:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+
+
+def as_carried(session: Session, record: Callable[[Arrays, Arrays], None]) -> Callable[[Arrays, Arrays], None]:
+    """Hands ``record`` each array in the dtype in which the program itself has it: with custom I/O that is another."""
+    if not isinstance(session, Carrying):
+        return record
+    dtypes = session.carried
+
+    def of(arrays: Arrays) -> Arrays:
+        return {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
+
+    return lambda inputs, outputs: record(of(inputs), of(outputs))

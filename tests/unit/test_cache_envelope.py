@@ -248,6 +248,7 @@ def test_a_manifest_that_cannot_be_written_leaves_none(
     def refuse(*args: object) -> None:
         raise OSError(code, os.strerror(code))
 
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "a").write_bytes(b"1")
     monkeypatch.setattr(os, call, refuse)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from QEfficient.analysis.record import Analysis
+from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.files import replace_file
 from QEfficient.errors import OptionError
 
@@ -46,9 +47,11 @@ def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         OptionError: ``path`` is a folder, or lies in no folder.
+        CacheError: The disk is full or can't be written.
     """
     from QEfficient.analysis.report.page import render
 
     target = report_path(path)
-    replace_file(target, render(analysis).encode("utf-8", "backslashreplace"))
+    with disk_errors("The report could not be written.", target):
+        replace_file(target, render(analysis).encode("utf-8", "backslashreplace"))
     return target

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from QEfficient import settings
 from QEfficient.backends.qaic.native import Device
+from QEfficient.cache.disk import DISK_FULL
 from QEfficient.errors import CompileError, OptionError
 
 BINARY = "programqpc.bin"
@@ -59,7 +60,7 @@ class Runner(Protocol):
 
 def run_subprocess(argv: Sequence[str], *, cwd: Path, log: Path, timeout: float | None, title: str) -> Completed:
     """The default :class:`Runner`: a process group of its own, which is ended as a whole on timeout or Ctrl-C."""
-    with open(log, "wb") as sink:
+    with _log_file(log) as sink:
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -75,6 +76,15 @@ def run_subprocess(argv: Sequence[str], *, cwd: Path, log: Path, timeout: float 
             _end_group(process)
             stdout, stderr = streams.join()
         return Completed(exit_code, stdout, stderr)
+
+
+def _log_file(log: Path) -> IO[bytes]:
+    """Where the output goes as it comes; nowhere on a disk that takes no more: the end of it is kept in any case."""
+    try:
+        return open(log, "wb", buffering=0)
+    except OSError as error:
+        _log.warning("The compiler's log can't be written: %s", error)
+        return open(os.devnull, "wb", buffering=0)
 
 
 class _Streams:
@@ -96,9 +106,8 @@ class _Streams:
         with pipe:
             for line in pipe:
                 tail.append(line)
-                with self._lock:
+                with self._lock, contextlib.suppress(OSError):  # a full disk: the compiler must not be held up
                     self._sink.write(line)
-                    self._sink.flush()
 
     def join(self) -> tuple[str, str]:
         """Wait for the last line; the kept text of stdout and stderr."""
@@ -208,6 +217,12 @@ def _explain(done: Completed, timeout: float | None) -> tuple[str, str]:
         return f"The card's compiler reported success but wrote no {BINARY}.", "see its output below"
     if "Invalid option" in text:
         return "The card's compiler does not know an option.", "leave it out, or install the SDK that has it"
+    full = next((number for number in sorted(DISK_FULL) if os.strerror(number) in text), None)
+    if full is not None:
+        return (
+            f"The card's compiler could not write: {os.strerror(full)}.",
+            "free some space (`qefficient cache prune`), or point QEFF_HOME to another disk; it may use TMPDIR too",
+        )
     messages = [line.strip() for line in text.splitlines() if line.strip().startswith("Error message:")]
     if messages:
         return (

@@ -131,6 +131,11 @@ class QaicSession:
             wanted = {spec.name: spec.dtype for spec in self.outputs}
             self._layouts[key] = Layout.of(self._descriptor.bindings, shapes, wanted)
 
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """Input or output name → dtype that the card has it in: ``custom_IO_list_file`` makes float16 of float32."""
+        return {binding.name: binding.dtype for binding in self._descriptor.bindings}
+
     def _current(self) -> _Live:
         with self._lock:
             if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,11 +19,12 @@ import pytest
 
 from QEfficient import program as programs
 from QEfficient.backends.qaic import QaicBackend
-from QEfficient.backends.qaic.compiler import BINARY, Completed, run_subprocess
+from QEfficient.backends.qaic.compiler import BINARY, Completed, compile_program, run_subprocess
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.errors import BackendUnavailableError, CompileError, OptionError, QEfficientError
 from QEfficient.records import CompileOptions, OnnxModel, Program, Target
 from tests.backends.qaic.conftest import LONG, SHORT, Compile
+from tests.refusals import files_up_to
 from tests.sdk import FakeSdk, make_sdk
 
 FOLDERS = {"model.onnx", "model.onnx.data", "specializations.json", "compiler.log", "qpc"}
@@ -324,3 +326,22 @@ def test_a_full_disk_while_the_log_is_kept(sdk: FakeSdk, compile_model: Compile,
         compile_model()
     assert isinstance(caught.value, CompileError) and caught.value.log_file is None
     assert os.listdir(tmp_path / "program").count("qpc") == 0
+
+
+def test_a_log_that_takes_no_more_does_not_hold_the_compiler_up(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "for n in range(9): print('line', n, flush=True)"]
+    for log in (tmp_path / "log", tmp_path / "no folder" / "log"):
+        with files_up_to(10):
+            done = run_subprocess(command, cwd=tmp_path, log=log, timeout=60, title="")
+        assert done == Completed(0, "".join(f"line {n}\n" for n in range(9)), "")
+
+
+def test_a_compiler_without_room_says_so(tmp_path: Path) -> None:
+    text = f"QAIC_ERROR: write failed: {os.strerror(errno.ENOSPC)}\n"
+
+    def full(argv: Sequence[str], **kw: Any) -> Completed:
+        return Completed(1, "", text)
+
+    with pytest.raises(CompileError, match="could not write: No space") as caught:
+        compile_program(["x"], outdir=tmp_path / "qpc", workdir=tmp_path, title="", timeout=None, runner=full)
+    assert caught.value.stderr == text and "QEFF_HOME" in str(caught.value.do)
