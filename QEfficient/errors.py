@@ -48,6 +48,17 @@ class QEfficientError(Exception):
         self.what, self.got, self.allowed, self.do = what, got, allowed, do
         super().__init__(what, got, allowed, do)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error comes whole out of another process; of a value that can't travel, its text does."""
+        import pickle  # loaded by whoever pickles
+
+        state = dict(vars(self))
+        try:
+            pickle.dumps(state)
+        except Exception:  # whatever the value's own class raises
+            state["got"] = self.got if isinstance(self.got, str) else repr(self.got)
+        return _raised_again, (type(self), state)
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.got is not None:
@@ -57,6 +68,12 @@ class QEfficientError(Exception):
         if self.do is not None:
             lines.append(f"  do:      {self.do}")
         return "\n".join(lines)
+
+
+def _raised_again(cls: type[QEfficientError], state: dict[str, Any]) -> QEfficientError:
+    error = cls.__new__(cls, *(state[name] for name in ("what", "got", "allowed", "do")))
+    vars(error).update(state)
+    return error
 
 
 class UsageError(QEfficientError, ValueError):

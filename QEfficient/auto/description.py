@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from QEfficient import hub
+from QEfficient.auto import copies
 from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
 from QEfficient.auto.pooling import Head
@@ -31,6 +32,16 @@ class Description:
         self._max_seq_length: int | None = None
         self.model_card_data = Evaluations()
         self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds no weights: it is the path of the program, the files that the model came from, or both."""
+        return copies.reduced(self)
+
+    def __copy__(self) -> Self:
+        return copies.copied(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copies.deep_copied(self, memo)
 
     # ------------------------------------------------------------------------------------ what it is
 

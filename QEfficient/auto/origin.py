@@ -47,7 +47,8 @@ class RepoOrigin:
         self.files = files
         self.name = files.name
         self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
-        self.repo = _sentence_repo(files, self.keywords.pop("route", None))
+        self.route: str | None = self.keywords.pop("route", None)
+        self.repo = _sentence_repo(files, self.route)
         self.folder: Path = self.repo.transformer if self.repo else files.folder
         _check_keywords(self.keywords)
         self.handed_out = False
@@ -128,7 +129,7 @@ class RepoOrigin:
 
     def identity(self) -> dict[str, Json] | None:
         """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
-        if self.remote_code or not _json_like(self.keywords) or not _json_like(list(self.args)):
+        if self.remote_code or not json_like(self.keywords) or not json_like(list(self.args)):
             return None
         if self._other_files():
             return None
@@ -264,7 +265,7 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
     for name, tensor in _tensors(module):
         tensors.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
         tensors.update(_bytes_view(tensor))
-    config = {k: v for k, v in _config_of(module).items() if _json_like(v)}
+    config = {k: v for k, v in _config_of(module).items() if json_like(v)}
     return {
         "class": f"{type(module).__module__}.{type(module).__qualname__}",
         "config": config,
@@ -304,13 +305,14 @@ def _is_native(module: nn.Module) -> bool:
     )
 
 
-def _json_like(value: object) -> bool:
+def json_like(value: object) -> bool:
+    """Whether a value is JSON, tuples apart: then it tells all of itself to a key, or to another process."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return True
     if isinstance(value, (list, tuple)):
-        return all(_json_like(item) for item in value)
+        return all(json_like(item) for item in value)
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _json_like(item) for key, item in value.items())
+        return all(isinstance(key, str) and json_like(item) for key, item in value.items())
     return False
 
 

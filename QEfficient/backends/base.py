@@ -11,11 +11,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.errors import UsageError
 from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, TensorSpec, Tuning
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -28,6 +29,18 @@ class Availability:
     ok: bool
     reason: str = ""
     hint: str = ""
+
+
+class OfOneProcess:
+    """What holds a device, or a loaded graph: it is neither copied nor sent to another process."""
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            f"An open {type(self).__name__} can't be pickled or copied: it belongs to the process that opened it.",
+            got=type(self).__name__,
+            allowed="the model, which is pickled as its program's path, or that path",
+            do="send one of these, and open the program where it is to run",
+        )
 
 
 class Session(Protocol):

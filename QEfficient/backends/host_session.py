@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends import large_pages
-from QEfficient.backends.base import Arrays
+from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.host import Turns, guess, usable_cpus
 from QEfficient.errors import CorruptArtefactError, DeviceError
@@ -25,7 +25,7 @@ from QEfficient.records import Json, Program, TensorSpec, Tuning
 Handle = TypeVar("Handle")
 
 
-class HostSession(ABC, Generic[Handle]):
+class HostSession(OfOneProcess, ABC, Generic[Handle]):
     """A program on the host's CPUs; see :class:`QEfficient.backends.base.Session`.
 
     A runtime gives threads to a loaded graph, not to a call, so there are two handles on one program: a *wide* one for

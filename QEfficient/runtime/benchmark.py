@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from QEfficient.records import EMPTY, Json
+from QEfficient.records import Json
 from QEfficient.runtime.spans import STAGES, Spans, watching
 from QEfficient.runtime.work import Work
 
@@ -68,7 +68,7 @@ class Benchmark:
     rows: int
     work: Work
     stages: tuple[Stage, ...]
-    session: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    session: Mapping[str, Json] = field(default_factory=dict)
 
     def latency(self, percent: float) -> float:
         """Seconds in which so many per cent of the calls were answered."""

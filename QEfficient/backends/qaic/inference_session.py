@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
-from QEfficient.backends.base import Arrays
+from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
@@ -27,7 +27,7 @@ _SKIPPED: Shape = (0,)
 _log = logging.getLogger(__name__)
 
 
-class QAICInferenceSession:
+class QAICInferenceSession(OfOneProcess):
     """One program on one device group, with buffers that stay set from run to run. For one thread at a time.
 
     What :meth:`set_buffers` sets, outputs included, stays until it is set again. An output that was never set gets its

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends.base import Arrays
+from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.qaic.descriptor import Shape
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
@@ -60,7 +60,7 @@ class _Live:
             raise errors[0]
 
 
-class QaicSession:
+class QaicSession(OfOneProcess):
     """A program on one group of devices or several; see :class:`QEfficient.backends.base.Session`.
 
     Args:
