@@ -21,6 +21,7 @@ from typing import IO, Protocol
 from tqdm.auto import tqdm
 
 from QEfficient import settings
+from QEfficient.backends.qaic.group import Group
 from QEfficient.backends.qaic.native import Device
 from QEfficient.cache.disk import DISK_FULL
 from QEfficient.errors import CompileError, OptionError
@@ -29,7 +30,6 @@ BINARY = "programqpc.bin"
 LOG = "compiler.log"
 _KEPT_LINES = 1000  # of each stream, for the error; the log has all of it
 _TICK_SECONDS = 0.2
-_GRACE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -59,21 +59,21 @@ class Runner(Protocol):
 
 
 def run_subprocess(argv: Sequence[str], *, cwd: Path, log: Path, timeout: float | None, title: str) -> Completed:
-    """The default :class:`Runner`: a process group of its own, which is ended as a whole on timeout or Ctrl-C."""
-    with _log_file(log) as sink:
+    """The default :class:`Runner`: a process group of its own, ended as a whole on timeout, Ctrl-C or our own end."""
+    with _log_file(log) as sink, Group() as group:
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            process_group=group.id,
         )
         streams = _Streams(process, sink)
         try:
             exit_code = _wait(process, timeout, title)
         finally:  # also helpers that the compiler left behind, which would hold its pipes open
-            _end_group(process)
+            group.end(process)
             stdout, stderr = streams.join()
         return Completed(exit_code, stdout, stderr)
 
@@ -135,20 +135,6 @@ def _progress_line(title: str) -> Iterator[tqdm[None]]:
     hidden = not (settings.progress_bars() and sys.stderr.isatty())
     with tqdm(desc=title, bar_format="{desc} [{elapsed}]", disable=hidden, leave=False) as line:
         yield line
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        _signal_group(process, signal.SIGTERM)
-    finally:  # also on a second Ctrl-C, by somebody who does not want to wait
-        _signal_group(process, signal.SIGKILL)
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # all of the group has ended
-        os.killpg(process.pid, number)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
 
 
 def compile_program(

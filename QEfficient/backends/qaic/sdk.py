@@ -16,6 +16,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from QEfficient import settings
+from QEfficient.backends.qaic.group import Group
 from QEfficient.cache import file_digest
 from QEfficient.errors import StaleProgramError
 from QEfficient.records import Program
@@ -84,9 +85,15 @@ class Sdk:
         """What ``qaic-util -q`` prints, or ``None`` where it is absent, fails or takes longer than 10 s."""
         tool = self.root / "tools" / "qaic-util"
         try:
-            done = subprocess.run(
-                [str(tool), "-q"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_QUERY_SECONDS, check=False
-            )
+            with Group() as group:
+                done = subprocess.run(
+                    [str(tool), "-q"],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=_QUERY_SECONDS,
+                    check=False,
+                    process_group=group.id,
+                )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -21,6 +21,7 @@ from QEfficient import program as programs
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.backends.qaic.compiler import BINARY, Completed, compile_program, run_subprocess
 from QEfficient.backends.qaic.sdk import Sdk
+from QEfficient.cache import Cache
 from QEfficient.errors import BackendUnavailableError, CompileError, OptionError, QEfficientError
 from QEfficient.records import CompileOptions, OnnxModel, Program, Target
 from tests.backends.qaic.conftest import LONG, SHORT, Compile
@@ -197,6 +198,62 @@ compile_program(
 
 def gone_now(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
+
+
+ENDED = """
+import os, sys, threading, time
+from pathlib import Path
+from QEfficient.backends.qaic import QaicBackend
+from QEfficient.cache import Cache
+from QEfficient.records import Bucket, Target
+from tests import tiny_graphs
+
+folder = Path(sys.argv[1])
+
+def fork_later():  # a worker, such as multiprocessing forks, that lives on
+    while not any("helper" in log.read_text() for log in folder.rglob("compiler.log")):
+        time.sleep(0.05)  # not while it is being started: a fork of that moment would hold its pipes
+    if not os.fork():
+        (folder / "forked").write_text(str(os.getpid()))
+        time.sleep(600)
+
+threading.Thread(target=fork_later, daemon=True).start()
+backend = QaicBackend()
+model, target = tiny_graphs.make(folder / "graph"), Target("qaic", "fp16", 4, 1)
+build = lambda work: backend.compile(model, (Bucket(8, 2),), target, backend.parse_options({}), work)
+Cache(folder / "home").get_or_build("tiny", "program", {"key": 1}, build)
+"""
+
+
+def test_the_compiler_does_not_outlive_us(sdk: FakeSdk, tmp_path: Path) -> None:
+    """However the process ends, also by a signal that it never sees, and whoever else it has forked."""
+    sdk.set(compiler_failure="hang")
+    children = {}
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP):
+        (tmp_path / number.name).mkdir()
+        command = [sys.executable, "-c", ENDED, str(tmp_path / number.name)]
+        children[number] = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])})
+    for number, child in children.items():
+        folder = tmp_path / number.name
+        helper, forked = None, folder / "forked"
+        for _ in range(1200):
+            texts = [log.read_text() for log in folder.rglob("compiler.log")]
+            helper = re.search(r"helper (\d+)\n", "".join(texts))
+            if helper and forked.exists() and forked.read_text():
+                break
+            assert child.poll() is None
+            time.sleep(0.05)
+        assert helper
+        group = os.getpgid(int(helper[1]))
+        assert group != os.getpgid(child.pid) and not gone_now(int(helper[1]))
+        child.send_signal(number)
+        assert child.wait(60) == -number
+        try:
+            assert gone(int(helper[1])) and gone(group)
+        finally:
+            os.kill(int(forked.read_text()), signal.SIGKILL)
+        cache = Cache(folder / "home")
+        assert os.listdir(cache.home / "tmp") and cache.sweep() == 1 and not os.listdir(cache.home / "tmp")
 
 
 def test_output_reaches_the_log_as_it_comes(tmp_path: Path) -> None:
