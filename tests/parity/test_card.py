@@ -235,13 +235,18 @@ def test_functions_and_mxfp6_reach_the_compiler(sdk: FakeSdk, repo: Path, caplog
         model.close()
 
 
+@pytest.mark.parametrize(("precision", "size"), [("", 4), ("float", 4), ("float16", 2)])
 def test_written_inferences_are_what_the_card_ran(
-    sdk: FakeSdk, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, size: int, sdk: FakeSdk, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a compiled shape, as the SDK's runner demands; run again from the files, it gives the same bytes."""
     monkeypatch.chdir(tmp_path)
     model = tiny(repo)
-    qpc = model.compile(seq_len=[8, 32], batch_size=2, num_cores=16)
+    options = {}
+    if precision:
+        (tmp_path / "io.yaml").write_text(f" - IOName: output\n   Precision: {precision}\n")
+        options["custom_IO_list_file"] = tmp_path / "io.yaml"
+    qpc = model.compile(seq_len=[8, 32], batch_size=2, num_cores=16, **options)
     mask = np.arange(20) < np.array([[3], [20], [5], [7], [12]])
     model.generate({"input_ids": mask * 7, "attention_mask": mask.astype(int)}, write_io=True)
     model.close()
@@ -257,6 +262,7 @@ def test_written_inferences_are_what_the_card_ran(
             if e["io-direction"] == "in"
         }
         [out] = [e for e in entries if e["io-direction"] == "out"]
+        assert out["elem-size"] == size and {e["elem-size"] for e in entries} == {8, size}
         assert session.run(arrays)[out["map-to"]].tobytes() == (listing.parent / out["path"]).read_bytes()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from QEfficient.backends.base import Arrays
-from QEfficient.runtime.write_io import InferenceFiles
+from QEfficient.runtime.write_io import InferenceFiles, as_carried
 
 
 def write(folder: Path, *inferences: tuple[Arrays, Arrays]) -> Path:
@@ -65,3 +66,22 @@ def test_each_inference_has_its_own_files(tmp_path: Path) -> None:
     for number, entries in enumerate(inferences):
         assert all((np.fromfile(tmp_path / entry["path"], np.int64) == number).all() for entry in entries)
     assert json.loads(InferenceFiles(tmp_path / "none").close().read_text()) == {"IO-files": []}
+
+
+def test_arrays_have_the_dtypes_that_the_device_has_them_in() -> None:
+    """Inputs as well as outputs, whatever their kind; what custom I/O says nothing of stays as it is."""
+
+    class Session:
+        carried = {"pixel_values": "float16", "ids": "int32", "vectors": "float16"}
+
+    session: Any = Session()
+    inputs: Arrays = {"pixel_values": np.full((1, 3), 1 / 3, np.float32), "ids": np.array([[7]]), "mask": np.array([1])}
+    outputs: Arrays = {"vectors": np.float32([[0.1, 65504.0]]), "tokens": np.float32([[0.1]])}
+    found: list[Arrays] = []
+    as_carried(session, lambda *arrays: found.extend(arrays))(inputs, outputs)
+    kinds = {name: str(array.dtype) for arrays in found for name, array in arrays.items()}
+    assert kinds == Session.carried | {"mask": "int64", "tokens": "float32"}
+    assert np.array_equal(found[0]["pixel_values"], np.full((1, 3), 1 / 3, np.float16)) and found[0]["ids"][0, 0] == 7
+    plain: Any = object()  # a host's session carries what it is given
+    as_carried(plain, lambda *arrays: found.extend(arrays))(inputs, outputs)
+    assert found[2] is inputs and found[3] is outputs
