@@ -24,6 +24,8 @@ from QEfficient.errors import (
     InputError,
     OptionError,
 )
+from QEfficient.export.exporter import export
+from QEfficient.pytorch_transforms.token_pooling import Pooling
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target, TensorSpec, Tuning
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
@@ -241,3 +243,35 @@ print(callable(openvino.convert_model), "openvino_telemetry" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == (f"(1, {tiny_graphs.DIM})\nTrue False\n", "")
+
+
+def test_what_pools_keeps_its_mark(tmp_path: Path) -> None:
+    """OpenVINO rewrites a graph before it compiles it; a mark that a new node has not is no mark.
+
+    What a CPU without bf16 can show: after these passes no float of the weights is without mark, nor a sum.
+    """
+    from openvino._offline_transformations import apply_moc_transformations
+
+    modes = ("mean", "weighted_mean", "mean_sqrt_len", "cls", "last_token")
+    length = ("batch_size", "seq_len")
+    specs = (TensorSpec("states", "float32", (*length, 8)), TensorSpec("attention_mask", "int64", length))
+    path = export(Pooling(modes), inputs=specs, folder=tmp_path).path
+    plain, model = graphs.read(path), graphs.read(path)
+    graphs.keep_in_fp32(model)
+    rewritten = model.clone()
+    apply_moc_transformations(rewritten, False)
+    sums = [node for node in rewritten.get_ops() if graphs._is_pooling(node)]
+    assert len(sums) == len(modes)
+    for each in sums:
+        weights = [node for node in graphs._weights_of(each) if node.get_type_name() not in ("Unsqueeze", "Reshape")]
+        assert weights and not any(node.get_type_name() == "Divide" for node in weights)
+        for node in (each, *weights):
+            assert f"{graphs._MARK}_0" in node.get_rt_info(), node.get_friendly_name()
+
+    lengths = np.array([5, 300, 511])
+    arrays = {
+        "states": np.random.default_rng(0).normal(size=(3, 511, 8)).astype(np.float32),
+        "attention_mask": (np.arange(511) < lengths[:, None]).astype(np.int64),
+    }
+    new, old = (graphs.compiled(each, "fp32", streams=1, threads=1)(arrays)[0] for each in (model, plain))
+    assert np.abs(new - old).max() <= 1e-6 * np.abs(old).max()

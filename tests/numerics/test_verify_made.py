@@ -120,6 +120,19 @@ def test_minilm_in_bf16(home: Path) -> None:
     assert cosine.min() > 0.9999 and np.abs(half - exact).max() > 1e-5
 
 
+@needs_bf16
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["mean", "weighted_mean", "cls"])
+def test_lengths_in_bf16(pooling: str, home: Path) -> None:
+    """Nothing scales these vectors; their lengths are those of fp32 within 0.1 %."""
+    texts, lengths = real_text.snippets(300), []
+    for backend, compute in (("openvino", "bf16"), ("onnxruntime", "fp32")):
+        model = QEFFAutoModel.from_pretrained(get_model_path(), pooling=pooling)
+        model.compile(seq_len=[32, 128], backend=backend, compute=compute)
+        lengths.append(np.linalg.norm(model.encode(texts), axis=1))
+    assert np.abs(lengths[0] / lengths[1] - 1).max() < 0.001
+
+
 def test_a_saved_program_is_held_against_its_plain_graph(
     repo: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
