@@ -332,7 +332,7 @@ def _keep_division(node: Any) -> None:
 
 
 def _without_bound(node: Any) -> bool:
-    """Drops the greatest float as a bound, which a clamp from below is read with: OpenVINO makes one new node of both."""
+    """Drops the greatest float as a bound, which a clamp from below is read with: OpenVINO makes a new node of both."""
     if node.get_type_name() != "Minimum":
         return False
     for side in (0, 1):
