@@ -15,7 +15,7 @@ from QEfficient import arguments
 from QEfficient.auto import request
 from QEfficient.auto.embed import all_prompts, find_prompt
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.recipe import Reach, Recipe
+from QEfficient.auto.recipe import Reach, Recipe, tokenizer_keywords
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Bucket, Json, TextFacts
@@ -191,12 +191,13 @@ def _kept_tokenizer(recipe: Recipe, folder: Path) -> Path:
     """The folder of the cache that holds the model's tokenizer in its portable form, if it has one."""
     ingredients: dict[str, Json] = {
         "files": {path.name: file_digest(path) for path in preprocessing_files(folder)},
+        "tokenizer": tokenizer_keywords(recipe.origin),
         "config": json.loads(json.dumps(recipe.origin.config(), default=str)),
         "versions": library_versions(),
     }
 
     def build(workdir: Path) -> None:
-        write_tokenizer(folder, workdir)
+        write_tokenizer(folder, workdir, tokenizer_keywords(recipe.origin))
         write_envelope(workdir, stage=STAGE, key=ingredients, versions=library_versions(), body={})
 
     path, _ = Cache().get_or_build(recipe.origin.name, STAGE, ingredients, build)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from QEfficient import hub
 from QEfficient.architectures import find
 from QEfficient.auto.ready import Ready
-from QEfficient.auto.recipe import Recipe
+from QEfficient.auto.recipe import Recipe, tokenizer_keywords
 from QEfficient.auto.stages import Order, export_stage
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import UsageError
@@ -126,6 +126,7 @@ def stage(model: OnnxModel, patient: Patient, wish: Wish, cache: Cache) -> Path:
         "longest": patient.text.max_length if patient.text else None,
         "buckets": [b.sizes for b in patient.ready.program.manifest.buckets] if patient.ready else [],
         "preprocessing": {path.name: file_digest(path) for path in files},
+        "tokenizer": tokenizer_keywords(patient.recipe.origin) if patient.recipe else {},
         "versions": library_versions(),
     }
 

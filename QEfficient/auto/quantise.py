@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
+from QEfficient.auto.recipe import tokenizer_keywords
 from QEfficient.cache import Cache, file_digest, library_versions
 from QEfficient.records import Json, OnnxModel
 from QEfficient.text.facts import preprocessing_files
@@ -41,6 +42,7 @@ def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> 
         "longest": order.buckets[-1].length,
         "text": dataclasses.asdict(order.text),
         "preprocessing": {path.name: file_digest(path) for path in preprocessing_files(folder)} if folder else {},
+        "tokenizer": tokenizer_keywords(recipe.origin),
         "versions": library_versions(),
     }
 

@@ -130,6 +130,11 @@ def text_facts(origin: Origin) -> TextFacts:
     return dataclasses.replace(facts, pad_id=own) if isinstance(own, int) and own >= 0 else facts
 
 
+def tokenizer_keywords(origin: Origin) -> dict[str, Json]:
+    """What counts in place of what the model's ``tokenizer_config.json`` says."""
+    return dict(origin.repo.tokenizer) if origin.repo else {}
+
+
 def default_lengths(limit: int, first: int = 32) -> list[int]:
     """Bucket lengths that double from ``first`` and end with ``limit``."""
     lengths = [first]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from QEfficient import program as programs
 from QEfficient.auto.garbage import not_collected
-from QEfficient.auto.recipe import Recipe
+from QEfficient.auto.recipe import Recipe, tokenizer_keywords
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
 from QEfficient.errors import OptionError, UsageError
@@ -216,6 +216,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     folder = recipe.origin.folder
     if folder is not None:
         ingredients["preprocessing"] = {path.name: file_digest(path) for path in preprocessing_files(folder)}
+        ingredients["tokenizer"] = tokenizer_keywords(recipe.origin)
 
     def build(workdir: Path) -> None:
         from QEfficient.auto.making import make  # a warm cache needs neither onnx nor safetensors
@@ -244,7 +245,7 @@ def _finish(
     folder = recipe.origin.folder
     tokenizer = None
     if folder is not None:
-        tokenizer = write_tokenizer(folder, made.path)
+        tokenizer = write_tokenizer(folder, made.path, tokenizer_keywords(recipe.origin))
         copy_preprocessing(folder, made.path)
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(

@@ -13,7 +13,7 @@ from torch import nn
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.recipe import text_facts
+from QEfficient.auto.recipe import text_facts, tokenizer_keywords
 from QEfficient.auto.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.auto.verification import host_session
 from QEfficient.backends.base import Arrays
@@ -209,7 +209,7 @@ def text_samples_of(
     facts = text_facts(recipe.origin)
     longest = min(longest, facts.max_length, recipe.architecture.max_length(recipe.origin.config()) or longest)
     with Cache().work_folder() as scratch:
-        name = write_tokenizer(folder, scratch)
+        name = write_tokenizer(folder, scratch, tokenizer_keywords(recipe.origin))
         if name is None:
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))

@@ -72,12 +72,14 @@ def read_object(path: Path, *, missing_ok: bool = False) -> dict[str, Json]:
 
 
 def size(config: Mapping[str, Json], name: str, folder: Path) -> int:
-    """A whole number from 1, out of a module's config.
+    """A whole number from 1, out of a module's config; JSON's writers may give it a decimal point.
 
     Raises:
         LoadError: It is missing, or something else.
     """
     value = config.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise LoadError(
             f"{name} of a sentence-transformers repo is not a size.",

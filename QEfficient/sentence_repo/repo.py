@@ -10,16 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from QEfficient.errors import LoadError, nearest
+from QEfficient.errors import LoadError, PoolingError, nearest
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import Module, malformed, read_modules, read_object, size_or_none
+from QEfficient.sentence_repo.files import Module, malformed, read_modules, read_object, size, size_or_none
 from QEfficient.sentence_repo.refused import refusal
 from QEfficient.sentence_repo.routes import follow
 from QEfficient.sentence_repo.steps import Step, read_steps
-from QEfficient.sentence_repo.transformer import check_options, read_options
+from QEfficient.sentence_repo.transformer import check_options, read_options, tokenizer_options
 
 # Modules that wrap a HuggingFace model; the vectors of the latter two are refused with the steps.
+_OWN = "SentenceTransformer"
 _ENCODERS = ("Transformer", "CLIPModel", "MLMTransformer")
+_PROMPTED = ("query", "document")  # names that sentence-transformers gives an empty prompt where the repo has none
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -38,6 +40,8 @@ class SentenceRepo:
         similarity: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
         truncate_dim: Leading dims to keep, or ``None``.
         options: The Transformer module's own config.
+        tokenizer: Its keywords for the tokenizer, in place of what ``tokenizer_config.json`` says.
+        saved_as: The class of sentence-transformers that saved the repo.
         route: Name of the route that was followed; ``None`` for a repo without a Router.
         tasks: Of a Router: task (``""`` is none, as ``encode`` has it) → the route that makes its vectors.
     """
@@ -52,6 +56,8 @@ class SentenceRepo:
     similarity: str = "cosine"
     truncate_dim: int | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
+    tokenizer: Mapping[str, Json] = field(default_factory=dict)
+    saved_as: str = _OWN
     route: str | None = None
     tasks: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,6 +71,8 @@ class SentenceRepo:
             PoolingError: A module, or an option of one, that this library does not build.
             LoadError: A module's file is missing or malformed.
         """
+        if self.saved_as != _OWN:
+            raise _other_class(self.saved_as, self.folder)
         check_options(self.options)
         return read_steps(self.modules, self.folder)
 
@@ -88,11 +96,15 @@ def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
     options = read_options(transformer)
     config = read_object(folder / "config_sentence_transformers.json", missing_ok=True)
     similarity = config.get("similarity_fn_name")
+    tokenizer = tokenizer_options(options)
+    limits = ((tokenizer, "model_max_length"), (options, "max_seq_length"))  # the first one counts
     return SentenceRepo(
         folder=folder,
         modules=along.modules,
         transformer=transformer,
-        max_seq_length=size_or_none(options, "max_seq_length", transformer),
+        max_seq_length=next(
+            (size(*limit, transformer) for limit in limits if limit[0].get(limit[1]) is not None), None
+        ),
         lower_case=bool(options.get("do_lower_case", False)),
         prompts=_prompts(config, folder),
         default_prompt=config.get("default_prompt_name"),
@@ -100,6 +112,8 @@ def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
         similarity=similarity if similarity in _SIMILARITIES else "cosine",
         truncate_dim=size_or_none(config, "truncate_dim", folder),
         options=options,
+        tokenizer=tokenizer,
+        saved_as=str(config.get("model_type", _OWN)),
         route=along.name,
         tasks=along.tasks,
     )
@@ -117,13 +131,23 @@ def _check_first(modules: tuple[Module, ...]) -> None:
     )
 
 
+def _other_class(name: str, folder: Path) -> PoolingError:
+    return PoolingError(
+        "The repo's modules are those of another class of sentence-transformers, and make no sentence vectors.",
+        got=f"model_type={name!r} in {folder / 'config_sentence_transformers.json'}",
+        allowed=f"{_OWN}, or no model_type",
+        do='choose a pooling by name: SentenceTransformer itself takes pooling="mean" of such a repo, or '
+        'pooling="last_token" of a decoder; a CrossEncoder is loaded with QEFFAutoModelForSequenceClassification',
+    )
+
+
 def _prompts(config: Mapping[str, Json], folder: Path) -> dict[str, str]:
     path = folder / "config_sentence_transformers.json"
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise malformed(path, "prompts as an object of strings")
     default = config.get("default_prompt_name")
-    if default is not None and default not in prompts:
+    if default is not None and default not in prompts and default not in _PROMPTED:
         raise LoadError(
             "The repo's default prompt is not one of its prompts." + nearest(str(default), list(prompts)),
             got=default,

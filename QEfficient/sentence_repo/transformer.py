@@ -23,13 +23,19 @@ _DEFAULTS: Mapping[str, Json] = {
     "document_length": None,
     "query_expansion": None,
     "tokenizer_name_or_path": None,
+    "backend": "torch",
 }
 # Read elsewhere, or without an effect on a row's numbers.
 _FOLLOWED = {"max_seq_length", "do_lower_case", "unpad_inputs", "modality_config"}
+# Keywords for the tokenizer that are handed to it when a program is made; the limit is read elsewhere.
+_TOKENIZING = {
+    *("truncation_side", "split_special_tokens", "model_max_length", "do_lower_case", "strip_accents"),
+    *("tokenize_chinese_chars", "add_prefix_space", "add_bos_token", "add_eos_token"),
+}
 # Keywords for transformers' own loaders → those that change no number in float32 on one row.
 _LOADING: Mapping[str, set[str]] = {
     "model_kwargs": {"add_pooling_layer", "attn_implementation", "dtype", "low_cpu_mem_usage", "torch_dtype"},
-    "processor_kwargs": {"padding_side", "use_fast"},
+    "processor_kwargs": {"padding_side", "use_fast", *_TOKENIZING},
     "config_kwargs": {"use_cache"},
 }
 _OLD_NAMES = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs"}
@@ -42,6 +48,12 @@ def read_options(folder: Path) -> Mapping[str, Json]:
         if options:
             return options
     return {}
+
+
+def tokenizer_options(options: Mapping[str, Json]) -> dict[str, Json]:
+    """Of the Transformer module's config, the keywords that change what its tokenizer does."""
+    given = options.get("processor_kwargs") or options.get("tokenizer_args") or {}
+    return {name: value for name, value in given.items() if name in _TOKENIZING} if isinstance(given, dict) else {}
 
 
 def check_options(options: Mapping[str, Json]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,24 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as FastTokenizer
     from transformers import PreTrainedTokenizerBase
 
+# The length is any: nothing reads it.
+_LEFT: Mapping[str, Json] = {"direction": "Left", "max_length": 10**6, "strategy": "LongestFirst", "stride": 0}
 _log = logging.getLogger(__name__)
 
 
-def portable_tokenizer(folder: Path) -> FastTokenizer | None:
-    """The fast tokenizer that transformers makes of the folder, without truncation and padding.
+def portable_tokenizer(folder: Path, keywords: Mapping[str, Json] | None = None) -> FastTokenizer | None:
+    """The fast tokenizer that transformers makes of the folder, without padding, and without truncation.
+
+    But where it cuts at the start of a text, truncation says so: ``Tokenizer`` reads the direction, and no length.
 
     ``None`` when ``tokenizers`` alone could not do what it does; the reason is logged.
+
+    Args:
+        folder: The folder with the tokenizer's files.
+        keywords: As ``AutoTokenizer.from_pretrained`` takes them.
     """
     try:
-        return _without_type_ids(_load(folder))
+        return _converted(_load(folder, keywords or {}))
     except _NotPortableError as reason:
         _log.warning("The program of %s takes ids only, not strings: %s.", folder, reason)
         return None
@@ -32,26 +41,27 @@ class _NotPortableError(Exception):
     """Why a tokenizer needs transformers at run time."""
 
 
-def _load(folder: Path) -> PreTrainedTokenizerBase:
+def _load(folder: Path, keywords: Mapping[str, Json]) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer  # 3 s
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, **{**keywords, "local_files_only": True, "trust_remote_code": False}
+        )
     except Exception as error:  # tokenizer classes raise whatever their readers raise
         raise _NotPortableError(f"transformers can't load its tokenizer ({error})") from error
     if not tokenizer.is_fast:
         raise _NotPortableError(f"{type(tokenizer).__name__} has no fast form")
-    if tokenizer.truncation_side != "right":
-        raise _NotPortableError("it shortens texts at their start")
-    if tokenizer.split_special_tokens:
-        raise _NotPortableError("it splits special tokens")
     return tokenizer
 
 
-def _without_type_ids(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
-    """The fast tokenizer, with type ids of 0 where its transformers class does not return them.
+def _converted(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
+    """The fast tokenizer, with what its transformers class does around it.
 
-    Models such as XLM-R have one token type only; HuggingFace leaves the column out, so that they see zeros.
+    - Type ids are 0 where the class does not return them. Models such as XLM-R have one token type only; HuggingFace
+      leaves the column out, so that they see zeros.
+    - Special tokens in a text are no special tokens where the class splits them: they are not looked for, and what
+      puts them around a text knows their ids.
     """
     from tokenizers import Tokenizer as FastTokenizer  # with transformers, so that importing this costs nothing
 
@@ -59,7 +69,10 @@ def _without_type_ids(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     if not keeps_types:
         _zero_type_ids(content["post_processor"])
-    content["truncation"] = content["padding"] = None
+    if tokenizer.split_special_tokens:
+        content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"]]
+    content["truncation"] = _LEFT if tokenizer.truncation_side == "left" else None
+    content["padding"] = None
     backend = FastTokenizer.from_str(json.dumps(content))
     if not keeps_types and any(backend.encode("a", "b").type_ids):
         raise _NotPortableError("it gives token type ids that its transformers class drops")

@@ -97,8 +97,8 @@ def copy_preprocessing(folder: Path, dest: Path) -> None:
             shutil.copyfile(path, dest / path.name)
 
 
-def write_tokenizer(folder: Path, dest: Path) -> str | None:
-    """Writes the program's own ``tokenizer.json``, without truncation and padding.
+def write_tokenizer(folder: Path, dest: Path, keywords: Mapping[str, Json] | None = None) -> str | None:
+    """Writes the program's own ``tokenizer.json``, as ``convert.portable_tokenizer`` makes it.
 
     It is what transformers makes of the folder: that builds many tokenizers from ``tokenizer_config.json`` and the
     vocabulary rather than from the folder's ``tokenizer.json``, and converts those that have no fast file.
@@ -106,6 +106,7 @@ def write_tokenizer(folder: Path, dest: Path) -> str | None:
     Args:
         folder: The folder with the tokenizer's files (of a sentence-transformers repo, ``repo.transformer``).
         dest: An existing folder.
+        keywords: What counts in place of ``tokenizer_config.json``, as ``repo.tokenizer`` has it.
 
     Returns:
         The name of the file in ``dest``, or ``None`` when the tokenizer has no form that works without
@@ -115,7 +116,7 @@ def write_tokenizer(folder: Path, dest: Path) -> str | None:
         return None
     from QEfficient.text import convert  # needs transformers; only where a program is being made
 
-    backend = convert.portable_tokenizer(folder)
+    backend = convert.portable_tokenizer(folder, keywords)
     if backend is None:
         return None
     backend.save(str(dest / TOKENIZER))

@@ -46,11 +46,13 @@ class Tokenizer:
     """A fast tokenizer with a model's facts. It never changes once it is made, so many threads may use it.
 
     Args:
-        backend: The tokenizer; it is taken over, and its truncation and padding are cleared.
+        backend: The tokenizer; it is taken over, and its truncation and padding are cleared. The side at which texts
+            are shortened is that of its truncation.
         facts: Limit, lower-casing and prompts.
     """
 
     def __init__(self, backend: FastTokenizer, facts: TextFacts) -> None:
+        self._from_end = (backend.truncation or {}).get("direction") == "left"
         backend.no_truncation()
         backend.no_padding()
         if facts.lower_case:
@@ -101,7 +103,8 @@ class Tokenizer:
             prompt: Put before each string; before the first one of a pair.
             max_length: Tokens a row may have, special tokens included; the model's own limit when left out.
             overlong: What happens to a longer text. ``"truncate"`` shortens it as transformers does (of a pair, the
-                longer text first), ``"error"`` refuses it, ``"chunk"`` makes as many rows of it as it takes.
+                longer text first; at the side that the tokenizer names), ``"error"`` refuses it, ``"chunk"`` makes as
+                many rows of it as it takes.
             first: What an error calls the first text, where these are a part of more.
 
         Raises:
@@ -117,9 +120,9 @@ class Tokenizer:
             raise _too_long(long, lengths, limit, first)
         arrays = _arrays(encodings, lengths)
         if overlong == "chunk":
-            return _chunked(encodings, arrays, set(long), limit, items)
+            return _chunked(encodings, arrays, set(long), limit, from_end=self._from_end)
         for i in long:
-            keep = _kept(encodings[i], limit)
+            keep = _kept(encodings[i], limit, from_end=self._from_end)
             arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
         return Tokens(_rows(arrays), overlong=long)
 
@@ -133,7 +136,8 @@ class Tokenizer:
             max_length: Tokens after which a row is cut, as :meth:`encode` takes it.
         """
         encoding = self._backend.encode(prompt)
-        ends_special = bool(encoding.ids) and self._is_special(encoding.ids[-1])
+        added = encoding.special_tokens_mask[-1:] == [1]  # by the tokenizer; else it may stand in the prompt itself
+        ends_special = bool(encoding.ids) and (added or self._is_special(encoding.ids[-1]))
         return min(len(encoding), max_length or self.facts.max_length) - ends_special
 
     def _is_special(self, token_id: int) -> bool:
@@ -281,11 +285,13 @@ def _sequences(encoding: Encoding) -> NDArray[np.int64]:
     return np.array([-1 if part is None else part for part in encoding.sequence_ids], dtype=np.int64)
 
 
-def _kept(encoding: Encoding, limit: int) -> NDArray[np.intp]:
-    """Positions that stay when a row is shortened: all special tokens, and the start of each text."""
+def _kept(encoding: Encoding, limit: int, *, from_end: bool) -> NDArray[np.intp]:
+    """Positions that stay when a row is shortened: all special tokens, and the start or the end of each text."""
     parts = _sequences(encoding)
     special, first, second = (np.flatnonzero(parts == part) for part in (-1, 0, 1))
     n_first, n_second = _longest_first(len(first), len(second), limit - len(special))
+    if from_end:
+        first, second = first[len(first) - n_first :], second[len(second) - n_second :]
     return np.sort(np.concatenate([special, first[:n_first], second[:n_second]]))
 
 
@@ -306,9 +312,13 @@ def _chunked(
     arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     long: set[int],
     limit: int,
-    items: Sequence[Any],
+    *,
+    from_end: bool,
 ) -> Tokens:
-    """Splits long rows into consecutive windows, each with the special tokens of its own."""
+    """Splits long rows into consecutive windows, each with the special tokens of its own.
+
+    The window that truncation would keep is a full one: the last where ``from_end`` says so, else the first.
+    """
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     owners: list[int] = []
     for i, (ids, types) in enumerate(arrays):
@@ -319,8 +329,8 @@ def _chunked(
         parts = _sequences(encodings[i])
         special, own = np.flatnonzero(parts < 0), np.flatnonzero(parts == 0)
         room = limit - len(special)
-        for start in range(0, len(own), room):
-            keep = np.sort(np.concatenate([special, own[start : start + room]]))
+        for start in range(-(-len(own) % room) if from_end else 0, len(own), room):
+            keep = np.sort(np.concatenate([special, own[max(0, start) : start + room]]))
             rows.append((ids[keep], types[keep]))
             owners.append(i)
     return Tokens(_rows(rows), owners=tuple(owners), overlong=tuple(sorted(long)))

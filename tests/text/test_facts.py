@@ -175,8 +175,6 @@ def test_the_written_file_has_neither_truncation_nor_padding(tmp_path: Path, fam
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("tokenizer_config", {"truncation_side": "left"}, "at their start"),
-        ("tokenizer_config", {"split_special_tokens": True}, "splits special tokens"),
         ("tokenizer", {}, "can't load its tokenizer"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from QEfficient import sentence_repo
+from QEfficient.records import Json
 from QEfficient.text.facts import copy_preprocessing, read_facts, write_tokenizer
 from QEfficient.text.tokenizer import Text, Tokenizer, Tokens
 from tests import real_text
@@ -69,6 +71,69 @@ def test_chunks(families: dict[str, Family], name: str, texts: list[str], limit:
     expect(tokens, theirs)
     owners = list(tokens.owners or ())
     assert tokens.overlong == tuple(sorted({i for i in owners if owners.count(i) > 1}))
+
+
+LONG: list[Text] = [
+    *PIECES,
+    " ".join(PIECES),
+    ("", "a " * 30),
+    ("One two three four five " * 9, "six seven " * 4),
+    ("a b c d", "e f g h " * 9),
+    ("[SEP] a <s> " * 5, "[MASK] </s> b " * 5),
+]
+
+
+def told(family: Family, tmp_path: Path, place: str, **settings: Json) -> tuple[Tokenizer, Any]:
+    """The family's tokenizer with other settings, ours and transformers': in its config, in its file, or by keyword."""
+    from transformers import AutoTokenizer
+
+    folder, program = tmp_path / "model", tmp_path / "program"
+    shutil.copytree(family.folder, folder)
+    program.mkdir()
+    keywords = settings if place == "keywords" else {}
+    if place == "config":
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | settings))
+    elif place == "file":
+        content = json.loads((folder / "tokenizer.json").read_text())
+        content["truncation"] = {"direction": "Left", "max_length": 64, "strategy": "LongestFirst", "stride": 0}
+        (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert write_tokenizer(folder, program, keywords) == "tokenizer.json"
+    facts = read_facts(folder, max_positions=64)
+    theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, **keywords)
+    return Tokenizer.from_folder(program, replace(facts, tokenizer="tokenizer.json")), theirs
+
+
+@pytest.mark.parametrize("place", ["config", "file", "keywords"])
+def test_texts_that_are_shortened_at_their_start(family: Family, tmp_path: Path, place: str) -> None:
+    ours, theirs = told(family, tmp_path, place, truncation_side="left")
+    assert theirs.truncation_side == "left"
+    for limit in (5, 8, 13, 64):
+        expect(ours.encode(LONG, max_length=limit), theirs(LONG, truncation=True, max_length=limit))
+    singles = [text for text in LONG if isinstance(text, str)]
+    windows = ours.encode(singles, max_length=7, overlong="chunk")
+    found = theirs(singles, truncation=True, max_length=7, return_overflowing_tokens=True, stride=0)
+    owners = found.pop("overflow_to_sample_mapping")
+    rows = [row.tolist() for row in windows.rows.columns["input_ids"]]
+    assert sorted(zip(windows.owners or (), rows, strict=True)) == sorted(zip(owners, found["input_ids"], strict=True))
+    whole = [id for row, owner in zip(rows, windows.owners or (), strict=True) if owner == len(PIECES) for id in row]
+    special = set(theirs.all_special_ids)
+    assert [id for id in whole if id not in special] == [
+        id for id in theirs(singles[-1])["input_ids"] if id not in special
+    ]
+
+
+@pytest.mark.parametrize("place", ["config", "keywords"])
+def test_special_tokens_that_are_split(family: Family, tmp_path: Path, place: str) -> None:
+    ours, theirs = told(family, tmp_path, place, split_special_tokens=True)
+    assert theirs.split_special_tokens
+    for limit in (9, 64):
+        expect(ours.encode(LONG, max_length=limit), theirs(LONG, truncation=True, max_length=limit))
+    usual = family.theirs(LONG, truncation=True, max_length=64)
+    assert [row.tolist() for row in ours.encode(LONG).rows.columns["input_ids"]] != usual["input_ids"]
+    for prompt in ("query: ", "[SEP]", "x <s>"):
+        ids = theirs(prompt)["input_ids"]
+        assert ours.prompt_length(prompt) == len(ids) - (ids[-1] in theirs.all_special_ids)
 
 
 def test_real_text(family: Family) -> None:

@@ -274,7 +274,7 @@ def test_modules_on_token_vectors_stand_before_the_pooling(tmp_path: Path) -> No
         {"query_length": 32},
         {"document_length": 180},
         {"query_expansion": {"strategy": "fixed", "length": 32}},
-        {"tokenizer_args": {"model_max_length": 16}},
+        {"tokenizer_args": {"add_special_tokens": False}},
         {"config_args": {"is_causal": False}},
         {"model_args": {"subfolder": "x"}},
         {"tokenizer_name_or_path": "bert-base-uncased"},
@@ -300,6 +300,40 @@ def test_options_of_the_transformer_that_change_nothing(tmp_path: Path) -> None:
         "config_args": {"trust_remote_code": True},
     }
     assert repo(tmp_path, "Pooling", bert=options).steps == ({"step": "pooling", "modes": ["mean"]},)
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"max_seq_length": 128.0}, 128),
+        ({"max_seq_length": 128, "processor_kwargs": {"model_max_length": 64}}, 64),
+        ({"max_seq_length": 128, "tokenizer_args": {"truncation_side": "left"}}, 128),
+        ({"max_seq_length": None}, None),
+    ],
+)
+def test_limits_of_the_transformer(tmp_path: Path, options: dict[str, Json], limit: int | None) -> None:
+    found = repo(tmp_path, "Pooling", bert=options)
+    assert (found.max_seq_length, len(found.steps)) == (limit, 1)
+    assert found.tokenizer == (options.get("processor_kwargs") or options.get("tokenizer_args") or {})
+
+
+@pytest.mark.parametrize("limit", [16.5, 0, -1, 0.0, True, "16", [16]])
+def test_a_limit_that_is_none(tmp_path: Path, limit: Json) -> None:
+    with pytest.raises(LoadError, match="max_seq_length .* is not a size"):
+        repo(tmp_path, "Pooling", bert={"max_seq_length": limit})
+
+
+@pytest.mark.parametrize("name", ["query", "document"])
+@pytest.mark.parametrize("prompts", [None, {}, {"other": "o: "}])
+def test_a_default_prompt_that_sentence_transformers_makes_itself(tmp_path: Path, name: str, prompts: Json) -> None:
+    found = repo(tmp_path, "Pooling", top={"default_prompt_name": name, "prompts": prompts})
+    assert found.default_prompt == name
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder", "MultiVectorEncoder"])
+def test_modules_of_another_class(tmp_path: Path, kind: str) -> None:
+    """sentence-transformers leaves them out and takes the mean."""
+    assert kind in refusal(PoolingError, repo(tmp_path, "Pooling", "Normalize", top={"model_type": kind}))
 
 
 def test_prompts_without_text_are_empty(tmp_path: Path) -> None:
