@@ -21,6 +21,8 @@ from QEfficient.cache.disk import refusal
 from QEfficient.errors import LoadError, nearest
 from QEfficient.records import Json
 
+ADAPTER_CONFIG = "adapter_config.json"  # of peft: beside it stand weights that change those of a base model
+
 # Patterns as fnmatch reads them: "*" crosses "/". Folders such as 1_Pooling, and query_0_Dense below a Router, belong
 # to sentence-transformers.
 _SMALL_FILES = (
@@ -43,11 +45,13 @@ _SMALL_FILES = (
     "router_config.json",
     "*_[0-9]*_*/*.json",
     "*_[0-9]*_*/*.txt",
+    ADAPTER_CONFIG,
     MANIFEST,
 )
 _SAFETENSORS = (
-    *("model*.safetensors", "model.safetensors.index.json"),
+    *("model*.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"),
     *("[0-9]*_*/model*.safetensors", "*_[0-9]*_*/model*.safetensors"),
+    *("[0-9]*_*/adapter_model.safetensors", "*_[0-9]*_*/adapter_model.safetensors"),
 )
 _TORCH_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _IGNORED = ("model.*.safetensors", "onnx/*", "openvino/*", ".*")  # variants such as model.fp16.safetensors
@@ -83,10 +87,16 @@ class _Request:
     subfolder: str
     token: str | bool | None
     force: bool
+    also: tuple[str, ...] = ()
 
     @property
     def repo_folder(self) -> Path:
         return self.cache_dir / f"models--{self.repo_id.replace('/', '--')}"
+
+    @property
+    def wanted(self) -> list[str]:
+        """Patterns of what is fetched of every model."""
+        return [*_SMALL_FILES, *_SAFETENSORS, *self.also]
 
     def patterns(self, names: Sequence[str]) -> list[str]:
         """The patterns, below the subfolder where there is one."""
@@ -102,6 +112,7 @@ def resolve(
     local_files_only: bool | None = None,
     force_download: bool = False,
     subfolder: str = "",
+    also: Sequence[str] = (),
 ) -> ModelFiles:
     """Finds a model's files, and downloads them when they are not here.
 
@@ -114,6 +125,7 @@ def resolve(
             ``False`` does not overrule them.
         force_download: Download even what is in the cache.
         subfolder: The model's folder inside the repo or folder.
+        also: Names of further files that are wanted, of a repo that has them.
 
     Raises:
         LoadError: There is no such folder, repo or revision, the network is off and the files are not in the cache,
@@ -127,7 +139,7 @@ def resolve(
         return ModelFiles(_checked(folder, name), name)
     if local.is_file() or not _REPO_ID.fullmatch(name) or "--" in name or ".." in name:
         raise _no_folder(name, local)
-    request = _Request(name, revision or "main", _cache_dir(cache_dir), inner, token, force_download)
+    request = _Request(name, revision or "main", _cache_dir(cache_dir), inner, token, force_download, tuple(also))
     if settings.offline() or local_files_only:
         snapshot = _from_cache(request)
     else:
@@ -271,13 +283,13 @@ def _cache_dir(given: str | os.PathLike[str] | None) -> Path:
 
 def _checked(folder: Path, name: str) -> Path:
     """The folder, if it holds a model, a sentence-transformers repo or a program."""
-    if any((folder / file).is_file() for file in ("config.json", "modules.json", MANIFEST)):
+    if any((folder / file).is_file() for file in ("config.json", "modules.json", ADAPTER_CONFIG, MANIFEST)):
         return folder
     found = sorted(entry.name for entry in folder.iterdir())[:8] if folder.is_dir() else None
     raise LoadError(
         f"{name!r} holds no model: config.json is missing." if found is not None else f"{name!r} has no such folder.",
         got=f"{folder} with {', '.join(found) or 'nothing in it'}" if found is not None else str(folder),
-        allowed=f"a folder with config.json, modules.json or {MANIFEST}",
+        allowed=f"a folder with config.json, modules.json, {ADAPTER_CONFIG} or {MANIFEST}",
         do="name the folder that holds config.json, by path or with subfolder=",
     )
 
@@ -333,7 +345,7 @@ def _missing(request: _Request, commit: str, snapshot: Path) -> list[str]:
     content = read_json(listing)
     if not isinstance(content, dict) or content.get("format_version") != 1:
         return []
-    wanted = request.patterns([*_SMALL_FILES, *_SAFETENSORS])
+    wanted = request.patterns(request.wanted)
     ignored = request.patterns(_IGNORED)
     return [
         name
@@ -361,13 +373,13 @@ def _not_cached(request: _Request) -> LoadError:
 
 def _from_hub(request: _Request) -> Path:
     """Downloads what is missing and returns the snapshot's folder."""
-    snapshot = _download(request, [*_SMALL_FILES, *_SAFETENSORS])
+    snapshot = _download(request, request.wanted)
     folder = snapshot / request.subfolder
     if is_program(folder):
         return _download(request, ["*"])
     more = _torch_patterns(folder)
     # Most repos end here: torch's own format is fetched only where there are no safetensors.
-    return _download(request, [*_SMALL_FILES, *_SAFETENSORS, *more]) if more else snapshot
+    return _download(request, [*request.wanted, *more]) if more else snapshot
 
 
 def _torch_patterns(folder: Path) -> list[str]:
@@ -376,6 +388,9 @@ def _torch_patterns(folder: Path) -> list[str]:
     for kind, path in _module_folders(folder):
         if path and kind.endswith(_WITH_WEIGHTS) and not any((folder / path).glob("model*.safetensors")):
             more += [f"{path}/{name}" for name in _TORCH_FILES]
+    for path in ("", *(f"{path}/" for _, path in _module_folders(folder) if path)):
+        if (folder / path / ADAPTER_CONFIG).is_file() and not (folder / path / "adapter_model.safetensors").is_file():
+            more.append(f"{path}adapter_model.bin")
     if (folder / "config.json").is_file() and not any(folder.glob("model*.safetensors")):
         more += _TORCH_FILES
     return more

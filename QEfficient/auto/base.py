@@ -10,6 +10,7 @@ from QEfficient import arguments, hub
 from QEfficient import program as programs
 from QEfficient.architectures import find
 from QEfficient.auto import request
+from QEfficient.auto.adapter import language_files
 from QEfficient.auto.buckets import card_cost, suggested, wants_buckets
 from QEfficient.auto.doctor import OPTION as PRECISION_FILE
 from QEfficient.auto.doctor import with_precision_file
@@ -51,12 +52,13 @@ class QEFFTransformersBase(Insight):
     def _load(cls, id_or_path: str | Path, args: tuple[Any, ...], keywords: dict[str, Any]) -> Self:
         """Resolves files (and downloads them if need be); reads no weights."""
         arguments.path_like("pretrained_model_name_or_path", id_or_path, "a hub id or the path of a folder")
-        found = hub.resolve(id_or_path, **{name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords})
+        where = {name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords}
+        found = hub.resolve(id_or_path, also=language_files(keywords.get("target_lang")), **where)
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
             self._begin(None, saved_program(found, cls._task, keywords))
         else:
-            self._begin(RepoOrigin(found, cls._task.auto_class, args, keywords))
+            self._begin(RepoOrigin(found, cls._task.auto_class, args, keywords, where))
         return self
 
     @classmethod

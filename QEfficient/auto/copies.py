@@ -39,6 +39,7 @@ class _Source:
     args: tuple[Json, ...]
     keywords: dict[str, Json]
     route: str | None
+    where: dict[str, Any]
     needs_pooler: bool
 
     @classmethod
@@ -48,14 +49,17 @@ class _Source:
             return None
         if not json_like(origin.keywords) or not json_like(list(origin.args)):
             return None
-        return cls(origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, origin.needs_pooler)
+        where = {name: value for name, value in origin.where.items() if name != "token"}  # a secret stays here
+        return cls(
+            origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, where, origin.needs_pooler
+        )
 
     def again(self) -> RepoOrigin:
         """The model, its weights not read."""
         if not self.files.folder.is_dir():
             raise _not_here("model", self.files.folder)
         keywords = self.keywords if self.route is None else {**self.keywords, "route": self.route}
-        origin = RepoOrigin(self.files, self.auto_class, self.args, keywords)
+        origin = RepoOrigin(self.files, self.auto_class, self.args, keywords, self.where)
         origin.needs_pooler = self.needs_pooler
         return origin
 

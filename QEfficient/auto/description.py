@@ -93,7 +93,7 @@ class Description:
         keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
         if hasattr(self._origin.keywords.get("config"), "to_dict"):
             return self._origin.keywords["config"]
-        config = AutoConfig.from_pretrained(str(self._origin.folder), **keywords)
+        config = AutoConfig.from_pretrained(str(self._origin.model_folder), **keywords)
         config.update({k: v for k, v in self._origin.keywords.items() if hasattr(config, k)})
         return config
 

@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
+from QEfficient.auto.adapter import find_adapter, language_files
 from QEfficient.cache import file_digest
 from QEfficient.errors import LoadError, UsageError
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 from QEfficient.sentence_repo import read as read_sentence_repo
+from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 # Keywords with which transformers reads other files than config.json and what hub.weight_files names.
-_FILE_KEYWORDS = ("variant", "use_safetensors", "gguf_file", "config", "adapter_kwargs", "adapter_name")
+_FILE_KEYWORDS = ("variant", "use_safetensors", "gguf_file", "config")
+# Where transformers would look for an adapter: we merge it, and transformers must not load it a second time.
+_NO_ADAPTER: Mapping[str, Any] = {"adapter_kwargs": {"subfolder": "no adapter here"}}
 
 
 class RepoOrigin:
@@ -35,6 +39,12 @@ class RepoOrigin:
         auto_class: Name of the transformers class that loads them, ``"AutoModel"``.
         args, keywords: Passed on to its ``from_pretrained``; but ``route``, which names a route of a
             sentence-transformers repo with a Router.
+        where: How ``hub.resolve`` found the files; an adapter's base is found likewise.
+
+    Attributes:
+        folder: The tokenizer's, or the processor's.
+        adapter: What changes the weights once they are loaded, if anything does.
+        model_folder: Where ``config.json`` and the weights are: of an adapter, its base's.
     """
 
     def __init__(
@@ -43,14 +53,20 @@ class RepoOrigin:
         auto_class: str,
         args: tuple[Any, ...] = (),
         keywords: Mapping[str, Any] | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> None:
         self.files = files
         self.name = files.name
         self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
         self.route: str | None = self.keywords.pop("route", None)
         self.repo = _sentence_repo(files, self.route)
-        self.folder: Path = self.repo.transformer if self.repo else files.folder
         _check_keywords(self.keywords)
+        own: Path = self.repo.transformer if self.repo else files.folder
+        self.where = dict(where or {})
+        self.adapter = find_adapter(files, own, self.where)
+        self.model_folder = self.adapter.base if self.adapter else own
+        # An adapter may come without a tokenizer: then it has its base's.
+        self.folder = own if self.repo or preprocessing_files(own) else self.model_folder
         self.handed_out = False
         self.needs_pooler = auto_class != "AutoModel"  # a task's head may stand on it; pooled states do not
         self._module: nn.Module | None = None
@@ -71,7 +87,7 @@ class RepoOrigin:
 
     def _raw_config(self) -> dict[str, Json]:
         if self._config is None:
-            raw = hub.read_config(self.folder)
+            raw = hub.read_config(self.model_folder)
             self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
         return self._config
 
@@ -86,9 +102,10 @@ class RepoOrigin:
         import transformers
 
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
+        keywords |= _NO_ADAPTER if self.adapter else {}
         try:
             model, found = getattr(transformers, self._class_name()).from_pretrained(
-                str(self.folder), *self.args, output_loading_info=True, **keywords
+                str(self.model_folder), *self.args, output_loading_info=True, **keywords
             )
         except Exception as error:  # transformers raises whatever its readers raise
             raise LoadError(
@@ -97,7 +114,12 @@ class RepoOrigin:
                 allowed=f"what transformers.{self.auto_class}.from_pretrained takes",
                 do=f"try {self.auto_class}.from_pretrained with these arguments; remote code needs trust_remote_code",
             ) from error
-        _check_loaded(found, self.name, self.needs_pooler)
+        brought: frozenset[str] = frozenset()
+        if self.adapter:
+            from QEfficient.pytorch_transforms.adapters import merge_adapter
+
+            brought = merge_adapter(model, self.adapter.folder, self.name)
+        _check_loaded(found, self.name, self.needs_pooler, brought)
         return model.eval()  # type: ignore[no-any-return]
 
     def _class_name(self) -> str:
@@ -118,7 +140,7 @@ class RepoOrigin:
         config, loader = self.config(), self._class_name()
         saved = [str(name) for name in config.get("architectures") or ()]
         if self.remote_code:
-            return str(hub.read_config(self.folder)["auto_map"].get(loader, "")).rpartition(".")[2] or saved[0]
+            return str(hub.read_config(self.model_folder)["auto_map"].get(loader, "")).rpartition(".")[2] or saved[0]
         return loader if loader != self.auto_class else _mapped_class(loader, config, saved)
 
     def release(self) -> None:
@@ -129,30 +151,40 @@ class RepoOrigin:
 
     def identity(self) -> dict[str, Json] | None:
         """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
-        if self.remote_code or not json_like(self.keywords) or not json_like(list(self.args)):
-            return None
-        if self._other_files():
+        if not self._told_by_files():
             return None
         common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
         if self.handed_out:
             return module_identity(self.module()) if _is_native(self.module()) else None
-        weights = {path.name: file_digest(path) for path in hub.weight_files(self.folder)}
+        weights = {path.name: file_digest(path) for path in self._model_files()}
         # The file's own text, not what transformers makes of it: the key is the same before and after loading.
-        return common | {"config": self._raw_config(), "weights": weights}
+        found = common | {"config": self._raw_config(), "weights": weights}
+        if self.adapter:  # without peft's version: who has the merged graph needs no peft
+            found["adapter"] = {path.name: file_digest(path) for path in self.adapter.files}
+        return found
 
-    def _other_files(self) -> bool:
-        """Whether transformers reads other weights or another config than those whose digests make the key."""
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files whose digests stand for the weights in the key; none where something else does."""
+        if self.handed_out or not self._told_by_files():
+            return ()
+        return (*self._model_files(), *(self.adapter.files if self.adapter else ()))
+
+    def _model_files(self) -> tuple[Path, ...]:
+        """What transformers reads weights from: the checkpoint, and of some speech models a language's own part."""
+        more = [self.model_folder / name for name in language_files(self.keywords.get("target_lang"))]
+        return (*hub.weight_files(self.model_folder), *(path for path in more if path.is_file()))
+
+    def _told_by_files(self) -> bool:
+        """Whether the folder's config and weights, and the keywords, tell all: no code, and no other files."""
+        if self.remote_code or not json_like(self.keywords) or not json_like(list(self.args)):
+            return False
         named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
-        return (
-            named
-            or bool(self._raw_config().get("transformers_weights"))
-            or (self.folder / "adapter_config.json").is_file()
-        )
+        return not named and not self._raw_config().get("transformers_weights")
 
     @property
     def remote_code(self) -> bool:
         """Whether the repo brings its own modelling code and the caller allowed it."""
-        return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.folder)
+        return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.model_folder)
 
 
 class ModuleOrigin:
@@ -163,6 +195,7 @@ class ModuleOrigin:
     folder: Path | None = None
 
     def __init__(self, module: nn.Module) -> None:
+        module = _unwrapped(module)
         config = getattr(module, "config", None)
         if not hasattr(module, "forward") or not hasattr(config, "to_dict"):
             raise UsageError(
@@ -200,12 +233,34 @@ class ModuleOrigin:
     def release(self) -> None:
         """Nothing: the caller holds the module."""
 
+    def weight_files(self) -> tuple[Path, ...]:
+        """None: what counts is in memory."""
+        return ()
+
     def identity(self) -> dict[str, Json] | None:
         """As :meth:`RepoOrigin.identity`; ``None`` for classes that are not transformers' own."""
         return module_identity(self._module) if _is_native(self._module) else None
 
 
 Origin = RepoOrigin | ModuleOrigin
+
+
+def _unwrapped(module: Any) -> Any:
+    """Of peft's wrapper the HuggingFace model in it, with the adapter's layers in place; anything else as it is.
+
+    Raises:
+        UsageError: The wrapper does more than its layers: it puts learnt prompts before the text.
+    """
+    if type(module).__module__.partition(".")[0] != "peft" or not hasattr(module, "get_base_model"):
+        return module
+    if module.active_peft_config.is_prompt_learning:
+        raise UsageError(
+            "The module puts learnt prompts before each text, which a graph of its model alone would leave out.",
+            got=f"{type(module).__qualname__} with {module.active_peft_config.peft_type.value}",
+            allowed="an adapter that changes weights, such as LoRA, DoRA, IA3, LoHa or VeRA",
+            do="run this model with peft itself",
+        )
+    return module.get_base_model()
 
 
 def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | None:
@@ -230,12 +285,13 @@ def _mapped_class(loader: str, config: Mapping[str, Json], saved: Sequence[str])
     return next((name for name in saved if name in names), names[0])
 
 
-def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool) -> None:
+def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool, brought: frozenset[str]) -> None:
     """Refuses a checkpoint that lacks weights: transformers fills them with random numbers and only warns.
 
-    HuggingFace's pooler may be missing where nothing of ours passes through it.
+    HuggingFace's pooler may be missing where nothing of ours passes through it, and what an adapter brought.
     """
-    missing = sorted(key for key in found.get("missing_keys", ()) if needs_pooler or "pooler" not in key.split("."))
+    lacking = set(found.get("missing_keys", ())) - brought
+    missing = sorted(key for key in lacking if needs_pooler or "pooler" not in key.split("."))
     wrong = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys", ()))
     if missing or wrong:
         shown = ", ".join([*missing, *wrong][:4]) + (", …" if len(missing) + len(wrong) > 4 else "")
@@ -329,6 +385,14 @@ def _check_keywords(keywords: dict[str, Any]) -> None:
             got=f"attn_implementation={attention!r}",
             allowed='"eager", or leave it out',
             do="drop attn_implementation",
+        )
+    keywords.pop("adapter_name", None)  # what transformers calls the adapter in memory: it is merged here
+    if any(value is not None for value in (keywords.pop("adapter_kwargs", None) or {}).values()):
+        raise UsageError(
+            "An adapter is found as its model is; it takes no keywords of its own.",
+            got="adapter_kwargs",
+            allowed="revision, token, cache_dir, local_files_only, force_download and subfolder of from_pretrained",
+            do="pass these to from_pretrained itself, or the adapter's own folder or id as the model",
         )
     device = keywords.get("device_map")
     if device is not None and str(device) != "cpu":

@@ -83,8 +83,9 @@ def test_dependencies_are_ranges() -> None:
 
 def test_what_the_library_imports_is_declared() -> None:
     core = {canonicalize_name(one.name) for one in requirements()}
-    # an extra's packages are for the room, or the file of a backend, that needs them
-    extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in ("evaluate", "openvino")}
+    # an extra's packages are for the room, or the file of a backend or of torch's transforms, that needs them
+    names = ("adapters", "evaluate", "openvino")
+    extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in names}
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
     declared = {one: core | extras.get(_extra_of(module_name(one.file)), set()) for one in found}
@@ -96,13 +97,13 @@ def test_what_the_library_imports_is_declared() -> None:
 
 def _extra_of(module: str) -> str:
     room = room_of(module)
-    return module.rpartition(".")[2].partition("_")[0] if room == "backends" else room
+    return module.rpartition(".")[2].partition("_")[0] if room in ("backends", "pytorch_transforms") else room
 
 
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
         canonicalize_name(one.name)
-        for extra in ("", "quickstart", "openvino", "evaluate", "docs", "test")
+        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "docs", "test")
         for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
