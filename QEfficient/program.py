@@ -76,12 +76,13 @@ class _OnnxBody:
     functions: bool
 
 
-def write(program: Program) -> Program:
+def write(program: Program, graph: OnnxModel | None = None) -> Program:
     """Seals a program's folder: digests every file in it and writes its manifest last.
 
     Args:
         program: Its folder holds all its files. ``files`` and ``created`` of its manifest are set here, and
             ``versions`` when they are empty.
+        graph: What it was compiled from. A file that is linked from there has the digest that it has there.
 
     Returns:
         The program with the manifest as it was written.
@@ -93,8 +94,19 @@ def write(program: Program) -> Program:
     manifest = program.manifest
     versions = dict(manifest.versions) or library_versions()
     body = {f.name: getattr(manifest, f.name) for f in fields(_ProgramBody)}
-    envelope = write_envelope(program.path, stage=PROGRAM, key=manifest.key, versions=versions, body=body)
+    known = {} if graph is None else _linked(graph, program.path)
+    envelope = write_envelope(program.path, stage=PROGRAM, key=manifest.key, versions=versions, body=body, known=known)
     return Program(program.path, _manifest(envelope))
+
+
+def _linked(graph: OnnxModel, folder: Path) -> dict[str, str]:
+    """The known digests of a graph's files that the folder holds too: the very same files, not copies."""
+    pairs = {name: (graph.path.parent / name, folder / name) for name in graph.files}
+    return {
+        name: graph.files[name]
+        for name, (there, here) in pairs.items()
+        if there.is_file() and here.is_file() and here.samefile(there)
+    }
 
 
 def load(folder: str | Path, *, check: bool = False) -> Program:
@@ -129,7 +141,8 @@ def write_onnx(model: OnnxModel, *, key: Mapping[str, Json], versions: Mapping[s
         CacheError: The disk is full or can't be written.
     """
     body = _OnnxBody(model.path.name, model.inputs, model.outputs, model.digest, model.functions)
-    write_envelope(model.path.parent, stage=ONNX, key=key, versions=versions, body=to_json(body))
+    folder = model.path.parent
+    write_envelope(folder, stage=ONNX, key=key, versions=versions, body=to_json(body), known=model.files)
 
 
 def load_onnx(folder: str | Path, *, check: bool = False) -> OnnxModel:
@@ -140,7 +153,8 @@ def load_onnx(folder: str | Path, *, check: bool = False) -> OnnxModel:
     _listed("body.onnx", body.onnx, envelope.files)
     check_seal(envelope, folder)
     check_files(folder, envelope, digests=check)
-    return OnnxModel(folder / body.onnx, body.inputs, body.outputs, body.digest, body.functions)
+    files = {name: facts.sha256 for name, facts in envelope.files.items()}
+    return OnnxModel(folder / body.onnx, body.inputs, body.outputs, body.digest, body.functions, files)
 
 
 def save(program: Program, dest: str | Path) -> Program:

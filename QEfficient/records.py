@@ -112,6 +112,8 @@ class OnnxModel:
         inputs, outputs: In graph order.
         digest: SHA-256 over the graph file and all its external data.
         functions: True when repeated layers are ONNX functions.
+        files: Relative path with ``/`` → SHA-256, of the graph's files whose digests are known: whoever seals a folder
+            with them need not read them again.
     """
 
     path: Path
@@ -119,6 +121,7 @@ class OnnxModel:
     outputs: tuple[TensorSpec, ...]
     digest: str
     functions: bool = False
+    files: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def make(
     recipe: Recipe, order: Order, model: OnnxModel, workdir: Path, cache: Cache
-) -> tuple[Program, Mapping[str, Json]]:
-    """The program, and what its check found.
+) -> tuple[Program, OnnxModel, Mapping[str, Json]]:
+    """The program, the graph that it was compiled from, and what its check found.
 
     Raises:
         VerificationError: A limit does not hold.
@@ -37,7 +37,7 @@ def make(
     made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=table))
     if runs_itself(order.target) and recipe.verify == "on":
         verified = check_made(recipe, order, model, made) | {"graph": dict(verified)}
-    return made, verified
+    return made, graph, verified
 
 
 def check_made(recipe: Recipe, order: Order, model: OnnxModel, made: Program) -> dict[str, Json]:

@@ -51,8 +51,8 @@ def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> 
         (workdir / TABLE_FILE).write_text(json.dumps(table, indent=1), encoding="utf-8")
         programs.write_onnx(made, key=ingredients, versions=library_versions())
 
-    found, _ = cache.get_or_build(recipe.origin.name, STAGE, ingredients, build)
-    return programs.load_onnx(found), json.loads((found / TABLE_FILE).read_text(encoding="utf-8"))
+    found, hit = cache.get_or_build(recipe.origin.name, STAGE, ingredients, build)
+    return programs.load_onnx(found, check=hit), json.loads((found / TABLE_FILE).read_text(encoding="utf-8"))
 
 
 def _quantise(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.auto.origin import Origin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.task import Task
-from QEfficient.cache import file_digest, library_versions
+from QEfficient.cache import Watched, file_digest, library_versions
 from QEfficient.records import Json, TextFacts
 from QEfficient.text.facts import read_facts
 
 OPSET = 18
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
-    """All that decides what graph comes out.
+    """All that decides what graph comes out. It is made anew for each call, and finds its ingredients once.
 
     Attributes:
         origin: The model.
@@ -63,19 +65,39 @@ class Recipe:
 
     def ingredients(self) -> dict[str, Json] | None:
         """The key's ingredients, in clear; ``None`` when only the exported graph can tell (DESIGN §10, Keys)."""
+        return self._ingredients  # kept: the weights are read for it
+
+    def refuse_changed(self) -> None:
+        """Refuses what was made of files that are no longer those of the key.
+
+        Raises:
+            CacheError: One was changed since :meth:`ingredients` was first called.
+        """
+        self._watched.refuse_changed()
+
+    @cached_property
+    def _watched(self) -> Watched:
+        return Watched.of((*self.origin.weight_files(), *self._head_files.values()))
+
+    @property
+    def _head_files(self) -> dict[str, Path]:
+        names = [step["weights"] for step in self.head.steps if "weights" in step]
+        return {name: self.origin.repo.folder / name for name in names} if self.origin.repo else {}
+
+    @cached_property
+    def _ingredients(self) -> dict[str, Json] | None:
         if self.head.function is not None:
             return None
+        _ = self._watched  # from before the first of them is read
         identity = self.origin.identity()
         if identity is None:
             return None
-        weights = [step["weights"] for step in self.head.steps if "weights" in step]
-        files = [self.origin.repo.folder / name for name in weights] if self.origin.repo else []
         specs = self.architecture.inputs
         sizes = {} if specs is None else {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
         return sizes | {
             "model": identity,
             "head": [dict(step) for step in self.head.steps],
-            "head_files": {name: file_digest(path) for name, path in zip(weights, files, strict=True)},
+            "head_files": {name: file_digest(path) for name, path in self._head_files.items()},
             "task": self.task.name,
             "functions": self.functions,
             "verify": self.verify,

@@ -52,13 +52,14 @@ def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -
 
 def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     """The same graph and buckets, compiled for another backend; needs no torch."""
-    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
+    files = {name: facts.sha256 for name, facts in program.manifest.files.items()}
+    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="", files=files)
     target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
     key["backend_version"] = backend.version()
 
     def build(workdir: Path) -> None:
-        programs.load(program.path, check=True)  # the key stands for the graph as it was saved
+        programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
         made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
         config = program.manifest.model.config if program.manifest.model else None
         kept = [*preprocessing_files(program.path), *([program.path / config] if config else [])]
@@ -72,7 +73,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             versions=library_versions(),
             verify=program.manifest.verify,
         )
-        programs.write(Program(made.path, manifest))
+        programs.write(Program(made.path, manifest), model)
 
     name = program.manifest.model.name if program.manifest.model else program.path.name
     path, _ = cache.get_or_build(name, "program", key, build)

@@ -68,8 +68,8 @@ def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json
             _check(recipe, moved)
         programs.write_onnx(moved, key=ingredients, versions=library_versions())
 
-    folder, _ = cache.get_or_build(recipe.origin.name, "onnx", ingredients, build)
-    return programs.load_onnx(folder)
+    folder, hit = cache.get_or_build(recipe.origin.name, "onnx", ingredients, build)
+    return programs.load_onnx(folder, check=hit)
 
 
 def _check(recipe: Recipe, model: OnnxModel) -> None:
@@ -141,6 +141,7 @@ def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
 
 def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) -> None:
     model = _export(recipe, workdir)
+    recipe.refuse_changed()
     programs.write_onnx(model, key=ingredients, versions=library_versions())
 
 
@@ -222,15 +223,15 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         from QEfficient.auto.making import make  # a warm cache needs neither onnx nor safetensors
 
         model = onnx if onnx is not None else export_stage(recipe, cache)
-        made, verified = make(recipe, order, model, workdir, cache)
-        _finish(made, recipe, order, head, model, ingredients, verified)
+        made, graph, verified = make(recipe, order, model, workdir, cache)
+        programs.write(_finished(made, recipe, order, head, model, ingredients, verified), graph)
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
     log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
     return programs.load(path)
 
 
-def _finish(
+def _finished(
     made: Program,
     recipe: Recipe,
     order: Order,
@@ -238,8 +239,8 @@ def _finish(
     model: OnnxModel,
     ingredients: Mapping[str, Json],
     verified: Mapping[str, Json],
-) -> None:
-    """Adds what the backend does not know (text side, config, check result) and writes the manifest, last."""
+) -> Program:
+    """Adds what the backend does not know: text side, config, check result."""
     config = recipe.origin.config()
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
     folder = recipe.origin.folder
@@ -259,16 +260,12 @@ def _finish(
         pads=recipe.architecture.pads(config),
         frames=recipe.frames,
     )
-    programs.write(
-        Program(
-            made.path,
-            dataclasses.replace(
-                made.manifest,
-                text=dataclasses.replace(order.text, tokenizer=tokenizer),
-                model=facts,
-                key=dict(ingredients),
-                versions=library_versions(),
-                verify=verified,
-            ),
-        )
+    manifest = dataclasses.replace(
+        made.manifest,
+        text=dataclasses.replace(order.text, tokenizer=tokenizer),
+        model=facts,
+        key=dict(ingredients),
+        versions=library_versions(),
+        verify=verified,
     )
+    return Program(made.path, manifest)

@@ -14,7 +14,7 @@ the keys, ``envelope`` the manifest and ``store`` the cache itself.
 from __future__ import annotations
 
 from QEfficient.cache.codec import canonical_json, from_json, to_json
-from QEfficient.cache.digests import content_key, file_digest, library_versions
+from QEfficient.cache.digests import Watched, content_key, file_digest, library_versions
 from QEfficient.cache.envelope import (
     FORMAT,
     MANIFEST,
@@ -36,6 +36,7 @@ __all__ = [
     "Entry",
     "Envelope",
     "Explanation",
+    "Watched",
     "canonical_json",
     "check_files",
     "check_inside",

@@ -8,7 +8,8 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +54,37 @@ def file_digest(path: str | Path) -> str:
         return _recall(memory, facts) or _hash_and_remember(real, memory)
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Files as they were when their digests were asked for.
+
+    A key is made of digests before the files are read for use. What was made of them may be kept under that key only
+    if they are still the same then.
+    """
+
+    stamps: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> Watched:
+        """Watches the files from now on."""
+        return cls({real: _stamp(real) for real in map(os.path.realpath, paths)})
+
+    def refuse_changed(self) -> None:
+        """Looks at size, inode and times again; nothing is read.
+
+        Raises:
+            CacheError: A file was changed, or is gone.
+        """
+        for real, stamp in self.stamps.items():
+            if _stamp(real) != stamp:
+                raise _changing(real)
+
+
+def _stamp(real: str) -> dict[str, int]:
+    with disk_errors("A file can't be read to compute its digest.", Path(real)):
+        return _facts(os.stat(real), real)
+
+
 def _hash_and_remember(real: str, memory: Path) -> str:
     for _ in range(_ATTEMPTS):
         started = time.time_ns()
@@ -62,7 +94,11 @@ def _hash_and_remember(real: str, memory: Path) -> str:
             if max(before["mtime_ns"], before["ctime_ns"]) < started - _SETTLED_NS:
                 _remember(memory, real, before, digest)
             return digest
-    raise CacheError(
+    raise _changing(real)
+
+
+def _changing(real: str) -> CacheError:
+    return CacheError(
         "A file changes while it is read.",
         got=real,
         allowed="a file that stays as it is",

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from QEfficient.cache.codec import canonical_json, from_json, to_json
 from QEfficient.cache.disk import disk_errors
-from QEfficient.cache.files import files_below, hash_file, replace_file
+from QEfficient.cache.files import files_below, hash_file, replace_file, sync_file
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import FileFacts, Json
 
@@ -47,7 +47,13 @@ class Envelope:
 
 
 def write_envelope(
-    folder: Path, *, stage: str, key: Mapping[str, Json], versions: Mapping[str, str], body: Mapping[str, Json]
+    folder: Path,
+    *,
+    stage: str,
+    key: Mapping[str, Json],
+    versions: Mapping[str, str],
+    body: Mapping[str, Json],
+    known: Mapping[str, str] | None = None,
 ) -> Envelope:
     """Seals a folder: digests every file in it, flushes them to disk, and writes the manifest last.
 
@@ -57,6 +63,8 @@ def write_envelope(
         key: Every ingredient of the cache key.
         versions: Package → version.
         body: What the stage itself records.
+        known: Name → SHA-256 of files that the caller has read or written in this folder, or linked from a sealed one:
+            they are flushed, and not read again.
 
     Raises:
         CacheError: The disk is full or can't be written, or the folder holds a link.
@@ -65,8 +73,12 @@ def write_envelope(
     with disk_errors("An artefact can't be sealed.", folder):
         for name, path in files_below(folder):
             if name != MANIFEST:
-                digest = hash_file(path, sync=True)
-                files[name] = FileFacts(path.stat().st_size, digest)
+                found = (known or {}).get(name)
+                if found is None:
+                    found = hash_file(path, sync=True)
+                else:
+                    sync_file(path)
+                files[name] = FileFacts(path.stat().st_size, found)
         envelope = Envelope(
             format=FORMAT,
             stage=stage,

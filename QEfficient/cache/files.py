@@ -29,6 +29,12 @@ def hash_file(path: Path, *, sync: bool = False) -> str:
     return digest
 
 
+def sync_file(path: Path) -> None:
+    """Flushes a file's content to disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(path: Path) -> None:
     """Flushes the names in a folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -39,9 +39,17 @@ def graph_digest(path: Path) -> str:
     Raises:
         CorruptArtefactError: As :func:`external_files`.
     """
+    return _joint_digest(_file_digests(path))
+
+
+def _file_digests(path: Path) -> dict[str, str]:
+    return {file.relative_to(path.parent).as_posix(): file_digest(file) for file in (path, *external_files(path))}
+
+
+def _joint_digest(files: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for file in (path, *external_files(path)):
-        digest.update(bytes.fromhex(file_digest(file)))
+    for each in files.values():
+        digest.update(bytes.fromhex(each))
     return digest.hexdigest()
 
 
@@ -56,12 +64,14 @@ def describe(path: Path) -> OnnxModel:
     """
     proto = _parse(path)
     constants = {tensor.name for tensor in proto.graph.initializer}
+    files = _file_digests(path)
     return OnnxModel(
         path=path,
         inputs=tuple(_spec(value) for value in proto.graph.input if value.name not in constants),
         outputs=tuple(_spec(value) for value in proto.graph.output),
-        digest=graph_digest(path),
+        digest=_joint_digest(files),
         functions=bool(proto.functions),
+        files=files,
     )
 
 
