@@ -58,10 +58,8 @@ def main(repo: str, cpus: str) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # a thread that a fork would leave behind
     allow_cpus(int(cpus), Path(repo).parent)
     import torch
-    import transformers
 
     torch.set_num_threads(1)  # worker threads do not live on in a forked child
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as home:
         os.environ["QEFF_HOME"] = home
         load(repo).compile(seq_len=32)

@@ -19,6 +19,7 @@ from QEfficient.auto.samples import LONGEST, text_samples
 from QEfficient.auto.speed import speed_points
 from QEfficient.auto.verification import CHECK_FILE
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.export.isolated import isolated
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
 from QEfficient.text.tokenizer import Tokenizer
@@ -146,6 +147,7 @@ def text_risk(
     return fp16_risk(model, samples) if samples else None
 
 
+@isolated
 def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) -> ModuleAnalysis:
     """HuggingFace's own module: parameters of all of it, and FLOPs of what is exported, head included.
 

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
 from QEfficient.auto.adapter import find_adapter, language_files
+from QEfficient.auto.loading import load
+from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.cache import file_digest
 from QEfficient.errors import LoadError, UsageError
+from QEfficient.export.isolated import isolated
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 from QEfficient.sentence_repo import read as read_sentence_repo
@@ -95,7 +98,7 @@ class RepoOrigin:
         """The HuggingFace model, in eval mode, on the CPU."""
         with self._lock:
             if self._module is None:
-                self._module = self._load()
+                self._module = load(self._load)
             return self._module
 
     def _load(self) -> nn.Module:
@@ -188,14 +191,17 @@ class RepoOrigin:
 
 
 class ModuleOrigin:
-    """A module that the caller made or loaded. It may change between two calls, so its tensors are always hashed."""
+    """A module that the caller made or loaded. It may change between two calls, so its tensors are always hashed.
+
+    What ``torch.compile`` or torch's parallel wrappers made of a model counts as the model.
+    """
 
     repo: SentenceRepo | None = None
     handed_out = True
     folder: Path | None = None
 
     def __init__(self, module: nn.Module) -> None:
-        module = _unwrapped(module)
+        module = unwrapped(module)
         config = getattr(module, "config", None)
         if not hasattr(module, "forward") or not hasattr(config, "to_dict"):
             raise UsageError(
@@ -245,24 +251,6 @@ class ModuleOrigin:
 Origin = RepoOrigin | ModuleOrigin
 
 
-def _unwrapped(module: Any) -> Any:
-    """Of peft's wrapper the HuggingFace model in it, with the adapter's layers in place; anything else as it is.
-
-    Raises:
-        UsageError: The wrapper does more than its layers: it puts learnt prompts before the text.
-    """
-    if type(module).__module__.partition(".")[0] != "peft" or not hasattr(module, "get_base_model"):
-        return module
-    if module.active_peft_config.is_prompt_learning:
-        raise UsageError(
-            "The module puts learnt prompts before each text, which a graph of its model alone would leave out.",
-            got=f"{type(module).__qualname__} with {module.active_peft_config.peft_type.value}",
-            allowed="an adapter that changes weights, such as LoRA, DoRA, IA3, LoHa or VeRA",
-            do="run this model with peft itself",
-        )
-    return module.get_base_model()
-
-
 def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | None:
     repo = read_sentence_repo(files.folder, route)
     if repo is None and route is not None:
@@ -303,6 +291,7 @@ def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool, broug
         )
 
 
+@isolated
 def module_identity(module: nn.Module) -> dict[str, Json]:
     """Config, structure and tensors of a module that is in memory.
 

@@ -20,6 +20,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, traced
+from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from QEfficient.auto.recipe import Recipe
 
 
+@isolated
 def export_graph(recipe: Recipe, folder: Path) -> OnnxModel:
     """Torch → ONNX → graph passes.
 
@@ -165,6 +167,7 @@ def _head(recipe: Recipe) -> Head:
     return head
 
 
+@isolated
 def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Reference]]:
     """The graph's numbers against HuggingFace's, on built-in texts and on rows that move what exporters get wrong.
 
@@ -221,6 +224,7 @@ def text_samples_of(
     return found
 
 
+@isolated
 def text_references(
     recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int
 ) -> list[Reference]:
@@ -238,6 +242,7 @@ def text_references(
     return found
 
 
+@isolated
 def reference_run(recipe: Recipe, *, float32: bool) -> Run:
     """HuggingFace's own model with the head behind it, as a function of arrays."""
     module, name = reference(recipe, float32=float32), recipe.origin.name
@@ -260,6 +265,7 @@ def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) ->
         ) from error
 
 
+@isolated
 def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
     with torch.no_grad():
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -269,12 +275,14 @@ def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
 # ---------------------------------------------------------------------------------------------- the torch model itself
 
 
+@isolated
 def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
     """The inputs that the recipe's graph has, or would have."""
     model, architecture = _model(recipe)
     return (*inputs_of(model, architecture, recipe.origin.facts()), *_head_inputs(recipe))
 
 
+@isolated
 def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], text: TextFacts) -> Arrays:
     """``generate(…, runtime_ai100=False)``: the torch model on checked rows; results are cut back alike.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError
 from QEfficient.export.decompositions import only_where_needed
+from QEfficient.export.isolated import isolated, shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
 from QEfficient.records import OnnxModel, TensorSpec
 
@@ -106,10 +107,26 @@ def traced(
         NumericsError: A weight is NaN or infinite.
         ExportError: The exporter refused the module; its own error is the cause.
     """
+    with _ONE_AT_A_TIME:
+        model, weights = _graph_of(module, inputs, outputs, _length_dim(length_limit, shortest))
+    weights += model.graph.initializers.values()
+    try:
+        yield model
+    finally:
+        for weight in (*weights, *model.graph.initializers.values()):
+            weight.const_value = None  # onnxscript's rewrite rules hold the last graph that they saw, not its weights
+
+
+@isolated
+def _graph_of(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str], length: _Length
+) -> tuple[ir.Model, list[ir.Value]]:
+    """The graph, and the weights that it had before it was optimised."""
     check_finite(module)
-    with _ONE_AT_A_TIME, _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites(), only_where_needed():
+    with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
-            program = _trace(module, inputs, outputs, _length_dim(length_limit, shortest))
+            with only_where_needed():
+                program = _trace(module, inputs, outputs, length)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
             _name_frames(program.model.graph.outputs)
@@ -122,13 +139,7 @@ def traced(
                 allowed="a forward whose shapes depend on the inputs' shapes only",
                 do="the cause below names the line of the model; a pooling function must use torch operators only",
             ) from error
-    model = program.model
-    weights += model.graph.initializers.values()
-    try:
-        yield model
-    finally:
-        for weight in (*weights, *model.graph.initializers.values()):
-            weight.const_value = None  # onnxscript's rewrite rules hold the last graph that they saw, not its weights
+    return program.model, weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,13 +167,15 @@ def _settle_rotary(model: nn.Module) -> None:
 def structural_copy(model: nn.Module) -> nn.Module:
     """A copy of the module tree with everything in it but the tensors, which are shared.
 
+    What ``torch.compile`` made of a part of it is that part again.
+
     Raises:
         TransformError: Something in the model can't be copied, such as a lock.
     """
     held = [value for part in model.modules() for value in vars(part).values() if isinstance(value, Tensor)]
     tensors = [*model.parameters(), *model.buffers(), *held]
     try:
-        return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+        twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     except Exception as error:  # whatever the copy of a foreign object raises
         raise TransformError(
             f"{type(model).__name__} can't be copied, and the export must not change the caller's own module.",
@@ -181,6 +183,20 @@ def structural_copy(model: nn.Module) -> nn.Module:
             allowed="modules that copy.deepcopy takes",
             do="take out of the module what can't be copied (locks, open files, handles), then compile again",
         ) from error
+    _uncompile(twin)
+    return twin
+
+
+def _uncompile(model: nn.Module) -> None:
+    """Undoes ``torch.compile`` of submodules and of their forward, which would be exported in place of their code."""
+    for _, parent, name, child in list(_children(model)):
+        if type(child).__qualname__ == "OptimizedModule":  # its import takes longer than a run
+            parent._modules[name] = child._modules["_orig_mod"]
+    for part in model.modules():
+        forward = vars(part).get("forward")
+        compiled = getattr(forward, "_torchdynamo_orig_callable", None)
+        if compiled is not None and getattr(compiled, "__func__", None) is type(part).forward:
+            del part.forward  # the class's own again
 
 
 def swap_blocks(model: nn.Module, swaps: Sequence[Swap]) -> tuple[Swapped, ...]:

@@ -18,9 +18,6 @@ from tests.cold_road import SCRIPT, TEXTS, vectors
 from tests.killing import Outcome, Zygote, kill_at_points, new_home
 from tests.tiny_repo import tiny_repo
 
-TORCH_ABORTED = "terminate called after throwing an instance of 'c10::Error'"
-"""An exception that comes up inside of torch's tracing now and then meets C++ code that ends the process."""
-
 
 class Road:
     """A model that can be sent down the road again and again, and what has to come out."""
@@ -101,18 +98,15 @@ def test_a_killed_compile_leaves_nothing_that_lies(road: Road, tmp_path: Path) -
 def test_ctrl_c_passes_and_leaves_nothing_half_written(stage: str, road: Road, tmp_path: Path) -> None:
     published = {"export": "onnx", "compile": "program"}[stage]
 
-    def aborted(outcome: Outcome) -> bool:
-        return stage == "export" and outcome.word is None and TORCH_ABORTED in outcome.log
-
     def check(outcome: Outcome) -> None:
-        assert outcome.word in ("INTERRUPTED", "END") or aborted(outcome)
+        assert outcome.word in ("INTERRUPTED", "END"), outcome.log  # no word: torch's C++ code ended the process
         stages = road.check_entries(outcome.home)
         if outcome.point != "drawn":  # there the signal can't fall into the cleaning, which the next run makes good
             assert leftovers(outcome.home) == []
             assert (published in stages) == (outcome.point == "after")
         road.check_next_run(outcome.home)
 
-    outcomes = kill_at_points(
+    kill_at_points(
         road.zygote,
         stage,
         tmp_path / "homes",
@@ -123,4 +117,3 @@ def test_ctrl_c_passes_and_leaves_nothing_half_written(stage: str, road: Road, t
         seed=road.put_graph if stage == "compile" else None,
         number=signal.SIGINT,
     )
-    assert sum(map(aborted, outcomes)) <= 1

@@ -1,0 +1,75 @@
+"""Weights are loaded without transformers' bars and reports, but for whoever watches and for a load that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from QEfficient import settings
+from QEfficient.export.isolated import isolated
+from QEfficient.export.process_wide import ProcessWide
+
+_M = TypeVar("_M")
+
+_REPORTS = "transformers.modeling_utils"  # the logger of the reports
+_REPORT = " LOAD REPORT"
+
+_HELD: ContextVar[list[logging.LogRecord] | None] = ContextVar("reports of the load in this thread", default=None)
+
+
+@isolated
+def load(read: Callable[[], _M]) -> _M:
+    """Loads a model, whatever the caller has set in torch.
+
+    transformers draws a bar only for a person who watches. What it reports of weights that are missing or left over is
+    checked by ours, and is told only when the load fails, whose error may refer to it.
+    """
+    reports: list[logging.LogRecord] = []
+    token = _HELD.set(reports)
+    try:
+        with _quiet():
+            return read()
+    except Exception:
+        _HELD.reset(token)
+        for report in reports:
+            logging.getLogger(_REPORTS).handle(report)
+        raise
+
+
+@contextmanager
+def _change() -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
+    def bar(make: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if _HELD.get() is not None and not _bars():
+            keywords = {**keywords, "disable": True}
+        return make(*arguments, **keywords) if before is None else before(make, arguments, keywords)
+
+    logger = logging.getLogger(_REPORTS)
+    before = transformers_logging.set_tqdm_hook(bar)
+    logger.addFilter(_not_held)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_not_held)
+        transformers_logging.set_tqdm_hook(before)
+
+
+_quiet = ProcessWide(_change)
+
+
+def _not_held(record: logging.LogRecord) -> bool:
+    held = _HELD.get()
+    if held is None or _REPORT not in record.getMessage():
+        return True
+    held.append(record)
+    return False
+
+
+def _bars() -> bool:
+    from QEfficient.auto.embed import _is_watched  # it reads models' files, as this does
+
+    return settings.progress_bars() and _is_watched()

@@ -1,0 +1,180 @@
+"""Torch's work in a thread of its own: the caller's modes do not reach it, and no signal falls into it.
+
+Nearly all that a caller may have entered in torch counts for one thread: autocast, inference mode, gradients, a default
+device, fake tensors, functions' and dispatch's modes. A new thread has none of it, whatever torch adds to it next.
+
+Python runs the handlers of signals in the main thread only. So a Ctrl-C never comes up inside of torch's tracing, where
+it meets C++ code that ends the process: it comes up where the caller waits, and is handed on to the work when the work
+can take it. No handler is replaced, and one that raises something else, or nothing, does what it always does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import Any, Generic, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_PATIENCE = 0.5  # seconds; a wait without end would keep Windows from running handlers
+
+_log = logging.getLogger("QEfficient")
+
+
+def isolated(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function that runs in a thread of its own, with torch's settings at their defaults, while the caller waits.
+
+    It runs in a copy of the caller's context. A call from within such a thread is a plain call.
+
+    What comes up where the caller waits, such as the ``KeyboardInterrupt`` of a Ctrl-C, ends the work and is raised
+    when the work has ended: at once, but for what is :func:`shielded`, which is finished first. What comes up a second
+    time does not wait for it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if _HERE.get() is not None:
+            return function(*args, **kwargs)
+        from QEfficient.export.global_state import default_state  # torch
+
+        def work() -> _R:
+            with default_state():
+                return function(*args, **kwargs)
+
+        return _Work(work).result()
+
+    return call
+
+
+@contextmanager
+def shielded(what: str) -> Iterator[None]:
+    """Work that must not be interrupted; the first Ctrl-C waits for its end.
+
+    Args:
+        what: Names the work to whoever waits.
+    """
+    work = _HERE.get()
+    if work is None:
+        yield
+        return
+    work.shield(what)
+    try:
+        yield
+    finally:
+        work.unshield()
+
+
+class _Work(Generic[_R]):
+    """One call in a thread of its own.
+
+    Args:
+        function: What is called.
+    """
+
+    def __init__(self, function: Callable[[], _R]) -> None:
+        self._function = function
+        self._context = copy_context()
+        self._thread = threading.Thread(target=self._run, name="QEfficient-torch")
+        self._claim = threading.Lock()  # who has it decides whether the work is done at all
+        self._end = threading.Lock()
+        self._end.acquire()  # until the work is over; Thread.join takes a thread for ended when a Ctrl-C comes (3.11)
+        self._lock = threading.Lock()  # for what follows, as both threads see it
+        self._over = False
+        self._shield = ""
+        self._owed = False
+        self._found: list[_R] = []
+        self._error: BaseException | None = None
+
+    # ------------------------------------------------------------------------------------ in its thread
+
+    def _run(self) -> None:
+        try:
+            if self._claim.acquire(blocking=False):
+                self._found = [self._context.run(self._call)]
+        except BaseException as error:  # whatever it is, it is raised where the caller waits
+            self._error = error
+        while not self._over:  # an interruption may come up here still
+            try:
+                with self._lock:
+                    self._over = True
+            except BaseException as error:
+                self._error = error
+        self._end.release()
+
+    def _call(self) -> _R:
+        _HERE.set(self)
+        return self._function()
+
+    def shield(self, what: str) -> None:
+        """From here on the first interruption is owed."""
+        with self._lock:
+            self._shield = what
+
+    def unshield(self) -> None:
+        """Raises ``KeyboardInterrupt`` if one is owed."""
+        with self._lock:
+            self._shield = ""
+            owed, self._owed = self._owed, False
+        if owed:
+            raise KeyboardInterrupt
+
+    # ------------------------------------------------------------------------------------ where the caller waits
+
+    def result(self) -> _R:
+        """Does the work; returns or raises what it does."""
+        came: BaseException | None = None  # what ends the wait
+        try:
+            try:
+                self._thread.start()
+            except BaseException as error:
+                if self._claim.acquire(blocking=False):
+                    raise  # the work has not begun, and will not
+                came = error
+            came = self._wait(came)
+            if came is not None:
+                raise came
+            if self._error is not None:
+                raise self._error
+            return self._found[0]
+        finally:
+            came = self._error = None  # an error holds this frame, which must not hold the error
+            del self._function, self._context, self._found  # the context holds this object, and it the weights
+
+    def _wait(self, came: BaseException | None) -> BaseException | None:
+        """Waits until the work has ended, whatever comes up; returns what came up first."""
+        fresh, again = came is not None, False
+        while True:
+            try:
+                if fresh:
+                    fresh = False
+                    self._interrupt(at_once=again)
+                    again = True
+                if self._end.acquire(timeout=_PATIENCE) or self._over:
+                    self._thread.join()
+                    return came
+            except BaseException as error:
+                came, fresh = (error if came is None else came), True
+
+    def _interrupt(self, *, at_once: bool) -> None:
+        with self._lock:
+            shield = "" if at_once else self._shield
+            if shield:
+                self._owed = True
+            elif not self._over:
+                _raise_in(self._thread, KeyboardInterrupt)
+        if shield:
+            _log.warning("stopping once %s is over; another Ctrl-C stops at once", shield)
+
+
+def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
+    """Raises an exception in another thread, as soon as that runs Python code."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
+
+
+_HERE: ContextVar[_Work[Any] | None] = ContextVar("the work that this code is part of", default=None)
