@@ -116,7 +116,7 @@ def settings_of() -> tuple[Any, ...]:
         torch.is_autocast_enabled("cpu"),
         torch.is_autocast_enabled("cuda"),
         torch.get_default_dtype(),
-        str(torch.get_default_device()),
+        _default_device(),
         torch.is_inference_mode_enabled(),
         torch.is_grad_enabled(),
         torch.are_deterministic_algorithms_enabled(),
@@ -137,6 +137,12 @@ def settings_of() -> tuple[Any, ...]:
         torch.get_num_threads(),
         list(warnings.filters),
     )
+
+
+def _default_device() -> str:
+    """``torch.get_default_device`` makes a tensor, which fails among fake ones."""
+    holder: Any = torch._GLOBAL_DEVICE_CONTEXT  # type: ignore[attr-defined]
+    return str(getattr(getattr(holder, "device_context", None), "device", None))
 
 
 def _faked() -> bool:

@@ -42,7 +42,7 @@ class QEFFTransformersBase(Insight):
     and put the new program in place in one assignment.
 
     Args:
-        model: A HuggingFace model that is already loaded.
+        model: A HuggingFace model that is already loaded, as it is or wrapped by ``torch.compile``.
     """
 
     def __init__(self, model: nn.Module) -> None:

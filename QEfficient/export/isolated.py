@@ -128,15 +128,9 @@ class _Work(Generic[_R]):
 
     def result(self) -> _R:
         """Does the work; returns or raises what it does."""
-        came: BaseException | None = None  # what ends the wait
+        came: BaseException | None = None
         try:
-            try:
-                self._thread.start()
-            except BaseException as error:
-                if self._claim.acquire(blocking=False):
-                    raise  # the work has not begun, and will not
-                came = error
-            came = self._wait(came)
+            came = self._wait()
             if came is not None:
                 raise came
             if self._error is not None:
@@ -146,14 +140,19 @@ class _Work(Generic[_R]):
             came = self._error = None  # an error holds this frame, which must not hold the error
             del self._function, self._context, self._found  # the context holds this object, and it the weights
 
-    def _wait(self, came: BaseException | None) -> BaseException | None:
-        """Waits until the work has ended, whatever comes up; returns what came up first."""
-        fresh, again = came is not None, False
+    def _wait(self) -> BaseException | None:
+        """Starts the work and waits until it has ended, whatever comes up; returns what came up first."""
+        came: BaseException | None = None
+        begun = fresh = again = False
         while True:
             try:
+                if not begun:
+                    begun = True
+                    self._thread.start()
                 if fresh:
                     fresh = False
-                    self._interrupt(at_once=again)
+                    if not self._interrupt(at_once=again):
+                        return came
                     again = True
                 if self._end.acquire(timeout=_PATIENCE) or self._over:
                     self._thread.join()
@@ -161,7 +160,10 @@ class _Work(Generic[_R]):
             except BaseException as error:
                 came, fresh = (error if came is None else came), True
 
-    def _interrupt(self, *, at_once: bool) -> None:
+    def _interrupt(self, *, at_once: bool) -> bool:
+        """Hands on what came up; ``False``: the work has not begun, and will not."""
+        if self._claim.acquire(blocking=False):
+            return False
         with self._lock:
             shield = "" if at_once else self._shield
             if shield:
@@ -170,6 +172,7 @@ class _Work(Generic[_R]):
                 _raise_in(self._thread, KeyboardInterrupt)
         if shield:
             _log.warning("stopping once %s is over; another Ctrl-C stops at once", shield)
+        return True
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:

@@ -358,6 +358,15 @@ def test_called_from_another_thread_no_signal_reaches_it() -> None:
     assert found == ["whole"]
 
 
+def test_where_no_thread_can_be_started_the_reason_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start"):
+        isolated(seen)()
+
+
 # ---------------------------------------------------------------------------------------------- an export
 
 
