@@ -173,7 +173,6 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "sharded": lambda: with_part(
         named("torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel")()
     ),
-    "wrapper of peft": lambda: named("peft.peft_model.PeftModelForFeatureExtraction")(),
 }
 
 
