@@ -34,6 +34,7 @@ from QEfficient.records import (
     ModelFacts,
     OnnxModel,
     Program,
+    RowRules,
     Target,
     TensorSpec,
     TextFacts,
@@ -57,12 +58,9 @@ class _ProgramBody:
     sdk: str | None
     text: TextFacts | None
     model: ModelFacts | None
+    rows: RowRules
     verify: Mapping[str, Json]
     int8: Mapping[str, Json]
-
-
-# fields that manifests of the same format, but written earlier, do not have
-_ADDED: Mapping[str, Json] = {"int8": {}, "joined": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +221,7 @@ def _read(folder: Path, stage: str) -> Envelope:
 
 
 def _manifest(envelope: Envelope) -> Manifest:
-    body = from_json(_ProgramBody, {**_ADDED, **envelope.body}, "body")
+    body = from_json(_ProgramBody, envelope.body, "body")
     own = {f.name: getattr(body, f.name) for f in fields(body)}
     manifest = Manifest(
         **own, key=envelope.key, versions=envelope.versions, files=envelope.files, created=envelope.created

@@ -162,6 +162,59 @@ class TextFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenInput:
+    """An input of whole numbers, some for each token, beside ids, mask and types: boxes on a page, paths in a document.
+
+    Attributes:
+        name: Its name in the graph and in HuggingFace's forward.
+        sizes: Its dims behind rows and tokens: ``(4,)`` for boxes; none where a token has one number.
+        default: What HuggingFace takes for each number where the input is left out. It also fills a row up.
+        below: Sizes of the tables that the numbers are looked up in: one for all, or one a number of the last dim.
+        boxes: Whether it holds left, top, right and bottom, whose differences are looked up too.
+    """
+
+    name: str
+    sizes: tuple[int, ...] = ()
+    default: int = 0
+    below: tuple[int, ...] = ()
+    boxes: bool = False
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The graph's input."""
+        return TensorSpec(self.name, "int64", ("batch_size", "seq_len", *self.sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What a row of a program may look like, and what stands for what a caller leaves out.
+
+    Attributes:
+        pads: False when a row's numbers depend on the padding beside it: then it runs with rows of its length only.
+        frames: Where the output has frames in place of samples: kernel and stride of each convolution on the way.
+        zero_types: Whether token types of 0 are what the model takes for none, where the graph has no such input.
+        more: Inputs of the graph that stand beside ids, mask and types.
+        left_out: What HuggingFace's model takes and the graph does not → why, or ``""``.
+    """
+
+    pads: bool = True
+    frames: tuple[tuple[int, int], ...] = ()
+    zero_types: bool = True
+    more: tuple[TokenInput, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def defaults(self) -> dict[str, int]:
+        """Name → the number that stands for each of an input's that is left out."""
+        return {one.name: one.default for one in self.more}
+
+    def fill(self, text: TextFacts | None) -> dict[str, int]:
+        """Name → the number that fills a row up to its batch's length; 0 where there is none."""
+        ids = {} if text is None else {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id}
+        return ids | self.defaults
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFacts:
     """Where a program comes from.
 
@@ -173,8 +226,6 @@ class ModelFacts:
         head: The steps behind the encoder, one JSON object each (``{"step": "pooling", "modes": ["mean"]}``).
         dim: Width of the output's last dim.
         config: File name of the model's ``config.json`` in the folder.
-        pads: False when a row's numbers depend on the padding beside it: then it runs with rows of its length only.
-        frames: Where the output has frames in place of samples: kernel and stride of each convolution on the way.
     """
 
     name: str
@@ -184,8 +235,6 @@ class ModelFacts:
     head: tuple[Mapping[str, Json], ...] = ()
     dim: int | None = None
     config: str | None = None
-    pads: bool = True
-    frames: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +256,7 @@ class Manifest:
         binary: Folder of the QPC inside the program's folder, ``None`` on the host.
         sdk: The SDK's version for a card program, else ``None``.
         text, model: What the text and model rooms need; ``None`` for a bare graph.
+        rows: What a row may look like.
         key: Every ingredient of the cache key, in clear.
         versions: Package → version at compile time.
         verify: Result of the numeric check, or how it was switched off.
@@ -226,6 +276,7 @@ class Manifest:
     sdk: str | None = None
     text: TextFacts | None = None
     model: ModelFacts | None = None
+    rows: RowRules = RowRules()
     key: Mapping[str, Json] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verify: Mapping[str, Json] = field(default_factory=dict)

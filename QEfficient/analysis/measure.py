@@ -14,12 +14,14 @@ from QEfficient.cache import Cache
 from QEfficient.errors import BackendError, UsageError
 from QEfficient.onnx_transforms import adopt
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target, TensorSpec
+from QEfficient.runtime.beside import stand_in
 
 
 def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name of each value of the main graph that ``walk`` has no shape of → its numpy dtype's name and shape.
 
-    Every input is filled with ones: full rows, valid ids. A run needs the memory of all these values at once.
+    Every input is filled with numbers that every model takes: full rows, valid ids. A run needs the memory of all these
+    values at once.
 
     Args:
         model: The graph on disk; it is linked into a work folder of the cache, with further outputs.
@@ -39,7 +41,7 @@ def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, t
         try:
             program = backend.compile(more, (bucket,), target, CompileOptions(), folder / "program")
             with backend.open(program) as session:
-                arrays = session.run({spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in model.inputs})
+                arrays = session.run({spec.name: stand_in(spec, spec.at(bucket)) for spec in model.inputs})
         except BackendError as error:
             raise UsageError(
                 "The graph can't be run at this bucket, and its shapes can't be told without a run.",

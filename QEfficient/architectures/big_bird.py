@@ -17,4 +17,11 @@ def limit(config: Config) -> int:
     return min(most, blocks * int(config.get("block_size", 64)))
 
 
-ARCHITECTURE = Architecture(model_type="big_bird", limit=limit, whole=whole, default_pad_id=0, default_types=2)
+ARCHITECTURE = Architecture(
+    model_type="big_bird",
+    limit=limit,
+    whole=whole,
+    default_pad_id=0,
+    default_types=2,
+    left_out={"question_lengths": "a question ends with its first separator"},
+)

@@ -1,8 +1,24 @@
-"""ERNIE: as BERT; the task is always the first one, as transformers has it when none is given."""
+"""ERNIE: as BERT, with a task for each token where the config has use_task_id: the first one where none is given."""
 
 from dataclasses import replace
 
 from QEfficient.architectures import bert
+from QEfficient.architectures.record import Config
+from QEfficient.records import TokenInput
 
 SOURCE = "transformers.models.ernie.modeling_ernie.ErnieSelfAttention"
-ARCHITECTURE = replace(bert.ARCHITECTURE, model_type="ernie", blocks={SOURCE: bert.BLOCK})
+
+
+def tasks(config: Config) -> tuple[TokenInput, ...]:
+    """See ``ErnieEmbeddings.forward``."""
+    size = int(config.get("task_type_vocab_size", 3))
+    return (TokenInput("task_type_ids", below=(size,)),) if config.get("use_task_id") else ()
+
+
+ARCHITECTURE = replace(
+    bert.ARCHITECTURE,
+    model_type="ernie",
+    blocks={SOURCE: bert.BLOCK},
+    more=tasks,
+    left_out={"task_type_ids": "its config has no use_task_id, and HuggingFace's model ignores them then"},
+)

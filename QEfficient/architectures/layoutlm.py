@@ -1,8 +1,16 @@
-"""LayoutLM on text alone: as BERT; without boxes transformers puts every token at (0, 0)."""
+"""LayoutLM: as BERT, with a box on the page for every token; without boxes transformers puts all at (0, 0)."""
 
 from dataclasses import replace
 
 from QEfficient.architectures import bert
+from QEfficient.architectures.record import ON_A_PAGE, boxes
 
 SOURCE = "transformers.models.layoutlm.modeling_layoutlm.LayoutLMSelfAttention"
-ARCHITECTURE = replace(bert.ARCHITECTURE, model_type="layoutlm", mask="own", blocks={SOURCE: bert.BLOCK})
+ARCHITECTURE = replace(
+    bert.ARCHITECTURE,
+    model_type="layoutlm",
+    mask="own",
+    blocks={SOURCE: bert.BLOCK},
+    more=boxes,
+    loaded_by=ON_A_PAGE,
+)

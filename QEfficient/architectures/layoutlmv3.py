@@ -1,5 +1,12 @@
-"""LayoutLMv3 on text alone: positions as RoBERTa's; no image, and every box at (0, 0) as transformers has it."""
+"""LayoutLMv3 without its image: positions as RoBERTa's, a box for every token; without boxes all are at (0, 0)."""
 
-from QEfficient.architectures.record import Architecture, positions_after_pad
+from QEfficient.architectures.record import Architecture, boxes, positions_after_pad
 
-ARCHITECTURE = Architecture(model_type="layoutlmv3", limit=positions_after_pad, default_pad_id=1, default_types=2)
+ARCHITECTURE = Architecture(
+    model_type="layoutlmv3",
+    limit=positions_after_pad,
+    default_pad_id=1,
+    default_types=2,
+    more=boxes,
+    left_out={"pixel_values": "a program of it reads text and boxes, not the page's image"},
+)

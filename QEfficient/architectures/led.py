@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import bart
+from QEfficient.architectures import bart, longformer
 from QEfficient.architectures.record import Config
 
 
@@ -17,6 +17,7 @@ ARCHITECTURE = replace(
     bart.ARCHITECTURE,
     model_type="led",
     limit=limit,
+    left_out=longformer.LEFT_OUT,
     blocks={
         f"{MODELING}.LEDEncoder": f"{ROOM}.led.Encoder",
         f"{MODELING}.LEDEncoderSelfAttention": f"{ROOM}.longformer.SelfAttention",

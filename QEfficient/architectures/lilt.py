@@ -1,9 +1,13 @@
-"""LiLT on text alone: positions as RoBERTa's; without boxes transformers puts every token at (0, 0)."""
+"""LiLT: positions as RoBERTa's, a box for every token; without boxes transformers puts all at (0, 0)."""
 
 from functools import partial
 
-from QEfficient.architectures.record import Architecture, positions_after_pad
+from QEfficient.architectures.record import Architecture, boxes, positions_after_pad
 
 ARCHITECTURE = Architecture(
-    model_type="lilt", limit=partial(positions_after_pad, default_pad_id=0), default_pad_id=0, default_types=2
+    model_type="lilt",
+    limit=partial(positions_after_pad, default_pad_id=0),
+    default_pad_id=0,
+    default_types=2,
+    more=boxes,
 )

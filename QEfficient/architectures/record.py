@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from QEfficient.errors import NotYetSupportedError
-from QEfficient.records import Json, TensorSpec
+from QEfficient.records import Json, RowRules, TensorSpec, TokenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +50,21 @@ def no_frames(config: Config) -> tuple[tuple[int, int], ...]:
     return ()
 
 
+ON_A_PAGE = {"AutoModelForQuestionAnswering": "AutoModelForDocumentQuestionAnswering"}
+"""For ``loaded_by``: transformers has the type's extractive question answering under documents only."""
+
+
+def boxes(config: Config) -> tuple[TokenInput, ...]:
+    """A box on the page for every token, as the LayoutLMs have it; (0, 0, 0, 0) where it is left out."""
+    size = int(config.get("max_2d_position_embeddings", 1024))
+    return (TokenInput("bbox", (4,), below=(size,), boxes=True),)
+
+
+def no_more(config: Config) -> tuple[TokenInput, ...]:
+    """Ids, mask and types."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """Facts about one model type. Reading them needs no torch; :meth:`swaps` imports it.
@@ -68,6 +83,11 @@ class Architecture:
         blocks: Dotted path of a block of transformers → dotted path of the block that takes its place.
         part: ``"encoder"`` where the encoder is a part of the model, reached by ``get_encoder()``.
         inputs: Config → the graph's inputs, where they are not those of a text model: images or clips.
+        more: Config → the graph's inputs beside ids, mask and types, where it is a text model's. One of these names
+            takes the place of theirs.
+        left_out: Inputs of HuggingFace's model that a graph can't have → why, or ``""``; those that all types of
+            transformers have need not be listed.
+        loaded_by: Auto class of a task → that of transformers which has this type's model for it, where it is another.
         outputs: What ``QEFFAutoModel`` gives in place of the one ``"output"``: attributes of HuggingFace's output.
         pads: Config → False where a row's numbers depend on the padding beside it, in HuggingFace's model too.
         frames: Config → kernel and stride of each convolution that turns samples into frames; none else.
@@ -87,6 +107,9 @@ class Architecture:
     blocks: Mapping[str, str] = field(default_factory=dict)
     part: Literal["whole", "encoder"] = "whole"
     inputs: Callable[[Config], tuple[TensorSpec, ...]] | None = None
+    more: Callable[[Config], tuple[TokenInput, ...]] = no_more
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    loaded_by: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     pads: Callable[[Config], bool] = always
     frames: Callable[[Config], tuple[tuple[int, int], ...]] = no_frames
@@ -136,6 +159,18 @@ class Architecture:
     def token_types(self, config: Config) -> bool:
         """Whether the model tells two segments of a row apart, so that ``token_type_ids`` matter."""
         return bool(self.default_types) and int(config.get("type_vocab_size", self.default_types)) > 1
+
+    def rows(self, config: Config, inputs: Sequence[TensorSpec]) -> RowRules:
+        """What a row may look like, for a graph with these inputs."""
+        names, more = {spec.name for spec in inputs}, self.more(config)
+        missing = {one.name: "" for one in more if one.name not in names}
+        return RowRules(
+            pads=self.pads(config),
+            frames=self.frames(config),
+            zero_types=self.zero_types,
+            more=tuple(one for one in more if one.name in names),
+            left_out={name: why for name, why in {**self.left_out, **missing}.items() if name not in names},
+        )
 
     def mask_kind(self, config: Config) -> Literal["additive", "own", "float"]:
         """As :attr:`mask`; a model that is set up as a decoder needs its own, causal one."""

@@ -4,4 +4,9 @@ from dataclasses import replace
 
 from QEfficient.architectures import bart
 
-ARCHITECTURE = replace(bart.ARCHITECTURE, model_type="seamless_m4t", default_pad_id=0)
+ARCHITECTURE = replace(
+    bart.ARCHITECTURE,
+    model_type="seamless_m4t",
+    default_pad_id=0,
+    left_out={"input_features": "a program of it is its text encoder"},
+)

@@ -9,4 +9,10 @@ def limit(config: Config) -> int:
     return rotary(encoder.get("text_config") or {}, 131072)
 
 
-ARCHITECTURE = Architecture(model_type="t5gemma2", limit=limit, default_pad_id=0, part="encoder")
+ARCHITECTURE = Architecture(
+    model_type="t5gemma2",
+    limit=limit,
+    default_pad_id=0,
+    part="encoder",
+    left_out={"pixel_values": "a program of it reads text alone"},
+)

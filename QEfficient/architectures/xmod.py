@@ -24,5 +24,6 @@ ARCHITECTURE = replace(
         f"{MODELING}.XmodEncoder": f"{ROOM}.Encoder",
         f"{MODELING}.XmodOutput": f"{ROOM}.Output",
     },
+    left_out={"lang_ids": "a program has the adapter of one language, the config's default_language"},
     refused=refused,
 )

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from QEfficient import arguments
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
@@ -21,7 +19,8 @@ from QEfficient.auto.verification import CHECK_FILE
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.sentences import LONG, SENTENCES
-from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec, TextFacts
+from QEfficient.records import Bucket, Json, OnnxModel, RowRules, TensorSpec, TextFacts
+from QEfficient.runtime.beside import stand_in
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -70,17 +69,16 @@ def analyze_model(
         module=module_side(recipe, model.inputs, buckets[0]) if before and recipe is not None else None,
         rows=rows,
         limit=limit,
-        risk=text_risk(model, tokenizer, given, limit, _pads(ready, recipe)) if fp16 else None,
+        risk=text_risk(model, tokenizer, given, limit, _rules(ready, recipe, model)) if fp16 else None,
         predictions=speed_points(recipe, ready, buckets, [c.name for c in CARDS], ready is None and batch_size is None),
         verification=_verification(ready, model),
     )
 
 
-def _pads(ready: Ready | None, recipe: Recipe | None) -> bool:
+def _rules(ready: Ready | None, recipe: Recipe | None, model: OnnxModel) -> RowRules:
     if recipe is not None:
-        return recipe.architecture.pads(recipe.origin.config())
-    facts = ready.program.manifest.model if ready is not None else None
-    return facts is None or facts.pads
+        return recipe.architecture.rows(recipe.origin.config(), model.inputs)
+    return ready.program.manifest.rows if ready is not None else RowRules()
 
 
 def _name(ready: Ready | None, recipe: Recipe | None) -> str:
@@ -135,7 +133,7 @@ def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] |
 
 
 def text_risk(
-    model: OnnxModel, tokenizer: Tokenizer | None, texts: Sequence[str], longest: int, pads: bool
+    model: OnnxModel, tokenizer: Tokenizer | None, texts: Sequence[str], longest: int, rules: RowRules
 ) -> Risk | None:
     """The range of every tensor over built-in texts and the caller's; ``None`` where the model reads no texts."""
     if tokenizer is None:
@@ -143,7 +141,7 @@ def text_risk(
     from QEfficient.analysis.risk import fp16_risk
 
     every = (*SENTENCES, LONG, *texts[:MOST_TEXTS])
-    samples = text_samples(tokenizer, every, model.inputs, longest=min(longest, LONGEST), pads=pads)
+    samples = text_samples(tokenizer, every, model.inputs, rules, longest=min(longest, LONGEST))
     return fp16_risk(model, samples) if samples else None
 
 
@@ -154,7 +152,7 @@ def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) ->
     Args:
         recipe: Which model. Its weights are read, and forgotten again.
         inputs: The graph's.
-        bucket: The shape of the run; inputs are ones, so that every row is full.
+        bucket: The shape of the run; masks are ones, so that every row is full.
     """
     from QEfficient.analysis.module import Run, module_analysis
     from QEfficient.auto.torch_stages import reference
@@ -162,7 +160,7 @@ def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) ->
     whole = recipe.origin.module()
     encoder = recipe.architecture.encoder_of(whole) if recipe.embeds else whole
     part = next(path for path, module in whole.named_modules() if module is encoder)
-    arrays = {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in inputs}
+    arrays = {spec.name: stand_in(spec, spec.at(bucket)) for spec in inputs}
     run = Run(reference(recipe, float32=True), arrays, bucket, inside="model", part=part)
     try:
         return module_analysis(whole, run)

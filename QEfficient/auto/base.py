@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient import arguments, hub
 from QEfficient import program as programs
-from QEfficient.architectures import find
 from QEfficient.auto import request
 from QEfficient.auto.adapter import language_files
 from QEfficient.auto.buckets import card_cost, suggested, wants_buckets
@@ -272,7 +271,8 @@ class QEFFTransformersBase(Insight):
 
         Args:
             inputs: ``input_ids`` and ``attention_mask`` (ones when left out), ``token_type_ids`` where the model has
-                them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists. Images are
+                them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists. Boxes, paths and
+                the like, as the table of supported models lists them, may be left out as in HuggingFace. Images are
                 ``pixel_values`` ``(rows, channels, height, width)``, clips ``input_values`` ``(rows, samples)``.
             device_ids: Devices of the card, a multiple of ``num_devices``; ``None`` lets the runtime choose.
             runtime_ai100: False runs the torch model instead of the program.
@@ -294,11 +294,7 @@ class QEFFTransformersBase(Insight):
         else:
             ready = self._need_ready()
             manifest = ready.program.manifest
-            pads, frames = (manifest.model.pads, manifest.model.frames) if manifest.model else (True, ())
-            zeros = find(manifest.model.model_type).zero_types if manifest.model else True
-            rows = request.rows(
-                inputs, manifest.inputs, pads=pads, frames=frames, zero_types=zeros, buckets=manifest.buckets
-            )
+            rows = request.rows(inputs, manifest.inputs, rules=manifest.rows, buckets=manifest.buckets)
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -307,20 +303,13 @@ class QEFFTransformersBase(Insight):
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:
         origin = self._need_origin("generate(…, runtime_ai100=False)")
-        from QEfficient.auto.torch_stages import graph_specs, run_torch
+        from QEfficient.auto.torch_stages import graph_rows, graph_specs, run_torch
 
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
-        facts, config = recipe.architecture, origin.config()
-        rows = request.rows(
-            inputs,
-            specs,
-            pads=facts.pads(config),
-            frames=facts.frames(config),
-            zero_types=facts.zero_types,
-            max_length=limit,
-        )
-        return run_torch(recipe, rows, specs, self._text())
+        rules = graph_rows(recipe, specs)
+        rows = request.rows(inputs, specs, rules=rules, max_length=limit)
+        return run_torch(recipe, rows, specs, rules, self._text())
 
     def __call__(self, **inputs: Any) -> Any:
         """Runs the program and gives a transformers ``ModelOutput`` of torch tensors, as HuggingFace's class does.

@@ -17,6 +17,7 @@ from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure
+from QEfficient.runtime.beside import of_tokens, stand_in
 
 ROWS = 32  # random ones, where there are no texts to run
 VOCABULARY = 256  # ids for a model whose config does not say how many it has
@@ -127,7 +128,7 @@ def _name(ready: Ready) -> str:
 def _takes_texts(ready: Ready) -> bool:
     manifest = ready.program.manifest
     text = manifest.text is not None and manifest.text.tokenizer is not None
-    known = {*_TOKENS, "pooling_mask"}
+    known = {*_TOKENS, "pooling_mask", *manifest.rows.defaults}
     return text and all(spec.name in known and "seq_len" in spec.shape for spec in manifest.inputs)
 
 
@@ -136,7 +137,7 @@ def _built_in(ready: Ready) -> list[str]:
     from QEfficient.numerics.sentences import SENTENCES
 
     facts, manifest = ready.text, ready.program.manifest
-    if ready.strict and manifest.model and not manifest.model.pads:
+    if ready.strict and not manifest.rows.pads:
         return []  # a row must fill a bucket exactly
     prompt = find_prompt(all_prompts(facts), facts.default_prompt, None, None)
     lengths = ready.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
@@ -146,15 +147,14 @@ def _built_in(ready: Ready) -> list[str]:
 
 def _tokenise_and_run(ready: Ready, wish: Wish) -> Call:
     """For a class that takes ids: what its caller would write around ``generate``."""
-    names = [spec.name for spec in ready.program.manifest.inputs]
+    manifest = ready.program.manifest
     limit = ready.limited(wish.max_seq_length).max_length
-    longest = min(limit, ready.program.manifest.buckets[-1].length)
+    longest = min(limit, manifest.buckets[-1].length)
 
     def call(texts: Sequence[str]) -> object:
         with spans.span("tokenise"):
             tokens = ready.tokenizer.encode(texts, max_length=longest).rows
-            columns = dict(tokens.columns) | {"pooling_mask": tokens.columns["attention_mask"]}
-        rows = Rows({name: columns[name] for name in names}, tokens.width, tokens.lengths)
+            rows = of_tokens(tokens, manifest.inputs, manifest.rows)
         return ready.run(rows, wish.device_ids)
 
     return call
@@ -174,12 +174,10 @@ def random_rows(ready: Ready, seed: int = 0) -> Rows:
 
 def _row(spec: TensorSpec, length: int, vocabulary: int, rng: np.random.Generator) -> Any:
     shape = [length if isinstance(dim, str) else dim for dim in spec.shape[1:]]
-    if spec.name.endswith("_mask"):
-        return np.ones(shape, spec.dtype)
-    if spec.name == "token_type_ids":
-        return np.zeros(shape, spec.dtype)
-    if spec.dtype.startswith("int"):
+    if spec.name == "input_ids":
         return rng.integers(0, vocabulary, shape).astype(spec.dtype)
+    if spec.dtype.startswith("int"):
+        return stand_in(spec, shape)
     return rng.standard_normal(shape).astype(spec.dtype)
 
 

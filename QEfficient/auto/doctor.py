@@ -20,7 +20,7 @@ from QEfficient.auto.recipe import Recipe, tokenizer_keywords
 from QEfficient.auto.stages import Order, export_stage
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import UsageError
-from QEfficient.records import Json, OnnxModel, TextFacts
+from QEfficient.records import Json, OnnxModel, RowRules, TextFacts
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _diagnose(model: OnnxModel, patient: Patient, wish: Wish, workdir: Path) -> 
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose
 
     samples = _samples(model, patient, wish.texts)
-    frames = find(str(patient.config.get("model_type", ""))).frames(patient.config)
+    frames = _rules(patient, model).frames
     embeds = patient.recipe.task.embeds if patient.recipe else _embeds(patient.ready)
     limits = LIMITS if wish.limits is None else dataclasses.replace(LIMITS, **wish.limits)
     costs = node_costs(model, bucket_of(model.inputs, samples))
@@ -193,7 +193,15 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
     buckets = patient.ready.program.manifest.buckets if patient.ready else ()
     longest = buckets[-1].length if buckets else None
     ends = patient.recipe.head.uses_pooler if patient.recipe else False
-    return all_samples(patient.config, model.inputs, tokenizer, texts, longest=longest, limit=limit, ends=ends)
+    rules = _rules(patient, model)
+    return all_samples(patient.config, model.inputs, rules, tokenizer, texts, longest=longest, limit=limit, ends=ends)
+
+
+def _rules(patient: Patient, model: OnnxModel) -> RowRules:
+    """As the program's manifest has them, or as a program of this graph would."""
+    if patient.ready:
+        return patient.ready.program.manifest.rows
+    return find(str(patient.config.get("model_type", ""))).rows(patient.config, model.inputs)
 
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
+from QEfficient.architectures import find
 from QEfficient.auto.adapter import find_adapter, language_files
 from QEfficient.auto.loading import load
 from QEfficient.auto.module_kinds import unwrapped
@@ -132,6 +133,9 @@ class RepoOrigin:
         """
         import transformers
 
+        known = find(str(self.config().get("model_type", ""))).loaded_by
+        if self.auto_class in known and not self.remote_code:
+            return known[self.auto_class]
         saved = str((self.config().get("architectures") or [""])[0])
         half = self.auto_class == "AutoModel" and saved.endswith("EncoderModel") and not self.remote_code
         return saved if half and hasattr(transformers, saved) else self.auto_class

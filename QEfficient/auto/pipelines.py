@@ -22,7 +22,8 @@ class PipelineModel(Description):
 
         It is the first attribute that a pipeline asks for, so it is here that the class becomes known to pipelines.
         """
-        register(type(self), self._task.auto_class)
+        known = find(str(self.get_model_config.get("model_type", ""))).loaded_by
+        register(type(self), known.get(self._task.auto_class, self._task.auto_class))
         import torch
 
         return {"": "cpu"} if torch.accelerator.is_available() else None

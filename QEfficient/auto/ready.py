@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-import numpy as np
-
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import DeviceError, NumericsError, UsageError
 from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
+from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.run import How, run_rows
@@ -146,7 +145,7 @@ class Ready:
             self._adopt(found)
         with self.session(devices) as session:
             for bucket in session.buckets:
-                arrays = {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in session.inputs}
+                arrays = {spec.name: stand_in(spec, spec.at(bucket)) for spec in session.inputs}
                 session.run(arrays)
                 if not session.fixed_shapes and session.slots > 1:
                     session.submit(arrays).result()
@@ -267,10 +266,9 @@ class Ready:
         progress: Callable[[int], None] | None,
         record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> How:
-        text, model = self.program.manifest.text, self.program.manifest.model
-        fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
-        pads, frames = (model.pads, model.frames) if model else (True, ())
-        return How(fill, pads, frames, progress, record, explain=self._explain, tally=self.work)
+        manifest = self.program.manifest
+        rules, fill = manifest.rows, manifest.rows.fill(manifest.text)
+        return How(fill, rules.pads, rules.frames, progress, record, explain=self._explain, tally=self.work)
 
     def _explain(self, error: NumericsError, row: Arrays) -> NumericsError:
         from QEfficient.auto.verification import located  # imports onnx, which a run must not need

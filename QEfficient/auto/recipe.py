@@ -60,7 +60,7 @@ class Recipe:
 
     @property
     def frames(self) -> tuple[tuple[int, int], ...]:
-        """As ``ModelFacts.frames``."""
+        """As ``RowRules.frames``."""
         return self.architecture.frames(self.origin.config())
 
     def ingredients(self) -> dict[str, Json] | None:
@@ -93,7 +93,11 @@ class Recipe:
         if identity is None:
             return None
         specs = self.architecture.inputs
-        sizes = {} if specs is None else {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
+        if specs is not None:
+            sizes = {"inputs": [dataclasses.asdict(spec) for spec in specs(self.origin.facts())]}
+        else:
+            more = self.architecture.more(self.origin.config())
+            sizes = {"inputs_beside": [dataclasses.asdict(one) for one in more]} if more else {}
         return sizes | {
             "model": identity,
             "head": [dict(step) for step in self.head.steps],

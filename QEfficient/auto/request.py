@@ -16,7 +16,7 @@ from QEfficient.auto.stages import Order
 from QEfficient.backends.base import Backend
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
 from QEfficient.numerics.verify import Limits, limits_for
-from QEfficient.records import Bucket, Json, Rows, Target, TensorSpec, TextFacts
+from QEfficient.records import Bucket, Json, RowRules, Rows, Target, TensorSpec, TextFacts
 from QEfficient.runtime.rows import from_arrays
 from QEfficient.runtime.signals import from_signals, has_signals
 from QEfficient.runtime.write_io import InferenceFiles
@@ -216,16 +216,14 @@ def rows(
     inputs: Any,
     specs: Sequence[TensorSpec],
     *,
-    pads: bool = True,
-    frames: Sequence[tuple[int, ...]] = (),
-    zero_types: bool = True,
+    rules: RowRules,
     max_length: int | None = None,
     buckets: Sequence[Bucket] = (),
 ) -> Rows:
     """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
     if has_signals(specs):
-        return from_signals(inputs, specs, max_length=max_length, buckets=buckets, pads=pads, frames=frames)
-    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, pads=pads, zero_types=zero_types)
+        return from_signals(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
+    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
 
 
 def inference_files() -> InferenceFiles:

@@ -9,10 +9,11 @@ import numpy as np
 from QEfficient.architectures import Architecture, find
 from QEfficient.errors import UsageError
 from QEfficient.numerics.check import Array
-from QEfficient.numerics.probes import Wanted, probes
+from QEfficient.numerics.probes import Wanted, draw, probes
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Sample
-from QEfficient.records import Bucket, Json, TensorSpec
+from QEfficient.records import Bucket, Json, RowRules, TensorSpec
+from QEfficient.runtime.beside import of_tokens
 from QEfficient.text.tokenizer import Tokenizer
 
 BATCH = 8  # texts that are run at once
@@ -25,6 +26,7 @@ VOCABULARY = 256  # ids for a model whose config does not say how many it has
 def all_samples(
     config: Mapping[str, Json],
     inputs: Sequence[TensorSpec],
+    rules: RowRules,
     tokenizer: Tokenizer | None,
     texts: Sequence[str],
     *,
@@ -37,6 +39,7 @@ def all_samples(
     Args:
         config: The model's.
         inputs: The graph's.
+        rules: What its rows may look like.
         tokenizer: The model's; ``None``: random rows only.
         texts: The caller's.
         longest: Tokens, or samples, of the longest bucket; ``None``: nothing is compiled.
@@ -45,11 +48,11 @@ def all_samples(
     """
     facts = find(str(config.get("model_type", "")))
     bucket = longest if facts.has_length(config) else None
-    found = random_samples(facts, config, inputs, longest=bucket, ends=ends)
+    found = random_samples(facts, config, inputs, rules, longest=bucket, ends=ends)
     if tokenizer is None:
         return found
     most = min(bucket or LONGEST, limit, LONGEST)
-    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), inputs, longest=most, pads=facts.pads(config))
+    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), inputs, rules, longest=most)
 
 
 def refuse_texts(texts: Sequence[str], name: str) -> None:
@@ -68,28 +71,33 @@ def refuse_texts(texts: Sequence[str], name: str) -> None:
 
 
 def text_samples(
-    tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[TensorSpec], *, longest: int, pads: bool = True
+    tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[TensorSpec], rules: RowRules, *, longest: int
 ) -> list[Sample]:
-    """Texts in batches of about one length, the longest first.
+    """Texts in batches of about one length, the longest first. Every other row has boxes and the like of its own.
 
     Args:
         tokenizer: The model's.
         texts: What to run.
         inputs: The graph's inputs. Where one is no row of tokens, there is nothing to run.
+        rules: What its rows may look like; where they can't be padded, a batch has texts of exactly one length.
         longest: Tokens after which a text is cut.
-        pads: As ``ModelFacts.pads``: False batches texts of exactly one length.
     """
-    rows = tokenizer.encode(texts, max_length=longest).rows
-    columns = dict(rows.columns) | {"pooling_mask": rows.columns["attention_mask"]}
-    if any(spec.name not in columns or spec.shape != ("batch_size", "seq_len") for spec in inputs):
+    rows = of_tokens(tokenizer.encode(texts, max_length=longest).rows, inputs, rules)
+    columns = dict(rows.columns)
+    if any(spec.name not in columns or spec.shape[:2] != ("batch_size", "seq_len") for spec in inputs):
         return []
-    fill = {"input_ids": tokenizer.facts.pad_id, "token_type_ids": tokenizer.facts.pad_type_id}
+    rng = np.random.default_rng(0)
+    for one in rules.more:
+        drawn = [draw(one, (length,), rng) if row % 2 else None for row, length in enumerate(rows.lengths)]
+        columns[one.name] = [own if new is None else new for own, new in zip(columns[one.name], drawn, strict=True)]
+    fill = rules.fill(tokenizer.facts)
     samples = []
-    for batch in _batches(rows.lengths, pads):
+    for batch in _batches(rows.lengths, rules.pads):
         width = rows.lengths[batch[0]]
         arrays: dict[str, Array] = {}
         for spec in inputs:
-            arrays[spec.name] = np.full((len(batch), width), fill.get(spec.name, 0), np.int64)
+            shape = (len(batch), width, *(int(dim) for dim in spec.shape[2:]))
+            arrays[spec.name] = np.full(shape, fill.get(spec.name, 0), np.int64)
             for place, row in enumerate(batch):
                 arrays[spec.name][place, : rows.lengths[row]] = columns[spec.name][row]
         names = tuple(f"{texts[row][:40]!r} ({rows.lengths[row]} tokens)" for row in batch)
@@ -113,6 +121,7 @@ def random_samples(
     architecture: Architecture,
     config: Mapping[str, Json],
     inputs: Sequence[TensorSpec],
+    rules: RowRules,
     *,
     longest: int | None = None,
     ends: bool = False,
@@ -123,6 +132,7 @@ def random_samples(
         architecture: Of the model's type.
         config: The model's.
         inputs: The graph's.
+        rules: What its rows may look like.
         longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
         ends: Whether what is pooled is the state of an end token.
     """
@@ -136,7 +146,7 @@ def random_samples(
         vocabulary=int(text.get("vocab_size") or VOCABULARY),
         pad_id=architecture.pad_id(config) or 0,
         shortest=shortest,
-        pads=architecture.pads(config),
+        rules=rules,
         end_id=text.get("eos_token_id") if architecture.outputs or ends else None,
     )
     return [

@@ -69,6 +69,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             made.manifest,
             text=program.manifest.text,
             model=program.manifest.model,
+            rows=program.manifest.rows,
             key=key,
             versions=library_versions(),
             verify=program.manifest.verify,

@@ -14,7 +14,7 @@ from QEfficient import program as programs
 from QEfficient.auto.garbage import not_collected
 from QEfficient.auto.recipe import Recipe, tokenizer_keywords
 from QEfficient.backends.base import Backend
-from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy
+from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy, to_json
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
@@ -98,7 +98,7 @@ def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Bucket], cache: Cac
         )
     with cache.work_folder() as scratch:
         graph = adopt(path, scratch)
-        _check_dims(graph, buckets)
+        _check_dims(graph, recipe, buckets)
         if recipe.verify == "on":
             _check_outputs(graph, recipe)
         known = recipe.ingredients()
@@ -118,16 +118,23 @@ def _check_outputs(graph: OnnxModel, recipe: Recipe) -> None:
         )
 
 
-def _check_dims(graph: OnnxModel, buckets: Sequence[Bucket]) -> None:
-    """Each input is ``(batch, length)``; a dim is free under its own name, or fixed at every bucket's size."""
+def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Bucket]) -> None:
+    """Each input is ``(batch, length)``, boxes and the like with their sizes behind that.
+
+    A dim is free under its own name, or fixed at every bucket's size.
+    """
+    sizes = {one.name: one.sizes for one in recipe.architecture.more(recipe.origin.config())}
     for spec in graph.inputs:
+        behind = sizes.get(spec.name, ())
         for bucket in buckets:
-            dims = ((bucket.batch_dim, bucket.batch), (bucket.length_dim, bucket.length))
-            if len(spec.shape) != 2 or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
+            dims = ((bucket.batch_dim, bucket.batch), (bucket.length_dim, bucket.length), *((size,) for size in behind))
+            wrong = len(spec.shape) != len(dims)
+            if wrong or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
+                allowed = ", ".join(map(str, (bucket.batch_dim, bucket.length_dim, *behind)))
                 raise OptionError(
                     "The graph's inputs can't take the lengths that it is to be compiled for.",
                     got=f"{spec.name!r} is {list(spec.shape)}, for seq_len={bucket.length}, batch_size={bucket.batch}",
-                    allowed=f"[{bucket.batch_dim}, {bucket.length_dim}], or these sizes themselves",
+                    allowed=f"[{allowed}], or these sizes themselves",
                     do="export the graph with these free dims, or pass seq_len= and batch_size= as the graph has them",
                 )
 
@@ -207,6 +214,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     if onnx is not None:
         head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
         ingredients["onnx_path"] = onnx.digest
+        ingredients["rows"] = to_json(recipe.architecture.rows(recipe.origin.config(), onnx.inputs))
     elif (source := recipe.ingredients()) is not None:
         ingredients["onnx"] = source
     else:
@@ -257,13 +265,12 @@ def _finished(
         head=head,
         dim=width if isinstance(width, int) else None,
         config=CONFIG_FILE,
-        pads=recipe.architecture.pads(config),
-        frames=recipe.frames,
     )
     manifest = dataclasses.replace(
         made.manifest,
         text=dataclasses.replace(order.text, tokenizer=tokenizer),
         model=facts,
+        rows=recipe.architecture.rows(config, model.inputs),
         key=dict(ingredients),
         versions=library_versions(),
         verify=verified,

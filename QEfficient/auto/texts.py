@@ -13,6 +13,7 @@ from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.runtime import spans
+from QEfficient.runtime.beside import of_tokens
 from QEfficient.runtime.stream import FIRST, Source
 from QEfficient.text.tokenizer import Overlong, Text, Tokens
 
@@ -57,8 +58,8 @@ class Reading:
     def __init__(self, ready: Ready, *, prompt: str, limit: int, overlong: Overlong) -> None:
         self._tokenizer = ready.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
-        self._names = [spec.name for spec in ready.program.manifest.inputs]
-        self._pools = "pooling_mask" in self._names
+        self._inputs, self._rules = ready.program.manifest.inputs, ready.program.manifest.rows
+        self._pools = any(spec.name == "pooling_mask" for spec in self._inputs)
         self._skipped = 0
         if prompt and self._pools:
             self._skipped = self._tokenizer.prompt_length(prompt, max_length=limit)
@@ -73,11 +74,10 @@ class Reading:
             tokens = self._tokenizer.encode(
                 texts, prompt=self._prompt, max_length=self._limit, overlong=self._overlong, first=first
             )
-            found = tokens.rows
-            columns = {name: found.columns[name] for name in self._names if name in found.columns}
+            rows = of_tokens(tokens.rows, self._inputs, self._rules)
             if self._pools:
-                columns["pooling_mask"] = without_prompt(tokens, self._skipped, first)
-            rows = Rows(columns, found.width, found.lengths)
+                columns = {**rows.columns, "pooling_mask": without_prompt(tokens, self._skipped, first)}
+                rows = Rows(columns, rows.width, rows.lengths)
             return TextWindow(rows, first, len(texts), tokens.owners, tokens.overlong)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from QEfficient.pytorch_transforms.embedding import (
     MaskKind,
     TaskModule,
     mask_of,
+    one_choice,
     places,
     states_of,
     text_inputs,
@@ -41,7 +43,8 @@ from QEfficient.pytorch_transforms.embedding import (
 from QEfficient.pytorch_transforms.head import Head
 from QEfficient.pytorch_transforms.rotary import tabulate
 from QEfficient.pytorch_transforms.speech import settle_frames
-from QEfficient.records import Json, OnnxModel, Rows, TensorSpec, TextFacts
+from QEfficient.records import Json, OnnxModel, RowRules, Rows, TensorSpec, TextFacts
+from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.run import frame_count
 from QEfficient.runtime.spans import span
 from QEfficient.text.facts import write_tokenizer
@@ -94,7 +97,8 @@ def _model(recipe: Recipe) -> tuple[nn.Module, Architecture]:
 
 def inputs_of(model: nn.Module, architecture: Architecture, config: Mapping[str, Json]) -> tuple[TensorSpec, ...]:
     """The graph's inputs."""
-    return text_inputs(model) if architecture.inputs is None else architecture.inputs(config)
+    inputs = architecture.inputs
+    return text_inputs(model, architecture.more(config)) if inputs is None else inputs(config)
 
 
 def _mask(recipe: Recipe, model: nn.Module, architecture: Architecture) -> MaskKind:
@@ -134,7 +138,7 @@ class _Reference(nn.Module):
 
     def forward(self, **arrays: torch.Tensor) -> dict[str, torch.Tensor]:
         more = [arrays.pop(name) for name in (POOLING_MASK.name,) if name in arrays]
-        given = {name: array[:, None] for name, array in arrays.items()} if self.choices else arrays
+        given = one_choice(arrays) if self.choices else arrays
         output = self.model(**given)
         if self.head is None:
             return {name: getattr(output, name) for name in self.outputs}
@@ -176,7 +180,8 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     """
     how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
     config = recipe.origin.config()
-    samples = random_samples(recipe.architecture, config, model.inputs, ends=recipe.head.uses_pooler)
+    rules = recipe.architecture.rows(config, model.inputs)
+    samples = random_samples(recipe.architecture, config, model.inputs, rules, ends=recipe.head.uses_pooler)
     run = reference_run(recipe, float32=True)
     references: list[Reference] = []
 
@@ -216,11 +221,11 @@ def text_samples_of(
         if name is None:
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))
-    pads = recipe.architecture.pads(recipe.origin.config())
-    found = text_samples(tokenizer, texts, inputs, longest=longest, pads=pads)
+    rules = recipe.architecture.rows(recipe.origin.config(), inputs)
+    found = text_samples(tokenizer, texts, inputs, rules, longest=longest)
     for cut in cuts:
         if cut < longest:
-            found += text_samples(tokenizer, (LONG,), inputs, longest=cut, pads=pads)
+            found += text_samples(tokenizer, (LONG,), inputs, rules, longest=cut)
     return found
 
 
@@ -283,29 +288,37 @@ def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 
 @isolated
-def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], text: TextFacts) -> Arrays:
+def graph_rows(recipe: Recipe, specs: Sequence[TensorSpec]) -> RowRules:
+    """What a row of that graph may look like; what else the model takes is read off its own forward."""
+    model, architecture = _model(recipe)
+    rules = architecture.rows(recipe.origin.config(), specs)
+    known = {spec.name for spec in specs}
+    own = dict.fromkeys((name for name in inspect.signature(model.forward).parameters if name not in known), "")
+    return replace(rules, left_out={**own, **OF_TRANSFORMERS, **rules.left_out})
+
+
+@isolated
+def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: RowRules, text: TextFacts) -> Arrays:
     """``generate(…, runtime_ai100=False)``: the torch model on checked rows; results are cut back alike.
 
     Args:
         recipe: Which model.
         rows: As ``request.rows`` gives them for ``specs``.
         specs: As :func:`graph_specs` gives them.
+        rules: As :func:`graph_rows` gives them.
         text: What fills a row.
     """
-    config = recipe.origin.config()
-    architecture = find(str(config.get("model_type", "")))
     module = reference(recipe, float32=False)
     everyone = range(len(rows))
-    groups = [list(everyone)] if architecture.pads(config) else [[row] for row in everyone]
-    fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id}
+    groups = [list(everyone)] if rules.pads else [[row] for row in everyone]
+    fill = rules.fill(text)
     parts = []
     for group in groups:
         width = rows.width if len(groups) == 1 else rows.lengths[group[0]]
         parts.append((group, _run_module(module, {s.name: _stack(rows, s, group, width, fill) for s in specs})))
     if not recipe.per_token:
         return {name: np.concatenate([out[name] for _, out in parts]) for name in recipe.outputs}
-    frames = architecture.frames(config)
-    return {name: _gather([(group, out[name]) for group, out in parts], rows, frames) for name in recipe.outputs}
+    return {name: _gather([(group, out[name]) for group, out in parts], rows, rules.frames) for name in recipe.outputs}
 
 
 def _stack(rows: Rows, spec: TensorSpec, group: Sequence[int], width: int, fill: Mapping[str, int]) -> Array:

@@ -202,10 +202,10 @@ def verify_ready(
     precision = _precision(manifest.options, target, ready.program.path)
     facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
     checked = limits_for(limits_name(precision, target), limits, routed=find(facts.model_type).routed)
-    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", facts.frames)
+    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", manifest.rows.frames)
     samples = [sample for sample in _samples(ready, recipe, texts) if counts(sample, target)]
     numbers = list(_numbers_of(recipe, model, samples))
-    run = partial(_run_rows, ready, facts)
+    run = partial(_run_rows, ready)
     if emulate:
         with open_emulated(model, precision, buckets=manifest.buckets) as session:
             result = verify(numbers, partial(run, session), how, checked, EMULATED)
@@ -231,7 +231,9 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
     else:
         tokenizer, limit = ready.tokenizer, manifest.text.max_length
     ends, longest = bool(recipe and recipe.head.uses_pooler), manifest.buckets[-1].length
-    return all_samples(config, manifest.inputs, tokenizer, texts, longest=longest, limit=limit, ends=ends)
+    return all_samples(
+        config, manifest.inputs, manifest.rows, tokenizer, texts, longest=longest, limit=limit, ends=ends
+    )
 
 
 def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
@@ -246,16 +248,13 @@ def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sampl
     recipe.origin.release()
 
 
-def _run_rows(ready: Ready, facts: ModelFacts, session: Session, arrays: Mapping[str, Array]) -> Arrays:
+def _run_rows(ready: Ready, session: Session, arrays: Mapping[str, Array]) -> Arrays:
     """As ``generate`` runs them: planned, padded to buckets, and cut back; NaN and Inf come through to be counted."""
     manifest = ready.program.manifest
-    zeros = find(facts.model_type).zero_types
-    rows = request.rows(
-        arrays, manifest.inputs, pads=facts.pads, frames=facts.frames, zero_types=zeros, buckets=manifest.buckets
-    )
-    text = manifest.text
-    fill = {"input_ids": text.pad_id, "token_type_ids": text.pad_type_id} if text else {}
-    return run_session(session, rows, fill=fill, pads=facts.pads, frames=facts.frames, finite=False)
+    rules = manifest.rows
+    rows = request.rows(arrays, manifest.inputs, rules=rules, buckets=manifest.buckets)
+    fill = rules.fill(manifest.text)
+    return run_session(session, rows, fill=fill, pads=rules.pads, frames=rules.frames, finite=False)
 
 
 def located(error: NumericsError, ready: Ready, row: Arrays) -> NumericsError:

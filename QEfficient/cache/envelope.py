@@ -18,7 +18,7 @@ from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, S
 from QEfficient.records import FileFacts, Json
 
 MANIFEST = "qefficient.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)

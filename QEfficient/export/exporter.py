@@ -184,7 +184,7 @@ def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[st
 def _example(spec: TensorSpec, shape: Sequence[Any]) -> Tensor:
     if spec.dtype != "int64":
         return torch.linspace(-1.0, 1.0, math.prod(shape)).reshape(*shape)
-    if spec.name == "token_type_ids":  # a model may know only type 0
+    if spec.name != "input_ids" and not spec.name.endswith("_mask"):  # a table of types may hold a single entry
         return torch.zeros(*shape, dtype=torch.int64)
     example = torch.ones(*shape, dtype=torch.int64)
     if spec.name == "attention_mask":  # with padding, as an all-ones mask can be a special case

@@ -28,7 +28,7 @@ class Comparison:
         outputs: The graph's outputs; where the second dim is free, only what belongs to real tokens counts.
         whole: Take an output as one vector. Logits are compared so: a row of one or two of them has no direction worth
             a cosine, and may be near 0. Embeddings are compared vector by vector.
-        frames: As ``ModelFacts.frames``.
+        frames: As ``RowRules.frames``.
     """
 
     name: str
@@ -57,7 +57,7 @@ def vectors(array: Array, spec: TensorSpec, inputs: Mapping[str, Array], frames:
         array: The output, ``(rows, …)``; ``(batch, channels, height, width)`` is one vector a place.
         spec: Its spec; a free second dim is one of tokens, or frames.
         inputs: The arrays that it came from.
-        frames: As ``ModelFacts.frames``.
+        frames: As ``RowRules.frames``.
     """
     rows = np.arange(len(array))
     mask = inputs.get("attention_mask")
@@ -146,7 +146,7 @@ def check_padding(
         if length == mask.shape[1]:
             continue
         one = {key: array[row : row + 1] for key, array in arrays.items()}
-        cut = {key: array[:, :length] if array.shape == (1, mask.shape[1]) else array for key, array in one.items()}
+        cut = {key: array[:, :length] if array.shape[:2] == (1, mask.shape[1]) else array for key, array in one.items()}
         alone, padded = reference(cut), reference(arrays)
         for spec in how.outputs:
             want = vectors(alone[spec.name], spec, cut, how.frames).values

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.records import TensorSpec
+from QEfficient.records import RowRules, TensorSpec, TokenInput
 
 Array = NDArray[np.generic]
 
@@ -25,7 +25,7 @@ class Wanted:
         vocabulary: Ids are drawn below it.
         pad_id: Fills the masked columns.
         shortest: Least tokens, or samples, of a row.
-        pads: Whether rows may be padded; else every mask is 1 everywhere.
+        rules: What rows may look like: where they can't be padded, every mask is 1 everywhere.
         end_id: Ends every row, for a model that pools the state of its end token (CLIP).
     """
 
@@ -34,7 +34,7 @@ class Wanted:
     vocabulary: int = 256
     pad_id: int = 0
     shortest: int = 1
-    pads: bool = True
+    rules: RowRules = field(default_factory=RowRules)
     end_id: int | None = None
 
 
@@ -58,6 +58,20 @@ def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
     return result
 
 
+def draw(one: TokenInput, shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Random numbers of an input beside ids, mask and types, each in its table, for rows and tokens of that shape.
+
+    Every other token has small ones, so that some are equal, as in the cells of a table.
+    """
+    below = np.broadcast_to(np.array(one.below or (1,)), (*shape, *one.sizes))
+    few = (np.arange(shape[-1]) % 2 == 1).reshape(-1, *(1 for _ in one.sizes))
+    values = rng.integers(0, np.where(few, np.minimum(below, 2), below))
+    if one.boxes:
+        low, high = np.minimum(values[..., :2], values[..., 2:]), np.maximum(values[..., :2], values[..., 2:])
+        values = np.concatenate([low, high], axis=-1)
+    return values
+
+
 def _fixed(inputs: Sequence[TensorSpec], axis: int) -> int | None:
     """The size that a graph of fixed shape has along an axis of its rows of tokens."""
     sizes = [spec.shape[axis] for spec in inputs if len(spec.shape) == 2]
@@ -66,9 +80,9 @@ def _fixed(inputs: Sequence[TensorSpec], axis: int) -> int | None:
 
 def _mask(wanted: Wanted, rows: int, length: int) -> NDArray[np.int64]:
     mask = np.ones((rows, length), np.int64)
-    if wanted.pads and rows > 1 and length > 2:
+    if wanted.rules.pads and rows > 1 and length > 2:
         mask[1, length // 2 :] = 0
-    if wanted.pads and rows > 2 and length > 2:
+    if wanted.rules.pads and rows > 2 and length > 2:
         text = any(spec.name == "input_ids" for spec in wanted.inputs)
         mask[2, slice(length // 3) if text else slice(-(length // 3), None)] = 0
     return mask
@@ -76,6 +90,9 @@ def _mask(wanted: Wanted, rows: int, length: int) -> NDArray[np.int64]:
 
 def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.random.Generator) -> Array:
     rows, length = mask.shape
+    more = {one.name: one for one in wanted.rules.more}
+    if spec.name in more:
+        return draw(more[spec.name], (rows, length), rng)
     if spec.name == "attention_mask":
         return mask
     if spec.name == "pooling_mask":  # a prompt of two tokens is left out, where something is left then

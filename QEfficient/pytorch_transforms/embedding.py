@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, PoolingError
 from QEfficient.pytorch_transforms.speech import FRAME_MASK
-from QEfficient.records import TensorSpec
+from QEfficient.records import TensorSpec, TokenInput
 
 MaskKind = Literal["additive", "own", "float"]
 """``additive``: the model takes a 4-D mask as it is. ``own``: it makes its mask from the caller's 0 and 1 itself.
@@ -26,15 +26,20 @@ POOLING_MASK = TensorSpec("pooling_mask", "int64", ("batch_size", "seq_len"))
 
 NAMES = (
     *("input_ids", "attention_mask", "token_type_ids", "pixel_values", "input_values", "input_features"),
+    *("bbox", "task_type_ids", "xpath_tags_seq", "xpath_subs_seq", "input_shape_ids", "input_pronunciation_ids"),
     POOLING_MASK.name,
 )
 """What a graph may ask the caller for, in this order; the first three are a text model's."""
 
 
-def text_inputs(model: nn.Module) -> tuple[TensorSpec, ...]:
+def text_inputs(model: nn.Module, more: Sequence[TokenInput] = ()) -> tuple[TensorSpec, ...]:
     """The inputs of a text model's graph, from the signature of its own forward.
 
     ``token_type_ids`` is one of them when the signature has it and the config knows more than one type.
+
+    Args:
+        model: The model.
+        more: What its type takes beside ids, mask and types. One that this model's signature does not have is no input.
 
     Raises:
         ExportError: The model does not take token ids.
@@ -48,7 +53,9 @@ def text_inputs(model: nn.Module) -> tuple[TensorSpec, ...]:
             do="load a text encoder, or add a file for its model_type (docs: Add an architecture)",
         )
     wanted = [name for name in NAMES[:2] if name in names] + (["token_type_ids"] if _token_types(model) > 1 else [])
-    return tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in wanted)
+    found = {name: TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in wanted}
+    found |= {one.name: one.spec for one in more if one.name in names}
+    return tuple(found[name] for name in NAMES if name in found)
 
 
 def _token_types(model: nn.Module) -> int:
@@ -86,11 +93,18 @@ class GraphModule(nn.Module):
         pixel_values: Tensor | None = None,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        bbox: Tensor | None = None,
+        task_type_ids: Tensor | None = None,
+        xpath_tags_seq: Tensor | None = None,
+        xpath_subs_seq: Tensor | None = None,
+        input_shape_ids: Tensor | None = None,
+        input_pronunciation_ids: Tensor | None = None,
         pooling_mask: Tensor | None = None,
     ) -> Any:
         """The graph's inputs by name → its outputs; the names are written out because the exporter reads them."""
         given = (
             *(input_ids, attention_mask, token_type_ids, pixel_values, input_values, input_features),
+            *(bbox, task_type_ids, xpath_tags_seq, xpath_subs_seq, input_shape_ids, input_pronunciation_ids),
             pooling_mask,
         )
         return self.finish({name: value for name, value in zip(NAMES, given, strict=True) if value is not None})
@@ -174,6 +188,15 @@ def states_of(output: Any, source: str) -> Tensor:
     return made
 
 
+def one_choice(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each row as a row of one choice, ``(rows, 1, length)``.
+
+    ERNIE's task ids stay as they are: its model folds the dim of choices into the rows of every other input, and hands
+    these on.
+    """
+    return {name: array if name == "task_type_ids" else array[:, None] for name, array in arrays.items()}
+
+
 class TaskModule(GraphModule):
     """A HuggingFace model with its task's own head.
 
@@ -200,7 +223,7 @@ class TaskModule(GraphModule):
     def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """The outputs, in order."""
         if self.choices:
-            arrays = {name: array[:, None] for name, array in arrays.items()}
+            arrays = one_choice(arrays)
         output = self.call(arrays)
         if missing := [name for name in self.outputs if getattr(output, name, None) is None]:
             raise ExportError(

@@ -25,6 +25,7 @@ from QEfficient.backends.host import processor, usable_cpus
 from QEfficient.cache import content_key
 from QEfficient.cache.files import replace_file
 from QEfficient.records import Bucket, Json, Program, Tuning
+from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.plan import BATCH_IMAGES
 
 log = logging.getLogger(__name__)
@@ -136,13 +137,13 @@ def _streams(guess: Tuning) -> Sequence[int]:
 
 
 def _batch(session: Session, tokens: int) -> Arrays:
-    """One batch of typical rows: ids and masks of 1, images and clips of ones."""
+    """One batch of typical rows."""
     first = session.buckets[0]
     images = any(len(spec.shape) == 4 for spec in session.inputs)
     length = min(first.length, TYPICAL) if _is_text(session) else first.length
     rows = min(BATCH_IMAGES, max(1, tokens // TYPICAL)) if images else max(1, tokens // length)
     bucket = Bucket(length, rows, first.length_dim, first.batch_dim)
-    return {spec.name: np.ones(spec.at(bucket), spec.dtype) for spec in session.inputs}
+    return {spec.name: stand_in(spec, spec.at(bucket)) for spec in session.inputs}
 
 
 def _is_text(session: Session) -> bool:

@@ -1,7 +1,8 @@
 """What a caller hands to ``generate`` → :class:`~QEfficient.records.Rows`. All checks of inputs are here.
 
 Nothing is cropped or filled in silence beyond what HuggingFace itself does: a missing ``attention_mask`` is all ones,
-missing ``token_type_ids`` are zeros. A missing ``pooling_mask`` pools every real token.
+missing ``token_type_ids`` are zeros. A missing ``pooling_mask`` pools every real token. Boxes, paths and the like
+(:mod:`QEfficient.runtime.beside`) stand as the program's rules say.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.arguments import numbers
-from QEfficient.errors import InputError, nearest
-from QEfficient.records import Bucket, Rows, TensorSpec
+from QEfficient.errors import InputError
+from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.runtime import beside
+from QEfficient.runtime.names import refuse_unknown
 
 Ids = NDArray[np.int64]
 
 # What HuggingFace takes for an input that is left out; a pooling mask is then the attention mask.
 _DEFAULTS = {"attention_mask": 1, "token_type_ids": 0, "pooling_mask": 1}
 _SHOWN = 8  # rows that an error lists
+PLAIN = RowRules()  # of a graph of which nothing else is known
 
 
 def from_arrays(
@@ -29,8 +33,7 @@ def from_arrays(
     *,
     max_length: int | None,
     buckets: Sequence[Bucket],
-    pads: bool = True,
-    zero_types: bool = True,
+    rules: RowRules = PLAIN,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
 
@@ -38,29 +41,33 @@ def from_arrays(
     holes stay where they are, because positions count them.
 
     Args:
-        inputs: Input name → integers of shape ``(rows, columns)``: numpy arrays, torch tensors, nested lists, or
-            the mapping that a HuggingFace tokenizer returns. A value of ``None`` counts as left out.
+        inputs: Input name → integers of shape ``(rows, columns)``, of boxes and the like with dims behind these: numpy
+            arrays, torch tensors, nested lists, or the mapping that a HuggingFace tokenizer returns. A value of
+            ``None`` counts as left out.
         specs: The graph's inputs.
         max_length: The model's own limit in tokens, or ``None``.
         buckets: The compiled buckets; the longest one limits a row. Empty: no limit.
-        pads: False for a model whose numbers depend on padding: a row is then its real tokens, all at its start.
-        zero_types: Whether token types of 0 may be dropped where the graph has no such input.
+        rules: What a row may look like. Where it can't be padded, it is its real tokens, all at its start.
 
     Raises:
         InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
     """
     known = tuple(spec.name for spec in specs)
+    pads, sizes = rules.pads, {one.name: one.sizes for one in rules.more}
     if pads:
         _check_graph(known)
     given = {name: value for name, value in items_of(inputs) if value is not None}
-    _check_names(given, known if pads else tuple(dict.fromkeys((*known, "attention_mask"))))
-    arrays = {name: _integers(name, value) for name, value in given.items()}
-    _drop_zero_types(arrays, known, zero_types)
-    shape = _common_shape(arrays)
+    _check_names(given, known if pads else tuple(dict.fromkeys((*known, "attention_mask"))), rules)
+    arrays = {name: _integers(name, value, sizes.get(name, ())) for name, value in given.items()}
+    _drop_zero_types(arrays, known, rules.zero_types)
+    shape = _common_shape({name: array for name, array in arrays.items() if name not in sizes})
+    beside.check_shapes(arrays, rules, shape)
+    arrays = {one.name: beside.filled(one, shape) for one in rules.more} | arrays
     names = dict.fromkeys((*known, "attention_mask"))
     columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in names}
     if "pooling_mask" in columns and "pooling_mask" not in arrays:
         columns["pooling_mask"] = columns["attention_mask"]
+    beside.check_values(columns, rules)
     _check_values(columns)
     _check_pooled(columns)
     lengths = _lengths(columns["attention_mask"])
@@ -97,11 +104,11 @@ def items_of(inputs: Any) -> list[tuple[str, object]]:
     return [(str(name), inputs[name]) for name in inputs.keys()]
 
 
-def _integers(name: str, value: Any) -> Ids:
-    """The value as int64 of shape (rows, columns)."""
-    array = as_numpy(name, value)
-    if array.size == 0 and array.ndim in (1, 2) and array.shape[0] == 0:  # an empty list has no integer dtype
-        return np.zeros((0, array.shape[1] if array.ndim == 2 else 0), np.int64)
+def _integers(name: str, value: Any, sizes: tuple[int, ...] = ()) -> Ids:
+    """The value as int64 of shape (rows, columns), and ``sizes`` behind that."""
+    array, dims = as_numpy(name, value), 2 + len(sizes)
+    if array.size == 0 and array.ndim in (1, dims) and array.shape[0] == 0:  # an empty list has no integer dtype
+        return np.zeros((0, array.shape[1] if array.ndim == dims else 0, *sizes), np.int64)
     if array.dtype.kind not in "iub":
         raise InputError(
             f"{name} does not hold integers.",
@@ -109,9 +116,11 @@ def _integers(name: str, value: Any) -> Ids:
             allowed="an integer or bool dtype",
             do=f"pass token ids: {name}.astype('int64'), or tokenizer(texts, padding=True, return_tensors='np')",
         )
-    if array.ndim != 2:
-        fix = f"add the dim of rows: {name}[None, :], or [ids] for a list" if array.ndim == 1 else "flatten to 2 dims"
-        raise InputError(f"{name} is not 2-D.", got=f"shape {array.shape}", allowed="(rows, columns)", do=fix)
+    if array.ndim != dims:
+        one = f"add the dim of rows: {name}[None, :], or [ids] for a list"
+        fix = one if array.ndim == dims - 1 else f"give it {dims} dims"
+        allowed = ", ".join(("rows", "columns", *map(str, sizes)))
+        raise InputError(f"{name} is not {dims}-D.", got=f"shape {array.shape}", allowed=f"({allowed})", do=fix)
     return array.astype(np.int64, copy=False)
 
 
@@ -135,29 +144,16 @@ def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
         ) from error
 
 
-def _check_names(given: Mapping[str, object], known: Sequence[str]) -> None:
+def _check_names(given: Mapping[str, object], known: Sequence[str], rules: RowRules) -> None:
     """Refuses unknown and missing names."""
-    for name in given:
-        if name == "position_ids":
-            raise InputError(
-                "position_ids are computed inside the graph.",
-                got=name,
-                allowed=", ".join(known),
-                do="leave position_ids out",
-            )
-        if name not in known and name != "token_type_ids":
-            raise InputError(
-                f"The model has no input {name!r}.{nearest(name, known)}",
-                got=name,
-                allowed=", ".join(known),
-                do=f"leave {name} out",
-            )
-    missing = [name for name in known if name not in given and name not in _DEFAULTS]
+    refuse_unknown((name for name in given if name != "token_type_ids"), known, rules)
+    optional = [name for name in known if name in _DEFAULTS or name in rules.defaults]
+    missing = [name for name in known if name not in given and name not in optional]
     if missing:
         raise InputError(
             f"{', '.join(missing)} is missing.",
             got=", ".join(given) or "no inputs",
-            allowed=f"{', '.join(known)} (optional: {', '.join(n for n in known if n in _DEFAULTS)})",
+            allowed=f"{', '.join(known)} (optional: {', '.join(optional)})",
             do="pass what the model's tokenizer returns",
         )
 
@@ -169,10 +165,10 @@ def _drop_zero_types(arrays: dict[str, Ids], known: Sequence[str], zero_types: b
     other = bool(arrays.pop("token_type_ids").any())
     if other or not zero_types:
         raise InputError(
-            "token_type_ids are given, but the graph has no such input: they would be ignored.",
+            "token_type_ids are given, but the graph was exported without them: they would be ignored.",
             got="values other than 0" if other else "zeros, which this model does not take for no types",
             allowed=", ".join(known),
-            do="leave token_type_ids out, or export the model with them",
+            do="run the model with transformers where its types matter; the graph gives what it gives without them",
         )
 
 

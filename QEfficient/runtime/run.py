@@ -32,8 +32,8 @@ class How:
 
     Attributes:
         fill: Input name → value that fills a row up to its batch's length; 0 where none is given.
-        pads: As ``ModelFacts.pads``: False runs a row with rows of its own length only.
-        frames: As ``ModelFacts.frames``.
+        pads: As ``RowRules.pads``: False runs a row with rows of its own length only.
+        frames: As ``RowRules.frames``.
         progress: Called after each batch with the number of rows that it finished.
         record: Called after each batch with the session's own inputs and outputs, padding and all.
         finite: Refuse results with NaN or Inf; False gives them.
@@ -194,7 +194,7 @@ class Job:
         session: Whose outputs they are.
         rows: The rows.
         batches: Into how many batches they were packed.
-        frames: As ``ModelFacts.frames``.
+        frames: As ``RowRules.frames``.
         numbers: What to call each row in an error; left out, its place.
     """
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from QEfficient.architectures.record import shortest_clip
 from QEfficient.arguments import numbers
-from QEfficient.errors import InputError, nearest
-from QEfficient.records import Bucket, Rows, TensorSpec
+from QEfficient.errors import InputError
+from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
 from QEfficient.runtime import rows as texts
+from QEfficient.runtime.names import refuse_unknown
 from QEfficient.runtime.run import frame_count
 
 Floats = NDArray[np.float32]
@@ -39,8 +40,7 @@ def from_signals(
     *,
     max_length: int | None = None,
     buckets: Sequence[Bucket] = (),
-    pads: bool = True,
-    frames: Sequence[tuple[int, ...]] = (),
+    rules: RowRules = texts.PLAIN,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
 
@@ -52,37 +52,29 @@ def from_signals(
         specs: The graph's inputs.
         max_length: The model's own limit of a text in tokens, or ``None``.
         buckets: The compiled buckets; the longest one limits a clip or a text. Empty: no limit.
-        pads: As ``ModelFacts.pads``.
-        frames: As ``ModelFacts.frames``: a clip must be long enough for one frame.
+        rules: What a row may look like; a clip must be long enough for one frame.
 
     Raises:
         InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
     """
     given = {name: value for name, value in texts.items_of(inputs) if value is not None}
-    _check_names(given, specs)
+    _check_names(given, specs, rules)
     parts = [_fixed(spec, given[spec.name]) for spec in specs if "seq_len" not in spec.shape]
     free = [spec for spec in specs if "seq_len" in spec.shape]
     if any(spec.name == "input_ids" for spec in free):
         ids = {name: value for name, value in given.items() if name in {spec.name for spec in free}}
-        parts.append(texts.from_arrays(ids, free, max_length=max_length, buckets=buckets, pads=pads))
+        parts.append(texts.from_arrays(ids, free, max_length=max_length, buckets=buckets, rules=rules))
     elif free:
-        parts.append(_clips(free, given, buckets, frames))
+        parts.append(_clips(free, given, buckets, rules.frames))
     elif MASK in given:
         _check_unmasked(given[MASK])
     return _beside(parts)
 
 
-def _check_names(given: Mapping[str, object], specs: Sequence[TensorSpec]) -> None:
+def _check_names(given: Mapping[str, object], specs: Sequence[TensorSpec], rules: RowRules) -> None:
     needed = [spec.name for spec in specs if spec.name != MASK]
     known = needed if needed == ["pixel_values"] else [*needed, MASK]
-    for name in given:
-        if name not in known:
-            raise InputError(
-                f"The model has no input {name!r}.{nearest(name, known)}",
-                got=name,
-                allowed=", ".join(known),
-                do=f"leave {name} out",
-            )
+    refuse_unknown(given, known, rules)
     if missing := [name for name in needed if name not in given]:
         both = " A model of texts and images takes both; for one side load it as a model of its own." * (
             "input_ids" in needed and "pixel_values" in needed
@@ -149,10 +141,10 @@ def _check_unmasked(value: object) -> None:
     """A mask of ones says nothing new; another one would be ignored."""
     if not texts.as_numpy(MASK, value).all():
         raise InputError(
-            "attention_mask has zeros, but the graph has no such input: they would be ignored.",
+            "attention_mask has zeros, but the graph was exported without it: they would be ignored.",
             got=f"{MASK} with zeros",
-            allowed="no mask, since this model attends to all of its input",
-            do="leave attention_mask out",
+            allowed="no mask, or ones: the graph attends to all of its input",
+            do="run the model with transformers where the mask matters; the graph gives what it gives without one",
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
 from QEfficient.auto.torch_stages import graph_module, graph_specs
+from QEfficient.numerics.probes import draw
 from QEfficient.runtime.run import frame_count
 from tests.sweep.build import types
 from tests.sweep.case import LIMIT, Case, Inputs
@@ -82,11 +83,18 @@ def lengths(case: Case, model: nn.Module, batches: Sequence[Inputs]) -> dict[str
     return {"seq_len": [8, min(limit, LIMIT)] if pads(case, model) and max(own) <= min(limit, LIMIT) else own}
 
 
-def with_types(ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
-    """The batch with token types, where the graph takes them."""
+def with_all(case: Case, ours: QEFFAutoModel, inputs: Inputs) -> Inputs:
+    """The batch with token types, boxes, paths and the like, where the graph takes them."""
     specs = graph_specs(ours._recipe(False, "on"))
-    more = {"token_type_ids": types(inputs)} if any(spec.name == "token_type_ids" for spec in specs) else {}
-    return {**inputs, **more}
+    found = {"token_type_ids": types(inputs)} if any(spec.name == "token_type_ids" for spec in specs) else {}
+    return {**inputs, **found, **beside(case, inputs)}
+
+
+def beside(case: Case, inputs: Inputs) -> Inputs:
+    """Random boxes, paths and the like, for each token of the batch."""
+    rng = np.random.default_rng(inputs["input_ids"].sum().item()) if "input_ids" in inputs else None
+    found = find(case.model_type).more(case.config)
+    return {one.name: torch.from_numpy(draw(one, tuple(inputs["input_ids"].shape), rng)) for one in found if rng}
 
 
 def unpadded(case: Case, model: nn.Module, inputs: Inputs) -> list[Inputs]:

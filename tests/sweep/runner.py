@@ -48,10 +48,13 @@ def all_roads(case: Case, folder: Path, patch: pytest.MonkeyPatch) -> None:
     """
     patch.setenv("QEFF_QAIC_SDK", str(make_sdk(folder / "sdk").root))
     model, ours = build(case), QEFFAutoModel(build(case), pooling=case.pooling)
-    given = [roads.with_types(ours, inputs) for inputs in batches(case)]
+    given = [roads.with_all(case, ours, inputs) for inputs in batches(case)]
     parts = [part for inputs in given for part in roads.unpadded(case, model, inputs)]
     wanted, wanted_parts = ([roads.reference(case, model, one) for one in each] for each in (given, parts))
     buckets = roads.lengths(case, model, given)
+    if find(case.model_type).more(case.config):  # the programs are given ids and masks alone, too
+        bare = batches(case)
+        given, wanted = [*given, *bare], [*wanted, *(roads.reference(case, model, inputs) for inputs in bare)]
 
     for inputs, want in zip(parts, wanted_parts, strict=True):
         check(case, inputs, want, roads.exported_module(ours, inputs), FP32, "the module that is exported")

@@ -68,7 +68,8 @@ def graph_inputs(facts: Architecture, config: Mapping[str, Any]) -> list[str]:
     """Names of a graph's inputs, from the facts alone."""
     if facts.inputs is not None:
         return [spec.name for spec in facts.inputs(config)]
-    return ["input_ids", "attention_mask"] + ["token_type_ids"] * facts.token_types(config)
+    found = ["input_ids", "attention_mask"] + ["token_type_ids"] * facts.token_types(config)
+    return list(dict.fromkeys([*found, *(one.name for one in facts.more(config))]))
 
 
 def _row(facts: Architecture) -> str:

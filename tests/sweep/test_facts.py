@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 import transformers
 
 from QEfficient.architectures import find
+from QEfficient.runtime.names import OF_TRANSFORMERS
 from tests.sweep.all_cases import CASES
 from tests.sweep.case import Case
-from tests.sweep.table import PAGE, architecture_files, page
+from tests.sweep.table import PAGE, architecture_files, graph_inputs, page
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "QEfficient" / "architectures"
@@ -52,6 +54,31 @@ def defaults(case: Case) -> dict[str, Any]:
     config = getattr(transformers, case.model_class).config_class
     found: dict[str, Any] = config().to_dict()
     return found
+
+
+TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MaskedLM", "MultipleChoice")
+SERVED = {name: case for name, case in TEXT.items() if not case.refused}
+
+
+def classes(case: Case) -> list[type]:
+    """The class of a type's bare model, and those of its tasks."""
+    from transformers.models.auto import modeling_auto as auto
+
+    lists = [getattr(auto, f"AutoModelFor{task}")._model_mapping for task in TASKS]
+    config = type(getattr(transformers, case.model_class).config_class())
+    heads = [one[config] for one in lists if config in one.keys()]  # noqa: SIM118  # a lazy mapping is no dict
+    bare = [auto.AutoModel._model_mapping[config]] if config in auto.AutoModel._model_mapping.keys() else []  # noqa: SIM118
+    return [getattr(transformers, case.model_class), *bare, *heads]
+
+
+@pytest.mark.parametrize("case", SERVED.values(), ids=lambda case: case.name)
+def test_every_input_of_huggingface_s_model_is_the_graph_s_or_said_to_be_left_out(case: Case) -> None:
+    """So that nothing a caller may give is ignored, or refused with advice that changes the numbers."""
+    facts = find(case.model_type)
+    known = {"self", "kwargs", "return_dict", "args", *graph_inputs(facts, case.config)}
+    told = {"attention_mask", "token_type_ids", *OF_TRANSFORMERS, *facts.left_out}
+    taken = {name for kind in classes(case) for name in inspect.signature(kind.forward).parameters}
+    assert taken - known - told == set()
 
 
 @pytest.mark.parametrize("case", TEXT.values(), ids=lambda case: case.name)

@@ -102,6 +102,7 @@ CASES: tuple[Case, ...] = (
         embedding_dim=16,
     ),
     case("ernie", "ErnieModel"),
+    case("ernie", "ErnieModel", use_task_id=True, variant="tasks"),
     case("esm", "EsmModel", ROBERTA),
     case(
         "esm",
@@ -174,6 +175,7 @@ CASES: tuple[Case, ...] = (
     case("roberta", "RobertaModel", ROBERTA),
     case("roberta-prelayernorm", "RobertaPreLayerNormModel", ROBERTA),
     case("roc_bert", "RoCBertModel", **ROC),
+    case("roc_bert", "RoCBertModel", **ROC, concat_input=False, variant="added"),
     case("roformer", "RoFormerModel"),
     case("splinter", "SplinterModel"),
     case("squeezebert", "SqueezeBertModel", embedding_size=32),

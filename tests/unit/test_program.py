@@ -25,9 +25,11 @@ from QEfficient.records import (
     ModelFacts,
     OnnxModel,
     Program,
+    RowRules,
     Target,
     TensorSpec,
     TextFacts,
+    TokenInput,
 )
 
 IDS = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
@@ -44,6 +46,7 @@ MANIFEST_RECORD = Manifest(
     text=TextFacts("tokenizer.json", 256, prompts={"query": "q: "}),
     model=ModelFacts("org/m", "BertModel", "bert", "feature-extraction", ({"step": "normalize"},), 384, "config.json"),
     key={"opset": 18},
+    rows=RowRules(pads=False, more=(TokenInput("bbox", (4,), below=(1024,), boxes=True),), left_out={"langs": "why"}),
     verify={"cosine_min": 0.99999},
 )
 FILES = ("model.onnx", "model.onnx.data", "tokenizer.json", "config.json", "qpc/programqpc.bin")
@@ -211,17 +214,14 @@ def test_a_field_of_the_wrong_type_is_named(path: str, made: Program) -> None:
     assert name in str(caught.value.got) and caught.value.allowed and caught.value.do
 
 
-@pytest.mark.parametrize("path", ["target", "target/cores", "buckets/0/length", "onnx", "text/pad_id", "model/config"])
+@pytest.mark.parametrize(
+    "path", ["target", "target/cores", "buckets/0/length", "onnx", "text/pad_id", "model/config", "rows/more", "int8"]
+)
 def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", ...)
     with pytest.raises(ManifestError, match="lacks a field") as caught:
         programs.load(made.path)
     assert path.rpartition("/")[2] in str(caught.value.got)
-
-
-def test_a_manifest_from_before_int8_is_read(made: Program) -> None:
-    edit(made.path, "body/int8", ...)
-    assert programs.load(made.path).manifest.int8 == {}
 
 
 @pytest.mark.parametrize("path", ["surprise", "target/surprise", "buckets/1/surprise", "model/surprise"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, Rows, TensorSpec
+from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
 from QEfficient.runtime.rows import from_arrays
 
 BERT = tuple(
@@ -82,7 +82,7 @@ def test_token_types_of_zero_are_refused_where_they_are_not_the_same_as_none() -
     """GPT-2 and XLM look types up among their words: type 0 adds the first word to every token."""
     inputs = {"input_ids": [[5, 6]], "token_type_ids": [[0, 0]]}
     with pytest.raises(InputError, match="zeros, which this model does not take for no types"):
-        from_arrays(inputs, PLAIN, max_length=None, buckets=(), zero_types=False)
+        from_arrays(inputs, PLAIN, max_length=None, buckets=(), rules=RowRules(zero_types=False))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ BAD: dict[str, tuple[Any, tuple[TensorSpec, ...], str]] = {
     "a string": ("hello", PLAIN, "encode"),
     "unknown name": ({"input_idz": IDS, "input_ids": IDS}, PLAIN, "'input_ids'"),
     "a tokenizer's offsets": ({"input_ids": IDS, "offset_mapping": [[[0, 1]] * 4] * 2}, PLAIN, "no input"),
-    "a flag": ({"input_ids": IDS, "output_attentions": True}, PLAIN, "no input"),
+    "a flag": ({"input_ids": IDS, "output_attentions": True}, PLAIN, "without output_attentions"),
     "no input_ids": ({"attention_mask": MASK}, PLAIN, "input_ids is missing"),
     "nothing": ({}, PLAIN, "input_ids"),
     "None": ({"input_ids": None}, PLAIN, "input_ids is missing"),
@@ -202,7 +202,7 @@ def test_a_pooling_mask_names_real_tokens(second: list[int]) -> None:
 
 
 def exact(inputs: Any, specs: tuple[TensorSpec, ...]) -> Rows:
-    return from_arrays(inputs, specs, max_length=None, buckets=[Bucket(8)], pads=False)
+    return from_arrays(inputs, specs, max_length=None, buckets=[Bucket(8)], rules=RowRules(pads=False))
 
 
 def test_a_model_that_can_not_be_padded_gets_rows_without_padding() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, Rows, TensorSpec
+from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
 from QEfficient.runtime.plan import BATCH_IMAGES, plan
 from QEfficient.runtime.signals import from_signals, has_signals
 
@@ -74,7 +74,7 @@ def test_clips_come_padded_with_a_mask_or_as_a_list(specs: tuple[TensorSpec, ...
         {"input_values": [clip.tolist() for clip in clips(30, 50, 20)]},
         {"input_values": clips(30, 50, 20), "attention_mask": [np.ones(n, np.int64) for n in (30, 50, 20)]},
     ):
-        rows = rows_of(inputs, specs, frames=FRAMES)
+        rows = rows_of(inputs, specs, rules=RowRules(frames=FRAMES))
         assert (rows.lengths, rows.width) == ((30, 50, 20), 50)
         for got, clip in zip(rows.columns["input_values"], clips(30, 50, 20), strict=True):
             np.testing.assert_allclose(got, clip, rtol=1e-6)
@@ -107,7 +107,7 @@ def test_no_images(empty: Any) -> None:
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 40), np.float32)])
 def test_no_clips(empty: Any) -> None:
-    assert len(rows_of({"input_values": empty}, MASKED, frames=FRAMES)) == 0
+    assert len(rows_of({"input_values": empty}, MASKED, rules=RowRules(frames=FRAMES))) == 0
 
 
 def test_ids_of_one_width() -> None:
@@ -118,10 +118,10 @@ def test_ids_of_one_width() -> None:
 @pytest.mark.parametrize("frames", [(), FRAMES, ((10, 5), *((3, 2),) * 4, *((2, 2),) * 2)])
 def test_the_shortest_clip_makes_one_frame(frames: Any) -> None:
     least = shortest_clip(frames)
-    assert len(rows_of({"input_values": [np.ones(least, np.float32)]}, CLIP, frames=frames)) == 1
+    assert len(rows_of({"input_values": [np.ones(least, np.float32)]}, CLIP, rules=RowRules(frames=frames))) == 1
     if least > 1:
         with pytest.raises(InputError, match=f"row 1: {least - 1} samples"):
-            rows_of({"input_values": clips(least, least - 1)}, CLIP, frames=frames)
+            rows_of({"input_values": clips(least, least - 1)}, CLIP, rules=RowRules(frames=frames))
 
 
 def test_images_beside_texts_bound_a_batch() -> None:
@@ -172,4 +172,4 @@ REFUSED: list[tuple[Any, tuple[TensorSpec, ...], str]] = [
 @pytest.mark.parametrize(("inputs", "specs", "message"), REFUSED)
 def test_what_is_refused(inputs: Any, specs: tuple[TensorSpec, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        rows_of(inputs, specs, frames=FRAMES, buckets=[Bucket(64)])
+        rows_of(inputs, specs, rules=RowRules(frames=FRAMES), buckets=[Bucket(64)])
