@@ -11,7 +11,8 @@ TASK = Task("audio-classification", "AutoModelForAudioClassification")
 class QEFFAutoModelForAudioClassification(QEFFTransformersBase):
     """Clips → one row of scores.
 
-    ``generate`` takes ``input_values`` ``(rows, samples)`` and gives ``{"logits": (rows, labels)}``.
+    ``generate`` takes ``input_values`` ``(rows, samples)``, or ``input_features`` ``(rows, frames, width)``, and gives
+    ``{"logits": (rows, labels)}``.
 
     Args:
         model: A HuggingFace model of this task that is already loaded.

@@ -273,7 +273,8 @@ class QEFFTransformersBase(Insight):
             inputs: ``input_ids`` and ``attention_mask`` (ones when left out), ``token_type_ids`` where the model has
                 them (zeros when left out): integers, ``(rows, length)``; tensors, arrays or lists. Boxes, paths and
                 the like, as the table of supported models lists them, may be left out as in HuggingFace. Images are
-                ``pixel_values`` ``(rows, channels, height, width)``, clips ``input_values`` ``(rows, samples)``.
+                ``pixel_values`` ``(rows, channels, height, width)``, clips ``input_values`` ``(rows, samples)`` or
+                ``input_features`` ``(rows, frames, width)``.
             device_ids: Devices of the card, a multiple of ``num_devices``; ``None`` lets the runtime choose.
             runtime_ai100: False runs the torch model instead of the program.
             write_io: Also write every inference's arrays and the JSON that the SDK's runner reads, into a new folder

@@ -18,8 +18,8 @@ TASK = Task(
 class QEFFAutoModelForCTC(QEFFTransformersBase):
     """Clips → scores of every letter at each frame.
 
-    ``generate`` takes ``input_values`` ``(rows, samples)`` and gives ``{"logits": (rows, frames, vocabulary)}``,
-    exactly 0.0 beyond a row's last frame.
+    ``generate`` takes ``input_values`` ``(rows, samples)``, or ``input_features`` ``(rows, frames, width)``, and gives
+    ``{"logits": (rows, frames, vocabulary)}``, exactly 0.0 beyond a row's last frame.
 
     Args:
         model: A HuggingFace model of this task that is already loaded.

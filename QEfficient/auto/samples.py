@@ -19,7 +19,7 @@ from QEfficient.text.tokenizer import Tokenizer
 BATCH = 8  # texts that are run at once
 LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
 CUTS = (512, 256, 128, 64)  # tokens: every program of usual buckets has one text about as long as its longest
-FRAMES = 48  # likewise for clips, in times the shortest one
+FRAMES = 48  # likewise for clips of samples, in times the shortest one
 VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
@@ -137,7 +137,7 @@ def random_samples(
         ends: Whether what is pooled is the state of an end token.
     """
     shortest = architecture.shortest(config)
-    most = LONGEST if architecture.inputs is None else FRAMES
+    most = FRAMES if shortest > 1 else LONGEST
     most = min(most, architecture.max_length(config) or most, (longest or most * shortest) // shortest)
     text = config.get("text_config") or config
     wanted = Wanted(

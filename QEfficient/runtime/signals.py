@@ -46,7 +46,8 @@ def from_signals(
 
     Args:
         inputs: Input name → floats: ``(rows, …)`` of the size that the graph has, or for clips ``(rows, samples)`` or
-            a list of 1-D arrays; numpy arrays, torch tensors, nested lists, or the mapping that a processor returns.
+            ``(rows, frames, width)``, or a list with an array a clip; numpy arrays, torch tensors, nested lists, or the
+            mapping that a processor returns.
             ``attention_mask`` says where a padded clip ends. With texts beside images, both may have any number of
             rows.
         specs: The graph's inputs.
@@ -162,7 +163,7 @@ def _clips(
     clips = _each(spec, given[spec.name])
     width = max(map(len, clips), default=0)
     lengths = _lengths(given[MASK], clips) if MASK in given else [len(clip) for clip in clips]
-    _check_lengths(spec.name, lengths, buckets, frames)
+    _check_lengths(spec, lengths, buckets, frames)
     columns: dict[str, list[NDArray[Any]]] = {
         spec.name: [clip[:length] for clip, length in zip(clips, lengths, strict=True)]
     }
@@ -190,18 +191,26 @@ def _each(spec: TensorSpec, value: object) -> list[Floats]:
     return clips
 
 
+def _unit(spec: TensorSpec) -> str:
+    """What a clip's length is counted in: samples, or frames of several numbers each."""
+    return "samples" if len(spec.shape) == 2 else "frames"
+
+
 def _not_a_clip(spec: TensorSpec, shape: tuple[int, ...], *, one: bool = False) -> InputError:
-    wanted = ", ".join(("rows", "samples", *map(str, spec.shape[2:])))
+    wanted = ", ".join(("rows", _unit(spec), *map(str, spec.shape[2:])))
+    other = "mix a clip's channels down to one; see the processor"
+    if len(spec.shape) > 2:
+        other = f"make {spec.name} with the model's own processor: AutoProcessor.from_pretrained(…)"
     return InputError(
         f"{spec.name} does not hold one clip a row.",
         got=f"shape {shape}",
         allowed=f"({wanted}), or a list of clips of unequal length",
-        do=f"add the dim of rows: {spec.name}[None]" if one else "mix a clip's channels down to one; see the processor",
+        do=f"add the dim of rows: {spec.name}[None]" if one else other,
     )
 
 
 def _lengths(mask: object, clips: Sequence[Floats]) -> list[int]:
-    """Real samples of each clip; all of them stand at its start."""
+    """Real samples, or frames, of each clip; all of them stand at its start."""
     masks = _masks(mask)
     if [len(row) for row in masks] != [len(clip) for clip in clips]:
         raise InputError(
@@ -216,7 +225,7 @@ def _lengths(mask: object, clips: Sequence[Floats]) -> list[int]:
         raise InputError(
             "attention_mask is not ones followed by zeros: a clip can be padded at its end only.",
             got=_rows(bad),
-            allowed="1 for the samples of the clip, then 0 for padding",
+            allowed="1 for what is of the clip, then 0 for padding",
             do='set padding_side="right" in the feature extractor',
         )
     return lengths
@@ -239,23 +248,24 @@ def _masks(mask: object) -> list[NDArray[np.bool_]]:
 
 
 def _check_lengths(
-    name: str, lengths: Sequence[int], buckets: Sequence[Bucket], frames: Sequence[tuple[int, ...]]
+    spec: TensorSpec, lengths: Sequence[int], buckets: Sequence[Bucket], frames: Sequence[tuple[int, ...]]
 ) -> None:
+    unit = _unit(spec)
     if bad := [row for row, length in enumerate(lengths) if frame_count(length, frames) < 1]:
         raise InputError(
-            f"{name} holds clips that are too short for a single frame.",
-            got=_rows(bad, lengths),
-            allowed=f"at least {shortest_clip(frames)} samples",
+            f"{spec.name} holds clips that are too short for a single frame.",
+            got=_rows(bad, lengths, unit),
+            allowed=f"at least {shortest_clip(frames)} {unit}",
             do="leave these rows out",
         )
     limit = max((bucket.length for bucket in buckets), default=max(lengths, default=0))
     if bad := [row for row, length in enumerate(lengths) if length > limit]:
         longest = max(lengths)
         raise InputError(
-            f"{name} holds clips that are longer than the largest compiled bucket.",
-            got=_rows(bad, lengths),
-            allowed=f"at most {limit} samples",
-            do=f"compile with seq_len=[…, {longest}], or cut the clips into pieces of {limit} samples",
+            f"{spec.name} holds clips that are longer than the largest compiled bucket.",
+            got=_rows(bad, lengths, unit),
+            allowed=f"at most {limit} {unit}",
+            do=f"compile with seq_len=[…, {longest}], or cut the clips into pieces of {limit} {unit}",
         )
 
 
@@ -304,8 +314,8 @@ def _not_finite(name: str, bad: Sequence[int]) -> InputError:
     )
 
 
-def _rows(bad: Sequence[int], lengths: Sequence[int] | None = None) -> str:
-    shown = [f"row {row}" if lengths is None else f"row {row}: {lengths[row]} samples" for row in bad[:_SHOWN]]
+def _rows(bad: Sequence[int], lengths: Sequence[int] | None = None, unit: str = "") -> str:
+    shown = [f"row {row}" if lengths is None else f"row {row}: {lengths[row]} {unit}" for row in bad[:_SHOWN]]
     return ", ".join(shown) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, AutoImageProcessor
 
+import QEfficient
 from QEfficient import QEFFAutoModel
 from QEfficient.errors import InputError, OptionError
 from tests.sdk import make_sdk
@@ -293,3 +295,60 @@ def test_one_side_alone_is_refused_with_the_way_out(made: Make) -> None:
     ours.compile(backend="onnxruntime", seq_len=LIMIT)
     with pytest.raises(InputError, match="for one side load it as a model of its own"):
         ours.generate({"pixel_values": vision.pixels(1, 16, 0)})
+
+
+# ---------------------------------------------------------------------------------------------- free spectrograms
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "qaic"])
+def test_spectrograms_of_a_feature_extractor(made: Make, backend: str) -> None:
+    """As transformers' own extractor makes and pads them, or an array a clip; HuggingFace takes one clip at a time."""
+    model, ours = made("wav2vec2-bert")
+    extract = transformers.SeamlessM4TFeatureExtractor(feature_size=5, num_mel_bins=5, stride=2)
+    sounds = [tone(samples, 200) for samples in (6000, 1500, 900)]
+    inputs = extract(sounds, sampling_rate=RATE, return_tensors="np")
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    assert len(set(lengths)) == 3 and inputs["input_features"].shape == (3, max(lengths), 10)
+    ours.compile(backend=backend, seq_len=[8, max(lengths)])
+    cut = [row[:length] for row, length in zip(inputs["input_features"], lengths, strict=True)]
+    for given in (inputs, {"input_features": cut}):
+        states = ours.generate(given)["output"]
+        for row, length in enumerate(lengths):
+            with torch.no_grad():
+                want = model(input_features=torch.from_numpy(cut[row])[None]).last_hidden_state[0].numpy()
+            assert_near(want, states[row, :length], 1e-5 if backend == "onnxruntime" else 0.03)
+            assert not states[row, length:].any()
+
+
+def test_what_is_no_such_spectrogram_is_refused(made: Make) -> None:
+    ours = made("wav2vec2-bert")[1]
+    ours.compile(backend="onnxruntime", seq_len=[8, 36])
+    for shape, said in {
+        (1, 40, 10): r"row 0: 40 frames(.|\n)*at most 36 frames",
+        (2, 8, 9): r"shape \(2, 8, 9\)(.|\n)*\(rows, frames, 10\)(.|\n)*processor",
+        (8, 10): r"add the dim of rows: input_features\[None\]",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            ours.generate({"input_features": np.zeros(shape, np.float32)})
+    with pytest.raises(InputError, match="holds NaN or infinite numbers"):
+        ours.generate({"input_features": np.full((1, 8, 10), np.nan, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [("CTC", "CTC"), ("SequenceClassification", "AudioClassification")], ids=["CTC", "labels"]
+)
+def test_heads_over_spectrograms(head: str, kind: str) -> None:
+    cases = {case.name: case for case in audio.CASES}
+    case = replace(
+        cases["wav2vec2-bert"], model_class=f"Wav2Vec2BertFor{head}", config=audio.FRAMES | {"vocab_size": 9}
+    )
+    model = build(case)
+    ours = getattr(QEfficient, f"QEFFAutoModelFor{kind}")(build(case))
+    ours.compile(backend="onnxruntime", seq_len=[8, 20])
+    inputs = audio.framed()[0]
+    got = ours.generate(inputs)["logits"]
+    for row, length in enumerate(inputs["attention_mask"].sum(1).tolist()):
+        with torch.no_grad():
+            want = model(input_features=inputs["input_features"][row : row + 1, :length]).logits[0].numpy()
+        assert_near(want, got[row, :length] if head == "CTC" else got[row])
+    ours.close()

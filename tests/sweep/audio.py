@@ -26,6 +26,17 @@ SPEECH: dict[str, Any] = {
     "num_conv_pos_embedding_groups": 4,
 }
 LAYER = SPEECH | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+FRAMES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "feature_projection_input_dim": 10,
+    "conv_depthwise_kernel_size": 5,
+    "left_max_position_embeddings": 6,
+    "right_max_position_embeddings": 3,
+    "max_source_positions": 40,
+}
 SHAPES = ((3, 640), (1, 30))  # rows and samples of the longest; 30 make one frame
 
 
@@ -39,6 +50,16 @@ def clip(rows: int, samples: int) -> Inputs:
     lengths = samples - 150 * torch.arange(rows)
     mask = (torch.arange(samples) < lengths[:, None]).to(torch.int64)
     return {"input_values": values * mask, "attention_mask": mask}
+
+
+def framed() -> Sequence[Inputs]:
+    """Spectrograms of any length: row i is 9 frames shorter than the one before it."""
+    result = []
+    for rows, length in ((3, 20), (1, 1)):
+        values = torch.randn(rows, length, 10, generator=torch.Generator().manual_seed(length))
+        mask = (torch.arange(length) < (length - 9 * torch.arange(rows))[:, None]).to(torch.int64)
+        result.append({"input_features": values, "attention_mask": mask})
+    return result
 
 
 def frames(model_type: str, config: dict[str, Any], inputs: Inputs) -> Tensor:
@@ -81,6 +102,13 @@ CASES: tuple[Case, ...] = (
     case("wav2vec2", "Wav2Vec2Model", SPEECH, variant="group", note=ALONE),
     case("wav2vec2", "Wav2Vec2Model", LAYER | {"num_hidden_layers": 1}, add_adapter=True, num_adapter_layers=1,
          variant="adapter", note=ALONE),
+    case("wav2vec2-bert", "Wav2Vec2BertModel", FRAMES, num_hidden_layers=2, inputs=framed),
+    case("wav2vec2-bert", "Wav2Vec2BertModel", FRAMES, position_embeddings_type="relative", inputs=framed,
+         variant="relative"),
+    case("wav2vec2-bert", "Wav2Vec2BertModel", FRAMES, add_adapter=True, num_adapter_layers=1, inputs=framed,
+         variant="adapter", note=ALONE),
+    case("wav2vec2-bert", "Wav2Vec2BertModel", FRAMES, position_embeddings_type="rotary", variant="rotary",
+         refused="from one call to the next"),
     case("wav2vec2-conformer", "Wav2Vec2ConformerModel", refused="makes a constant of their length"),
     case("wavlm", "WavLMModel"),
     Case("whisper", "WhisperModel",
