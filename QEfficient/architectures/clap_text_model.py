@@ -13,4 +13,5 @@ ARCHITECTURE = replace(
     limit=partial(positions_after_pad, default=514),
     default_types=1,
     blocks={SOURCE: bert.BLOCK},
+    projections={"ClapTextModelWithProjection": ("text_embeds",)},
 )

@@ -16,4 +16,6 @@ def _pairs(config: Config) -> tuple[TensorSpec, ...]:
     return texts + vit.pixels(config.get("vision_config") or {})
 
 
-ARCHITECTURE = Architecture(model_type="clip", limit=_limit, inputs=_pairs, outputs=("text_embeds", "image_embeds"))
+ARCHITECTURE = Architecture(
+    model_type="clip", limit=_limit, inputs=_pairs, outputs=("text_embeds", "image_embeds"), ends=True
+)

@@ -4,4 +4,5 @@ from dataclasses import replace
 
 from QEfficient.architectures import vit
 
-ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="clip_vision_model")
+PROJECTIONS = {"CLIPVisionModelWithProjection": ("image_embeds",)}
+ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="clip_vision_model", projections=PROJECTIONS)

@@ -1,7 +1,7 @@
 """The text half of CLIPSeg: as CLIP's."""
 
-from functools import partial
+from dataclasses import replace
 
-from QEfficient.architectures.record import Architecture, positions
+from QEfficient.architectures import clip_text_model
 
-ARCHITECTURE = Architecture(model_type="clipseg_text_model", limit=partial(positions, default=77), default_pad_id=1)
+ARCHITECTURE = replace(clip_text_model.ARCHITECTURE, model_type="clipseg_text_model", projections={})

@@ -1,7 +1,8 @@
 """The text half of MetaCLIP 2: as CLIP's."""
 
-from functools import partial
+from dataclasses import replace
 
-from QEfficient.architectures.record import Architecture, positions
+from QEfficient.architectures import clip_text_model
 
-ARCHITECTURE = Architecture(model_type="metaclip_2_text_model", limit=partial(positions, default=77), default_pad_id=1)
+PROJECTIONS = {"MetaClip2TextModelWithProjection": ("text_embeds",)}
+ARCHITECTURE = replace(clip_text_model.ARCHITECTURE, model_type="metaclip_2_text_model", projections=PROJECTIONS)

@@ -89,6 +89,8 @@ class Architecture:
             transformers have need not be listed.
         loaded_by: Auto class of a task → that of transformers which has this type's model for it, where it is another.
         outputs: What ``QEFFAutoModel`` gives in place of the one ``"output"``: attributes of HuggingFace's output.
+        projections: Class that puts a projection behind the model → what ``QEFFAutoModel`` gives of it, likewise.
+        ends: True where the pooled output is the state of a row's first end token.
         pads: Config → False where a row's numbers depend on the padding beside it, in HuggingFace's model too.
         frames: Config → kernel and stride of each convolution that turns samples into frames; none else.
         lengths: First and last default bucket, where the type sets no limit and the tokenizer none: tokens or samples.
@@ -111,6 +113,8 @@ class Architecture:
     left_out: Mapping[str, str] = field(default_factory=dict)
     loaded_by: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    projections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ends: bool = False
     pads: Callable[[Config], bool] = always
     frames: Callable[[Config], tuple[tuple[int, int], ...]] = no_frames
     lengths: tuple[int, int] = (32, 512)
@@ -152,9 +156,10 @@ class Architecture:
         return positions(config, 0) or self.max_length(config) if longer else self.max_length(config)
 
     def pad_id(self, config: Config) -> int | None:
-        """Token id that fills a row."""
+        """Token id that fills a row; ``None`` where the config names none that the table of words has."""
         found = config.get("pad_token_id", self.default_pad_id)
-        return self.default_pad_id if found is None else int(found)
+        found = self.default_pad_id if found is None else int(found)
+        return found if found is None or is_word(config, found) else None
 
     def token_types(self, config: Config) -> bool:
         """Whether the model tells two segments of a row apart, so that ``token_type_ids`` matter."""
@@ -195,6 +200,12 @@ class Architecture:
 def _load(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def is_word(config: Config, token: int) -> bool:
+    """Whether a token id can be looked up, as far as the config says how many there are."""
+    words = (config.get("text_config") or config).get("vocab_size")
+    return token >= 0 and (not isinstance(words, int) or token < words)
 
 
 def no_limit(config: Config) -> int | None:

@@ -192,7 +192,7 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
         limit = patient.text.max_length
     buckets = patient.ready.program.manifest.buckets if patient.ready else ()
     longest = buckets[-1].length if buckets else None
-    ends = patient.recipe.head.uses_pooler if patient.recipe else False
+    ends = patient.recipe.pools_end if patient.recipe else False
     rules = _rules(patient, model)
     return all_samples(patient.config, model.inputs, rules, tokenizer, texts, longest=longest, limit=limit, ends=ends)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from QEfficient.architectures import Architecture, find
+from QEfficient.architectures.record import is_word
 from QEfficient.auto.origin import Origin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.task import Task
@@ -44,12 +45,26 @@ class Recipe:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs."""
-        return (self.architecture.outputs if self.task.embeds else ()) or self.task.outputs
+        return self._finished or self.task.outputs
 
     @property
     def embeds(self) -> bool:
         """Whether the graph is an encoder with a pooling head; else it is HuggingFace's whole model."""
-        return self.task.embeds and not self.architecture.outputs
+        return self.task.embeds and not self._finished
+
+    @property
+    def pools_end(self) -> bool:
+        """Whether the graph may give the state of a row's end token."""
+        return self.head.uses_pooler or bool(self._finished)
+
+    @property
+    def _finished(self) -> tuple[str, ...]:
+        """Outputs that HuggingFace's model pools and projects itself."""
+        if not self.task.embeds:
+            return ()
+        facts = self.architecture
+        projected = () if self.head.steps else facts.projections.get(self.origin.class_name, ())
+        return projected or facts.outputs
 
     @property
     def per_token(self) -> bool:
@@ -146,14 +161,14 @@ def reach(origin: Origin) -> Reach:
 
 def text_facts(origin: Origin) -> TextFacts:
     """What the model's files say of its text side; for a module in memory only what its config says."""
-    limit = reach(origin).whole
+    limit, config = reach(origin).whole, origin.config()
     if origin.folder is None:
-        config = origin.config()
         pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
         return TextFacts(tokenizer=None, max_length=limit or reach(origin).last, pad_id=pad)
     facts = read_facts(origin.folder, repo=origin.repo, max_positions=limit)
-    own = origin.config().get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
-    return dataclasses.replace(facts, pad_id=own) if isinstance(own, int) and own >= 0 else facts
+    own = config.get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
+    fits = [token for token in (own, facts.pad_id) if isinstance(token, int) and is_word(config, token)]
+    return dataclasses.replace(facts, pad_id=(fits or [0])[0])  # a table may lack the token that was added for it
 
 
 def tokenizer_keywords(origin: Origin) -> dict[str, Json]:

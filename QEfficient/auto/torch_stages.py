@@ -41,6 +41,7 @@ from QEfficient.pytorch_transforms.embedding import (
     text_inputs,
 )
 from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.padding_ids import hide_padding, no_end, pool_by_mask, takes_last_column
 from QEfficient.pytorch_transforms.rotary import tabulate
 from QEfficient.pytorch_transforms.speech import settle_frames
 from QEfficient.records import Json, OnnxModel, RowRules, Rows, TensorSpec, TextFacts
@@ -114,13 +115,29 @@ def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
     twin, _ = exportable(model, architecture.swaps())
     tabulate(twin, architecture.max_length(recipe.origin.config()))
     settle_frames(twin, architecture.frames(recipe.origin.config()))
+    _hide_ends(twin, recipe)
     names, mask = [spec.name for spec in specs], _mask(recipe, model, architecture)
     module: GraphModule
     if recipe.embeds:
         module = EmbeddingModule(twin, _head(recipe), names, mask)
     else:
+        if _last_column(recipe, model):
+            pool_by_mask(twin)
         module = TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
     return module.eval(), (*specs, *_head_inputs(recipe))
+
+
+def _last_column(recipe: Recipe, model: nn.Module) -> bool:
+    """Whether HuggingFace's own model has to be asked row by row, without what stands behind a row."""
+    texts = recipe.architecture.inputs is None and not recipe.embeds and not recipe.task.per_token
+    return texts and takes_last_column(model)
+
+
+def _hide_ends(twin: nn.Module, recipe: Recipe) -> None:
+    """Where a row's vector is the state of its first end token, none is to be found in the padding before it."""
+    if recipe.architecture.ends and recipe.pools_end:
+        config = recipe.origin.config()
+        hide_padding(twin, no_end((config.get("text_config") or config).get("eos_token_id")))
 
 
 def _head_inputs(recipe: Recipe) -> tuple[TensorSpec, ...]:
@@ -129,14 +146,27 @@ def _head_inputs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 
 class _Reference(nn.Module):
-    """A plain call of HuggingFace's model with exactly the caller's arrays, and the head behind it."""
+    """A plain call of HuggingFace's model with exactly the caller's arrays, and the head behind it.
 
-    def __init__(self, model: nn.Module, recipe: Recipe, head: Head | None) -> None:
+    Args:
+        model: HuggingFace's model.
+        recipe: What is made of it.
+        head: What stands behind an encoder.
+        alone: Ask row by row, each without the padding behind it: the model takes no others, or scores the padding.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, head: Head | None, *, alone: bool = False) -> None:
         super().__init__()
-        self.model, self.head = model, head
+        self.model, self.head, self.alone = model, head, alone
         self.outputs, self.choices = recipe.outputs, recipe.task.choices
 
     def forward(self, **arrays: torch.Tensor) -> dict[str, torch.Tensor]:
+        if not self.alone:
+            return self._call(arrays)
+        rows = [self._call(row) for row in _rows_of(arrays)]
+        return {name: torch.cat([row[name] for row in rows]) for name in self.outputs}
+
+    def _call(self, arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         more = [arrays.pop(name) for name in (POOLING_MASK.name,) if name in arrays]
         given = one_choice(arrays) if self.choices else arrays
         output = self.model(**given)
@@ -148,6 +178,13 @@ class _Reference(nn.Module):
         return {self.outputs[0]: self.head(states, mask, *more)}
 
 
+def _rows_of(arrays: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Each row of a batch by itself, up to and with its last real token."""
+    for row, mask in enumerate(arrays["attention_mask"]):
+        length = int(mask.nonzero()[-1]) + 1
+        yield {name: array[row : row + 1, :length] for name, array in arrays.items()}
+
+
 def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
     """HuggingFace's own blocks and masks, with the head behind them; a copy that shares the model's tensors.
 
@@ -157,7 +194,9 @@ def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
     """
     model, _ = _model(recipe)
     twin = exportable(model)[0] if float32 else structural_copy(model)
-    return _Reference(twin, recipe, _head(recipe) if recipe.embeds else None).eval()
+    _hide_ends(twin, recipe)
+    head = _head(recipe) if recipe.embeds else None
+    return _Reference(twin, recipe, head, alone=_last_column(recipe, model)).eval()
 
 
 def _head(recipe: Recipe) -> Head:
@@ -181,7 +220,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
     config = recipe.origin.config()
     rules = recipe.architecture.rows(config, model.inputs)
-    samples = random_samples(recipe.architecture, config, model.inputs, rules, ends=recipe.head.uses_pooler)
+    samples = random_samples(recipe.architecture, config, model.inputs, rules, ends=recipe.pools_end)
     run = reference_run(recipe, float32=True)
     references: list[Reference] = []
 
@@ -262,9 +301,9 @@ def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) ->
     except Exception as error:  # a model's code may fail in any way
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())
         raise ExportError(
-            f"HuggingFace's own model {name!r} fails on {shapes}, so its limits are not known here.",
+            f"HuggingFace's own model {name!r} fails on {shapes}, which it has to be compared on.",
             got=f"{type(error).__name__}: {error}",
-            allowed="a model that takes every length from 1 to its limit",
+            allowed="a model that takes batches of rows of any token ids, of every length from 1 to its limit",
             do="add a file for its model_type with the limit (docs: Add an architecture), "
             'or take the risk with verify="off"',
         ) from error

@@ -230,7 +230,7 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
         tokenizer, limit = None, LONGEST
     else:
         tokenizer, limit = ready.tokenizer, manifest.text.max_length
-    ends, longest = bool(recipe and recipe.head.uses_pooler), manifest.buckets[-1].length
+    ends, longest = bool(recipe and recipe.pools_end), manifest.buckets[-1].length
     return all_samples(
         config, manifest.inputs, manifest.rows, tokenizer, texts, longest=longest, limit=limit, ends=ends
     )

@@ -16,7 +16,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from QEfficient.errors import ExportError, NumericsError
+from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from QEfficient.export.decompositions import only_where_needed
 from QEfficient.export.isolated import isolated, shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
@@ -133,6 +133,8 @@ def _graph_of(
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
             if _interrupted(error):
                 raise KeyboardInterrupt from error
+            if (own := _own(error)) is not None:
+                raise own from error
             raise ExportError(
                 f"The ONNX exporter refused {_name(module)}.",
                 got=f"{type(error).__name__}: {_first_lines(error)}",
@@ -269,6 +271,13 @@ def _interrupted(error: BaseException | None) -> bool:
     return _interrupted(error.__cause__) or (
         error.__context__ is not error.__cause__ and _interrupted(error.__context__)
     )
+
+
+def _own(error: BaseException | None) -> QEfficientError | None:
+    """What a module of ours refused while it was traced: it names the reason, and needs no words around it."""
+    while error is not None and not isinstance(error, QEfficientError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _first_lines(error: Exception, lines: int = 6, width: int = 200) -> str:

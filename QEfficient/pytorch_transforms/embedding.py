@@ -31,6 +31,13 @@ NAMES = (
 )
 """What a graph may ask the caller for, in this order; the first three are a text model's."""
 
+_SIGNALS = {
+    "pixel_values": ("images", "which size its images have"),
+    "input_features": ("spectrograms", "which size its spectrograms have"),
+    "input_values": ("sound", "how many samples make a frame, and whether a mask hides padding"),
+}
+"""Main input of a model that takes no token ids → what it is, and what has to be known of it."""
+
 
 def text_inputs(model: nn.Module, more: Sequence[TokenInput] = ()) -> tuple[TensorSpec, ...]:
     """The inputs of a text model's graph, from the signature of its own forward.
@@ -49,13 +56,22 @@ def text_inputs(model: nn.Module, more: Sequence[TokenInput] = ()) -> tuple[Tens
         raise ExportError(
             f"{type(model).__name__} does not take token ids.",
             got=", ".join(sorted(names)),
-            allowed="a forward with input_ids and attention_mask",
-            do="load a text encoder, or add a file for its model_type (docs: Add an architecture)",
+            allowed="a forward with input_ids and attention_mask, or a model_type whose file says what the inputs are",
+            do=_other_inputs(names),
         )
     wanted = [name for name in NAMES[:2] if name in names] + (["token_type_ids"] if _token_types(model) > 1 else [])
     found = {name: TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in wanted}
     found |= {one.name: one.spec for one in more if one.name in names}
     return tuple(found[name] for name in NAMES if name in found)
+
+
+def _other_inputs(names: set[str]) -> str:
+    """What to do about a model whose inputs are no token ids, and of no size that is known here."""
+    served = "use a model_type of the table in docs/reference/supported_models.md"
+    for kind, (signal, size) in _SIGNALS.items():
+        if kind in names:
+            return f"{served} for {signal}, or add a file that says {size} (docs: Add an architecture)"
+    return "run it with transformers: only models of texts, images and sound are served"
 
 
 def _token_types(model: nn.Module) -> int:
@@ -183,6 +199,8 @@ def states_of(output: Any, source: str) -> Tensor:
     if found is None:
         there = [name for name, value in output.items() if isinstance(value, Tensor)]
         other = 'pass pooling="pooler_output"' if "pooler_output" in there else "choose another pooling"
+        if finished := [name for name in there if name.endswith("_embeds")]:
+            other = f"leave pooling out, which gives {', '.join(finished)}"
         raise PoolingError(f"The model gives no {source}.", got=", ".join(there), allowed=source, do=other)
     made: Tensor = found.flatten(1) if source == "pooler_output" else found
     return made

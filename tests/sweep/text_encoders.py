@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.sweep.case import LIMIT, VOCAB, Case
+import torch
+from torch import Tensor, nn
+
+from tests.sweep.build import tokens
+from tests.sweep.case import LIMIT, VOCAB, Case, Inputs
 
 BERT = {
     "vocab_size": VOCAB,
@@ -25,6 +29,7 @@ REFORMER = {
     "attn_layers": ["local", "lsh"], "axial_pos_embds": False, "max_position_embeddings": LIMIT,
     "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4, "num_buckets": 4,
 }  # fmt: skip
+END = 3
 GEMMA = LLAMA | {"head_dim": 8, "num_key_value_heads": 2}
 
 
@@ -32,6 +37,26 @@ def case(model_type: str, model_class: str, base: dict[str, Any] = BERT, /, **ch
     """A case whose config is ``base`` with changes; the keywords of :class:`Case` go to the case."""
     fields = {name: changes.pop(name) for name in list(changes) if name in Case.__dataclass_fields__}
     return Case(model_type, model_class, base | changes, **fields)
+
+
+def ended() -> list[Inputs]:
+    """Rows that end with the token that fills them, as CLIP's tokenizer makes them; row 1 is padded on its left."""
+    ids = tokens((3, 9, "none"))["input_ids"]
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    mask[2, 5:] = 0
+    ids[mask == 0] = ids[:2, -1] = ids[2, 4] = END
+    return [{"input_ids": ids, "attention_mask": mask}]
+
+
+def ends(output: str) -> dict[str, Any]:
+    """A case of those rows, and HuggingFace's result where another token fills them: so it finds each row's own end."""
+
+    def call(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        return (model(input_ids=ids.where(mask.bool(), END + 1), attention_mask=mask)[output],)
+
+    return {"eos_token_id": END, "pad_token_id": END, "inputs": ended, "call": call}
 
 
 def quiet_paths(model: Any) -> None:
@@ -65,6 +90,14 @@ CASES: tuple[Case, ...] = (
     case("chinese_clip_text_model", "ChineseCLIPTextModel"),
     case("clap_text_model", "ClapTextModel", ROBERTA),
     case("clip_text_model", "CLIPTextModel"),
+    case("clip_text_model", "CLIPTextModel", **ends("pooler_output"), pooling="pooler_output", variant="pooled"),
+    case(
+        "clip_text_model",
+        "CLIPTextModelWithProjection",
+        **ends("text_embeds"),
+        projection_dim=16,
+        variant="projected",
+    ),
     case("clipseg_text_model", "CLIPSegTextModel"),
     case("convbert", "ConvBertModel", embedding_size=16),
     case("data2vec-text", "Data2VecTextModel", ROBERTA),
@@ -182,6 +215,7 @@ CASES: tuple[Case, ...] = (
     case("tapas", "TapasModel"),
     case("tipsv2_text_model", "Tipsv2TextModel"),
     case("ultrabert", "UltrabertModel", LLAMA, sliding_window=3, layer_types=["sliding_attention", "full_attention"]),
+    case("xclip_text_model", "XCLIPTextModel"),
     case("xlm", "XLMModel", XLM),
     case("xlm-roberta", "XLMRobertaModel", ROBERTA),
     case("xlm-roberta-xl", "XLMRobertaXLModel", ROBERTA),

@@ -97,11 +97,15 @@ def filled(width: int) -> Inputs:
 SIDES = {"text_config": TEXT, "vision_config": VIT}
 
 CASES: tuple[Case, ...] = (
+    case("altclip_vision_model", "AltCLIPVisionModel"),
     case("aimv2_vision_model", "Aimv2VisionModel"),
     case("beit", "BeitModel", use_relative_position_bias=True),
     case("bit", "BitModel", RESNET, num_groups=2, note="Images of 224 × 224 where no processor says another size."),
     case("chinese_clip_vision_model", "ChineseCLIPVisionModel"),
     case("clip_vision_model", "CLIPVisionModel"),
+    case("clip_vision_model", "CLIPVisionModelWithProjection", projection_dim=24, variant="projected",
+         call=lambda model, inputs: (model(**inputs).image_embeds,)),
+    case("clipseg_vision_model", "CLIPSegVisionModel"),
     case("convnext", "ConvNextModel", STAGES, note="The output is a map: (rows, channels, height, width)."),
     case("convnextv2", "ConvNextV2Model", STAGES),
     case("data2vec-vision", "Data2VecVisionModel", use_relative_position_bias=True),
@@ -114,6 +118,7 @@ CASES: tuple[Case, ...] = (
     case("hiera", "HieraModel", {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
          image_size=[64, 64], inputs=images(64)),
     case("ijepa", "IJepaModel"),
+    case("metaclip_2_vision_model", "MetaClip2VisionModel"),
     case("mlcd_vision_model", "MLCDVisionModel"),
     net("poolformer", "PoolFormerModel"),
     case("pvt_v2", "PvtV2Model", STAGES | HEADS),
@@ -128,6 +133,7 @@ CASES: tuple[Case, ...] = (
          call=lambda model, inputs: (model(**inputs).pooler_output,)),
     case("vit_mae", "ViTMAEModel", refused="leaves out patches at random"),
     case("vit_msn", "ViTMSNModel"),
+    case("xclip_vision_model", "XCLIPVisionModel", refused="frames of one video"),
     Case("clip", "CLIPModel", SIDES | {"projection_dim": 24}, "text and vision", 0.3, inputs=pairs, call=embeds,
          note="Texts and images in one call; for one side: clip_text_model, clip_vision_model."),
     Case("siglip", "SiglipModel", {"text_config": TEXT | {"projection_size": 32}, "vision_config": VIT},

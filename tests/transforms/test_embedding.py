@@ -35,6 +35,37 @@ def test_a_model_without_token_ids_is_refused() -> None:
         text_inputs(nn.Linear(2, 2))
 
 
+class Image(nn.Module):
+    def forward(self, pixel_values: object, pixel_mask: object) -> None: ...
+
+
+class Spectrogram(nn.Module):
+    def forward(self, input_features: object, attention_mask: object) -> None: ...
+
+
+class Clip(nn.Module):
+    def forward(self, input_values: object) -> None: ...
+
+
+class Series(nn.Module):
+    def forward(self, past_values: object, past_time_features: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (Image, "for images, or add a file that says which size its images have"),
+        (Spectrogram, "for spectrograms, or add a file that says which size its spectrograms have"),
+        (Clip, "for sound, or add a file that says how many samples make a frame"),
+        (Series, "run it with transformers: only models of texts, images and sound are served"),
+    ],
+)
+def test_the_advice_fits_what_the_model_takes(kind: type[nn.Module], advice: str) -> None:
+    with pytest.raises(ExportError, match="does not take token ids") as caught:
+        text_inputs(kind())
+    assert advice in caught.value.do and "text encoder" not in str(caught.value)
+
+
 def test_position_ids_are_never_asked_for() -> None:
     assert "position_ids" not in inspect.signature(EmbeddingModule.forward).parameters
 
