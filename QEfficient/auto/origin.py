@@ -85,11 +85,6 @@ class RepoOrigin:
             return dict(self.keywords["config"].to_dict())
         return self._raw_config()
 
-    @property
-    def class_name(self) -> str:
-        """The class that is asked to load it; which one it chooses, the model type says."""
-        return self.auto_class
-
     def facts(self) -> dict[str, Json]:
         """The config, and as its ``processor`` what the folder's image processor or feature extractor is set to."""
         return self.config() | {"processor": hub.read_processor(self.folder)}
@@ -232,11 +227,6 @@ class ModuleOrigin:
     def config(self) -> dict[str, Json]:
         """The module's config as a mapping."""
         return _config_of(self._module)
-
-    @property
-    def class_name(self) -> str:
-        """The module's class."""
-        return type(self._module).__name__
 
     def facts(self) -> dict[str, Json]:
         """The same: a module in memory has no processor."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.architectures.record import is_word
-from QEfficient.auto.origin import Origin
+from QEfficient.auto.origin import ModuleOrigin, Origin
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.task import Task
 from QEfficient.cache import Watched, file_digest, library_versions
@@ -63,8 +63,9 @@ class Recipe:
         if not self.task.embeds:
             return ()
         facts = self.architecture
-        projected = () if self.head.steps else facts.projections.get(self.origin.class_name, ())
-        return projected or facts.outputs
+        if isinstance(self.origin, ModuleOrigin) and not self.head.steps:  # AutoModel makes none with a projection
+            return facts.projections.get(self.origin.class_name(), facts.outputs)
+        return facts.outputs
 
     @property
     def per_token(self) -> bool:
