@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import threading
 import warnings
@@ -358,11 +357,6 @@ def test_what_is_not_a_saved_program_s_is_refused(model: QEFFAutoModel, tmp_path
     for call in (lambda: saved.model, saved.export, saved.compile, lambda: saved.generate({}, runtime_ai100=False)):
         with pytest.raises(UsageError, match="saved program"):
             call()
-
-
-def test_no_pickle_by_accident(model: QEFFAutoModel) -> None:
-    with pytest.raises(TypeError):
-        pickle.dumps(model)
 
 
 def test_a_checkpoint_without_all_weights_is_refused(repo: Path, tmp_path: Path) -> None:
