@@ -20,6 +20,7 @@ from QEfficient.auto.recipe import Recipe, tokenizer_keywords
 from QEfficient.auto.stages import Order, export_stage
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import UsageError
+from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel, RowRules, TextFacts
 from QEfficient.text.facts import preprocessing_files
 
@@ -143,7 +144,6 @@ def stage(model: OnnxModel, patient: Patient, wish: Wish, cache: Cache) -> Path:
 
 def _diagnose(model: OnnxModel, patient: Patient, wish: Wish, workdir: Path) -> Diagnosis:
     from QEfficient.analysis.costs import node_costs
-    from QEfficient.auto.embed import progress
     from QEfficient.auto.samples import bucket_of
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose

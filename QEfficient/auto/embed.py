@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient import arguments, settings
+from QEfficient import arguments
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.texts import Reading, TextWindow, outputs
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
+from QEfficient.progress import progress
 from QEfficient.records import TextFacts
 from QEfficient.runtime.stream import PATIENCE, Source
 from QEfficient.text.tokenizer import Overlong
 
 Vectors = NDArray[np.float32]
 
-LONG_WORK = 512  # texts from which a progress bar is worth its lines
 TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normalize has it
 
 
@@ -268,31 +266,6 @@ def tensor(array: NDArray[Any]) -> Any:
     import torch  # only for callers who ask for tensors
 
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _is_watched() -> bool:
-    """Whether a person sees stderr: a terminal, or a notebook whose kernel this process is."""
-    ipython: Any = sys.modules.get("IPython")
-    return sys.stderr.isatty() or hasattr(ipython and ipython.get_ipython(), "kernel")
-
-
-def progress(
-    total: int | None, wanted: bool | None, what: str, unit: str
-) -> AbstractContextManager[Callable[[int], None] | None]:
-    """A progress bar on long work, to a terminal or notebook only; gives what counts finished rows.
-
-    ``total=None`` is long work of which nobody knows how long.
-    """
-    visible = wanted if wanted is not None else (total is None or total >= LONG_WORK) and _is_watched()
-    return _bar(total, what, unit) if visible and settings.progress_bars() else nullcontext()
-
-
-@contextmanager
-def _bar(total: int | None, what: str, unit: str) -> Iterator[Callable[[int], None]]:
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=what, unit=unit) as bar:
-        yield bar.update
 
 
 # ---------------------------------------------------------------------------------------------- similarity

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from QEfficient import program as programs
 from QEfficient.auto.recipe import tokenizer_keywords
 from QEfficient.cache import Cache, file_digest, library_versions
+from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
 from QEfficient.text.facts import preprocessing_files
 
@@ -58,7 +59,6 @@ def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> 
 def _quantise(
     recipe: Recipe, order: Order, model: OnnxModel, cache: Cache, workdir: Path
 ) -> tuple[OnnxModel, dict[str, Json]]:
-    from QEfficient.auto.embed import progress
     from QEfficient.compress.int8 import to_int8
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.verify import limits_for

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.auto.embed import find_prompt, progress, tensor
+from QEfficient.auto.embed import find_prompt, tensor
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.texts import Reading, outputs
 from QEfficient.errors import InputError, UsageError, nearest
+from QEfficient.progress import progress
 from QEfficient.records import TextFacts
 from QEfficient.text.tokenizer import Text
 

@@ -30,7 +30,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # now, so that a full disk is met where it can be said
     except QEfficientError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if sys.stderr is not None:  # print would take stdout then, where somebody may expect JSON
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.filename is not None:  # of another file

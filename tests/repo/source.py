@@ -14,6 +14,7 @@ ROOMS = (
     "arguments",
     "records",
     "settings",
+    "progress",
     "cache",
     "program",
     "hub",

@@ -14,6 +14,7 @@ WITHOUT_TORCH = (
     "arguments",
     "records",
     "settings",
+    "progress",
     "cache",
     "program",
     "hub",

@@ -9,22 +9,20 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
-
-from tqdm.auto import tqdm
 
 from QEfficient import settings
 from QEfficient.backends.qaic.group import Group
 from QEfficient.backends.qaic.native import Device
 from QEfficient.cache.disk import DISK_FULL
 from QEfficient.errors import CompileError, OptionError
+from QEfficient.progress import progress_line
 
 BINARY = "programqpc.bin"
 LOG = "compiler.log"
@@ -120,21 +118,13 @@ class _Streams:
 def _wait(process: subprocess.Popen[bytes], timeout: float | None, title: str) -> int | None:
     """The exit code, or ``None`` after ``timeout`` seconds."""
     end = None if timeout is None else time.monotonic() + timeout
-    with _progress_line(title) as line:
+    with progress_line(title) as draw:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_TICK_SECONDS)
-            line.refresh()
+            draw()
             if end is not None and time.monotonic() >= end:
                 return None
-
-
-@contextlib.contextmanager
-def _progress_line(title: str) -> Iterator[tqdm[None]]:
-    """``title`` with the time that passed; drawn to a terminal only."""
-    hidden = not (settings.progress_bars() and sys.stderr.isatty())
-    with tqdm(desc=title, bar_format="{desc} [{elapsed}]", disable=hidden, leave=False) as line:
-        yield line
 
 
 def compile_program(
