@@ -6,7 +6,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from QEfficient.backends.base import Arrays, Backend, Session
@@ -128,8 +128,20 @@ class Ready:
             if not self._users[user]:
                 del self._users[user]
             if (self._retired or self._outdated) and not self._users:
-                self._close()
+                if user[1] == threading.get_ident():
+                    self._close()
+                else:  # the garbage collector's, which may be one that closing waits for
+                    self._close_aside()
             self._changed.notify_all()
+
+    def _close_aside(self) -> None:
+        def close() -> None:
+            with self._lock:
+                if not self._users:
+                    self._close()
+
+        with suppress(RuntimeError):  # the interpreter ends, and its hooks close what is open
+            threading.Thread(target=close, name="qefficient-close", daemon=True).start()
 
     def warmup(self, *, calibrate: bool, devices: Sequence[int] | None = None) -> None:
         """Opens the program as it runs best on this machine, and runs every bucket once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -19,6 +20,7 @@ from QEfficient.backends import large_pages
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.host import Turns, guess, usable_cpus
+from QEfficient.backends.threads import end, ending, leave, submit
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
 
@@ -101,7 +103,8 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
             with self._lock:
                 if self._workers is None:
                     self._workers = ThreadPoolExecutor(self.slots, thread_name_prefix=f"{self.backend}-session")
-                future = self._workers.submit(self._stream, arrays)
+                workers = self._workers
+            future = submit(workers, self._stream, arrays)
         except BaseException:
             self._leave()
             raise
@@ -122,6 +125,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def _enter(self) -> None:
         with self._lock:
+            leave()
             if self._closed:
                 raise DeviceError(
                     "The session is closed.",
@@ -134,7 +138,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
     def _leave(self) -> None:
         with self._lock:
             self._flying -= 1
-            if self._closed:  # somebody may wait for the last one
+            if self._closed or ending():  # somebody may wait for the last one
                 self._changed.notify_all()
 
     def _handle(self, *, wide: bool) -> Handle:
@@ -173,11 +177,16 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         """Frees the graph. Runs in flight finish first; a second call does nothing."""
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._flying)
+            self._wait()
             self._wide = self._narrow = None
             workers, self._workers = self._workers, None
         if workers is not None:
             workers.shutdown()
+
+    def _wait(self) -> None:
+        """Until no run is in flight."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._flying)
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +211,14 @@ def _forked() -> None:
         session._after_fork()
 
 
+def _exiting() -> None:
+    """No daemon thread may be inside the runtime when the interpreter ends."""
+    end()
+    for session in list(_SESSIONS):
+        session._wait()
+
+
+atexit.register(_exiting)
 os.register_at_fork(after_in_child=_forked)
 
 

@@ -317,14 +317,15 @@ class Runs:
         job, batch, inputs = self._flying.pop(future)
         gather(job, batch, inputs, future.result(), self._how)
 
-    def close(self) -> None:
-        """Starts nothing more, and waits for what can't be stopped."""
+    def close(self, *, wait_for: bool = True) -> None:
+        """Starts nothing more, and waits for what can't be stopped, unless ``wait_for`` is false."""
         self._waiting.clear()
         if self._flying:
             if os.getpid() == self._process:  # a forked child has the futures, not the threads
                 for future in self._flying:
                     future.cancel()
-                wait(self._flying)
+                if wait_for:
+                    wait(self._flying)
             self._flying.clear()
 
     def __enter__(self) -> Self:

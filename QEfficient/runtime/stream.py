@@ -8,6 +8,8 @@ comes first; it reads while there is nothing else to do.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Sized
@@ -18,6 +20,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from QEfficient.backends.base import Arrays, Session
+from QEfficient.backends.threads import submit
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.runtime.plan import Batch
@@ -176,7 +179,7 @@ class Stream(Generic[W]):
     ) -> None:
         self._source, self._prepare, self._partial = source, prepare, partial
         self._session, self._how, self._slots = session, how, session.slots
-        self._runs = Runs(session, how)
+        self._runs, self._thread = Runs(session, how), threading.get_ident()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="qefficient-rows")
         self._making: Future[_Made[W]] | None = None
         self._made: tuple[W, tuple[Batch, ...]] | None = None
@@ -227,17 +230,22 @@ class Stream(Generic[W]):
         source = self._source
         if self._making is None and self._made is None and (source.full or (source.late and self._idle())):
             first, items = source.take()
-            self._making = self._worker.submit(copy_context().run, self._make, first, items)
+            self._making = submit(self._worker, copy_context().run, self._make, first, items)
             self._making.add_done_callback(self._runs.events.put)
         if not self._alone():
             self._runs.feed()
 
     def close(self) -> None:
-        """Starts nothing more, and waits for what can't be stopped."""
+        """Starts nothing more, and waits for what can't be stopped.
+
+        Another thread than the stream's own does not wait: the garbage collector may call from any thread, from one
+        that this would wait for too. Nor does a thread of an interpreter that ends.
+        """
+        waits = threading.get_ident() == self._thread and not sys.is_finalizing()
         try:
-            self._runs.close()
+            self._runs.close(wait_for=waits)
         finally:
-            self._worker.shutdown(cancel_futures=True)
+            self._worker.shutdown(wait=waits, cancel_futures=True)
 
     def _alone(self) -> bool:
         source = self._source

@@ -19,6 +19,7 @@ from queue import Empty
 
 from QEfficient.backends.qaic.lane import Job, Lane
 from QEfficient.backends.qaic.replica import Array, Replica, Slot
+from QEfficient.backends.threads import leave
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json
 
@@ -407,7 +408,12 @@ class Dispatcher:
 
 
 def closed() -> DeviceError:
-    """The error of a session that was closed."""
+    """The error of a session that was closed.
+
+    Raises:
+        SystemExit: It was closed because the interpreter ends, and this is a daemon thread.
+    """
+    leave()
     return DeviceError(
         "The session is closed.", got="a run after close()", allowed="an open session", do="open the program again"
     )

@@ -22,6 +22,7 @@ from QEfficient.backends.qaic.descriptor import Shape
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
 from QEfficient.backends.qaic.lane import Job
 from QEfficient.backends.qaic.replica import Layout, Replica
+from QEfficient.backends.threads import end
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
 
@@ -217,6 +218,7 @@ def _forked() -> None:
 
 def _exiting() -> None:
     """No thread may be inside the native runtime when the interpreter ends, and the cores go back."""
+    end()
     for session in list(_SESSIONS):
         try:
             session.close()

@@ -427,7 +427,10 @@ class ExecObj(_Object):
         if program.record["compute"] == "echo":
             card.clock.start(flight, program, seconds)
         else:
-            threads.submit(card.delay, seconds, flight, program)
+            try:
+                threads.submit(card.delay, seconds, flight, program)
+            except RuntimeError:  # the interpreter ends and lends no more threads, which is nothing to a card
+                card.delay(seconds, flight, program)
         return QStatus.QS_SUCCESS
 
     def waitForCompletion(self):
