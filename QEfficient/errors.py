@@ -219,6 +219,7 @@ class DeviceError(BackendError):
 
     Attributes:
         status: The runtime's own status, as text (``QS_TIMEDOUT``), where there is one.
+        rows: The rows that were run, where a call of several failed; a note of the error names them too.
     """
 
     def __init__(
@@ -232,6 +233,7 @@ class DeviceError(BackendError):
     ) -> None:
         super().__init__(what, got=got if got is not None else status, allowed=allowed, do=do)
         self.status = status
+        self.rows: tuple[int, ...] = ()
 
 
 class MissingExtraError(QEfficientError, ImportError):

@@ -61,6 +61,8 @@ class _ProgramBody:
     rows: RowRules
     verify: Mapping[str, Json]
     int8: Mapping[str, Json]
+    tables: Mapping[str, int]
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from typing import Any
 
 from QEfficient import settings
@@ -50,6 +51,7 @@ class Stderr:
         return getattr(self._stream, name)
 
 
+@cache  # each class of tqdm's has a thread
 def harmless(kind: type[Any]) -> type[Any]:
     """A class of tqdm's bars, with bars that write to :class:`Stderr`."""
 
@@ -75,7 +77,7 @@ def progress(
 def _bar(total: int | None, what: str, unit: str) -> Iterator[Callable[[int], None]]:
     from tqdm.auto import tqdm
 
-    with harmless(tqdm)(total=total, desc=what, unit=unit) as bar:
+    with tqdm(total=total, desc=what, unit=unit, file=Stderr()) as bar:
         yield bar.update
 
 
@@ -85,5 +87,5 @@ def progress_line(title: str) -> Iterator[Callable[[], object]]:
     from tqdm.auto import tqdm
 
     hidden = not (settings.progress_bars() and is_terminal(sys.stderr))
-    with harmless(tqdm)(desc=title, bar_format="{desc} [{elapsed}]", disable=hidden, leave=False) as line:
+    with tqdm(desc=title, bar_format="{desc} [{elapsed}]", disable=hidden, leave=False, file=Stderr()) as line:
         yield line.refresh

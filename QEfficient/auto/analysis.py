@@ -139,9 +139,11 @@ def text_risk(
     if tokenizer is None:
         return None
     from QEfficient.analysis.risk import fp16_risk
+    from QEfficient.onnx_transforms import tables
 
     every = (*SENTENCES, LONG, *texts[:MOST_TEXTS])
-    samples = text_samples(tokenizer, every, model.inputs, rules, longest=min(longest, LONGEST))
+    most, sizes = min(longest, LONGEST), tables(model.path)
+    samples = text_samples(tokenizer, every, model.inputs, rules, longest=most, tables=sizes)
     return fp16_risk(model, samples) if samples else None
 
 

@@ -180,6 +180,10 @@ class QEFFTransformersBase(Insight):
         Returns:
             On the card the folder with ``programqpc.bin``; on the host the program's folder.
 
+        Warns:
+            UserWarning: The tokenizer gives ids that the model has no row for: tokens were added, its table was not
+                resized.
+
         Raises:
             OptionError: An unknown keyword or a value out of range.
             BackendUnavailableError: What was asked for can't be had here.
@@ -231,6 +235,7 @@ class QEFFTransformersBase(Insight):
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)
             self._put_in_place(Ready(program, chosen, reason, strict=strict))
+        self._need_ready().warn_of_tokens()
         return str(self.qpc_path)
 
     def _put_in_place(self, new: Ready) -> None:

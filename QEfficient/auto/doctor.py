@@ -177,6 +177,7 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
     """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
     from QEfficient.auto.buckets import tokenizer_of
     from QEfficient.auto.samples import LONGEST, all_samples
+    from QEfficient.onnx_transforms import tables
 
     tokenizer = tokenizer_of(patient.ready, patient.recipe, patient.text)
     if tokenizer is None or patient.text is None:
@@ -194,7 +195,17 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
     longest = buckets[-1].length if buckets else None
     ends = patient.recipe.pools_end if patient.recipe else False
     rules = _rules(patient, model)
-    return all_samples(patient.config, model.inputs, rules, tokenizer, texts, longest=longest, limit=limit, ends=ends)
+    return all_samples(
+        patient.config,
+        model.inputs,
+        rules,
+        tokenizer,
+        texts,
+        longest=longest,
+        limit=limit,
+        ends=ends,
+        tables=tables(model.path),
+    )
 
 
 def _rules(patient: Patient, model: OnnxModel) -> RowRules:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from QEfficient import settings
 from QEfficient.export.isolated import isolated
 from QEfficient.export.process_wide import ProcessWide
+from QEfficient.progress import is_watched
 
 _M = TypeVar("_M")
 
@@ -70,6 +71,4 @@ def _not_held(record: logging.LogRecord) -> bool:
 
 
 def _bars() -> bool:
-    from QEfficient.auto.embed import _is_watched  # it reads models' files, as this does
-
-    return settings.progress_bars() and _is_watched()
+    return settings.progress_bars() and is_watched()

@@ -76,4 +76,4 @@ def _samples(recipe: Recipe, order: Order, model: OnnxModel) -> list[Sample]:
     from QEfficient.auto.torch_stages import text_samples_of
     from QEfficient.numerics.sentences import LONG, SENTENCES
 
-    return text_samples_of(recipe, model.inputs, (*SENTENCES, LONG, *order.texts), order.buckets[-1].length)
+    return text_samples_of(recipe, model, (*SENTENCES, LONG, *order.texts), order.buckets[-1].length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
+from QEfficient.runtime.tables import SHOWN, Tables
 from QEfficient.runtime.work import Tally
 from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
@@ -223,6 +225,30 @@ class Ready:
         return self.width if wanted is None else min(wanted, self.width)
 
     @property
+    def tables(self) -> Tables:
+        """What the program's inputs are looked up in."""
+        return Tables(self.program.manifest.tables, self._token)
+
+    def _token(self, token_id: int) -> str | None:
+        text = self.program.manifest.text
+        return None if text is None or text.tokenizer is None else self.tokenizer.token(token_id)
+
+    def warn_of_tokens(self) -> None:
+        """Warns of tokens that the program's own tokenizer gives, and that the model has no row for."""
+        manifest = self.program.manifest
+        rows, tokens = manifest.tables.get("input_ids"), manifest.tokens
+        if rows is None or tokens is None or tokens <= rows:
+            return
+        named = [f"{number} {self._token(number)!r}" for number in range(rows, min(tokens, rows + SHOWN))]
+        more = f" and {tokens - rows - SHOWN} more" if tokens - rows > SHOWN else ""
+        warnings.warn(
+            f"The tokenizer gives {tokens} ids, but the model's table has {rows} rows: texts with the ids "
+            f"{', '.join(named)}{more} will be refused. If tokens were added after the training, "
+            "model.resize_token_embeddings(len(tokenizer)) makes rows for them, which then need training.",
+            stacklevel=3,
+        )
+
+    @property
     def per_token(self) -> bool:
         """Whether the output is one vector a token."""
         manifest = self.program.manifest
@@ -280,7 +306,16 @@ class Ready:
     ) -> How:
         manifest = self.program.manifest
         rules, fill = manifest.rows, manifest.rows.fill(manifest.text)
-        return How(fill, rules.pads, rules.frames, progress, record, explain=self._explain, tally=self.work)
+        return How(
+            fill,
+            rules.pads,
+            rules.frames,
+            progress,
+            record,
+            explain=self._explain,
+            tally=self.work,
+            tables=self.tables,
+        )
 
     def _explain(self, error: NumericsError, row: Arrays) -> NumericsError:
         from QEfficient.auto.verification import located  # imports onnx, which a run must not need

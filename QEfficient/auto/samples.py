@@ -14,6 +14,7 @@ from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Sample
 from QEfficient.records import Bucket, Json, RowRules, TensorSpec
 from QEfficient.runtime.beside import of_tokens
+from QEfficient.runtime.tables import Tables
 from QEfficient.text.tokenizer import Tokenizer
 
 BATCH = 8  # texts that are run at once
@@ -33,6 +34,7 @@ def all_samples(
     longest: int | None,
     limit: int,
     ends: bool,
+    tables: Mapping[str, int],
 ) -> list[Sample]:
     """Random rows of many shapes, the longest among them; the built-in texts, and the caller's.
 
@@ -45,6 +47,10 @@ def all_samples(
         longest: Tokens, or samples, of the longest bucket; ``None``: nothing is compiled.
         limit: Tokens that the model takes of a text.
         ends: Whether what is pooled is the state of an end token.
+        tables: As ``Manifest.tables``.
+
+    Raises:
+        InputError: A text has a token that the model has no row for.
     """
     facts = find(str(config.get("model_type", "")))
     bucket = longest if facts.has_length(config) else None
@@ -52,7 +58,8 @@ def all_samples(
     if tokenizer is None:
         return found
     most = min(bucket or LONGEST, limit, LONGEST)
-    return found + text_samples(tokenizer, (*SENTENCES, LONG, *texts), inputs, rules, longest=most)
+    every = (*SENTENCES, LONG, *texts)
+    return found + text_samples(tokenizer, every, inputs, rules, longest=most, tables=tables)
 
 
 def refuse_texts(texts: Sequence[str], name: str) -> None:
@@ -71,7 +78,13 @@ def refuse_texts(texts: Sequence[str], name: str) -> None:
 
 
 def text_samples(
-    tokenizer: Tokenizer, texts: Sequence[str], inputs: Sequence[TensorSpec], rules: RowRules, *, longest: int
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    inputs: Sequence[TensorSpec],
+    rules: RowRules,
+    *,
+    longest: int,
+    tables: Mapping[str, int],
 ) -> list[Sample]:
     """Texts in batches of about one length, the longest first. Every other row has boxes and the like of its own.
 
@@ -81,11 +94,16 @@ def text_samples(
         inputs: The graph's inputs. Where one is no row of tokens, there is nothing to run.
         rules: What its rows may look like; where they can't be padded, a batch has texts of exactly one length.
         longest: Tokens after which a text is cut.
+        tables: As ``Manifest.tables``.
+
+    Raises:
+        InputError: A text has a token that the model has no row for.
     """
     rows = of_tokens(tokenizer.encode(texts, max_length=longest).rows, inputs, rules)
     columns = dict(rows.columns)
     if any(spec.name not in columns or spec.shape[:2] != ("batch_size", "seq_len") for spec in inputs):
         return []
+    Tables(tables, tokenizer.token).check(rows, [repr(text[:40]) for text in texts])
     rng = np.random.default_rng(0)
     for one in rules.more:
         drawn = [draw(one, (length,), rng) if row % 2 else None for row, length in enumerate(rows.lengths)]

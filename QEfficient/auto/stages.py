@@ -20,6 +20,7 @@ from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
 from QEfficient.runtime.spans import span
 from QEfficient.text.facts import copy_preprocessing, preprocessing_files, write_tokenizer
+from QEfficient.text.tokenizer import Tokenizer
 
 log = logging.getLogger("QEfficient")
 
@@ -249,6 +250,8 @@ def _finished(
     verified: Mapping[str, Json],
 ) -> Program:
     """Adds what the backend does not know: text side, config, check result."""
+    from QEfficient.onnx_transforms import tables  # a warm cache needs no onnx
+
     config = recipe.origin.config()
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
     folder = recipe.origin.folder
@@ -256,6 +259,7 @@ def _finished(
     if folder is not None:
         tokenizer = write_tokenizer(folder, made.path, tokenizer_keywords(recipe.origin))
         copy_preprocessing(folder, made.path)
+    text = dataclasses.replace(order.text, tokenizer=tokenizer)
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(
         name=recipe.origin.name,
@@ -268,7 +272,9 @@ def _finished(
     )
     manifest = dataclasses.replace(
         made.manifest,
-        text=dataclasses.replace(order.text, tokenizer=tokenizer),
+        text=text,
+        tables=tables(model.path),
+        tokens=None if tokenizer is None else Tokenizer.from_folder(made.path, text).size,
         model=facts,
         rows=recipe.architecture.rows(config, model.inputs),
         key=dict(ingredients),

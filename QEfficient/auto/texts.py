@@ -127,5 +127,6 @@ def outputs(
             for window, arrays in stream:
                 yield window, next(iter(arrays.values()))
     except InputError:
-        reading(0, texts)  # where one window was refused, say it of all
+        window = reading(0, texts)  # where one window was refused, say it of all
+        ready.tables.check(window.rows, window.numbers)
         raise

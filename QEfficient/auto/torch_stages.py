@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,13 +20,13 @@ from QEfficient.auto.samples import CUTS, LONGEST, bucket_of, random_samples, re
 from QEfficient.auto.verification import host_session
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
-from QEfficient.errors import ExportError, PoolingError
+from QEfficient.errors import ExportError, InputError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
-from QEfficient.onnx_transforms import DEFAULT, finish
+from QEfficient.onnx_transforms import DEFAULT, finish, tables
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
 from QEfficient.pytorch_transforms.embedding import (
@@ -48,6 +49,7 @@ from QEfficient.records import Json, OnnxModel, RowRules, Rows, TensorSpec, Text
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.run import frame_count
 from QEfficient.runtime.spans import span
+from QEfficient.runtime.tables import Tables
 from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -225,7 +227,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     references: list[Reference] = []
 
     def each() -> Iterator[Reference]:
-        for sample in (*samples, *text_samples_of(recipe, model.inputs, (*SENTENCES, LONG), LONGEST, CUTS)):
+        for sample in (*samples, *text_samples_of(recipe, model, (*SENTENCES, LONG), LONGEST, CUTS)):
             references.append((sample, run(sample.inputs)))
             yield references[-1]
 
@@ -239,16 +241,19 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
 
 
 def text_samples_of(
-    recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int, cuts: Sequence[int] = ()
+    recipe: Recipe, model: OnnxModel, texts: Sequence[str], longest: int, cuts: Sequence[int] = ()
 ) -> list[Sample]:
     """Texts as the model's tokenizer reads them; none where the model takes no texts or has no tokenizer.
 
     Args:
         recipe: Which model.
-        inputs: The graph's.
+        model: Its graph.
         texts: What to run.
         longest: Tokens after which a text is cut, where the model itself takes more.
         cuts: Lengths at which the built-in long text is run as well, as far as the model takes them.
+
+    Raises:
+        InputError: A text has a token that the model has no row for.
     """
     folder = recipe.origin.folder
     if folder is None or recipe.architecture.inputs is not None or recipe.task.choices:
@@ -260,24 +265,23 @@ def text_samples_of(
         if name is None:
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))
-    rules = recipe.architecture.rows(recipe.origin.config(), inputs)
-    found = text_samples(tokenizer, texts, inputs, rules, longest=longest)
+    rules = recipe.architecture.rows(recipe.origin.config(), model.inputs)
+    samples = partial(text_samples, tokenizer, inputs=model.inputs, rules=rules, tables=tables(model.path))
+    found = samples(texts, longest=longest)
     for cut in cuts:
         if cut < longest:
-            found += text_samples(tokenizer, (LONG,), inputs, rules, longest=cut)
+            found += samples((LONG,), longest=cut)
     return found
 
 
 @isolated
-def text_references(
-    recipe: Recipe, inputs: Sequence[TensorSpec], texts: Sequence[str], longest: int
-) -> list[Reference]:
+def text_references(recipe: Recipe, model: OnnxModel, texts: Sequence[str], longest: int) -> list[Reference]:
     """Texts, and HuggingFace's numbers for them; the arguments are those of :func:`text_samples_of`.
 
     Raises:
-        UsageError: The model takes no texts, or has no tokenizer.
+        UsageError: The model takes no texts, or has no tokenizer; or a text has a token that it has no row for.
     """
-    samples = text_samples_of(recipe, inputs, texts, longest)
+    samples = text_samples_of(recipe, model, texts, longest)
     if not samples:
         refuse_texts(texts, recipe.origin.name)
     run = reference_run(recipe, float32=True)
@@ -354,10 +358,32 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
     parts = []
     for group in groups:
         width = rows.width if len(groups) == 1 else rows.lengths[group[0]]
-        parts.append((group, _run_module(module, {s.name: _stack(rows, s, group, width, fill) for s in specs})))
+        arrays = {spec.name: _stack(rows, spec, group, width, fill) for spec in specs}
+        try:
+            parts.append((group, _run_module(module, arrays)))
+        except IndexError as error:
+            raise _past_a_table(module.model, rows, error) from error
     if not recipe.per_token:
         return {name: np.concatenate([out[name] for _, out in parts]) for name in recipe.outputs}
     return {name: _gather([(group, out[name]) for group, out in parts], rows, rules.frames) for name in recipe.outputs}
+
+
+def _past_a_table(model: Any, rows: Rows, error: IndexError) -> InputError:
+    """What to raise for torch's error about a row that some table lacks: it names neither."""
+    try:
+        sizes = {"input_ids": model.get_input_embeddings().num_embeddings}
+        Tables(sizes).check(rows)
+    except InputError as named:
+        return named
+    except (AttributeError, NotImplementedError):  # no plain table, or none that the model tells of
+        pass
+    greatest = (f"{name} up to {max(int(each.max()) for each in column)}" for name, column in rows.columns.items())
+    return InputError(
+        "An input is past the end of a table of the torch model.",
+        got=f"{', '.join(greatest)}: {error}",
+        allowed="numbers that every table of the model has a row for",
+        do="pass smaller numbers",
+    )
 
 
 def _stack(rows: Rows, spec: TensorSpec, group: Sequence[int], width: int, fill: Mapping[str, int]) -> Array:

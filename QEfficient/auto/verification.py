@@ -113,7 +113,7 @@ def kept_references(recipe: Recipe, order: Order, model: OnnxModel) -> list[Refe
     if texts:
         from QEfficient.auto.torch_stages import text_references
 
-        kept += text_references(recipe, model.inputs, texts, order.buckets[-1].length)
+        kept += text_references(recipe, model, texts, order.buckets[-1].length)
     return [each for each in kept if counts(each[0], order.target)]
 
 
@@ -232,7 +232,15 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
         tokenizer, limit = ready.tokenizer, manifest.text.max_length
     ends, longest = bool(recipe and recipe.pools_end), manifest.buckets[-1].length
     return all_samples(
-        config, manifest.inputs, manifest.rows, tokenizer, texts, longest=longest, limit=limit, ends=ends
+        config,
+        manifest.inputs,
+        manifest.rows,
+        tokenizer,
+        texts,
+        longest=longest,
+        limit=limit,
+        ends=ends,
+        tables=manifest.tables,
     )
 
 

@@ -58,8 +58,8 @@ class OnnxRuntimeSession(HostSession[Any]):
                 raise InputError(
                     "An id is outside of the model's table.",
                     got=str(error),
-                    allowed="ids of the model's own tokenizer",
-                    do="take the ids from the tokenizer of this model",
+                    allowed="ids that every table of the model has a row for",
+                    do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
                 ) from error
             raise DeviceError(
                 "onnxruntime failed to run the program.",

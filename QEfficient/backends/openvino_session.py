@@ -89,6 +89,6 @@ def _check_ids(name: str, ids: NDArray[np.generic], rows: int) -> None:
         raise InputError(
             "An id is outside of the model's table.",
             got=f"{name} from {ids.min()} to {ids.max()}, for a table of {rows} rows",
-            allowed="ids of the model's own tokenizer",
-            do="take the ids from the tokenizer of this model",
+            allowed="ids that every table of the model has a row for",
+            do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
         )

@@ -6,6 +6,7 @@ visits subgraphs and functions too, and never reads a weight whole.
 
 from QEfficient.onnx_transforms.apply import DEFAULT, PassFactory, apply, finish, run
 from QEfficient.onnx_transforms.graph_file import adopt, describe, external_files, graph_digest, read
+from QEfficient.onnx_transforms.tables import tables
 
 __all__ = [
     "DEFAULT",
@@ -18,4 +19,5 @@ __all__ = [
     "graph_digest",
     "read",
     "run",
+    "tables",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays, Session
-from QEfficient.errors import InputError, ManifestError, NumericsError
+from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
+from QEfficient.runtime.tables import Tables
 from QEfficient.runtime.work import Tally
 
 _SHOWN = 8  # rows that an error lists
@@ -39,6 +41,7 @@ class How:
         finite: Refuse results with NaN or Inf; False gives them.
         explain: Says more of such a refusal, given it and the columns of the first bad row.
         tally: Where to count what was computed.
+        tables: What the rows' numbers are looked up in; a row with one past the end is refused before a run.
     """
 
     fill: Mapping[str, int] = field(default_factory=dict)
@@ -49,6 +52,7 @@ class How:
     finite: bool = True
     explain: Callable[[NumericsError, Arrays], NumericsError] | None = None
     tally: Tally | None = None
+    tables: Tables = Tables()
 
 
 def run(
@@ -84,11 +88,12 @@ def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | No
         numbers: What to call each row in an error; left out, its place.
 
     Raises:
-        InputError: A row fits no bucket, or an input of the session is missing.
+        InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
         NumericsError: A result is NaN or infinite; the message names the rows.
-        DeviceError: The session failed. Runs in flight end first, further ones are not started.
+        DeviceError: The session failed, and the message names the rows of the batch. Runs in flight end first, further
+            ones are not started.
     """
-    batches = planned(session, rows, how)
+    batches = planned(session, rows, how, numbers)
     job = Job(session, rows, len(batches), how.frames, numbers)
     if len(batches) == 1:
         compute(session, job, batches[0], how)
@@ -104,14 +109,15 @@ def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | No
     return job.results()
 
 
-def planned(session: Session, rows: Rows, how: How) -> tuple[Batch, ...]:
+def planned(session: Session, rows: Rows, how: How, numbers: Sequence[int] | None = None) -> tuple[Batch, ...]:
     """Packs rows into batches.
 
     Raises:
-        InputError: A row fits no bucket, or an input of the session is missing.
+        InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
     """
     with spans.span("plan"):
         _check_columns(session.inputs, rows)
+        how.tables.check(rows, numbers)
         batches = plan(
             rows.lengths,
             session.buckets,
@@ -140,9 +146,23 @@ def compute(session: Session, job: Job, batch: Batch, how: How) -> None:
         DeviceError: The session failed.
     """
     inputs = arrays_of(session, job, batch, how)
-    with spans.span("run"):
+    with spans.span("run"), rows_named(job, batch):
         outputs = session.run(inputs)
     gather(job, batch, inputs, outputs, how)
+
+
+@contextmanager
+def rows_named(job: Job, batch: Batch) -> Iterator[None]:
+    """Says of an error of the session's which rows were run."""
+    try:
+        yield
+    except Exception as error:
+        numbers = list(dict.fromkeys(job.numbers[row] for row in batch.rows))
+        if isinstance(error, DeviceError):
+            error.rows = tuple(numbers)
+        more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+        error.add_note(f"The batch that failed held the rows {', '.join(map(str, numbers[:_SHOWN]))}{more}.")
+        raise
 
 
 def arrays_of(session: Session, job: Job, batch: Batch, how: How) -> Arrays:
@@ -301,7 +321,8 @@ class Runs:
         while self._waiting and len(self._flying) <= self._session.slots:
             job, batch = self._waiting.popleft()
             inputs = arrays_of(self._session, job, batch, self._how)
-            future = self._session.submit(inputs)
+            with rows_named(job, batch):
+                future = self._session.submit(inputs)
             self.submitted = True
             self._flying[future] = job, batch, inputs
             spans.follow("run", future)
@@ -315,7 +336,9 @@ class Runs:
             DeviceError: The session failed.
         """
         job, batch, inputs = self._flying.pop(future)
-        gather(job, batch, inputs, future.result(), self._how)
+        with rows_named(job, batch):
+            outputs = future.result()
+        gather(job, batch, inputs, outputs, self._how)
 
     def close(self, *, wait_for: bool = True) -> None:
         """Starts nothing more, and waits for what can't be stopped, unless ``wait_for`` is false."""

@@ -295,7 +295,7 @@ class Stream(Generic[W]):
 
     def _planned(self, first: int, items: list[Any]) -> _Made[W]:
         window = self._prepare(first, items)
-        return _Made(window, planned(self._session, window.rows, self._how))
+        return _Made(window, planned(self._session, window.rows, self._how, window.numbers))
 
     def _start(self, first: int, items: list[Any], error: InputError) -> _Made[W]:
         """As many items as can be taken before one is refused, found by halving, and why that one is."""

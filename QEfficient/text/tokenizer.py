@@ -140,6 +140,16 @@ class Tokenizer:
         ends_special = bool(encoding.ids) and (added or self._is_special(encoding.ids[-1]))
         return min(len(encoding), max_length or self.facts.max_length) - ends_special
 
+    @property
+    def size(self) -> int:
+        """Every id that it can give is below this."""
+        return 1 + max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    def token(self, token_id: int) -> str | None:
+        """The token of an id; ``None`` where there is none."""
+        found: str | None = self._backend.id_to_token(token_id)
+        return found
+
     def _is_special(self, token_id: int) -> bool:
         token = self._backend.get_added_tokens_decoder().get(token_id)
         return token is not None and token.special

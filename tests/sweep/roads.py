@@ -52,6 +52,20 @@ def pads(case: Case, model: nn.Module) -> bool:
     return find(case.model_type).pads(model.config.to_dict())
 
 
+def table(ours: QEFFAutoModel) -> int | None:
+    """Rows of the table that the program's ids are looked up in, as its manifest says; ``None`` without a plain one."""
+    return ours._need_ready().program.manifest.tables.get("input_ids")
+
+
+def embeddings(model: nn.Module) -> int | None:
+    """The same, as HuggingFace's model says; some have no such table, or one of a class of their own."""
+    try:
+        found = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return getattr(found, "num_embeddings", None) or getattr(getattr(found, "weight", None), "shape", [None])[0]
+
+
 def exported_module(ours: QEFFAutoModel, inputs: Inputs) -> Arrays:
     """The torch module that is exported, blocks swapped."""
     module, specs = graph_module(ours._recipe(False, "on"))

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForMaskedLM
 from transformers.initialization import no_init_weights
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import embed
+from QEfficient.auto import loading
 from QEfficient.auto.loading import load
 from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.cache import file_digest
@@ -262,7 +262,7 @@ def test_bars_are_drawn_for_who_watches(repo: Path, monkeypatch: pytest.MonkeyPa
         return QEFFAutoModel.from_pretrained(repo, pooling="mean").model
 
     assert [bar.get("disable", False) for bar in bars(loads)] == [True]
-    monkeypatch.setattr(embed, "_is_watched", lambda: True)
+    monkeypatch.setattr(loading, "is_watched", lambda: True)
     assert [bar.get("disable", False) for bar in bars(loads)] == [False]
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     assert [bar.get("disable", False) for bar in bars(loads)] == [True]

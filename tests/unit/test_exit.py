@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,11 @@ def test_it_ends(programs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, bac
 def test_a_stream_is_closed_in_a_thread_of_its_own(where: str) -> None:
     """The garbage collector may run anywhere: in the thread that makes rows, and in those of the session."""
     stream: Stream[Words]
-    entered, suspended, closed = threading.Event(), threading.Event(), threading.Event()
+    read, entered, suspended, closed = (threading.Event() for _ in range(4))
+
+    def source() -> Iterator[str]:
+        yield from words
+        read.set()
 
     def close() -> None:
         entered.set()
@@ -136,15 +141,18 @@ def test_a_stream_is_closed_in_a_thread_of_its_own(where: str) -> None:
         return prepare(first, items)
 
     def before(arrays: Arrays) -> None:
+        assert read.wait(60)  # so that the second window is there before the first one comes out
         if where == "session" and (arrays["input_ids"] == ord("z")).any() and not entered.is_set():
             close()
 
     words = [*some_words(FIRST), *["z"] * 300]
     with ExampleSession(slots=2, before=before) as session:
-        stream = Stream(session, Source(words), rows, How())
+        stream = Stream(session, Source(source()), rows, How())
         window, arrays = next(stream)
         assert arrays["output"].tolist() == expected(words[: len(window.rows)])
-        while not entered.wait(0.01):
+        for _ in range(6000):
+            if entered.wait(0.01):
+                break
             stream.pump()
         suspended.set()
         assert closed.wait(60), "it waits for itself"
