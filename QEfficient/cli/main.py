@@ -28,14 +28,20 @@ def main() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()  # now, so that a full disk is met where it can be said
+            if sys.stdout is not None:
+                sys.stdout.flush()  # now, so that a full disk is met where it can be said
     except QEfficientError as error:
-        if sys.stderr is not None:  # print would take stdout then, where somebody may expect JSON
-            print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         sys.exit(1)
     except OSError as error:
         if error.filename is not None:  # of another file
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again when it ends
-        print(f"error: The output can't be written: {error.strerror or error}", file=sys.stderr)
+        _say(f"error: The output can't be written: {error.strerror or error}")
         sys.exit(1)
+
+
+def _say(text: str) -> None:
+    """Prints to stderr, where there is one: print would take stdout, where somebody may expect JSON."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
