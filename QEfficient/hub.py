@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from QEfficient import settings
+from QEfficient import progress, settings
 from QEfficient.cache import MANIFEST
 from QEfficient.cache.disk import refusal
 from QEfficient.errors import LoadError, nearest
-from QEfficient.progress import harmless
 from QEfficient.records import Json
 
 ADAPTER_CONFIG = "adapter_config.json"  # of peft: beside it stand weights that change those of a base model
 
-# Patterns as fnmatch reads them: "*" crosses "/". Folders such as 1_Pooling, and query_0_Dense below a Router, belong
-# to sentence-transformers.
+# Patterns as fnmatch reads them: "*" crosses "/". 1_Pooling and query_0_Dense are folders of sentence-transformers.
 _SMALL_FILES = (
     "config*.json",
     "tokenizer*",
@@ -412,7 +410,6 @@ def _module_folders(folder: Path) -> list[tuple[str, str]]:
 
 def _download(request: _Request, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download  # 0.3 s; only where the network may be used
-    from huggingface_hub.utils.tqdm import tqdm
 
     try:
         folder = snapshot_download(
@@ -423,7 +420,7 @@ def _download(request: _Request, patterns: Sequence[str]) -> Path:
             force_download=request.force,
             allow_patterns=request.patterns(patterns),
             ignore_patterns=request.patterns(_IGNORED) if "*" not in patterns else None,
-            tqdm_class=harmless(tqdm),
+            tqdm_class=progress.of_downloads(),
         )
     except (OSError, ValueError, RuntimeError) as error:  # the hub's HTTP, cache and validation errors, and hf_xet's
         raise _download_error(request, error) from error

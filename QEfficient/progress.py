@@ -52,12 +52,13 @@ class Stderr:
 
 
 @cache  # each class of tqdm's has a thread
-def harmless(kind: type[Any]) -> type[Any]:
-    """A class of tqdm's bars, with bars that write to :class:`Stderr`."""
+def of_downloads() -> type[Any]:
+    """The class of huggingface_hub's bars, writing to :class:`Stderr`; its own fail where there is none."""
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Bar(kind):  # type: ignore[misc]  # which class it is, only the caller knows
+    class Bar(tqdm):
         def __init__(self, *args: Any, **keywords: Any) -> None:
-            super().__init__(*args, **{"file": Stderr(), **keywords})
+            super().__init__(*args, **{"file": Stderr(), **keywords})  # type: ignore[no-untyped-call]
 
     return Bar
 

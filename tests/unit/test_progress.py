@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from QEfficient.progress import Stderr, harmless, is_terminal, is_watched, progress, progress_line
+from QEfficient.progress import Stderr, is_terminal, is_watched, of_downloads, progress, progress_line
 
 
 class Terminal(io.StringIO):
@@ -91,8 +91,8 @@ def test_bars_of_a_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.utils.tqdm import tqdm
 
     monkeypatch.setattr(sys, "stderr", STREAMS[name][0]())
-    bars = harmless(tqdm)
-    assert issubclass(bars, tqdm) and bars is harmless(tqdm)  # each class starts a thread
+    bars = of_downloads()
+    assert issubclass(bars, tqdm) and bars is of_downloads()  # each class starts a thread
     for disable in (None, False):
         with bars(total=10, desc="model.safetensors", unit="B", unit_scale=True, disable=disable, name="a.bar") as bar:
             bar.update(10)
