@@ -137,7 +137,7 @@ def test_a_limit_that_does_not_hold_leaves_what_was_there(home: Path, right: Pat
     [
         ({"limits": {"min_cosin": 0.9}}, OptionError, "Did you mean 'min_cosine'"),
         ({"limits": 0.9}, OptionError, "limits=0.9"),
-        ({"texts": "one text"}, UsageError, "put a single text into a list"),
+        ({"texts": "one text"}, UsageError, "put it into a list"),
     ],
 )
 def test_arguments_that_can_t_be_used(

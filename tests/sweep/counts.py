@@ -86,7 +86,7 @@ def agree(case: Case, ours: QEFFAutoModel, model: nn.Module) -> None:
         model: The same weights, in a model of transformers that may be changed.
     """
     known, graph = KNOWN[case.name], describe(Path(str(ours.onnx_path)))
-    inputs = roads.with_types(ours, tokens((ROWS, LENGTH, "none")) if case.inputs is None else case.inputs()[0])
+    inputs = roads.with_all(case, ours, tokens((ROWS, LENGTH, "none")) if case.inputs is None else case.inputs()[0])
     flops, used, whole = torch_counts(case, model, inputs)
     bucket = _bucket(inputs, {dim for spec in graph.inputs for dim in spec.shape})
     costs = bucket_costs(graph, bucket)
