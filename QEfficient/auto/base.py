@@ -301,6 +301,7 @@ class QEFFTransformersBase(Insight):
             ready = self._need_ready()
             manifest = ready.program.manifest
             rows = request.rows(inputs, manifest.inputs, rules=manifest.rows, buckets=manifest.buckets)
+            rows = ready.tables.without_padding(rows, manifest.rows.fill(manifest.text))
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:

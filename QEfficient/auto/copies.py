@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub
 from QEfficient import program as programs
+from QEfficient.auto.adapter import Adapter
 from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin, json_like
 from QEfficient.auto.pooling import Head
 from QEfficient.auto.ready import Ready
 from QEfficient.backends import registry
+from QEfficient.cache import content_key
 from QEfficient.errors import LoadError, UsageError
 from QEfficient.records import Json
 
@@ -39,7 +41,7 @@ class _Source:
     args: tuple[Json, ...]
     keywords: dict[str, Json]
     route: str | None
-    where: dict[str, Any]
+    adapter: Adapter | None
     needs_pooler: bool
 
     @classmethod
@@ -49,27 +51,25 @@ class _Source:
             return None
         if not json_like(origin.keywords) or not json_like(list(origin.args)):
             return None
-        where = {name: value for name, value in origin.where.items() if name != "token"}  # a secret stays here
-        return cls(
-            origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, where, origin.needs_pooler
-        )
+        found = (origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, origin.adapter)
+        return cls(*found, origin.needs_pooler)
 
     def again(self) -> RepoOrigin:
         """The model, its weights not read."""
         if not self.files.folder.is_dir():
             raise _not_here("model", self.files.folder)
         keywords = self.keywords if self.route is None else {**self.keywords, "route": self.route}
-        origin = RepoOrigin(self.files, self.auto_class, self.args, keywords, self.where)
+        origin = RepoOrigin(self.files, self.auto_class, self.args, keywords, adapter=self.adapter)
         origin.needs_pooler = self.needs_pooler
         return origin
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A program by its path; ``created`` tells it from another one that is there later."""
+    """A program by its path; its key tells it from another one that is there later."""
 
     path: Path
-    created: str
+    key: str
     reason: str
     strict: bool
 
@@ -78,18 +78,18 @@ class _Opened:
         """``None`` for a model that is not compiled."""
         if ready is None:
             return None
-        return cls(ready.program.path, ready.program.manifest.created, ready.reason, ready.strict)
+        return cls(ready.program.path, content_key(ready.program.manifest.key), ready.reason, ready.strict)
 
     def again(self) -> Ready:
         """The program, its session not opened."""
         if not hub.is_program(self.path):
             raise _not_here("program", self.path)
         program = programs.load(self.path)
-        if program.manifest.created != self.created:
+        if content_key(program.manifest.key) != self.key:
             raise LoadError(
                 "Another program than the one that was pickled stands at its path.",
                 got=f"{self.path}, made {program.manifest.created}",
-                allowed=f"the program that was made {self.created}",
+                allowed="the same program, or the same one made again",
                 do="pickle the model again, or load this one with from_pretrained(path)",
             )
         return Ready(program, registry.get(program.manifest.target.backend), self.reason, strict=self.strict)

@@ -59,7 +59,7 @@ class Description:
         if self._ready is None:
             raise UsageError(
                 "The model is not compiled yet.",
-                got=self.model_name,
+                got=self._origin.name if self._origin else type(self).__name__,
                 allowed="a compiled model, or generate(…, runtime_ai100=False) for the torch model",
                 do="call compile() first",
             )
@@ -134,7 +134,7 @@ class Description:
             return next(self._origin.module().parameters()).dtype
         name = str(self._origin.keywords.get("dtype", "float32"))
         if name == "auto":
-            config = hub.read_config(self._origin.folder)  # as written: the keyword stands in the origin's own
+            config = hub.read_config(self._origin.model_folder)  # as written: the keyword stands in the origin's own
             name = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
         return getattr(torch, name) if name else next(self._origin.module().parameters()).dtype
 

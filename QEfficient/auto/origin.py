@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
 from QEfficient.architectures import find
-from QEfficient.auto.adapter import find_adapter, language_files
+from QEfficient.auto.adapter import Adapter, find_adapter, language_files
 from QEfficient.auto.loading import load
 from QEfficient.auto.module_kinds import unwrapped
-from QEfficient.cache import file_digest
+from QEfficient.cache import Watched, file_digest
 from QEfficient.errors import LoadError, UsageError
 from QEfficient.export.isolated import isolated
 from QEfficient.records import Json
@@ -44,6 +44,7 @@ class RepoOrigin:
         args, keywords: Passed on to its ``from_pretrained``; but ``route``, which names a route of a
             sentence-transformers repo with a Router.
         where: How ``hub.resolve`` found the files; an adapter's base is found likewise.
+        adapter: What changes the weights, where that was found before.
 
     Attributes:
         folder: The tokenizer's, or the processor's.
@@ -58,6 +59,7 @@ class RepoOrigin:
         args: tuple[Any, ...] = (),
         keywords: Mapping[str, Any] | None = None,
         where: Mapping[str, Any] | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         self.files = files
         self.name = files.name
@@ -66,8 +68,7 @@ class RepoOrigin:
         self.repo = _sentence_repo(files, self.route)
         _check_keywords(self.keywords)
         own: Path = self.repo.transformer if self.repo else files.folder
-        self.where = dict(where or {})
-        self.adapter = find_adapter(files, own, self.where)
+        self.adapter = adapter or find_adapter(files, own, where or {})
         self.model_folder = self.adapter.base if self.adapter else own
         # An adapter may come without a tokenizer: then it has its base's.
         self.folder = own if self.repo or preprocessing_files(own) else self.model_folder
@@ -75,6 +76,8 @@ class RepoOrigin:
         self.needs_pooler = auto_class != "AutoModel"  # a task's head may stand on it; pooled states do not
         self._module: nn.Module | None = None
         self._config: dict[str, Json] | None = None
+        self._config_file = Watched({})  # as it was when it was read
+        self._weights_read = Watched({})  # likewise
         self._lock = threading.Lock()
 
     def config(self) -> dict[str, Json]:
@@ -91,6 +94,8 @@ class RepoOrigin:
 
     def _raw_config(self) -> dict[str, Json]:
         if self._config is None:
+            path = self.model_folder / "config.json"
+            self._config_file = Watched.of([path] if path.is_file() else [])
             raw = hub.read_config(self.model_folder)
             self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
         return self._config
@@ -99,6 +104,7 @@ class RepoOrigin:
         """The HuggingFace model, in eval mode, on the CPU."""
         with self._lock:
             if self._module is None:
+                self._weights_read = Watched.of(self.weight_files())
                 self._module = load(self._load)
             return self._module
 
@@ -144,22 +150,28 @@ class RepoOrigin:
         """Name of the class that transformers makes of the files; the weights are not read for it."""
         if self._module is not None:
             return type(self._module).__name__
-        config, loader = self.config(), self._class_name()
+        config = self.config()
         saved = [str(name) for name in config.get("architectures") or ()]
         if self.remote_code:
-            return str(hub.read_config(self.model_folder)["auto_map"].get(loader, "")).rpartition(".")[2] or saved[0]
-        return loader if loader != self.auto_class else _mapped_class(loader, config, saved)
+            own = str(hub.read_config(self.model_folder)["auto_map"].get(self.auto_class, "")).rpartition(".")[2]
+            return own or next(iter(saved), self.auto_class)
+        if saved and _is_made_by(self.auto_class, saved[0]):
+            return saved[0]  # transformers, which takes seconds to import, need not be asked
+        loader = self._class_name()
+        return _mapped_class(loader, config, saved) if loader.startswith("Auto") else loader
 
     def release(self) -> None:
         """Forgets the loaded weights unless the caller holds them; they are read again when needed."""
         if not self.handed_out:
             with self._lock:
-                self._module = None
+                self._module, self._weights_read = None, Watched({})
 
     def identity(self) -> dict[str, Json] | None:
         """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
         if not self._told_by_files():
             return None
+        if not self.handed_out and self._weights_read.changed():
+            self.release()  # what is in memory is of older files than those whose digests follow
         common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
         if self.handed_out:
             return module_identity(self.module()) if _is_native(self.module()) else None
@@ -169,6 +181,14 @@ class RepoOrigin:
         if self.adapter:  # without peft's version: who has the merged graph needs no peft
             found["adapter"] = {path.name: file_digest(path) for path in self.adapter.files}
         return found
+
+    def refuse_changed(self) -> None:
+        """Refuses a config.json that is another than the one that was read: transformers reads it again.
+
+        Raises:
+            CacheError: It is.
+        """
+        self._config_file.refuse_changed()
 
     def weight_files(self) -> tuple[Path, ...]:
         """The files whose digests stand for the weights in the key; none where something else does."""
@@ -243,6 +263,9 @@ class ModuleOrigin:
     def release(self) -> None:
         """Nothing: the caller holds the module."""
 
+    def refuse_changed(self) -> None:
+        """Nothing: there is no file."""
+
     def weight_files(self) -> tuple[Path, ...]:
         """None: what counts is in memory."""
         return ()
@@ -265,6 +288,13 @@ def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | N
             do="leave route out",
         )
     return repo
+
+
+def _is_made_by(auto_class: str, name: str) -> bool:
+    """Whether a model was saved from the class that the Auto class makes of it, as both their names say."""
+    if auto_class == "AutoModel":
+        return name.endswith("Model") and "Head" not in name  # GPT2LMHeadModel
+    return name.endswith(auto_class.removeprefix("AutoModel"))
 
 
 def _mapped_class(loader: str, config: Mapping[str, Json], saved: Sequence[str]) -> str:

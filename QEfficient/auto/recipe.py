@@ -90,6 +90,7 @@ class Recipe:
             CacheError: One was changed since :meth:`ingredients` was first called.
         """
         self._watched.refuse_changed()
+        self.origin.refuse_changed()
 
     @cached_property
     def _watched(self) -> Watched:

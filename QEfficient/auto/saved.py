@@ -70,6 +70,8 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             text=program.manifest.text,
             model=program.manifest.model,
             rows=program.manifest.rows,
+            tables=program.manifest.tables,
+            tokens=program.manifest.tokens,
             key=key,
             versions=library_versions(),
             verify=program.manifest.verify,

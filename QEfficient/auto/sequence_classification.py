@@ -48,7 +48,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         """
         self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if isinstance(self._origin, RepoOrigin):
-            check_reranker(self._origin.folder, self._origin.repo)
+            check_reranker(self._origin.model_folder, self._origin.repo, adapted=self._origin.adapter is not None)
         return self
 
     def predict(

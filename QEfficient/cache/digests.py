@@ -69,6 +69,14 @@ class Watched:
         """Watches the files from now on."""
         return cls({real: _stamp(real) for real in map(os.path.realpath, paths)})
 
+    def changed(self) -> bool:
+        """Whether size, inode or times of a file are others now; nothing is read."""
+        try:
+            self.refuse_changed()
+        except CacheError:
+            return True
+        return False
+
     def refuse_changed(self) -> None:
         """Looks at size, inode and times again; nothing is read.
 

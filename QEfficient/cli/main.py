@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -28,17 +29,24 @@ def main() -> None:
         try:
             app()
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # now, so that a full disk is met where it can be said
+            _flush()
     except QEfficientError as error:
         _say(f"error: {error}")
         sys.exit(1)
+
+
+def _flush() -> None:
+    """Writes out what was printed, now, so that a full disk is met where it can be said."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
     except OSError as error:
-        if error.filename is not None:  # of another file
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again when it ends
-        _say(f"error: The output can't be written: {error.strerror or error}")
-        sys.exit(1)
+        with contextlib.suppress(OSError):  # a stream without a descriptor has nothing to flush later
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again at its end
+        if not isinstance(error, BrokenPipeError):  # whoever read had enough
+            _say(f"error: The output can't be written: {error.strerror or error}")
+            sys.exit(1)
 
 
 def _say(text: str) -> None:

@@ -107,7 +107,7 @@ def traced(
         NumericsError: A weight is NaN or infinite.
         ExportError: The exporter refused the module; its own error is the cause.
     """
-    with _ONE_AT_A_TIME:
+    with _turn():
         model, weights = _graph_of(module, inputs, outputs, _length_dim(length_limit, shortest))
     weights += model.graph.initializers.values()
     try:
@@ -142,6 +142,19 @@ def _graph_of(
                 do="the cause below names the line of the model; a pooling function must use torch operators only",
             ) from error
     return program.model, weights
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Waits for other exports to end; a Ctrl-C, which comes up between two steps of Python only, ends the wait."""
+    mine = False
+    try:
+        while not mine:
+            mine = _ONE_AT_A_TIME.acquire(timeout=0.2)
+        yield
+    finally:
+        if mine:
+            _ONE_AT_A_TIME.release()
 
 
 @dataclass(frozen=True, slots=True)

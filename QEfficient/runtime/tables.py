@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,6 +39,26 @@ class Tables:
         for name, size in self.sizes.items():
             if name in rows.columns and _greatest(rows, name) >= size:
                 self._refuse(rows, name, size, range(len(rows)) if names is None else names)
+
+    def without_padding(self, rows: Rows, fill: Mapping[str, int]) -> Rows:
+        """The rows, with padding that its table has no row for replaced by what fills rows: the mask hides either.
+
+        Args:
+            rows: The rows.
+            fill: Input name → value that fills a row; 0 where none is given.
+        """
+        mask = rows.columns.get("attention_mask")
+        past = [name for name, size in self.sizes.items() if name in rows.columns and _greatest(rows, name) >= size]
+        if mask is None or not past:
+            return rows
+        columns = {}
+        for name in past:
+            size, other = self.sizes[name], fill.get(name, 0)
+            cells = zip(rows.columns[name], mask, strict=True)
+            columns[name] = [
+                np.where(np.greater_equal(each, size) & np.equal(kept, 0), other, each) for each, kept in cells
+            ]
+        return replace(rows, columns={**rows.columns, **columns})
 
     def _refuse(self, rows: Rows, name: str, size: int, names: Sequence[object]) -> None:
         ids = name == "input_ids"

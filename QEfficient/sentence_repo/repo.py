@@ -113,7 +113,7 @@ def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
         truncate_dim=size_or_none(config, "truncate_dim", folder),
         options=options,
         tokenizer=tokenizer,
-        saved_as=str(config.get("model_type", _OWN)),
+        saved_as=str(config.get("model_type") or _OWN),
         route=along.name,
         tasks=along.tasks,
     )

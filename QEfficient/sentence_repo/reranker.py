@@ -63,12 +63,13 @@ def read_scoring(folder: Path, repo: SentenceRepo | None) -> Scoring:
     return Scoring(next((str(name) for name in found if name is not None), None), chat)
 
 
-def check_reranker(folder: Path, repo: SentenceRepo | None) -> None:
+def check_reranker(folder: Path, repo: SentenceRepo | None, *, adapted: bool = False) -> None:
     """Refuses a model whose scores are not the logits of one sequence-classification model.
 
     Args:
         folder: The model's folder.
         repo: The sentence-transformers repo, when the folder is one.
+        adapted: Whether an adapter is merged into it: then what the base was saved as says nothing of the head.
 
     Raises:
         LoadError: A generative reranker, whose score is made of a token's logit, or one with further modules.
@@ -78,7 +79,7 @@ def check_reranker(folder: Path, repo: SentenceRepo | None) -> None:
         kinds = [module.kind for module in repo.modules]
         other = _other_options(repo)
     architectures = read_object(folder / "config.json", missing_ok=True).get("architectures") or [""]
-    decoder = str(architectures[0]).endswith("ForCausalLM")
+    decoder = not adapted and str(architectures[0]).endswith("ForCausalLM")
     if kinds == ["Transformer"] and not other and not decoder:
         return
     generative = decoder or "LogitScore" in kinds or other.get("transformer_task") in _GENERATIVE

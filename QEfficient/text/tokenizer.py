@@ -120,7 +120,7 @@ class Tokenizer:
             raise _too_long(long, lengths, limit, first)
         arrays = _arrays(encodings, lengths)
         if overlong == "chunk":
-            return _chunked(encodings, arrays, set(long), limit, from_end=self._from_end)
+            return _chunked(encodings, arrays, set(long), limit)
         for i in long:
             keep = _kept(encodings[i], limit, from_end=self._from_end)
             arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
@@ -322,13 +322,8 @@ def _chunked(
     arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     long: set[int],
     limit: int,
-    *,
-    from_end: bool,
 ) -> Tokens:
-    """Splits long rows into consecutive windows, each with the special tokens of its own.
-
-    The window that truncation would keep is a full one: the last where ``from_end`` says so, else the first.
-    """
+    """Splits long rows into consecutive windows, each with the special tokens of its own."""
     rows: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     owners: list[int] = []
     for i, (ids, types) in enumerate(arrays):
@@ -339,8 +334,8 @@ def _chunked(
         parts = _sequences(encodings[i])
         special, own = np.flatnonzero(parts < 0), np.flatnonzero(parts == 0)
         room = limit - len(special)
-        for start in range(-(-len(own) % room) if from_end else 0, len(own), room):
-            keep = np.sort(np.concatenate([special, own[max(0, start) : start + room]]))
+        for start in range(0, len(own), room):
+            keep = np.sort(np.concatenate([special, own[start : start + room]]))
             rows.append((ids[keep], types[keep]))
             owners.append(i)
     return Tokens(_rows(rows), owners=tuple(owners), overlong=tuple(sorted(long)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import sys
 import warnings
@@ -15,9 +16,9 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
+from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, hub
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.errors import LoadError, MissingExtraError, QEfficientError, UsageError
 from tests.tiny_repo import TOKENIZER_FILES, tiny_repo
@@ -327,3 +328,30 @@ def test_a_language_s_own_weights_are_part_of_the_key(tmp_path: Path) -> None:
         ]
     assert keys[0] != keys[2]
     assert keys[1] == keys[3]
+
+
+def test_a_head_s_adapter_on_a_base_that_was_saved_as_a_generative_model(tmp_path: Path) -> None:
+    """What the base was saved as says nothing of the head, which the adapter brings."""
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=50)).save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["q_proj", "v_proj"])
+    keywords = {"num_labels": 1, "pad_token_id": 0}
+    theirs = adapter(tmp_path, "head", config, AutoModelForSequenceClassification, **keywords)
+    ours = QEFFAutoModelForSequenceClassification.from_pretrained(tmp_path / "head", **keywords)
+    inputs = {"input_ids": torch.tensor([[5, 6, 7, 8]])}
+    with torch.no_grad():
+        wanted = theirs(**inputs).logits.numpy()
+    assert np.abs(ours.generate(inputs, runtime_ai100=False)["logits"] - wanted).max() < 1e-5
+
+
+def test_dtype_auto_of_an_adapter_is_its_base_s(folders: Path, tmp_path: Path) -> None:
+    repo = shutil.copytree(folders / "adapter", tmp_path / "adapter")
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto", dtype="auto")
+    assert model.dtype == torch.float32
+
+
+def test_a_pickle_does_not_look_for_the_base_again(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = pickle.dumps(QEFFAutoModel.from_pretrained(folders / "adapter", pooling="auto"))
+    monkeypatch.setattr(hub, "resolve", None)
+    again = pickle.loads(content)
+    assert again._origin.adapter.base == folders / "base"

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from QEfficient import QEFFAutoModel
 from QEfficient.auto import origin, stages
@@ -127,4 +128,31 @@ def test_weights_that_change_between_their_digest_and_the_export_are_not_cached(
     with pytest.raises(CacheError, match="changes while it is read") as caught:
         model.compile(seq_len=16)
     assert name in str(caught.value)
+    assert not Cache().entries()
+
+
+def test_weights_that_were_read_before_they_changed_are_not_kept_for_the_new_ones(tmp_path: Path) -> None:
+    folder, inputs = tiny_repo(tmp_path / "repo"), {"input_ids": [[5, 6, 7]]}
+    model = QEFFAutoModel.from_pretrained(folder, pooling="mean")
+    model.generate(inputs, runtime_ai100=False)  # reads them
+    weights = load_file(folder / "model.safetensors")
+    changed = {name: tensor * 1.5 if "LayerNorm" in name else tensor for name, tensor in weights.items()}
+    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    wanted = QEFFAutoModel.from_pretrained(folder, pooling="mean").generate(inputs, runtime_ai100=False)["output"]
+    model.compile(seq_len=16)
+    again = QEFFAutoModel.from_pretrained(folder, pooling="mean")
+    again.compile(seq_len=16)
+    for program in (model, again):
+        assert np.abs(program.generate(inputs)["output"] - wanted).max() < 1e-5
+
+
+def test_a_config_that_was_read_before_it_changed_makes_no_key(tmp_path: Path) -> None:
+    folder = tiny_repo(tmp_path / "repo")
+    model = QEFFAutoModel.from_pretrained(folder, pooling="cls")
+    assert model.max_seq_length  # reads it
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(CacheError, match="changes while it is read") as caught:
+        model.compile(seq_len=16)
+    assert "config.json" in str(caught.value)
     assert not Cache().entries()

@@ -31,6 +31,7 @@ from QEfficient.cli.main import main
 from QEfficient.errors import CacheError, ExportError, LoadError, TransformError
 from QEfficient.numerics import precision_file
 from QEfficient.onnx_transforms import apply
+from QEfficient.onnx_transforms.graph_file import describe
 from QEfficient.records import Bucket, Manifest, Program, Target
 from QEfficient.runtime.write_io import InferenceFiles
 from tests import tiny_graphs
@@ -210,11 +211,11 @@ def test_a_full_folder_for_temporary_files_does_not_matter(
     """The tokenizer that a check needs, and the graph that it runs, are written where the cache is."""
     import tempfile
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
     model = QEFFAutoModel.from_pretrained(repo, pooling="mean")
     recipe = model._recipe(False, "on")
-    specs = torch_stages.graph_specs(recipe)
-    assert torch_stages.text_samples_of(recipe, specs, ["a text"], 8)
+    path = model.export()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    assert torch_stages.text_samples_of(recipe, describe(Path(path)), ["a text"], 8)
     assert leftovers(Cache().home) == []
 
 
@@ -299,6 +300,15 @@ def test_output_that_can_t_be_written_is_one_line(
         sink.close()  # what it still holds went nowhere
     assert caught.value.code == 1
     assert capsys.readouterr().err == f"error: The output can't be written: {os.strerror(errno.ENOSPC)}\n"
+
+
+def test_an_error_of_the_network_is_no_matter_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ConnectionError("the hub closed the connection")
+
+    monkeypatch.setattr("QEfficient.cli.main.app", fail)
+    with pytest.raises(ConnectionError, match="closed the connection"):
+        main()
 
 
 def test_the_words_survive_json() -> None:

@@ -22,6 +22,7 @@ import torch
 from transformers import AutoModel
 
 from QEfficient import QEFFAutoModel, errors
+from QEfficient.cache import Cache
 from QEfficient.errors import InputError, LoadError, PoolingError, QEfficientError, UsageError
 from QEfficient.numerics.verify import Limits
 from tests import other_process
@@ -180,6 +181,16 @@ def test_a_program_that_is_gone_or_another_one(model: QEFFAutoModel, tmp_path: P
     model.save_pretrained(folder)
     with pytest.raises(LoadError, match="Another program"):
         pickle.loads(data)
+
+
+def test_a_program_that_was_made_again_at_its_place(model: QEFFAutoModel, repo: Path) -> None:
+    again = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+    again.compile(seq_len=[4, 8])
+    data, path, before = pickle.dumps(again), again.program_path, again.encode("a text")
+    again.close()
+    Cache().remove([entry for entry in Cache().entries() if entry.path == Path(str(path))])
+    again.compile(seq_len=[4, 8])
+    assert np.array_equal(pickle.loads(data).encode("a text"), before)
 
 
 def test_a_pickle_is_small_and_names_no_secret(model: QEFFAutoModel, repo: Path) -> None:

@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, BertConfig, BertModel, T5Config, T5EncoderModel
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LayoutLMConfig,
+    LayoutLMForQuestionAnswering,
+    T5Config,
+    T5EncoderModel,
+)
 
-from QEfficient import QEFFAutoModel
+from QEfficient import QEFFAutoModel, QEFFAutoModelForQuestionAnswering
 from QEfficient.auto.benchmarking import Wish, _tokenise_and_run
 from QEfficient.evaluate.mteb import MTEBEncoder
 from QEfficient.records import Tuning
@@ -129,6 +139,13 @@ def test_class(repo: Path, tmp_path: Path) -> None:
     T5EncoderModel(config).save_pretrained(tmp_path / "t5")
     half = QEFFAutoModel.from_pretrained(tmp_path / "t5")
     assert half.model_name == type(half.model).__name__ == "T5EncoderModel"
+    page = LayoutLMConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=50)
+    LayoutLMForQuestionAnswering(page).save_pretrained(tmp_path / "page")  # another Auto class of transformers has it
+    answers = QEFFAutoModelForQuestionAnswering.from_pretrained(tmp_path / "page")
+    assert answers.model_name == type(answers.model).__name__ == "LayoutLMForQuestionAnswering"
+    GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=50)).save_pretrained(tmp_path / "words")
+    words = QEFFAutoModel.from_pretrained(tmp_path / "words")
+    assert words.model_name == type(words.model).__name__ == "GPT2Model"
     bert = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
     assert QEFFAutoModel(bert).model_name == "BertModel"
 

@@ -284,3 +284,18 @@ def test_no_run_is_started_for_a_row_past_its_table() -> None:
         with pytest.raises(InputError, match="row 1: id 9 past the table of 9"):
             run_rows(session, rows_of([1], [9]), How(tables=Tables({"input_ids": 9})))
         assert session.shapes == []
+
+
+def test_a_program_that_is_hosted_elsewhere_keeps_its_tables(programs: dict[str, Path]) -> None:
+    model = QEFFAutoModel.from_pretrained(programs["openvino"], backend="onnxruntime")
+    with pytest.raises(InputError, match=NAMED):
+        model.encode(["a word", "a qeffword"])
+    model.close()
+
+
+def test_padding_past_the_table_is_hidden_by_the_mask(model: QEFFAutoModel) -> None:
+    inputs = {"input_ids": [[VOCAB, VOCAB + 1, 5, 6], [5, 6, 7, 8]], "attention_mask": [[0, 0, 1, 1], [1, 1, 1, 1]]}
+    filled = inputs | {"input_ids": [[0, 0, 5, 6], [5, 6, 7, 8]]}
+    assert np.array_equal(model.generate(inputs)["output"], model.generate(filled)["output"])
+    with pytest.raises(InputError, match="row 0: id"):
+        model.generate(inputs | {"attention_mask": [[0, 1, 1, 1], [1, 1, 1, 1]]})

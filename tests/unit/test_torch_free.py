@@ -62,6 +62,7 @@ import sys
 import numpy as np
 from QEfficient import QEFFAutoModel
 model = QEFFAutoModel.from_pretrained(sys.argv[1], pooling="auto")
+assert model.model_name == "BertModel"
 model.compile(backend="onnxruntime", seq_len="auto", texts=TEXTS, buckets=2)
 np.savez(sys.argv[2], many=model.encode(TEXTS), one=model.encode(TEXTS[1]), ids=model.generate(IDS)["output"])
 model.save_pretrained(sys.argv[3])
