@@ -148,7 +148,10 @@ def _head_inputs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 
 class _Reference(nn.Module):
-    """A plain call of HuggingFace's model with exactly the caller's arrays, and the head behind it.
+    """A call of HuggingFace's model with exactly the caller's arrays, and the head behind it.
+
+    Where padding must not count, it is asked row by row (``alone``), or is shown other ids where the mask is 0: that is
+    no plain call any more, and the tests compare it with HuggingFace's rows that have no such padding.
 
     Args:
         model: HuggingFace's model.
