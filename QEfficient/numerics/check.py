@@ -119,7 +119,7 @@ def check_shapes(want: Array, got: Array, where: str) -> None:
         )
 
 
-def _has_length(array: Array, mask: Array) -> bool:
+def has_length(array: Array, mask: Array) -> bool:
     """Whether an input has an entry a token or frame, and not the channels of an image."""
     return array.ndim < 4 and array.shape[1:2] == mask.shape[1:]
 
@@ -151,7 +151,7 @@ def check_padding(
         if length == mask.shape[1]:
             continue
         one = {key: array[row : row + 1] for key, array in arrays.items()}
-        cut = {key: array[:, :length] if _has_length(array, mask) else array for key, array in one.items()}
+        cut = {key: array[:, :length] if has_length(array, mask) else array for key, array in one.items()}
         alone, padded = reference(cut), reference(arrays)
         for spec in how.outputs:
             want = vectors(alone[spec.name], spec, cut, how.frames).values

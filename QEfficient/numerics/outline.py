@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from QEfficient.numerics.check import Array
+from QEfficient.numerics.check import Array, has_length
 from QEfficient.onnx_transforms import read, run, weights
 from QEfficient.records import Bucket, OnnxModel
 
@@ -99,6 +99,6 @@ def one_row(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
         return {name: array[row : row + 1] for name, array in inputs.items()}
     length = int(np.flatnonzero(mask[row])[-1]) + 1 if mask[row].any() else mask.shape[1]
     return {
-        name: array[row : row + 1, :length] if array.shape[:2] == mask.shape else array[row : row + 1]
+        name: array[row : row + 1, :length] if has_length(array, mask) else array[row : row + 1]
         for name, array in inputs.items()
     }
