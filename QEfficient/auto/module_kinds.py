@@ -20,12 +20,15 @@ _WRAPPERS = {
 }
 """Class around a whole model → where it keeps it."""
 
+_ONE_ADAPTER = "a model with an adapter that changes weights, such as LoRA"
 _REFUSED = (
     ("torch.jit.", "compiled by TorchScript, which keeps no code that could be exported", "the model it was made of"),
     ("torch.distributed.fsdp.", "sharded: each process has a part of the weights", "a model with all its weights"),
     ("torch.ao.nn.quantized.", "quantised by torch.ao", 'the model in floating point, and compile(compute="int8")'),
     ("torchao.", "quantised by torchao", 'the model in floating point, and compile(compute="int8")'),
     ("bitsandbytes.", "quantised by bitsandbytes", 'the model in floating point, and compile(compute="int8")'),
+    ("peft.tuners.xlora.", "one whose adapters are mixed anew for each text, by a model beside it", _ONE_ADAPTER),
+    ("peft.tuners.poly.", "one whose adapters are mixed by a task that comes with each row", _ONE_ADAPTER),
     ("torch.distributed.tensor.", "spread over several processes", "a model with all its weights"),
     ("torch._subclasses.fake_tensor.", "made of fake tensors, which have no values", "a model with its weights"),
 )
@@ -35,15 +38,17 @@ _REFUSED = (
 def unwrapped(module: nn.Module) -> nn.Module:
     """The model inside of ``torch.compile``'s module, torch's parallel ones and peft's; another module as it is.
 
-    Of peft's wrapper it is the HuggingFace model, with the adapter's layers in place.
+    Of peft's wrappers it is the HuggingFace model, with the adapters' layers in place.
 
     Raises:
         UsageError: A kind that can't be exported.
     """
     while (inner := _inside(module)) is not None:
+        _check_part(module, module)
         module = inner
     if hasattr(module, "named_modules"):
-        _check(module)
+        for part in _parts(module):
+            _check_part(module, part)
     return module
 
 
@@ -53,25 +58,30 @@ def _inside(module: Any) -> nn.Module | None:
     if name in _WRAPPERS:
         wrapped: nn.Module = getattr(module, _WRAPPERS[name])
         return wrapped
-    if not name.startswith("peft.") or not hasattr(module, "get_base_model"):
+    if name.startswith("peft.tuners."):  # what puts the adapter's layers into a model; a layer has no model
+        model: nn.Module | None = getattr(module, "model", None)
+        return model
+    if not name.startswith("peft.") or not hasattr(module, "base_model"):
         return None
-    if module.active_peft_config.is_prompt_learning:
+    config = getattr(module, "active_peft_config", None)  # PeftMixedModel has none: all its kinds change weights
+    if config is not None and config.is_prompt_learning:
         raise UsageError(
             "The module puts learnt prompts before each text, which a graph of its model alone would leave out.",
-            got=f"{type(module).__qualname__} with {module.active_peft_config.peft_type.value}",
+            got=f"{type(module).__qualname__} with {config.peft_type.value}",
             allowed="an adapter that changes weights, such as LoRA, DoRA, IA3, LoHa or VeRA",
             do="run this model with peft itself",
         )
-    model: nn.Module = module.get_base_model()
-    return model
+    if getattr(config, "alora_invocation_tokens", None):
+        raise _refused(module, module, "one whose adapter only some tokens switch on", _ONE_ADAPTER)
+    tuner: nn.Module = module.base_model
+    return tuner
 
 
-def _check(module: nn.Module) -> None:
-    for part in _parts(module):
-        for kind in type(part).__mro__:
-            for start, what, do in _REFUSED:
-                if _class_name(kind).startswith(start):
-                    raise _refused(module, part, what, do)
+def _check_part(module: nn.Module, part: object) -> None:
+    for kind in type(part).__mro__:
+        for start, what, do in _REFUSED:
+            if _class_name(kind).startswith(start):
+                raise _refused(module, part, what, do)
 
 
 def _parts(module: nn.Module) -> Iterator[object]:

@@ -16,9 +16,16 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, hub
+from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.errors import LoadError, MissingExtraError, QEfficientError, UsageError
 from tests.tiny_repo import TOKENIZER_FILES, tiny_repo
@@ -195,9 +202,58 @@ def test_a_module_in_peft_s_wrapper(folders: Path) -> None:
     model.compile(seq_len=8, verify="off")
     found = model.generate({"input_ids": IDS})["output"]
     np.testing.assert_allclose(found, outputs(whole)[0], rtol=0, atol=2e-5)
+    model.close()
     prompts = peft.PromptTuningConfig(num_virtual_tokens=3, task_type="FEATURE_EXTRACTION")
     with pytest.raises(UsageError, match="learnt prompts"):
         QEFFAutoModel(adapter(folders, "prompts", prompts))
+
+
+def test_what_puts_adapters_into_a_model_is_undone_too(folders: Path) -> None:
+    base = AutoModel.from_pretrained(folders / "base", attn_implementation="eager")
+    assert unwrapped(peft.LoraModel(base, peft.LoraConfig(**LORA), "default")) is base
+
+
+def test_adapters_that_work_otherwise_for_each_row_are_refused(folders: Path, tmp_path: Path) -> None:
+    """What steers them stands outside of HuggingFace's model, which alone would give other numbers."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    decoder = LlamaConfig(vocab_size=32, use_cache=False, pad_token_id=0, **sizes)
+    one = peft.LoraConfig(r=2, target_modules=["q_proj"])
+    mixed = peft.XLoraConfig(hidden_size=16, adapters={"0": str(tmp_path)}, xlora_depth=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft.get_peft_model(LlamaForSequenceClassification(decoder), one).save_pretrained(tmp_path)
+        whole = peft.get_peft_model(LlamaForSequenceClassification(decoder), mixed)
+    with pytest.raises(UsageError, match="mixed anew for each text, by a model beside it"):
+        QEFFAutoModelForSequenceClassification(whole)
+    some = peft.LoraConfig(r=2, target_modules=["q_proj"], alora_invocation_tokens=[1, 2], task_type="CAUSAL_LM")
+    with pytest.raises(UsageError, match="only some tokens switch on"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        QEFFAutoModel(peft.get_peft_model(LlamaForCausalLM(decoder), some))
+    poly = peft.PolyConfig(r=2, n_tasks=2, n_skills=2, n_splits=1, target_modules=["query"])
+    with pytest.raises(UsageError, match="mixed by a task that comes with each row"):
+        QEFFAutoModel(adapter(folders, "poly", poly))
+
+
+def test_a_module_with_adapters_of_several_kinds(folders: Path) -> None:
+    """``get_peft_model(…, mixed=True)``, whose wrapper is another: two kinds, both active, as peft has it."""
+    base = AutoModel.from_pretrained(folders / "base", attn_implementation="eager")
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft asks transformers by a name that is deprecated
+        torch.manual_seed(7)
+        whole = peft.get_peft_model(base, peft.LoraConfig(**LORA), "one", mixed=True)
+        whole.add_adapter("two", peft.LoHaConfig(r=2, target_modules=["key", "query"]))
+        whole.set_adapter(["one", "two"])
+        for name, parameter in whole.named_parameters():
+            if "lora_" in name or "hada_" in name:
+                parameter.data.normal_(0.0, 0.3)
+    model = QEFFAutoModel(whole.eval())
+    model.compile(seq_len=8, verify="off")
+    found = model.generate({"input_ids": IDS})["output"]
+    wanted = outputs(whole)[0]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
+    whole.set_adapter("one")
+    assert np.abs(np.asarray(outputs(whole)[0]) - found).max() > 0.01
+    model.close()
 
 
 # ------------------------------------------------------------------------------------------------ which files
