@@ -253,23 +253,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         **kwargs: Any,
     ) -> Any:
         """As :meth:`encode` for the task ``"query"``, with that prompt of the repo unless another is named."""
-        return self.encode(
-            inputs,
-            "query" if prompt_name is None and prompt is None else prompt_name,
-            prompt,
-            batch_size,
-            show_progress_bar,
-            output_value,
-            precision,
-            convert_to_numpy,
-            convert_to_tensor,
-            device,
-            normalize_embeddings,
-            truncate_dim,
-            pool,
-            chunk_size,
-            **{"task": "query"} | kwargs,
-        )
+        return self._encode_for("query", locals())
 
     def encode_document(
         self,
@@ -293,23 +277,19 @@ class QEFFAutoModel(QEFFTransformersBase):
 
         A repo without one has an empty one, as in sentence-transformers: ``"passage"`` has to be named.
         """
-        return self.encode(
-            inputs,
-            "document" if prompt_name is None and prompt is None else prompt_name,
-            prompt,
-            batch_size,
-            show_progress_bar,
-            output_value,
-            precision,
-            convert_to_numpy,
-            convert_to_tensor,
-            device,
-            normalize_embeddings,
-            truncate_dim,
-            pool,
-            chunk_size,
-            **{"task": "document"} | kwargs,
-        )
+        return self._encode_for("document", locals())
+
+    def _encode_for(self, task: str, given: Mapping[str, Any]) -> Any:
+        """``encode`` for a task, with its prompt unless another is named.
+
+        Args:
+            task: Also the prompt's name.
+            given: The arguments of a method that has those of ``encode``, ``self`` and ``kwargs`` among them.
+        """
+        keywords = {name: value for name, value in given.items() if name not in ("self", "kwargs")}
+        if keywords["prompt_name"] is None and keywords["prompt"] is None:
+            keywords["prompt_name"] = task
+        return self.encode(**keywords, **{"task": task} | given["kwargs"])
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
         ready = self._need_ready()
