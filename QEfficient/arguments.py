@@ -172,7 +172,7 @@ def renamed(old: str, given: object, new: str, value: object) -> object:
     return value if given is None else given
 
 
-def numbers(name: str, value: object, items: str) -> Any:
+def arrays(name: str, value: object, items: str) -> Any:
     """Arrays, tensors and nested lists as they are; containers that numpy does not read row by row as lists.
 
     Args:
@@ -189,6 +189,13 @@ def numbers(name: str, value: object, items: str) -> Any:
     if array is not None and (array.dtype != object or not array.ndim):
         return array
     return listed(name, value, items)
+
+
+def on_host(value: Any) -> Any:
+    """Torch's tensors as arrays, one or a list of them, known by what they do: torch is not imported. Others stay."""
+    if isinstance(value, (list, tuple)):
+        return [one.detach().cpu().numpy() if hasattr(one, "detach") else one for one in value]
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def _iterates(value: object) -> bool:

@@ -58,7 +58,7 @@ class _ProgramBody:
     sdk: str | None
     text: TextFacts | None
     model: ModelFacts | None
-    rows: RowRules
+    rules: RowRules
     verify: Mapping[str, Json]
     int8: Mapping[str, Json]
     tables: Mapping[str, int]

@@ -33,6 +33,11 @@ class TensorSpec:
         sizes = bucket.sizes
         return tuple(d if isinstance(d, int) else sizes[d] for d in self.shape)
 
+    @property
+    def harmless(self) -> int:
+        """A number that every model takes: 0 for types, boxes and the like, whose table may have one row; else 1."""
+        return 0 if self.dtype.startswith("int") and self.name != "input_ids" and not self.name.endswith("_mask") else 1
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Bucket:
@@ -169,8 +174,10 @@ class TokenInput:
         name: Its name in the graph and in HuggingFace's forward.
         sizes: Its dims behind rows and tokens: ``(4,)`` for boxes; none where a token has one number.
         default: What HuggingFace takes for each number where the input is left out. It also fills a row up.
-        below: Sizes of the tables that the numbers are looked up in: one for all, or one a number of the last dim.
-        boxes: Whether it holds left, top, right and bottom, whose differences are looked up too.
+        below: Sizes of the tables that the numbers are looked up in, where the graph does not tell them (as
+            ``Manifest.tables``): one for all, or one a number of the last dim.
+        boxes: Whether it holds left, top, right and bottom of a box on a page.
+        ordered: Of boxes: whether width and height are looked up as they are, so that none may end before it begins.
     """
 
     name: str
@@ -178,6 +185,7 @@ class TokenInput:
     default: int = 0
     below: tuple[int, ...] = ()
     boxes: bool = False
+    ordered: bool = False
 
     @property
     def spec(self) -> TensorSpec:
@@ -256,7 +264,7 @@ class Manifest:
         binary: Folder of the QPC inside the program's folder, ``None`` on the host.
         sdk: The SDK's version for a card program, else ``None``.
         text, model: What the text and model rooms need; ``None`` for a bare graph.
-        rows: What a row may look like.
+        rules: What a row may look like.
         key: Every ingredient of the cache key, in clear.
         versions: Package → version at compile time.
         verify: Result of the numeric check, or how it was switched off.
@@ -278,7 +286,7 @@ class Manifest:
     sdk: str | None = None
     text: TextFacts | None = None
     model: ModelFacts | None = None
-    rows: RowRules = RowRules()
+    rules: RowRules = RowRules()
     key: Mapping[str, Json] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verify: Mapping[str, Json] = field(default_factory=dict)

@@ -11,8 +11,7 @@ SOURCE = "transformers.models.ernie.modeling_ernie.ErnieSelfAttention"
 
 def tasks(config: Config) -> tuple[TokenInput, ...]:
     """See ``ErnieEmbeddings.forward``."""
-    size = int(config.get("task_type_vocab_size", 3))
-    return (TokenInput("task_type_ids", below=(size,)),) if config.get("use_task_id") else ()
+    return (TokenInput("task_type_ids"),) if config.get("use_task_id") else ()
 
 
 ARCHITECTURE = replace(

@@ -54,10 +54,10 @@ ON_A_PAGE = {"AutoModelForQuestionAnswering": "AutoModelForDocumentQuestionAnswe
 """For ``loaded_by``: transformers has the type's extractive question answering under documents only."""
 
 
-def boxes(config: Config) -> tuple[TokenInput, ...]:
+def boxes(config: Config, *, ordered: bool = True) -> tuple[TokenInput, ...]:
     """A box on the page for every token, as the LayoutLMs have it; (0, 0, 0, 0) where it is left out."""
     size = int(config.get("max_2d_position_embeddings", 1024))
-    return (TokenInput("bbox", (4,), below=(size,), boxes=True),)
+    return (TokenInput("bbox", (4,), below=(size,), boxes=True, ordered=ordered),)
 
 
 def no_more(config: Config) -> tuple[TokenInput, ...]:
@@ -165,7 +165,7 @@ class Architecture:
         """Whether the model tells two segments of a row apart, so that ``token_type_ids`` matter."""
         return bool(self.default_types) and int(config.get("type_vocab_size", self.default_types)) > 1
 
-    def rows(self, config: Config, inputs: Sequence[TensorSpec]) -> RowRules:
+    def rules(self, config: Config, inputs: Sequence[TensorSpec]) -> RowRules:
         """What a row may look like, for a graph with these inputs."""
         names, more = {spec.name for spec in inputs}, self.more(config)
         missing = {one.name: "" for one in more if one.name not in names}

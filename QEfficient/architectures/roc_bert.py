@@ -7,7 +7,7 @@ from QEfficient.architectures.record import Config
 from QEfficient.records import TokenInput
 
 SOURCE = "transformers.models.roc_bert.modeling_roc_bert.RoCBertSelfAttention"
-SIZES = {"shape": 24858, "pronunciation": 910}
+KINDS = ("shape", "pronunciation")
 WHY = "with this config, what is left out is not added at all, and no number stands for that"
 
 
@@ -15,11 +15,7 @@ def looks_and_sounds(config: Config) -> tuple[TokenInput, ...]:
     """See ``RoCBertEmbeddings.forward``: only where they are joined, zeros stand for what is left out."""
     if not config.get("concat_input", True):
         return ()
-    return tuple(
-        TokenInput(f"input_{kind}_ids", below=(int(config.get(f"{kind}_vocab_size", size)),))
-        for kind, size in SIZES.items()
-        if config.get(f"enable_{kind}", True)
-    )
+    return tuple(TokenInput(f"input_{kind}_ids") for kind in KINDS if config.get(f"enable_{kind}", True))
 
 
 ARCHITECTURE = replace(
@@ -27,5 +23,5 @@ ARCHITECTURE = replace(
     model_type="roc_bert",
     blocks={SOURCE: bert.BLOCK},
     more=looks_and_sounds,
-    left_out={f"input_{kind}_ids": WHY for kind in SIZES},
+    left_out={f"input_{kind}_ids": WHY for kind in KINDS},
 )

@@ -13,6 +13,7 @@ from QEfficient.analysis.cards import CARDS
 from QEfficient.auto import request
 from QEfficient.auto.buckets import text_lengths, tokenizer_of
 from QEfficient.auto.recipe import reach
+from QEfficient.auto.rules import rules_of
 from QEfficient.auto.samples import LONGEST, text_samples
 from QEfficient.auto.speed import speed_points
 from QEfficient.auto.verification import CHECK_FILE
@@ -69,16 +70,10 @@ def analyze_model(
         module=module_side(recipe, model.inputs, buckets[0]) if before and recipe is not None else None,
         rows=rows,
         limit=limit,
-        risk=text_risk(model, tokenizer, given, limit, _rules(ready, recipe, model)) if fp16 else None,
+        risk=text_risk(model, tokenizer, given, limit, rules_of(ready, recipe, model.inputs)) if fp16 else None,
         predictions=speed_points(recipe, ready, buckets, [c.name for c in CARDS], ready is None and batch_size is None),
         verification=_verification(ready, model),
     )
-
-
-def _rules(ready: Ready | None, recipe: Recipe | None, model: OnnxModel) -> RowRules:
-    if recipe is not None:
-        return recipe.architecture.rows(recipe.origin.config(), model.inputs)
-    return ready.program.manifest.rows if ready is not None else RowRules()
 
 
 def _name(ready: Ready | None, recipe: Recipe | None) -> str:
@@ -119,9 +114,7 @@ def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
             allowed="leave seq_len out",
             do="drop seq_len",
         )
-    asked = request.asked_lengths(seq_len)
-    sizes = asked if isinstance(asked, list) else arguments.positives("seq_len", asked, "tokens")
-    return tuple(replace(bucket, length=size) for size in sizes)
+    return tuple(replace(bucket, length=size) for size in request.named_lengths(seq_len))
 
 
 def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] | None:

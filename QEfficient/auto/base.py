@@ -300,8 +300,8 @@ class QEFFTransformersBase(Insight):
         else:
             ready = self._need_ready()
             manifest = ready.program.manifest
-            rows = request.rows(inputs, manifest.inputs, rules=manifest.rows, buckets=manifest.buckets)
-            rows = ready.tables.without_padding(rows, manifest.rows.fill(manifest.text))
+            rows = request.rows(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.buckets)
+            rows = ready.tables.without_padding(rows, manifest.rules.fill(manifest.text))
             files = request.inference_files() if write_io else None
             arrays = ready.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -310,11 +310,11 @@ class QEFFTransformersBase(Insight):
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:
         origin = self._need_origin("generate(…, runtime_ai100=False)")
-        from QEfficient.auto.torch_stages import graph_rows, graph_specs, run_torch
+        from QEfficient.auto.torch_stages import graph_rules, graph_specs, run_torch
 
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
-        rules = graph_rows(recipe, specs)
+        rules = graph_rules(recipe, specs)
         rows = request.rows(inputs, specs, rules=rules, max_length=limit)
         return run_torch(recipe, rows, specs, rules, self._text())
 

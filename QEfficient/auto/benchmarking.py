@@ -128,7 +128,7 @@ def _name(ready: Ready) -> str:
 def _takes_texts(ready: Ready) -> bool:
     manifest = ready.program.manifest
     text = manifest.text is not None and manifest.text.tokenizer is not None
-    known = {*_TOKENS, "pooling_mask", *manifest.rows.defaults}
+    known = {*_TOKENS, "pooling_mask", *manifest.rules.defaults}
     return text and all(spec.name in known and "seq_len" in spec.shape for spec in manifest.inputs)
 
 
@@ -137,7 +137,7 @@ def _built_in(ready: Ready) -> list[str]:
     from QEfficient.numerics.sentences import SENTENCES
 
     facts, manifest = ready.text, ready.program.manifest
-    if ready.strict and not manifest.rows.pads:
+    if ready.strict and not manifest.rules.pads:
         return []  # a row must fill a bucket exactly
     prompt = find_prompt(all_prompts(facts), facts.default_prompt, None, None)
     lengths = ready.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
@@ -154,7 +154,7 @@ def _tokenise_and_run(ready: Ready, wish: Wish) -> Call:
     def call(texts: Sequence[str]) -> object:
         with spans.span("tokenise"):
             tokens = ready.tokenizer.encode(texts, max_length=longest).rows
-            rows = of_tokens(tokens, manifest.inputs, manifest.rows)
+            rows = of_tokens(tokens, manifest.inputs, manifest.rules)
         return ready.run(rows, wish.device_ids)
 
     return call

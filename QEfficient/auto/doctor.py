@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import hub
-from QEfficient.architectures import find
 from QEfficient.auto.ready import Ready
 from QEfficient.auto.recipe import Recipe, tokenizer_keywords
+from QEfficient.auto.rules import rules_of
 from QEfficient.auto.stages import Order, export_stage
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import UsageError
 from QEfficient.progress import progress
-from QEfficient.records import Json, OnnxModel, RowRules, TextFacts
+from QEfficient.records import Json, OnnxModel, TextFacts
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _diagnose(model: OnnxModel, patient: Patient, wish: Wish, workdir: Path) -> 
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose
 
     samples = _samples(model, patient, wish.texts)
-    frames = _rules(patient, model).frames
+    frames = rules_of(patient.ready, patient.recipe, model.inputs).frames
     embeds = patient.recipe.task.embeds if patient.recipe else _embeds(patient.ready)
     limits = LIMITS if wish.limits is None else dataclasses.replace(LIMITS, **wish.limits)
     costs = node_costs(model, bucket_of(model.inputs, samples))
@@ -194,7 +194,7 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
     buckets = patient.ready.program.manifest.buckets if patient.ready else ()
     longest = buckets[-1].length if buckets else None
     ends = patient.recipe.pools_end if patient.recipe else False
-    rules = _rules(patient, model)
+    rules = rules_of(patient.ready, patient.recipe, model.inputs)
     return all_samples(
         patient.config,
         model.inputs,
@@ -206,13 +206,6 @@ def _samples(model: OnnxModel, patient: Patient, texts: Sequence[str]) -> list[S
         ends=ends,
         tables=tables(model.path),
     )
-
-
-def _rules(patient: Patient, model: OnnxModel) -> RowRules:
-    """As the program's manifest has them, or as a program of this graph would."""
-    if patient.ready:
-        return patient.ready.program.manifest.rows
-    return find(str(patient.config.get("model_type", ""))).rows(patient.config, model.inputs)
 
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:

@@ -294,10 +294,9 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
 
 
 def _matrix(name: str, value: Any) -> NDArray[np.float32]:
-    given = arguments.numbers(name, value, "vectors")
+    given = arguments.arrays(name, value, "vectors")
     try:
-        array = np.asarray([_host(row) for row in given] if isinstance(given, (list, tuple)) else _host(given))
-        return np.atleast_2d(array).astype(np.float32, copy=False)
+        return np.atleast_2d(np.asarray(arguments.on_host(given))).astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} holds no vectors.",
@@ -305,10 +304,6 @@ def _matrix(name: str, value: Any) -> NDArray[np.float32]:
             allowed="(n, dim) floats, or a list of n vectors of equal length",
             do="pass what encode returns",
         ) from error
-
-
-def _host(value: Any) -> Any:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def _dot(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:

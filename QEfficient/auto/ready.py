@@ -305,7 +305,7 @@ class Ready:
         record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> How:
         manifest = self.program.manifest
-        rules, fill = manifest.rows, manifest.rows.fill(manifest.text)
+        rules, fill = manifest.rules, manifest.rules.fill(manifest.text)
         return How(
             fill,
             rules.pads,

@@ -31,8 +31,15 @@ def asked_lengths(seq_len: object) -> list[int] | str | None:
     Raises:
         OptionError: Not positive ints, or none at all.
     """
-    if seq_len is None or isinstance(seq_len, str):
-        return seq_len
+    return seq_len if seq_len is None or isinstance(seq_len, str) else named_lengths(seq_len)
+
+
+def named_lengths(seq_len: object) -> list[int]:
+    """As :func:`asked_lengths`, where lengths have to be named: a word is none.
+
+    Raises:
+        OptionError: As there.
+    """
     result = sorted(set(arguments.positives("seq_len", seq_len, "tokens")))
     if not result:
         raise OptionError(
@@ -55,10 +62,9 @@ def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     Raises:
         OptionError: Not positive ints, none at all, or outside of what the model takes.
     """
-    asked = asked_lengths(seq_len)
-    if asked is None:
+    if seq_len is None:
         return default_lengths(default, reach.first)
-    result = asked if isinstance(asked, list) else arguments.positives("seq_len", asked, "tokens")
+    result = named_lengths(seq_len)
     if reach.limit is not None and result[-1] > reach.limit:
         raise OptionError(
             "seq_len is past the longest row that this model's graph serves.",

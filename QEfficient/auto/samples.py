@@ -54,7 +54,7 @@ def all_samples(
     """
     facts = find(str(config.get("model_type", "")))
     bucket = longest if facts.has_length(config) else None
-    found = random_samples(facts, config, inputs, rules, longest=bucket, ends=ends)
+    found = random_samples(facts, config, inputs, rules, tables, longest=bucket, ends=ends)
     if tokenizer is None:
         return found
     most = min(bucket or LONGEST, limit, LONGEST)
@@ -106,7 +106,7 @@ def text_samples(
     Tables(tables, tokenizer.token).check(rows, [repr(text[:40]) for text in texts])
     rng = np.random.default_rng(0)
     for one in rules.more:
-        drawn = [draw(one, (length,), rng) if row % 2 else None for row, length in enumerate(rows.lengths)]
+        drawn = [draw(one, (length,), rng, tables) if row % 2 else None for row, length in enumerate(rows.lengths)]
         columns[one.name] = [own if new is None else new for own, new in zip(columns[one.name], drawn, strict=True)]
     fill = rules.fill(tokenizer.facts)
     samples = []
@@ -140,6 +140,7 @@ def random_samples(
     config: Mapping[str, Json],
     inputs: Sequence[TensorSpec],
     rules: RowRules,
+    tables: Mapping[str, int],
     *,
     longest: int | None = None,
     ends: bool = False,
@@ -151,6 +152,7 @@ def random_samples(
         config: The model's.
         inputs: The graph's.
         rules: What its rows may look like.
+        tables: As ``Manifest.tables``.
         longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
         ends: Whether what is pooled is the state of an end token.
     """
@@ -166,6 +168,7 @@ def random_samples(
         shortest=shortest,
         rules=rules,
         end_id=text.get("eos_token_id") if architecture.outputs or ends else None,
+        tables=tables,
     )
     return [
         Sample(arrays, tuple(f"random row {row} of {rows}" for row in range(rows)))

@@ -69,7 +69,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             made.manifest,
             text=program.manifest.text,
             model=program.manifest.model,
-            rows=program.manifest.rows,
+            rules=program.manifest.rules,
             tables=program.manifest.tables,
             tokens=program.manifest.tokens,
             key=key,

@@ -215,7 +215,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
     if onnx is not None:
         head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
         ingredients["onnx_path"] = onnx.digest
-        ingredients["rows"] = to_json(recipe.architecture.rows(recipe.origin.config(), onnx.inputs))
+        ingredients["rules"] = to_json(recipe.architecture.rules(recipe.origin.config(), onnx.inputs))
     elif (source := recipe.ingredients()) is not None:
         ingredients["onnx"] = source
     else:
@@ -276,7 +276,7 @@ def _finished(
         tables=tables(model.path),
         tokens=None if tokenizer is None else Tokenizer.from_folder(made.path, text).size,
         model=facts,
-        rows=recipe.architecture.rows(config, model.inputs),
+        rules=recipe.architecture.rules(config, model.inputs),
         key=dict(ingredients),
         versions=library_versions(),
         verify=verified,

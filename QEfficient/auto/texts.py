@@ -58,7 +58,7 @@ class Reading:
     def __init__(self, ready: Ready, *, prompt: str, limit: int, overlong: Overlong) -> None:
         self._tokenizer = ready.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
-        self._inputs, self._rules = ready.program.manifest.inputs, ready.program.manifest.rows
+        self._inputs, self._rules = ready.program.manifest.inputs, ready.program.manifest.rules
         self._pools = any(spec.name == "pooling_mask" for spec in self._inputs)
         self._skipped = 0
         if prompt and self._pools:

@@ -224,8 +224,9 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     """
     how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
     config = recipe.origin.config()
-    rules = recipe.architecture.rows(config, model.inputs)
-    samples = random_samples(recipe.architecture, config, model.inputs, rules, ends=recipe.pools_end)
+    rules = recipe.architecture.rules(config, model.inputs)
+    sizes = tables(model.path)
+    samples = random_samples(recipe.architecture, config, model.inputs, rules, sizes, ends=recipe.pools_end)
     run = reference_run(recipe, float32=True)
     references: list[Reference] = []
 
@@ -268,7 +269,7 @@ def text_samples_of(
         if name is None:
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))
-    rules = recipe.architecture.rows(recipe.origin.config(), model.inputs)
+    rules = recipe.architecture.rules(recipe.origin.config(), model.inputs)
     samples = partial(text_samples, tokenizer, inputs=model.inputs, rules=rules, tables=tables(model.path))
     found = samples(texts, longest=longest)
     for cut in cuts:
@@ -334,10 +335,10 @@ def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
 
 
 @isolated
-def graph_rows(recipe: Recipe, specs: Sequence[TensorSpec]) -> RowRules:
+def graph_rules(recipe: Recipe, specs: Sequence[TensorSpec]) -> RowRules:
     """What a row of that graph may look like; what else the model takes is read off its own forward."""
     model, architecture = _model(recipe)
-    rules = architecture.rows(recipe.origin.config(), specs)
+    rules = architecture.rules(recipe.origin.config(), specs)
     known = {spec.name for spec in specs}
     own = dict.fromkeys((name for name in inspect.signature(model.forward).parameters if name not in known), "")
     return replace(rules, left_out={**own, **OF_TRANSFORMERS, **rules.left_out})
@@ -351,7 +352,7 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
         recipe: Which model.
         rows: As ``request.rows`` gives them for ``specs``.
         specs: As :func:`graph_specs` gives them.
-        rules: As :func:`graph_rows` gives them.
+        rules: As :func:`graph_rules` gives them.
         text: What fills a row.
     """
     module = reference(recipe, float32=False)

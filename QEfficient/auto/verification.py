@@ -202,7 +202,7 @@ def verify_ready(
     precision = _precision(manifest.options, target, ready.program.path)
     facts = manifest.model or ModelFacts(ready.program.path.name, "", "", "feature-extraction")
     checked = limits_for(limits_name(precision, target), limits, routed=find(facts.model_type).routed)
-    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", manifest.rows.frames)
+    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", manifest.rules.frames)
     samples = [sample for sample in _samples(ready, recipe, texts) if counts(sample, target)]
     numbers = list(_numbers_of(recipe, model, samples))
     run = partial(_run_rows, ready)
@@ -234,7 +234,7 @@ def _samples(ready: Ready, recipe: Recipe | None, texts: Sequence[str]) -> list[
     return all_samples(
         config,
         manifest.inputs,
-        manifest.rows,
+        manifest.rules,
         tokenizer,
         texts,
         longest=longest,
@@ -259,7 +259,7 @@ def _numbers_of(recipe: Recipe | None, model: OnnxModel, samples: Sequence[Sampl
 def _run_rows(ready: Ready, session: Session, arrays: Mapping[str, Array]) -> Arrays:
     """As ``generate`` runs them: planned, padded to buckets, and cut back; NaN and Inf come through to be counted."""
     manifest = ready.program.manifest
-    rules = manifest.rows
+    rules = manifest.rules
     rows = request.rows(arrays, manifest.inputs, rules=rules, buckets=manifest.buckets)
     fill = rules.fill(manifest.text)
     return run_session(session, rows, fill=fill, pads=rules.pads, frames=rules.frames, finite=False)

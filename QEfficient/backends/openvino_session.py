@@ -84,7 +84,10 @@ def _others(ports: Sequence[Any], known: Mapping[str, int]) -> list[str]:
 
 
 def _check_ids(name: str, ids: NDArray[np.generic], rows: int) -> None:
-    """OpenVINO itself takes a row of zeros for an id past the end of a table, and says nothing."""
+    """OpenVINO itself takes a row of zeros for an id past the end of a table, and says nothing.
+
+    A model's own methods have checked their rows before (``runtime.tables``); this is for who opens a session alone.
+    """
     if int(ids.max()) >= rows or int(ids.min()) < -rows:
         raise InputError(
             "An id is outside of the model's table.",

@@ -199,9 +199,7 @@ def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[st
 def _example(spec: TensorSpec, shape: Sequence[Any]) -> Tensor:
     if spec.dtype != "int64":
         return torch.linspace(-1.0, 1.0, math.prod(shape)).reshape(*shape)
-    if spec.name != "input_ids" and not spec.name.endswith("_mask"):  # a table of types may hold a single entry
-        return torch.zeros(*shape, dtype=torch.int64)
-    example = torch.ones(*shape, dtype=torch.int64)
+    example = torch.full(shape, spec.harmless, dtype=torch.int64)
     if spec.name == "attention_mask":  # with padding, as an all-ones mask can be a special case
         example[1, shape[1] // 2 :] = 0
     return example

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ class Wanted:
         shortest: Least tokens, or samples, of a row.
         rules: What rows may look like: where they can't be padded, every mask is 1 everywhere.
         end_id: Ends every row, for a model that pools the state of its end token (CLIP).
+        tables: As ``Manifest.tables``.
     """
 
     inputs: Sequence[TensorSpec]
@@ -36,6 +37,7 @@ class Wanted:
     shortest: int = 1
     rules: RowRules = field(default_factory=RowRules)
     end_id: int | None = None
+    tables: Mapping[str, int] = field(default_factory=dict)
 
 
 def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
@@ -58,15 +60,23 @@ def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
     return result
 
 
-def draw(one: TokenInput, shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+def draw(
+    one: TokenInput, shape: Sequence[int], rng: np.random.Generator, tables: Mapping[str, int]
+) -> NDArray[np.int64]:
     """Random numbers of an input beside ids, mask and types, each in its table, for rows and tokens of that shape.
 
     Every other token has small ones, so that some are equal, as in the cells of a table.
+
+    Args:
+        one: The input.
+        shape: Rows and tokens.
+        rng: Where they come from.
+        tables: As ``Manifest.tables``.
     """
-    below = np.broadcast_to(np.array(one.below or (1,)), (*shape, *one.sizes))
+    below = np.broadcast_to(np.array(one.below or (tables.get(one.name, 1),)), (*shape, *one.sizes))
     few = (np.arange(shape[-1]) % 2 == 1).reshape(-1, *(1 for _ in one.sizes))
     values = rng.integers(0, np.where(few, np.minimum(below, 2), below))
-    if one.boxes:
+    if one.ordered:
         low, high = np.minimum(values[..., :2], values[..., 2:]), np.maximum(values[..., :2], values[..., 2:])
         values = np.concatenate([low, high], axis=-1)
     return values
@@ -92,7 +102,7 @@ def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.ra
     rows, length = mask.shape
     more = {one.name: one for one in wanted.rules.more}
     if spec.name in more:
-        return draw(more[spec.name], (rows, length), rng)
+        return draw(more[spec.name], (rows, length), rng, wanted.tables)
     if spec.name == "attention_mask":
         return mask
     if spec.name == "pooling_mask":  # a prompt of two tokens is left out, where something is left then

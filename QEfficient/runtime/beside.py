@@ -15,6 +15,8 @@ from QEfficient.records import RowRules, Rows, TensorSpec, TokenInput
 
 Ids = NDArray[np.int64]
 
+SHOWN = 8  # rows that an error lists
+
 
 def check_shapes(arrays: Mapping[str, Ids], rules: RowRules, shape: tuple[int, ...]) -> None:
     """Refuses an input whose dims behind rows and tokens are others than the graph's.
@@ -42,19 +44,21 @@ def check_shapes(arrays: Mapping[str, Ids], rules: RowRules, shape: tuple[int, .
 def check_values(columns: Mapping[str, Ids], rules: RowRules) -> None:
     """Refuses numbers that the model's tables do not hold: a graph may look up another entry for them, in silence.
 
+    Of inputs that are looked up as they are, the graph tells the table: :mod:`QEfficient.runtime.tables`.
+
     Raises:
         InputError: Names the rows.
     """
     for one in rules.more:
         array = columns[one.name]
-        if one.below and (bad := _rows((array < 0) | (array >= np.array(one.below)))):
+        if one.below and (bad := rows_where((array < 0) | (array >= np.array(one.below)))):
             raise InputError(
                 f"{one.name} holds numbers that the model's tables do not have.",
                 got=f"rows {bad}, values from {array.min()} to {array.max()}",
                 allowed=f"0 to {_most(one)}",
                 do="scale boxes to the page: 0 to 1000" if one.boxes else "make it with the model's own processor",
             )
-        if one.boxes and (bad := _rows(array[..., 2:] < array[..., :2])):
+        if one.ordered and (bad := rows_where(array[..., 2:] < array[..., :2])):
             raise InputError(
                 f"{one.name} holds boxes that end before they begin.",
                 got=f"rows {bad}",
@@ -69,10 +73,12 @@ def _most(one: TokenInput) -> str:
     return most[0] if len(most) == 1 else f"({', '.join(most)})"
 
 
-def _rows(bad: NDArray[np.bool_]) -> str:
+def rows_where(bad: NDArray[np.bool_]) -> str:
     """``"3, 5"`` for the rows that hold a bad value, ``""`` for none."""
+    if not bad.any():
+        return ""
     rows = np.unique(np.nonzero(bad)[0]).tolist()
-    return ", ".join(map(str, rows[:8])) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+    return ", ".join(map(str, rows[:SHOWN])) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
 
 
 def filled(one: TokenInput, shape: Sequence[int]) -> Ids:
@@ -81,9 +87,8 @@ def filled(one: TokenInput, shape: Sequence[int]) -> Ids:
 
 
 def stand_in(spec: TensorSpec, shape: Sequence[int]) -> NDArray[np.generic]:
-    """Numbers that every model takes, for a run whose results nobody reads: types, boxes and the like are 0."""
-    zero = spec.dtype.startswith("int") and spec.name != "input_ids" and not spec.name.endswith("_mask")
-    return np.full(shape, 0 if zero else 1, spec.dtype)
+    """Numbers that every model takes, for a run whose results nobody reads."""
+    return np.full(shape, spec.harmless, spec.dtype)
 
 
 def of_tokens(rows: Rows, inputs: Sequence[TensorSpec], rules: RowRules) -> Rows:

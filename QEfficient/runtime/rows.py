@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.arguments import numbers
+from QEfficient import arguments
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
 from QEfficient.runtime import beside
@@ -23,7 +23,6 @@ Ids = NDArray[np.int64]
 
 # What HuggingFace takes for an input that is left out; a pooling mask is then the attention mask.
 _DEFAULTS = {"attention_mask": 1, "token_type_ids": 0, "pooling_mask": 1}
-_SHOWN = 8  # rows that an error lists
 PLAIN = RowRules()  # of a graph of which nothing else is known
 
 
@@ -130,11 +129,9 @@ def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
     Raises:
         InputError: Rows of unequal length, or no array at all.
     """
-    value = numbers(name, value, "rows")
+    value = arguments.arrays(name, value, "rows")
     try:
-        if hasattr(value, "detach"):  # a torch tensor, known by what it does, so that torch is not imported
-            value = value.detach().cpu().numpy()
-        return np.asarray(value)
+        return np.asarray(arguments.on_host(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{name} can't be read as an array of integers.",
@@ -190,7 +187,7 @@ def _filled(name: str, shape: tuple[int, int]) -> Ids:
 
 def _check_values(columns: Mapping[str, Ids]) -> None:
     mask = columns["attention_mask"]
-    if bad := _rows_where((mask != 0) & (mask != 1)):
+    if bad := beside.rows_where((mask != 0) & (mask != 1)):
         raise InputError(
             "attention_mask holds values other than 0 and 1.",
             got=f"rows {bad}",
@@ -198,14 +195,14 @@ def _check_values(columns: Mapping[str, Ids]) -> None:
             do="pass a mask of 0 and 1: (mask > 0).astype('int64')",
         )
     for name, array in columns.items():
-        if bad := _rows_where(array < 0):
+        if bad := beside.rows_where(array < 0):
             raise InputError(
                 f"{name} holds negative values.",
                 got=f"rows {bad}, least value {array.min()}",
                 allowed="0 or more",
                 do="replace fill values such as -100 by the tokenizer's pad id, and mask them with 0",
             )
-    if bad := _rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
+    if bad := beside.rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
         raise InputError(
             "Rows without a real token have no result.",
             got=f"rows {bad}: attention_mask is 0 everywhere",
@@ -219,7 +216,7 @@ def _check_pooled(columns: Mapping[str, Ids]) -> None:
         return
     pooled = columns["pooling_mask"]
     none = pooled.max(axis=1, keepdims=True, initial=0) == 0
-    if bad := _rows_where(none | (pooled > columns["attention_mask"])):
+    if bad := beside.rows_where(none | (pooled > columns["attention_mask"])):
         raise InputError(
             "pooling_mask says nothing of what to pool, or it names padding.",
             got=f"rows {bad}",
@@ -229,7 +226,7 @@ def _check_pooled(columns: Mapping[str, Ids]) -> None:
 
 
 def _check_unbroken(mask: Ids, lengths: Sequence[int]) -> None:
-    if bad := _rows_where(mask.sum(axis=1, keepdims=True) != np.asarray(lengths, np.int64)[:, None]):
+    if bad := beside.rows_where(mask.sum(axis=1, keepdims=True) != np.asarray(lengths, np.int64)[:, None]):
         raise InputError(
             "This model's numbers depend on the padding beside a row, so only padding at the end can be taken off.",
             got=f"rows {bad}: attention_mask has zeros before a row's last 1",
@@ -266,13 +263,5 @@ def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequ
 
 def _list_rows(lengths: Sequence[int], limit: int) -> str:
     long = [f"row {row}: {length} tokens" for row, length in enumerate(lengths) if length > limit]
-    more = f", and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
-    return ", ".join(long[:_SHOWN]) + more
-
-
-def _rows_where(bad: NDArray[np.bool_]) -> str:
-    """``"3, 5"`` for the rows that hold a bad value, ``""`` for none."""
-    if not bad.any():
-        return ""
-    rows = [str(row) for row in np.unique(np.nonzero(bad)[0])]
-    return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+    more = f", and {len(long) - beside.SHOWN} more" if len(long) > beside.SHOWN else ""
+    return ", ".join(long[: beside.SHOWN]) + more

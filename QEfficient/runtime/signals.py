@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient import arguments
 from QEfficient.architectures.record import shortest_clip
-from QEfficient.arguments import numbers
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
 from QEfficient.runtime import rows as texts
@@ -175,7 +175,7 @@ def _clips(
 def _each(spec: TensorSpec, value: object) -> list[Floats]:
     """One array a clip. A list may hold clips of unequal length."""
     dims = len(spec.shape)
-    value = numbers(spec.name, value, "clips")
+    value = arguments.arrays(spec.name, value, "clips")
     if isinstance(value, (list, tuple)) and value and all(hasattr(clip, "__len__") for clip in value):
         clips = [_floats(spec.name, clip) for clip in value]
     else:
@@ -232,7 +232,7 @@ def _lengths(mask: object, clips: Sequence[Floats]) -> list[int]:
 
 
 def _masks(mask: object) -> list[NDArray[np.bool_]]:
-    mask = numbers(MASK, mask, "rows")
+    mask = arguments.arrays(MASK, mask, "rows")
     many = isinstance(mask, (list, tuple))
     arrays = [texts.as_numpy(MASK, row) for row in (cast("Sequence[object]", mask) if many else [mask])]
     if not many:
@@ -272,16 +272,11 @@ def _check_lengths(
 # ---------------------------------------------------------------------------------------------- common
 
 
-def _host(value: Any) -> Any:
-    """A torch tensor as an array; it is known by what it does, so that torch is not imported."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
-
-
 def _floats(name: str, value: object) -> Floats:
     """The value as float32."""
-    value = numbers(name, value, "arrays")
+    value = arguments.arrays(name, value, "arrays")
     try:
-        array = np.asarray([_host(one) for one in value] if isinstance(value, (list, tuple)) else _host(value))
+        array = np.asarray(arguments.on_host(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{name} can't be read as an array of floats.",

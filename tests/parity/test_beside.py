@@ -59,8 +59,8 @@ HEADS: dict[str, tuple[str, Case]] = {
 def beside(ours: QEFFTransformersBase, shape: tuple[int, ...], seed: int = 0) -> dict[str, torch.Tensor]:
     """Random ones for rows of that shape."""
     assert ours._ready is not None
-    more, rng = ours._ready.program.manifest.rows.more, np.random.default_rng(seed)
-    return {one.name: torch.from_numpy(draw(one, shape, rng)) for one in more}
+    manifest, rng = ours._ready.program.manifest, np.random.default_rng(seed)
+    return {one.name: torch.from_numpy(draw(one, shape, rng, manifest.tables)) for one in manifest.rules.more}
 
 
 def as_theirs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -97,6 +97,20 @@ def test_heads_take_them_and_do_without(task: str, case: Case, tmp_path: Path, m
         with torch.no_grad():  # they matter: without them the numbers are others
             with_more, without = (theirs(**as_theirs(each))[0] for each in (batch | more, batch))
         assert (with_more - without).abs().max() > 0.1
+    ours.close()
+
+
+def test_boxes_that_end_before_they_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LayoutLMv3 of transformers clips their width and height to 0."""
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path))
+    sizes = ROBERTA | {"coordinate_size": 6, "shape_size": 4, "input_size": 32, "num_labels": 3, "visual_embed": False}
+    theirs = build(Case("layoutlmv3", "LayoutLMv3ForTokenClassification", sizes))
+    ours = QEFFAutoModelForTokenClassification(theirs)
+    ours.compile(backend="onnxruntime", seq_len=24)
+    batch = tokens((3, 20, "right"), pad=1)
+    turned = torch.tensor([90, 700, 15, 20]).expand(3, 20, 4)
+    agree(ours, theirs, batch | {"bbox": turned})
+    agree(ours, theirs, batch | beside(ours, (3, 20)))
     ours.close()
 
 
@@ -327,4 +341,4 @@ def test_answers_from_a_table_are_no_span(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_inputs_are_part_of_the_key(page: Page) -> None:
     recipe = page.ours._recipe(False, "on")
     [one] = (recipe.ingredients() or {})["inputs_beside"]
-    assert one == {"name": "bbox", "sizes": (4,), "default": 0, "below": (1024,), "boxes": True}
+    assert one == {"name": "bbox", "sizes": (4,), "default": 0, "below": (1024,), "boxes": True, "ordered": True}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,6 +21,13 @@ from tests.sweep.build import types
 from tests.sweep.case import LIMIT, Case, Inputs
 
 Arrays = list[NDArray[np.float32]]
+
+TABLES = {
+    "task_type_ids": "task_type_vocab_size",
+    "input_shape_ids": "shape_vocab_size",
+    "input_pronunciation_ids": "pronunciation_vocab_size",
+}
+"""Input that is looked up as it is → what HuggingFace's config calls the size of its table."""
 
 
 def reference(case: Case, model: nn.Module, inputs: Inputs) -> Arrays:
@@ -108,7 +116,11 @@ def beside(case: Case, inputs: Inputs) -> Inputs:
     """Random boxes, paths and the like, for each token of the batch."""
     rng = np.random.default_rng(inputs["input_ids"].sum().item()) if "input_ids" in inputs else None
     found = find(case.model_type).more(case.config)
-    return {one.name: torch.from_numpy(draw(one, tuple(inputs["input_ids"].shape), rng)) for one in found if rng}
+    config = getattr(transformers, case.model_class).config_class(**case.config)
+    tables = {name: getattr(config, size) for name, size in TABLES.items() if hasattr(config, size)}
+    return {
+        one.name: torch.from_numpy(draw(one, tuple(inputs["input_ids"].shape), rng, tables)) for one in found if rng
+    }
 
 
 def unpadded(case: Case, model: nn.Module, inputs: Inputs) -> list[Inputs]:

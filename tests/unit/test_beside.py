@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from QEfficient.runtime.run import build
 from QEfficient.runtime.signals import from_signals
 
 IDS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
-BOXES = TokenInput("bbox", (4,), below=(1024,), boxes=True)
+BOXES = TokenInput("bbox", (4,), below=(1024,), boxes=True, ordered=True)
 PATHS = TokenInput("xpath_tags_seq", (3,), default=216, below=(256,))
 TYPES = TokenInput("token_type_ids", (2,), below=(3, 256))
-TASKS = TokenInput("task_type_ids", below=(3,))
+TASKS = TokenInput("task_type_ids")
 BASE = {"input_ids": [[5, 6, 7], [8, 9, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]]}
 
 
@@ -84,7 +85,7 @@ BAD: dict[str, tuple[TokenInput, Any, str]] = {
     "a tag past the table": (PATHS, np.full((2, 3, 3), 256), "0 to 255"),
     "a type past its own table": (TYPES, np.full((2, 3, 2), 3), "(2, 255)"),
     "types of a text": (TYPES, np.zeros((2, 3), np.int64), "(rows, columns, 2)"),
-    "a fourth task": (TASKS, np.full((2, 3), 3), "0 to 2"),
+    "a negative task": (TASKS, np.full((2, 3), -1), "negative"),
 }
 
 
@@ -106,12 +107,28 @@ def test_a_tokenizer_s_rows_get_what_it_does_not_know() -> None:
 
 def test_random_ones_stay_in_their_tables_and_share_a_cell() -> None:
     rng = np.random.default_rng(0)
-    boxes = draw(BOXES, (4, 50), rng)
+    boxes = draw(BOXES, (4, 50), rng, {})
     assert boxes.shape == (4, 50, 4) and boxes.min() >= 0 and boxes.max() < 1024
     assert (boxes[..., 2:] >= boxes[..., :2]).all() and np.ptp(boxes) > 500
-    types = draw(TYPES, (4, 50), rng)
+    types = draw(TYPES, (4, 50), rng, {})
     assert (types < [3, 256]).all() and types[..., 1].max() > 100
     assert all(len({tuple(token) for token in row.tolist()}) < 50 for row in types)
+    tasks = draw(TASKS, (4, 50), rng, {"task_type_ids": 3})  # of its table the graph tells, the architecture does not
+    assert sorted(np.unique(tasks)) == [0, 1, 2]
+    free = draw(replace(BOXES, ordered=False), (4, 50), rng, {})
+    assert (free[..., 2:] < free[..., :2]).any() and free.max() < 1024
+
+
+def test_boxes_the_other_way_are_taken_where_huggingface_clips_their_size() -> None:
+    """transformers' LayoutLM and LiLT raise an IndexError for a negative width; LayoutLMv3 makes it 0."""
+    [boxes] = find("layoutlmv3").rules({}, (*IDS, BOXES.spec)).more
+    turned = [[[9, 9, 0, 0]] * 3] * 2
+    assert lists(rows_of({**BASE, "bbox": turned}, boxes).columns["bbox"]) == [turned[0], turned[1][:2]]
+    with pytest.raises(InputError, match="0 to 1023") as caught:
+        rows_of({**BASE, "bbox": [[[1024] * 4] * 3] * 2}, boxes)
+    assert "scale boxes" in caught.value.do
+    for name in ("layoutlm", "lilt"):
+        assert find(name).rules({}, (*IDS, BOXES.spec)).more == (BOXES,)
 
 
 def test_one_row_of_a_batch_keeps_its_boxes_without_the_padding() -> None:
@@ -120,10 +137,22 @@ def test_one_row_of_a_batch_keeps_its_boxes_without_the_padding() -> None:
     assert found["bbox"].tolist() == boxes[1:, :2].tolist()
 
 
+def test_one_row_of_a_batch_keeps_the_channels_of_its_image() -> None:
+    """Three tokens and three channels: an image has no length, whatever its dims are."""
+    arrays = {
+        "input_ids": np.arange(6).reshape(2, 3),
+        "attention_mask": np.array([[1, 1, 0], [1, 1, 1]]),
+        "pixel_values": np.arange(2 * 3 * 8 * 8.0).reshape(2, 3, 8, 8),
+    }
+    found = one_row(arrays, 0)
+    assert (found["input_ids"].tolist(), found["attention_mask"].tolist()) == ([[0, 1]], [[1, 1]])
+    assert found["pixel_values"].shape == (1, 3, 8, 8) and (found["pixel_values"] == arrays["pixel_values"][:1]).all()
+
+
 # ---------------------------------------------------------------------------------------------- names
 
 
-LUKE = find("luke").rows({}, IDS)
+LUKE = find("luke").rules({}, IDS)
 
 
 @pytest.mark.parametrize("name", [*OF_TRANSFORMERS, *LUKE.left_out])
@@ -138,13 +167,13 @@ def test_the_reason_is_said() -> None:
     with pytest.raises(InputError, match="length of their own, which a program can't hold yet"):
         from_arrays({**BASE, "entity_ids": [[1]] * 2}, IDS, max_length=None, buckets=(), rules=LUKE)
     with pytest.raises(InputError, match="no use_task_id, and HuggingFace's model ignores them"):
-        rules = find("ernie").rows({}, IDS)
+        rules = find("ernie").rules({}, IDS)
         from_arrays({**BASE, "task_type_ids": [[0] * 3] * 2}, IDS, max_length=None, buckets=(), rules=rules)
 
 
 def test_a_graph_of_a_caller_s_without_boxes_is_not_the_model() -> None:
     """Only the graph lacks them: the advice to leave them out would give other numbers."""
-    rules = find("layoutlm").rows({}, IDS)
+    rules = find("layoutlm").rules({}, IDS)
     assert not rules.more and "bbox" in rules.left_out
     with pytest.raises(InputError, match="The graph was exported without bbox"):
         from_arrays({**BASE, "bbox": np.zeros((2, 3, 4), int)}, IDS, max_length=None, buckets=(), rules=rules)

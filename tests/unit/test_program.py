@@ -46,7 +46,7 @@ MANIFEST_RECORD = Manifest(
     text=TextFacts("tokenizer.json", 256, prompts={"query": "q: "}),
     model=ModelFacts("org/m", "BertModel", "bert", "feature-extraction", ({"step": "normalize"},), 384, "config.json"),
     key={"opset": 18},
-    rows=RowRules(pads=False, more=(TokenInput("bbox", (4,), below=(1024,), boxes=True),), left_out={"langs": "why"}),
+    rules=RowRules(pads=False, more=(TokenInput("bbox", (4,), below=(1024,), boxes=True),), left_out={"langs": "why"}),
     verify={"cosine_min": 0.99999},
 )
 FILES = ("model.onnx", "model.onnx.data", "tokenizer.json", "config.json", "qpc/programqpc.bin")
@@ -215,7 +215,7 @@ def test_a_field_of_the_wrong_type_is_named(path: str, made: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["target", "target/cores", "buckets/0/length", "onnx", "text/pad_id", "model/config", "rows/more", "int8"]
+    "path", ["target", "target/cores", "buckets/0/length", "onnx", "text/pad_id", "model/config", "rules/more", "int8"]
 )
 def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", ...)

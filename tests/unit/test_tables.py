@@ -17,8 +17,10 @@ import onnx
 import pytest
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
+from QEfficient.architectures import find
 from QEfficient.auto.origin import RepoOrigin
 from QEfficient.auto.recipe import text_facts
+from QEfficient.auto.samples import random_samples
 from QEfficient.errors import DeviceError, InputError
 from QEfficient.hub import resolve
 from QEfficient.onnx_transforms import tables
@@ -174,6 +176,36 @@ def test_compile_with_such_a_text_names_it(repo: Path, tmp_path: Path, monkeypat
         model.generate({"input_ids": [[5], [VOCAB]]}, runtime_ai100=False)
     with pytest.raises(InputError, match="token_type_ids up to 2: index out of range"):
         model.generate({"input_ids": [[5]], "token_type_ids": [[2]]}, runtime_ai100=False)
+
+
+BESIDE = {
+    "ernie": ({"use_task_id": True}, {"task_type_ids": 3}),
+    "roc_bert": (
+        {"shape_vocab_size": 9, "pronunciation_vocab_size": 7, "shape_embed_dim": 8, "pronunciation_embed_dim": 8},
+        {"input_shape_ids": 9, "input_pronunciation_ids": 7},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_stands_beside_ids_meets_the_graph_s_table_too(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path))
+    own, sizes = BESIDE[kind]
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    model = QEFFAutoModel(AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=64, **small, **own)))
+    model.compile(backend="onnxruntime", verify="off", seq_len=8)
+    manifest = model._need_ready().program.manifest
+    assert {name: manifest.tables[name] for name in sizes} == sizes
+    drawn = random_samples(find(kind), {"vocab_size": 64, **own}, manifest.inputs, manifest.rules, manifest.tables)
+    for name, size in sizes.items():
+        assert max(sample.inputs[name].max() for sample in drawn) == size - 1  # the check after an export moves them
+        with pytest.raises(InputError, match=f"row 1: {name} {size} past the table of {size}"):
+            model.generate({"input_ids": [[5], [6]], name: [[0], [size]]})
+    model.close()
 
 
 def test_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

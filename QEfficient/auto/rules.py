@@ -1,0 +1,22 @@
+"""What a row may look like, of a model or a program: asked by whoever runs a graph beside its program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from QEfficient.auto.ready import Ready
+from QEfficient.auto.recipe import Recipe
+from QEfficient.records import RowRules, TensorSpec
+
+
+def rules_of(ready: Ready | None, recipe: Recipe | None, inputs: Sequence[TensorSpec]) -> RowRules:
+    """As the program's manifest has them, else as a program of a graph with these inputs would.
+
+    Args:
+        ready: The program, where one is compiled.
+        recipe: Where the graph comes from; ``None`` for a saved program.
+        inputs: The graph's.
+    """
+    if ready is not None:
+        return ready.program.manifest.rules
+    return recipe.architecture.rules(recipe.origin.config(), inputs) if recipe is not None else RowRules()
