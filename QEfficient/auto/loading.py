@@ -26,18 +26,28 @@ def load(read: Callable[[], _M]) -> _M:
     """Loads a model, whatever the caller has set in torch.
 
     transformers draws a bar only for a person who watches. What it reports of weights that are missing or left over is
-    checked by ours, and is told only when the load fails, whose error may refer to it.
+    checked by ours, and is told only when the load fails, whose error may refer to it. Weights that it fills
+    with random numbers are the same at each load, and nobody else's numbers are drawn for them.
     """
+    from QEfficient.export.random_numbers import OwnRandomNumbers  # torch
+
     reports: list[logging.LogRecord] = []
-    token = _HELD.set(reports)
     try:
-        with _quiet():
+        with _kept(reports), _quiet(), OwnRandomNumbers():
             return read()
     except Exception:
-        _HELD.reset(token)
         for report in reports:
             logging.getLogger(_REPORTS).handle(report)
         raise
+
+
+@contextmanager
+def _kept(reports: list[logging.LogRecord]) -> Iterator[None]:
+    token = _HELD.set(reports)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
 
 
 @contextmanager
@@ -51,8 +61,8 @@ def _change() -> Iterator[None]:
 
     logger = logging.getLogger(_REPORTS)
     before = transformers_logging.set_tqdm_hook(bar)
-    logger.addFilter(_not_held)
     try:
+        logger.addFilter(_not_held)
         yield
     finally:
         logger.removeFilter(_not_held)

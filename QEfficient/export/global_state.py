@@ -3,23 +3,20 @@
 What a caller sets for a thread (autocast, inference mode, gradients, a default device, modes) does not reach the thread
 that torch's work is done in, see ``isolated``. What follows counts for the whole process, so it is put to torch's
 defaults for the time of the work and is as it was afterwards. The count of threads is left as it is: no graph depends
-on it.
+on it. So are the process's random numbers, see ``random_numbers``.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from QEfficient.export.process_wide import ProcessWide
 
-_SEED = 0
 _HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
 """Hooks on every module of the process. What they change would stand in a graph, and not in its key."""
 
@@ -80,8 +77,8 @@ def _at_default(setting: _Setting) -> Iterator[None]:
     if before == setting.default:
         yield
         return
-    setting.set(setting.default)
     try:
+        setting.set(setting.default)
         yield
     finally:
         if setting.get() == setting.default:  # else somebody else has set it meanwhile
@@ -89,28 +86,13 @@ def _at_default(setting: _Setting) -> Iterator[None]:
 
 
 @contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """The same random numbers at each entry; the caller's generators go on where they were."""
-    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-    torch.default_generator.manual_seed(_SEED)
-    np.random.seed(_SEED)
-    random.seed(_SEED)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(before[0])
-        np.random.set_state(before[1])
-        random.setstate(before[2])
-
-
-@contextmanager
 def _no_global_hooks() -> Iterator[None]:
     module: Any = torch.nn.modules.module
     tables = [getattr(module, name) for name in _HOOKS]
     before = [dict(table) for table in tables]
-    for table in tables:
-        table.clear()
     try:
+        for table in tables:
+            table.clear()
         yield
     finally:
         for table, hooks in zip(tables, before, strict=True):
@@ -125,7 +107,6 @@ def _defaults() -> Iterator[None]:
         for setting in _SETTINGS:
             stack.enter_context(_at_default(setting))
         stack.enter_context(_no_global_hooks())
-        stack.enter_context(_own_random_numbers())
         yield
 
 

@@ -43,7 +43,7 @@ def merge_adapter(model: nn.Module, folder: Path, name: str) -> frozenset[str]:
     """
     peft = _peft(name)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # an adapter starts with random numbers
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what peft warns of is an error here, or no concern of who loads
             config = peft.PeftConfig.from_pretrained(str(folder))
             _refuse_unmergeable(config, name)

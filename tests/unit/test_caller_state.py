@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 from transformers.initialization import no_init_weights
+from transformers.utils import logging as transformers_logging
 
 from QEfficient import QEFFAutoModel
 from QEfficient.auto import loading
@@ -22,6 +23,7 @@ from QEfficient.auto.loading import load
 from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.cache import file_digest
 from QEfficient.errors import UsageError
+from QEfficient.export.isolated import isolated
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 from tests.torch_states import STATES, settings_of
@@ -289,6 +291,37 @@ def test_a_report_is_told_when_the_load_fails() -> None:
         assert len(found) == 2
     finally:
         logger.removeHandler(told)
+
+
+def test_a_load_is_over_when_it_is_over() -> None:
+    """A load within other work of ours is a plain call there."""
+    logger, told = logging.getLogger("transformers.modeling_utils"), logging.Handler()
+    found: list[str] = []
+    told.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(told)
+
+    def work() -> list[dict[str, Any]]:
+        load(lambda: logger.warning("X LOAD REPORT from: %s", "within"))
+        with suppress(LookupError):
+            load(lambda: {}["nothing"])
+        with loading._quiet():  # as if another thread's load were under way
+            logger.warning("X LOAD REPORT from: %s", "without")
+            return bars(lambda: transformers_logging.tqdm([]))
+
+    try:
+        assert isolated(work)() == [{}]
+        assert found == ["X LOAD REPORT from: without"]
+    finally:
+        logger.removeHandler(told)
+
+
+def test_weights_that_are_missing_are_filled_with_numbers_of_our_own(masked_lm_repo: Path) -> None:
+    """Its pooler is: transformers draws one."""
+    before = torch.get_rng_state()
+    poolers = [QEFFAutoModel.from_pretrained(masked_lm_repo, pooling="mean").model.pooler for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    one, two = (pooler.dense.weight for pooler in poolers)
+    assert torch.equal(one, two) and len(one.unique()) > 1
 
 
 def test_the_same_vectors_as_plain_torch(repo: Path, plain: tuple[Any, ...]) -> None:
