@@ -12,8 +12,8 @@ from QEfficient.export.process_wide import ProcessWide
 @contextmanager
 def _paused() -> Iterator[None]:
     was_on = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if was_on:

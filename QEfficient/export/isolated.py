@@ -15,14 +15,14 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, Generic, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_PATIENCE = 0.5  # seconds; a wait without end would keep Windows from running handlers
+_PATIENCE = 0.5  # seconds; a Ctrl-C may come up when the lock was taken already, and who waits looks again
 
 _log = logging.getLogger("QEfficient")
 
@@ -43,11 +43,7 @@ def isolated(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*args, **kwargs)
         from QEfficient.export.global_state import default_state  # torch
 
-        def work() -> _R:
-            with default_state():
-                return function(*args, **kwargs)
-
-        return _Work(work).result()
+        return _Work(functools.partial(function, *args, **kwargs), default_state).result()
 
     return call
 
@@ -70,15 +66,31 @@ def shielded(what: str) -> Iterator[None]:
         work.unshield()
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """A few lines that no interruption may fall into, not even a second one: it comes up behind them."""
+    work = _HERE.get()
+    if work is None:
+        yield
+        return
+    before = work.hold()
+    try:
+        yield
+    finally:
+        work.release(before)
+
+
 class _Work(Generic[_R]):
     """One call in a thread of its own.
 
     Args:
         function: What is called.
+        state: What is entered before it, and left behind it, while no interruption can come up.
     """
 
-    def __init__(self, function: Callable[[], _R]) -> None:
+    def __init__(self, function: Callable[[], _R], state: Callable[[], AbstractContextManager[None]]) -> None:
         self._function = function
+        self._state = state
         self._context = copy_context()
         self._thread = threading.Thread(target=self._run, name="QEfficient-torch")
         self._claim = threading.Lock()  # who has it decides whether the work is done at all
@@ -86,6 +98,7 @@ class _Work(Generic[_R]):
         self._end.acquire()  # until the work is over; Thread.join takes a thread for ended when a Ctrl-C comes (3.11)
         self._lock = threading.Lock()  # for what follows, as both threads see it
         self._over = False
+        self._held = True  # but for the time of the call itself; only the work's thread sets it
         self._shield = ""
         self._owed = False
         self._found: list[_R] = []
@@ -96,20 +109,49 @@ class _Work(Generic[_R]):
     def _run(self) -> None:
         try:
             if self._claim.acquire(blocking=False):
-                self._found = [self._context.run(self._call)]
-        except BaseException as error:  # whatever it is, it is raised where the caller waits
+                with self._state():
+                    self._do()
+        except BaseException as error:  # the state's own
             self._error = error
-        while not self._over:  # an interruption may come up here still
-            try:
-                with self._lock:
-                    self._over = True
-            except BaseException as error:
-                self._error = error
+        self._over = True
         self._end.release()
+
+    def _do(self) -> None:
+        """An interruption comes up behind a call, or at the head of a function or a loop: never where none stands."""
+        try:
+            found = self._context.run(self._call)
+            self._held = True
+            self._found = [found]
+        except BaseException as error:  # whatever it is, it is raised where the caller waits
+            self._held = True
+            self._error = error
+        try:
+            self._settle()
+        except BaseException as error:
+            self._error = error
 
     def _call(self) -> _R:
         _HERE.set(self)
+        self.release()
         return self._function()
+
+    def hold(self) -> bool:
+        """From here on every interruption is owed. Returns whether it was so before."""
+        before, self._held = self._held, True
+        try:
+            self._settle()
+        except BaseException:
+            self._held = before
+            raise
+        return before
+
+    def release(self, before: bool = False) -> None:
+        """Undoes :meth:`hold`, which gave ``before``. Raises ``KeyboardInterrupt`` if one is owed."""
+        with self._lock:
+            self._held = before
+            owed = self._due()
+        if owed:
+            raise KeyboardInterrupt
 
     def shield(self, what: str) -> None:
         """From here on the first interruption is owed."""
@@ -120,9 +162,20 @@ class _Work(Generic[_R]):
         """Raises ``KeyboardInterrupt`` if one is owed."""
         with self._lock:
             self._shield = ""
-            owed, self._owed = self._owed, False
+            owed = self._due()
         if owed:
             raise KeyboardInterrupt
+
+    def _due(self) -> bool:
+        if self._held or self._shield:
+            return False
+        owed, self._owed = self._owed, False
+        return owed
+
+    def _settle(self) -> None:
+        """What was on its way before ``_held`` was set comes up in here, and nothing behind it."""
+        with self._lock:
+            pass
 
     # ------------------------------------------------------------------------------------ where the caller waits
 
@@ -166,9 +219,9 @@ class _Work(Generic[_R]):
             return False
         with self._lock:
             shield = "" if at_once else self._shield
-            if shield:
+            if shield or self._held:
                 self._owed = True
-            elif not self._over:
+            else:
                 _raise_in(self._thread, KeyboardInterrupt)
         if shield:
             _log.warning("stopping once %s is over; another Ctrl-C stops at once", shield)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from QEfficient.export.isolated import held
+
 
 class ProcessWide:
     """A context manager's change, made once however many threads are inside, in whatever order they leave.
@@ -19,23 +21,34 @@ class ProcessWide:
     def __init__(self, change: Callable[[], AbstractContextManager[object]]) -> None:
         self._change = change
         self._lock = threading.Lock()
-        self._inside = 0
+        self._inside: set[object] = set()
         self._made: AbstractContextManager[object] | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """The change holds until everybody who entered it has left."""
-        with self._lock:
+        me = object()
+        try:
+            try:
+                self._enter(me)
+                yield
+            finally:
+                self._leave(me)
+        finally:
+            self._leave(me)  # a Ctrl-C may have come up before the first one began
+
+    def _enter(self, who: object) -> None:
+        with held(), self._lock:
             if not self._inside:
                 change = self._change()
                 change.__enter__()
                 self._made = change
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if not self._inside and self._made is not None:
-                    made, self._made = self._made, None
-                    made.__exit__(None, None, None)
+            self._inside.add(who)
+
+    def _leave(self, who: object) -> None:
+        """Leaves once, however often it is called."""
+        with held(), self._lock:
+            self._inside.discard(who)
+            if not self._inside and self._made is not None:
+                self._made.__exit__(None, None, None)
+                self._made = None
