@@ -36,7 +36,7 @@ class TensorSpec:
     @property
     def harmless(self) -> int:
         """A number that every model takes: 0 for types, boxes and the like, whose table may have one row; else 1."""
-        return 0 if self.dtype.startswith("int") and self.name != "input_ids" and not self.name.endswith("_mask") else 1
+        return 0 if self.dtype.startswith("int") and self.name != "input_ids" and not self.name.endswith("mask") else 1
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -67,8 +68,9 @@ def table(ours: QEFFAutoModel) -> int | None:
 
 def embeddings(model: nn.Module) -> int | None:
     """The same, as HuggingFace's model says; some have no such table, or one of a class of their own."""
+    words: Any = getattr(model, "text_model", model)  # a model of texts and images may tell of its patches
     try:
-        found = model.get_input_embeddings()  # type: ignore[operator]
+        found = words.get_input_embeddings()
     except (AttributeError, NotImplementedError):
         return None
     return getattr(found, "num_embeddings", None) or getattr(getattr(found, "weight", None), "shape", [None])[0]

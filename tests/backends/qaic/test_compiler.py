@@ -201,7 +201,7 @@ def gone_now(pid: int) -> bool:
 
 
 ENDED = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.cache import Cache
@@ -209,6 +209,7 @@ from QEfficient.records import Bucket, Target
 from tests import tiny_graphs
 
 folder = Path(sys.argv[1])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests by nohup ignores it
 
 def fork_later():  # a worker, such as multiprocessing forks, that lives on
     while not any("helper" in log.read_text() for log in folder.rglob("compiler.log")):
