@@ -42,7 +42,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("QEFF_HOME", str(tmp_path_factory.mktemp("home")))
         ours = QEFFAutoModel.from_pretrained(folder, pooling="auto")
         ours.compile()
-        yield Pair(family, ours, SentenceTransformer(str(folder), device="cpu"))
+        theirs = SentenceTransformer(str(folder), device="cpu").eval()  # a plain call of it leaves dropout on
+        yield Pair(family, ours, theirs)
         ours.close()
 
 
