@@ -17,4 +17,6 @@ def todays(items: Sequence[Item], seconds: float) -> list[Item]:
         items: All of them, in the same order each day.
         seconds: Since the epoch.
     """
-    return list(items[int(seconds // DAY) % PARTS :: PARTS])
+    part = int(seconds // DAY) % PARTS
+    # Blocks that follow one another share their module's fixtures, and with them their exports.
+    return list(items[len(items) * part // PARTS : len(items) * (part + 1) // PARTS])
