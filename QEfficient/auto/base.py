@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient import arguments, hub
 from QEfficient import program as programs
-from QEfficient.auto import request
-from QEfficient.auto.adapter import language_files
-from QEfficient.auto.buckets import card_cost, suggested, wants_buckets
-from QEfficient.auto.doctor import OPTION as PRECISION_FILE
-from QEfficient.auto.doctor import with_precision_file
 from QEfficient.auto.insight import Insight
-from QEfficient.auto.origin import ModuleOrigin, RepoOrigin
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.recipe import reach
-from QEfficient.auto.saved import saved_program
-from QEfficient.auto.speed import Unset, settle
-from QEfficient.auto.stages import adopt_onnx, compile_stage, copy_onnx, export_stage
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
+from QEfficient.build import request
+from QEfficient.build.saved import saved_program
+from QEfficient.build.stages import adopt_onnx, compile_stage, copy_onnx, export_stage
 from QEfficient.cache import Cache
+from QEfficient.diagnostics.buckets import card_cost, suggested, wants_buckets
+from QEfficient.diagnostics.doctor import OPTION as PRECISION_FILE
+from QEfficient.diagnostics.doctor import with_precision_file
+from QEfficient.diagnostics.recommend import Unset, settle
 from QEfficient.errors import UsageError
+from QEfficient.inference.arrays import inference_files, result_dtype
+from QEfficient.inference.arrays import rows as rows_of
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
+from QEfficient.source.adapter import language_files
+from QEfficient.source.origin import ModuleOrigin, RepoOrigin
+from QEfficient.source.recipe import reach
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,14 +87,14 @@ class QEFFTransformersBase(Insight):
         """The most tokens of a text that ``encode`` keeps, special tokens included. Settable."""
         if self._max_seq_length is not None:
             return self._max_seq_length
-        return (self._ready.text if self._ready else self._text()).max_length
+        return (self._loaded.text if self._loaded else self._text()).max_length
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
         if self._origin is not None:
             limit = reach(self._origin).whole
         else:
-            limit = self._need_ready().program.manifest.buckets[-1].length
+            limit = self._need_loaded().program.manifest.buckets[-1].length
         self._max_seq_length = request.sequence_limit(value, limit)
 
     def get_max_seq_length(self) -> int:
@@ -210,7 +213,7 @@ class QEFFTransformersBase(Insight):
             batch = None if objective is None and isinstance(batch_size, Unset) else options["batch_size"]
             cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" else None
             found = suggested(recipe, text, limit, given, buckets=buckets, batch=batch, cost=cost)
-        order = request.order(
+        asked_for = request.compile_request(
             chosen,
             text=text,
             reach=limit,
@@ -228,21 +231,21 @@ class QEFFTransformersBase(Insight):
             cache = Cache()
             graph = None
             if onnx_path is not None:
-                graph = adopt_onnx(Path(onnx_path), recipe, order.buckets, cache)
+                graph = adopt_onnx(Path(onnx_path), recipe, asked_for.buckets, cache)
             if makes_file:
-                order = with_precision_file(order, recipe, text, cache, graph)
-            program = compile_stage(recipe, order, cache, graph)
+                asked_for = with_precision_file(asked_for, recipe, text, cache, graph)
+            program = compile_stage(recipe, asked_for, cache, graph)
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)
-            self._put_in_place(Ready(program, chosen, reason, strict=strict))
-        self._need_ready().warn_of_tokens()
+            self._put_in_place(LoadedProgram(program, chosen, reason, strict=strict, explain=explain))
+        self._need_loaded().warn_of_tokens()
         return str(self.qpc_path)
 
-    def _put_in_place(self, new: Ready) -> None:
-        old = self._ready
+    def _put_in_place(self, new: LoadedProgram) -> None:
+        old = self._loaded
         if old is not None and (old.program, old.strict) == (new.program, new.strict):
             return  # the same program: its open session goes on
-        self._ready = new
+        self._loaded = new
         if old is not None:
             old.retire()
 
@@ -294,28 +297,28 @@ class QEFFTransformersBase(Insight):
             InputError: A name, dtype, shape, mask or length does not fit.
             DeviceError: The device failed.
         """
-        wanted = request.result_dtype(dtype)
+        wanted = result_dtype(dtype)
         if not runtime_ai100:
             arrays = self._generate_torch(inputs)
         else:
-            ready = self._need_ready()
-            manifest = ready.program.manifest
-            rows = request.rows(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.buckets)
-            rows = ready.tables.without_padding(rows, manifest.rules.fill(manifest.text))
-            files = request.inference_files() if write_io else None
-            arrays = ready.run(rows, device_ids, record=files.add if files else None)
+            loaded = self._need_loaded()
+            manifest = loaded.program.manifest
+            rows = rows_of(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.buckets)
+            rows = loaded.tables.without_padding(rows, manifest.rules.fill(manifest.text))
+            files = inference_files() if write_io else None
+            arrays = loaded.run(rows, device_ids, record=files.add if files else None)
             if files:
                 files.close()
         return {name: array.astype(wanted, copy=False) for name, array in arrays.items()}
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:
         origin = self._need_origin("generate(…, runtime_ai100=False)")
-        from QEfficient.auto.torch_stages import graph_rules, graph_specs, run_torch
+        from QEfficient.build.torch_stages import graph_rules, graph_specs, run_torch
 
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
         rules = graph_rules(recipe, specs)
-        rows = request.rows(inputs, specs, rules=rules, max_length=limit)
+        rows = rows_of(inputs, specs, rules=rules, max_length=limit)
         return run_torch(recipe, rows, specs, rules, self._text())
 
     def __call__(self, **inputs: Any) -> Any:
@@ -350,12 +353,12 @@ class QEFFTransformersBase(Insight):
                 machine: about two seconds, once. The result is kept in ``QEFF_HOME`` for later processes. Other
                 batches may round the last bits of a vector another way.
         """
-        self._need_ready().warmup(calibrate=calibrate)
+        self._need_loaded().warmup(calibrate=calibrate)
         return self
 
     def device_report(self) -> dict[str, Json]:
         """Where the program runs and why that backend was chosen."""
-        return self._need_ready().report()
+        return self._need_loaded().report()
 
     # ------------------------------------------------------------------------------------ keep and share
 
@@ -368,7 +371,7 @@ class QEFFTransformersBase(Insight):
         Returns:
             The folder.
         """
-        return str(programs.save(self._need_ready().program, Path(save_directory)).path)
+        return str(programs.save(self._need_loaded().program, Path(save_directory)).path)
 
     def push_to_hub(
         self,
@@ -408,12 +411,12 @@ class QEFFTransformersBase(Insight):
             "create_pr": create_pr,
         }
         kwargs |= {name: value for name, value in given.items() if value is not None}
-        path = self._need_ready().program.path
+        path = self._need_loaded().program.path
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=exist_ok)
         return str(api.upload_folder(repo_id=repo_id, folder_path=str(path), **kwargs))
 
     def close(self) -> None:
         """Closes the open sessions; the next call opens them again."""
-        if self._ready is not None:
-            self._ready.close()
+        if self._loaded is not None:
+            self._loaded.close()

@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub
 from QEfficient import program as programs
-from QEfficient.auto.adapter import Adapter
-from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin, json_like
-from QEfficient.auto.pooling import Head
-from QEfficient.auto.ready import Ready
 from QEfficient.backends import registry
 from QEfficient.cache import content_key
 from QEfficient.errors import LoadError, UsageError
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
+from QEfficient.source.adapter import Adapter
+from QEfficient.source.head import Head
+from QEfficient.source.origin import ModuleOrigin, Origin, RepoOrigin, json_like
 
 if TYPE_CHECKING:
     from QEfficient.auto.description import Description
 
 D = TypeVar("D", bound="Description")
-_NOT_KEPT = ("_origin", "_ready", "_lock", "_config")
+_NOT_KEPT = ("_origin", "_loaded", "_lock", "_config")
 log = logging.getLogger("QEfficient")
 
 
@@ -74,13 +75,13 @@ class _Opened:
     strict: bool
 
     @classmethod
-    def of(cls, ready: Ready | None) -> _Opened | None:
+    def of(cls, loaded: LoadedProgram | None) -> _Opened | None:
         """``None`` for a model that is not compiled."""
-        if ready is None:
+        if loaded is None:
             return None
-        return cls(ready.program.path, content_key(ready.program.manifest.key), ready.reason, ready.strict)
+        return cls(loaded.program.path, content_key(loaded.program.manifest.key), loaded.reason, loaded.strict)
 
-    def again(self) -> Ready:
+    def again(self) -> LoadedProgram:
         """The program, its session not opened."""
         if not hub.is_program(self.path):
             raise _not_here("program", self.path)
@@ -92,7 +93,9 @@ class _Opened:
                 allowed="the same program, or the same one made again",
                 do="pickle the model again, or load this one with from_pretrained(path)",
             )
-        return Ready(program, registry.get(program.manifest.target.backend), self.reason, strict=self.strict)
+        return LoadedProgram(
+            program, registry.get(program.manifest.target.backend), self.reason, strict=self.strict, explain=explain
+        )
 
 
 def reduced(model: Description) -> tuple[Any, ...]:
@@ -101,7 +104,7 @@ def reduced(model: Description) -> tuple[Any, ...]:
     Raises:
         UsageError: It is in memory only.
     """
-    source, opened = _Source.of(model._origin, model._head), _Opened.of(model._ready)
+    source, opened = _Source.of(model._origin, model._head), _Opened.of(model._loaded)
     if source is None and opened is None:
         raise UsageError(
             "A model that is in memory only can't be pickled: its pickle would hold neither program nor files.",
@@ -123,9 +126,9 @@ def _made_again(cls: type[D], source: _Source | None, opened: _Opened | None, st
     return _with_state(cls, origin, None if opened is None else opened.again(), state)
 
 
-def _with_state(cls: type[D], origin: Origin | None, ready: Ready | None, state: dict[str, Any]) -> D:
+def _with_state(cls: type[D], origin: Origin | None, loaded: LoadedProgram | None, state: dict[str, Any]) -> D:
     model = cls.__new__(cls)
-    model._begin(origin, ready)
+    model._begin(origin, loaded)
     vars(model).update(state)
     return model
 
@@ -140,11 +143,11 @@ def copied(model: D) -> D:
 
 def deep_copied(model: D, memo: dict[int, Any]) -> D:
     """For ``__deepcopy__``: an object with a session of its own, and with its own module where one is held."""
-    ready = model._ready
-    if ready is not None:
-        ready = Ready(ready.program, ready.backend, ready.reason, strict=ready.strict)
+    loaded = model._loaded
+    if loaded is not None:
+        loaded = loaded.again()
     state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT and name != "_head"}
-    twin = _with_state(type(model), _own(model._origin, memo), ready, copy.deepcopy(state, memo))
+    twin = _with_state(type(model), _own(model._origin, memo), loaded, copy.deepcopy(state, memo))
     twin._head = model._head  # frozen; a caller's function is not to be copied
     return twin
 

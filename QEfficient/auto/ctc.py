@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.task import Task
+from QEfficient.tasks.task import Task
 
 TASK = Task(
     "automatic-speech-recognition",

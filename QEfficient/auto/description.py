@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from QEfficient import hub
 from QEfficient.auto import copies
 from QEfficient.auto.evaluations import Evaluations
-from QEfficient.auto.origin import ModuleOrigin, Origin, RepoOrigin
-from QEfficient.auto.pooling import Head
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.task import Task
 from QEfficient.errors import UsageError
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.source.head import Head
+from QEfficient.source.origin import ModuleOrigin, Origin, RepoOrigin
+from QEfficient.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,8 +24,8 @@ class Description:
 
     _task: ClassVar[Task]
 
-    def _begin(self, origin: Origin | None, ready: Ready | None = None) -> None:
-        self._origin, self._ready = origin, ready
+    def _begin(self, origin: Origin | None, loaded: LoadedProgram | None = None) -> None:
+        self._origin, self._loaded = origin, loaded
         self._head = Head()
         self._onnx: OnnxModel | None = None
         self._config: Any = None
@@ -49,21 +49,21 @@ class Description:
         if self._origin is None:
             raise UsageError(
                 f"{what} needs the torch model, and a saved program has none.",
-                got=str(self._need_ready().program.path),
+                got=str(self._need_loaded().program.path),
                 allowed="generate, encode, save_pretrained, config, device_report",
                 do="load the original model by name with from_pretrained",
             )
         return self._origin
 
-    def _need_ready(self) -> Ready:
-        if self._ready is None:
+    def _need_loaded(self) -> LoadedProgram:
+        if self._loaded is None:
             raise UsageError(
                 "The model is not compiled yet.",
                 got=self._origin.name if self._origin else type(self).__name__,
                 allowed="a compiled model, or generate(…, runtime_ai100=False) for the torch model",
                 do="call compile() first",
             )
-        return self._ready
+        return self._loaded
 
     @property
     def model(self) -> nn.Module:
@@ -89,7 +89,7 @@ class Description:
         from transformers import AutoConfig
 
         if not isinstance(self._origin, RepoOrigin):
-            return AutoConfig.for_model(**self._saved_config(self._need_ready().program))
+            return AutoConfig.for_model(**self._saved_config(self._need_loaded().program))
         keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
         if hasattr(self._origin.keywords.get("config"), "to_dict"):
             return self._origin.keywords["config"]
@@ -101,7 +101,7 @@ class Description:
     def get_model_config(self) -> dict[str, Json]:
         """The config as a dict."""
         if self._origin is None:
-            return self._saved_config(self._need_ready().program)
+            return self._saved_config(self._need_loaded().program)
         return self._origin.config()
 
     @staticmethod
@@ -112,7 +112,7 @@ class Description:
     def model_name(self) -> str:
         """Class name of the wrapped model, ``"BertModel"``."""
         if self._origin is None:
-            facts = self._need_ready().program.manifest.model
+            facts = self._need_loaded().program.manifest.model
             return facts.model_class if facts else "program"
         return self._origin.class_name()
 
@@ -158,7 +158,7 @@ class Description:
         return self
 
     def __repr__(self) -> str:
-        state = f"program={str(self.program_path)!r}" if self._ready else "not compiled"
+        state = f"program={str(self.program_path)!r}" if self._loaded else "not compiled"
         name = self._origin.name if self._origin else self.model_name
         return f"{type(self).__name__}({name!r}, {state})"
 
@@ -169,22 +169,22 @@ class Description:
         """The exported graph, once there is one."""
         if self._onnx is not None:
             return str(self._onnx.path)
-        return str(self._ready.program.onnx_path) if self._ready else None
+        return str(self._loaded.program.onnx_path) if self._loaded else None
 
     @property
     def program_path(self) -> str | None:
         """The program's folder, once compiled."""
-        return str(self._ready.program.path) if self._ready else None
+        return str(self._loaded.program.path) if self._loaded else None
 
     @property
     def qpc_path(self) -> str | None:
         """On the card the folder with ``programqpc.bin``; on the host the program's folder."""
-        if self._ready is None:
+        if self._loaded is None:
             return None
-        return str(self._ready.program.binary_path or self._ready.program.path)
+        return str(self._loaded.program.binary_path or self._loaded.program.path)
 
     @property
     def qpc_session(self) -> Any:
         """The open session of the program."""
-        with self._need_ready().session() as session:
+        with self._need_loaded().session() as session:
             return session

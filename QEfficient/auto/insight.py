@@ -11,12 +11,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Self
 
 from QEfficient import arguments
-from QEfficient.auto import request
 from QEfficient.auto.pipelines import PipelineModel
-from QEfficient.auto.recipe import Recipe, text_facts
-from QEfficient.auto.stages import export_stage
+from QEfficient.build import request
+from QEfficient.build.stages import export_stage
 from QEfficient.cache import Cache
 from QEfficient.records import OnnxModel, TextFacts
+from QEfficient.source.recipe import Recipe, text_facts
 
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
@@ -43,8 +43,8 @@ class Insight(PipelineModel):
 
     def _saved_text(self) -> TextFacts | None:
         """Of a saved program, which may be that of a bare graph."""
-        ready = self._need_ready()
-        return None if ready.program.manifest.text is None else ready.limited(self._max_seq_length)
+        loaded = self._need_loaded()
+        return None if loaded.program.manifest.text is None else loaded.limited(self._max_seq_length)
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         origin = self._need_origin("export or compile")
@@ -78,12 +78,12 @@ class Insight(PipelineModel):
             UsageError: Not compiled, or texts for a program without a tokenizer.
             VerificationError: A limit does not hold; names the worst rows and the layer that it starts in.
         """
-        from QEfficient.auto.verification import verify_ready
+        from QEfficient.diagnostics.verify import verify_loaded
 
-        ready = self._need_ready()
+        loaded = self._need_loaded()
         recipe = None if self._origin is None else self._recipe(False, "on")
         given = arguments.optional_strings("texts", texts)
-        return verify_ready(ready, recipe, given, limits, emulate=emulate, check=check)
+        return verify_loaded(loaded, recipe, given, limits, emulate=emulate, check=check)
 
     def doctor(
         self,
@@ -117,12 +117,12 @@ class Insight(PipelineModel):
             NumericsError: The graph in fp32 does not meet the limits.
             UsageError: Texts for a model without a tokenizer, a margin that is none, or a graph with functions.
         """
-        from QEfficient.auto.doctor import Patient, Wish, diagnosis
+        from QEfficient.diagnostics.doctor import DoctorArgs, Patient, diagnosis
 
-        wish = Wish(arguments.optional_strings("texts", texts), request.verify_limits(limits), margin, rewrite)
+        args = DoctorArgs(arguments.optional_strings("texts", texts), request.verify_limits(limits), margin, rewrite)
         recipe = None if self._origin is None else self._recipe(False, "on")
         text = self._text() if recipe else None
-        return diagnosis(self._graph(recipe), Patient.of(recipe, self._ready, text), wish, Cache())
+        return diagnosis(self._graph(recipe), Patient.of(recipe, self._loaded, text), args, Cache())
 
     def analyze(
         self,
@@ -158,13 +158,13 @@ class Insight(PipelineModel):
             OptionError: ``seq_len`` or ``batch_size`` is no positive int, or ``report`` no path of a file.
         """
         from QEfficient.analysis.report import report_path, write_report
-        from QEfficient.auto.analysis import analyze_model
+        from QEfficient.diagnostics.analyze import analyze_model
 
         target = None if report is None else report_path(report)
         recipe = None if self._origin is None else self._recipe(False, "on")
         found = analyze_model(
             lambda: self._graph(recipe),
-            ready=self._ready,
+            loaded=self._loaded,
             recipe=recipe,
             text=self._text() if recipe else self._saved_text(),
             seq_len=seq_len,
@@ -194,10 +194,10 @@ class Insight(PipelineModel):
         Raises:
             UsageError: An unknown objective or card, or a model whose config names no sizes of a text encoder.
         """
-        from QEfficient.auto.speed import recommended
+        from QEfficient.diagnostics.recommend import recommended
 
         recipe = None if self._origin is None else self._recipe(False, "on")
-        return recommended(recipe, self._ready, self._text() if recipe else None, objective, seq_len, card)
+        return recommended(recipe, self._loaded, self._text() if recipe else None, objective, seq_len, card)
 
     def benchmark(
         self,
@@ -230,11 +230,14 @@ class Insight(PipelineModel):
             UsageError: Not compiled, or texts for a program that takes none.
             OptionError: A number that is none, or out of range.
         """
-        from QEfficient.auto.benchmarking import Wish, benchmark
+        from QEfficient.diagnostics.benchmark import BenchmarkArgs, benchmark
 
-        ready, wish = self._need_ready(), Wish.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length)
-        warmup = partial(ready.warmup, calibrate=True, devices=device_ids)
-        return benchmark(ready, self._string_call(device_ids), warmup, wish)
+        loaded, args = (
+            self._need_loaded(),
+            BenchmarkArgs.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length),
+        )
+        warmup = partial(loaded.warmup, calibrate=True, devices=device_ids)
+        return benchmark(loaded, self._string_call(device_ids), warmup, args)
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object] | None:
         """What :meth:`benchmark` does with strings where the class has a method for them; ``None``: run their ids."""
@@ -242,10 +245,10 @@ class Insight(PipelineModel):
 
     def _graph(self, recipe: Recipe | None) -> OnnxModel:
         """The program's graph; before ``compile`` the exported one."""
-        if self._ready is not None or recipe is None:
+        if self._loaded is not None or recipe is None:
             from QEfficient.onnx_transforms import describe
 
-            return describe(self._need_ready().program.onnx_path)
+            return describe(self._need_loaded().program.onnx_path)
         with self._lock:
             if self._onnx is None:
                 self._onnx = export_stage(recipe, Cache())

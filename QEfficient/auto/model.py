@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient import arguments
-from QEfficient.auto import embed
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.pooling import PoolingArgument, check_saved_pooling, parse_head
-from QEfficient.auto.recipe import Recipe
-from QEfficient.auto.task import Task
 from QEfficient.errors import PoolingError
+from QEfficient.inference import encode
 from QEfficient.records import Json
 from QEfficient.runtime.stream import WINDOW
+from QEfficient.source.head import PoolingArgument, check_saved_pooling, parse_head
+from QEfficient.source.origin import RepoOrigin
+from QEfficient.source.recipe import Recipe
+from QEfficient.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +67,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         """
         self = cls._load(pretrained_model_name_or_path, args, dict(kwargs))
         if self._origin is None:
-            facts = self._need_ready().program.manifest.model
+            facts = self._need_loaded().program.manifest.model
             check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
         else:
             self._head = parse_head(pooling, self._origin.repo)
@@ -144,14 +144,14 @@ class QEFFAutoModel(QEFFTransformersBase):
         """
         self._accept(device, batch_size, pool, chunk_size)
         texts = inputs if sentences is None else arguments.renamed("sentences", sentences, "inputs", inputs)
-        ready = self._need_ready()
-        facts = ready.limited(self._max_seq_length)
-        embed.check_task(facts, task)
-        return embed.encode(
-            ready,
+        loaded = self._need_loaded()
+        facts = loaded.limited(self._max_seq_length)
+        encode.check_task(facts, task)
+        return encode.encode(
+            loaded,
             facts,
             texts,
-            embed.Wish(
+            encode.EncodeArgs(
                 prompt=prompt,
                 prompt_name=prompt_name,
                 show_progress_bar=show_progress_bar,
@@ -217,10 +217,10 @@ class QEFFAutoModel(QEFFTransformersBase):
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
             UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
-        ready = self._need_ready()
-        facts = ready.limited(self._max_seq_length)
-        embed.check_task(facts, task)
-        wish = embed.Wish(
+        loaded = self._need_loaded()
+        facts = loaded.limited(self._max_seq_length)
+        encode.check_task(facts, task)
+        args = encode.EncodeArgs(
             prompt=prompt,
             prompt_name=prompt_name,
             output_value=output_value,
@@ -232,7 +232,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             device_ids=device_ids,
         )
         texts = arguments.renamed("sentences", sentences, "inputs", inputs)
-        return embed.encode_iter(ready, facts, texts, wish, arguments.positive("window", window, "texts"))
+        return encode.encode_iter(loaded, facts, texts, args, arguments.positive("window", window, "texts"))
 
     def encode_query(
         self,
@@ -292,9 +292,9 @@ class QEFFAutoModel(QEFFTransformersBase):
         return self.encode(**keywords, **{"task": task} | given["kwargs"])
 
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
-        ready = self._need_ready()
-        value: Any = "token_embeddings" if ready.per_token else "sentence_embedding"
-        task = embed.task_of(ready.text)
+        loaded = self._need_loaded()
+        value: Any = "token_embeddings" if loaded.per_token else "sentence_embedding"
+        task = encode.task_of(loaded.text)
         return lambda texts: self.encode(
             texts, show_progress_bar=False, output_value=value, device_ids=device_ids, task=task
         )
@@ -304,32 +304,32 @@ class QEFFAutoModel(QEFFTransformersBase):
     @property
     def prompts(self) -> dict[str, str]:
         """Prompt name → text."""
-        return embed.all_prompts(self._ready.text if self._ready else self._text())
+        return encode.all_prompts(self._loaded.text if self._loaded else self._text())
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """Width of a pooled vector, ``None`` before ``compile`` or without pooling."""
-        ready = self._ready
-        if ready is None or ready.program.manifest.model is None or ready.per_token:
+        loaded = self._loaded
+        if loaded is None or loaded.program.manifest.model is None or loaded.per_token:
             return None
-        return ready.kept_dims
+        return loaded.kept_dims
 
     get_embedding_dimension = get_sentence_embedding_dimension
 
     @property
     def similarity_fn_name(self) -> str:
         """``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``, as the repo says."""
-        return (self._ready.text if self._ready else self._text()).similarity
+        return (self._loaded.text if self._loaded else self._text()).similarity
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Similarity of every vector of one set with every vector of the other, shape ``(n, m)``.
 
         Distances are negated, as sentence-transformers does. A tensor in gives a tensor out, an array an array.
         """
-        return embed.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=False)
+        return encode.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=False)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Similarity of the vectors at equal positions, shape ``(n,)``."""
-        return embed.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=True)
+        return encode.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=True)
 
     # ------------------------------------------------------------------------------------ as transformers has it
 
@@ -345,5 +345,5 @@ class QEFFAutoModel(QEFFTransformersBase):
         return BaseModelOutputWithPooling(**{name: tensors["output"]})
 
     def _head_steps(self) -> tuple[Mapping[str, Json], ...]:
-        facts = self._ready.program.manifest.model if self._ready else None
+        facts = self._loaded.program.manifest.model if self._loaded else None
         return facts.head if facts else self._head.steps

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.task import Task
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import InputError
 from QEfficient.runtime.rows import as_numpy, items_of
+from QEfficient.tasks.task import Task
 
 TASK = Task("multiple-choice", "AutoModelForMultipleChoice", model_output="MultipleChoiceModelOutput", choices=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from QEfficient.architectures import find
 from QEfficient.auto.description import Description
-from QEfficient.auto.origin import ModuleOrigin
+from QEfficient.source.origin import ModuleOrigin
 
 _MODALITIES = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
 
@@ -32,7 +32,7 @@ class PipelineModel(Description):
     def name_or_path(self) -> str:
         """Folder from which transformers reads this model's tokenizer or processor; ``""`` for one made in memory."""
         if self._origin is None:
-            return str(self._need_ready().program.path)
+            return str(self._need_loaded().program.path)
         if isinstance(self._origin, ModuleOrigin):
             return str(self.config.name_or_path)
         return str(self._origin.folder)

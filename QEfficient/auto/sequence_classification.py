@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from QEfficient.auto import rerank
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.task import Task
+from QEfficient.inference import rerank
 from QEfficient.sentence_repo import check_reranker
+from QEfficient.source.origin import RepoOrigin
+from QEfficient.tasks.task import Task
 
 TASK = Task("text-classification", "AutoModelForSequenceClassification")
 
@@ -101,8 +101,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             UsageError: Not compiled, or an activation or a prompt that is not known.
         """
         self._accept(device, batch_size, pool, chunk_size)
-        ready = self._need_ready()
-        wish = rerank.Wish(
+        loaded = self._need_loaded()
+        args = rerank.PredictArgs(
             prompt=prompt,
             prompt_name=prompt_name,
             show_progress_bar=show_progress_bar,
@@ -114,7 +114,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             overlong=overlong,
             device_ids=device_ids,
         )
-        return rerank.predict(ready, ready.limited(self._max_seq_length), inputs, wish)
+        return rerank.predict(loaded, loaded.limited(self._max_seq_length), inputs, args)
 
     def rank(
         self,
@@ -163,8 +163,8 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             UsageError: Not compiled, a model with several labels, or an activation or a prompt that is not known.
         """
         self._accept(device, batch_size, pool, chunk_size)
-        ready = self._need_ready()
-        wish = rerank.Wish(
+        loaded = self._need_loaded()
+        args = rerank.PredictArgs(
             prompt=prompt,
             prompt_name=prompt_name,
             show_progress_bar=show_progress_bar,
@@ -173,5 +173,5 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             overlong=overlong,
             device_ids=device_ids,
         )
-        facts = ready.limited(self._max_seq_length)
-        return rerank.rank(ready, facts, query, documents, wish, top_k=top_k, return_documents=return_documents)
+        facts = loaded.limited(self._max_seq_length)
+        return rerank.rank(loaded, facts, query, documents, args, top_k=top_k, return_documents=return_documents)

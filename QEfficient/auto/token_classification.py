@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.task import Task
+from QEfficient.tasks.task import Task
 
 TASK = Task(
     "token-classification",

@@ -58,6 +58,11 @@ class Precision:
     fp32_nodes: frozenset[str] = frozenset()
 
 
+FULL = Precision(half=False)
+LOWER = ("bf16", "int8")
+"""Precisions of a host."""
+
+
 def precision_of(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
     """What a program compiled with these options and this target computes in.
 
@@ -78,6 +83,20 @@ def precision_of(options: CompileOptions, target: Target, folder: Path | None = 
     sixes = bool(options.flags.get("mxfp6_matmul")) or "-mxfp6-matmul" in forced
     fp32 = read_precision_file((folder or Path()) / file).fp32 if file else frozenset()
     return Precision(half=half, weights="mxfp6" if sixes else None, fp32_nodes=fp32)
+
+
+def computed_in(options: CompileOptions, target: Target, folder: Path | None = None) -> Precision:
+    """What a program of any backend computes in; the card's options do nothing on the host."""
+    return FULL if target.compute in ("fp32", *LOWER) else precision_of(options, target, folder)
+
+
+def limits_name(precision: Precision, target: Target) -> str:
+    """Whose default limits count, of :data:`QEfficient.numerics.verify.LIMITS`."""
+    if target.compute in LOWER:
+        return target.compute
+    if precision.weights is not None:
+        return "mxint8" if precision.weights == "mxint8" else "mxfp6"
+    return "fp16" if precision.half else "fp32"
 
 
 def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Sequence[str] = ()) -> OnnxModel:

@@ -18,7 +18,7 @@ from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
 from QEfficient.analysis.validation import GROUPS
-from QEfficient.auto.speed import Unset, settle, speed_points
+from QEfficient.diagnostics.recommend import Unset, settle, speed_points
 from QEfficient.errors import UsageError
 from QEfficient.records import Bucket
 from tests.tiny_models import tiny
@@ -170,7 +170,7 @@ def model(home: Path) -> QEFFAutoModel:
 
 
 def compiled(model: QEFFAutoModel) -> dict[str, Any]:
-    manifest = model._need_ready().program.manifest
+    manifest = model._need_loaded().program.manifest
     found = {"batch_size": manifest.buckets[-1].batch, "num_cores": manifest.target.cores}
     return found | dict(manifest.options.flags)
 

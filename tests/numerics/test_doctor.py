@@ -381,7 +381,7 @@ def test_the_public_road_from_refusal_to_cure(tmp_path: Path) -> None:
     assert found.before.reference == "the graph in fp32 on the host"
     model.compile(backend="emulator", seq_len=32, node_precision_info=True)
     first = model.program_path
-    assert model._ready.program.manifest.verify["min_cosine"] >= 0.999
+    assert model._loaded.program.manifest.verify["min_cosine"] >= 0.999
     model.compile(backend="emulator", seq_len=32, node_precision_info=found.path)
     assert model.program_path == first  # the file's content is what counts
     again = (

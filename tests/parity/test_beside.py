@@ -58,8 +58,8 @@ HEADS: dict[str, tuple[str, Case]] = {
 
 def beside(ours: QEFFTransformersBase, shape: tuple[int, ...], seed: int = 0) -> dict[str, torch.Tensor]:
     """Random ones for rows of that shape."""
-    assert ours._ready is not None
-    manifest, rng = ours._ready.program.manifest, np.random.default_rng(seed)
+    assert ours._loaded is not None
+    manifest, rng = ours._loaded.program.manifest, np.random.default_rng(seed)
     return {one.name: torch.from_numpy(draw(one, shape, rng, manifest.tables)) for one in manifest.rules.more}
 
 

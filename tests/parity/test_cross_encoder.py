@@ -15,8 +15,8 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from QEfficient import QEFFAutoModelForSequenceClassification
-from QEfficient.auto import rerank
 from QEfficient.errors import InputError, LoadError, OptionError, UsageError
+from QEfficient.inference import rerank
 from tests.real_text import snippets
 from tests.reranker_repos import LIMIT, bert_reranker, pairs, write, xlmr_reranker
 from tests.sdk import make_sdk
@@ -233,20 +233,20 @@ def test_an_activation_that_is_not_known_is_refused(bert: Both) -> None:
 
 
 def test_a_saved_activation_that_is_not_known_is_refused_not_ignored(bert: Both) -> None:
-    ready = bert.ours._need_ready()
+    ready = bert.ours._need_loaded()
     facts = replace(ready.text, activation="somebody.of.Theirs")
     with pytest.raises(UsageError, match="not known by name") as caught:
-        rerank.predict(ready, facts, SHORT[:2], rerank.Wish())
+        rerank.predict(ready, facts, SHORT[:2], rerank.PredictArgs())
     assert "somebody.of.Theirs" in str(caught.value)
-    scores = rerank.predict(ready, facts, SHORT[:2], rerank.Wish(activation_fn="sigmoid"))
+    scores = rerank.predict(ready, facts, SHORT[:2], rerank.PredictArgs(activation_fn="sigmoid"))
     assert_equal(bert.theirs.predict(SHORT[:2]), scores)
 
 
 def test_pairs_for_a_chat_template_are_refused(bert: Both) -> None:
     """CrossEncoder writes each pair through the template: other tokens, other scores."""
-    ready = bert.ours._need_ready()
+    ready = bert.ours._need_loaded()
     with pytest.raises(UsageError, match="chat template"):
-        rerank.predict(ready, replace(ready.text, chat=True), SHORT[:2], rerank.Wish())
+        rerank.predict(ready, replace(ready.text, chat=True), SHORT[:2], rerank.PredictArgs())
 
 
 def test_generative_rerankers_are_refused_by_name(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import transformers
 
 import QEfficient
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.origin import ModuleOrigin
-from QEfficient.auto.pooling import Head
-from QEfficient.auto.recipe import Recipe
 from QEfficient.cache import content_key
+from QEfficient.source.head import Head
+from QEfficient.source.origin import ModuleOrigin
+from QEfficient.source.recipe import Recipe
 from tests.pipeline_checks import same, silence
 from tests.real_text import snippets
 from tests.sweep.build import build, tokens, types

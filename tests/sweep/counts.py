@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from QEfficient import QEFFAutoModel
 from QEfficient.analysis.costs import bucket_costs
 from QEfficient.analysis.memory import weights_of
-from QEfficient.auto.analysis import module_side
+from QEfficient.diagnostics.analyze import module_side
 from QEfficient.onnx_transforms.graph_file import describe, read
 from QEfficient.records import Bucket
 from tests.sweep import roads

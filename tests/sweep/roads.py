@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
-from QEfficient.auto.torch_stages import graph_module, graph_specs
+from QEfficient.build.torch_stages import graph_module, graph_specs
 from QEfficient.numerics.probes import draw
 from QEfficient.runtime.run import frame_count
 from tests.sweep.build import types
@@ -63,7 +63,7 @@ def pads(case: Case, model: nn.Module) -> bool:
 
 def table(ours: QEFFAutoModel) -> int | None:
     """Rows of the table that the program's ids are looked up in, as its manifest says; ``None`` without a plain one."""
-    return ours._need_ready().program.manifest.tables.get("input_ids")
+    return ours._need_loaded().program.manifest.tables.get("input_ids")
 
 
 def embeddings(model: nn.Module) -> int | None:

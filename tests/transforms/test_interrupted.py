@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from QEfficient.auto.garbage import not_collected
+from QEfficient.build.gc_paused import not_collected
 from QEfficient.export import isolated as module
 from QEfficient.export.global_state import default_state
 from QEfficient.export.isolated import held, isolated

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from QEfficient.auto.loading import load
 from QEfficient.export.isolated import isolated
 from QEfficient.export.random_numbers import OwnRandomNumbers
+from QEfficient.source.loading import load
 
 Numbers = list[tuple[float, float, float]]
 

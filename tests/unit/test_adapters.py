@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, hub
-from QEfficient.auto.module_kinds import unwrapped
-from QEfficient.auto.origin import RepoOrigin
 from QEfficient.errors import LoadError, MissingExtraError, QEfficientError, UsageError
+from QEfficient.source.module_kinds import unwrapped
+from QEfficient.source.origin import RepoOrigin
 from tests.tiny_repo import TOKENIZER_FILES, tiny_repo
 from tests.unit.test_hub import _example
 

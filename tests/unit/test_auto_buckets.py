@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import buckets as auto
+from QEfficient.diagnostics import buckets as auto
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.runtime.suggest import suggest_buckets
 from tests.sdk import make_sdk
@@ -53,7 +53,7 @@ def compile_auto(model: QEFFAutoModel, **keywords: Any) -> None:
 
 def test_the_buckets_are_the_least_cost_ones_and_any_text_just_works(model: QEFFAutoModel) -> None:
     compile_auto(model, strict=True)
-    lengths = [min(LIMIT, n) for n in model._need_ready().tokenizer.encode(TEXTS, max_length=LIMIT).rows.lengths]
+    lengths = [min(LIMIT, n) for n in model._need_loaded().tokenizer.encode(TEXTS, max_length=LIMIT).rows.lengths]
     best = suggest_buckets(lengths, 5, cost=auto.host_cost, batch_sizes=auto.BATCHES, longest=LIMIT)
     assert shapes(model) == [(bucket.length, bucket.batch) for bucket in best]
     assert shapes(model)[-1][0] == LIMIT  # though hardly a text is so long
@@ -84,7 +84,7 @@ def test_a_large_batch_has_as_many_buckets(
 def test_texts_are_verified_on_too_and_the_same_ones_find_the_program_again(model: QEFFAutoModel) -> None:
     compile_auto(model, verify="on")
     program = model.program_path
-    assert model._need_ready().program.manifest.verify["rows"] > 32
+    assert model._need_loaded().program.manifest.verify["rows"] > 32
     compile_auto(model, verify="on")
     assert model.program_path == program
 

@@ -16,8 +16,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BatchEncoding
 
 from QEfficient import QEFFAutoModel, QEFFTransformersBase
-from QEfficient.auto.saved import rehost
 from QEfficient.backends.registry import get
+from QEfficient.build.saved import rehost
 from QEfficient.cache import Cache
 from QEfficient.errors import CorruptArtefactError, LoadError, NumericsError, OptionError, UsageError
 from QEfficient.program import load

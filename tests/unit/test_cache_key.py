@@ -36,7 +36,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one with each real export."""
-    import QEfficient.auto.torch_stages as torch_stages
+    import QEfficient.build.torch_stages as torch_stages
 
     seen: list[str] = []
     real = torch_stages.export_graph

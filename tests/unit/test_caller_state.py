@@ -18,12 +18,12 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import loading
-from QEfficient.auto.loading import load
-from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.cache import file_digest
 from QEfficient.errors import UsageError
 from QEfficient.export.isolated import isolated
+from QEfficient.source import loading
+from QEfficient.source.loading import load
+from QEfficient.source.module_kinds import unwrapped
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 from tests.torch_states import STATES, settings_of

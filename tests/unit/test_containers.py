@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 import QEfficient
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
-from QEfficient.auto import analysis, multiple_choice
+from QEfficient.auto import multiple_choice
 from QEfficient.backends import feed
+from QEfficient.diagnostics import analyze as analysis
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate import mteb
 from QEfficient.records import Bucket, TensorSpec

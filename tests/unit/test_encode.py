@@ -121,7 +121,7 @@ def test_overlong_texts_are_shortened_as_sentence_transformers_does_with_one_war
 def test_chunks_are_averaged_by_their_tokens(model: QEFFAutoModel) -> None:
     words = [f"word{i}" for i in range(20)] * 8
     text = " ".join(words)
-    tokenizer = model._need_ready().tokenizer
+    tokenizer = model._need_loaded().tokenizer
     tokens = tokenizer.encode([text], prompt="", max_length=64, overlong="chunk")
     assert tokens.owners is not None
     assert len(tokens.owners) > 2
@@ -181,7 +181,7 @@ def test_token_embeddings(repo: Path, reference: SentenceTransformer) -> None:
 def test_similarity(repo: Path, name: str, tmp_path: Path) -> None:
     from sentence_transformers.util import SimilarityFunction
 
-    from QEfficient.auto.embed import similarity
+    from QEfficient.inference.encode import similarity
 
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import embed
-from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError, UsageError
+from QEfficient.inference import encode as embed
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import TensorSpec, Tuning
 from tests.example_session import ExampleSession
 from tests.tiny_repo import tiny_repo
@@ -95,7 +95,7 @@ def test_a_session_that_is_outdated_is_closed_when_its_last_user_leaves(
     model: QEFFAutoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QEFF_HOME", str(tmp_path))
-    ready = model._need_ready()
+    ready = model._need_loaded()
     vectors = model.encode_iter(some_texts(20))
     next(vectors)
     before = ready._session
@@ -158,9 +158,9 @@ def test_all_before_an_error_comes_out_before_it(model: QEFFAutoModel, bad: Any,
 
 
 def test_a_text_that_fits_no_bucket_comes_after_all_before_it(model: QEFFAutoModel) -> None:
-    ready = model._need_ready()
+    ready = model._need_loaded()
     shorter = replace(ready.program.manifest, buckets=ready.program.manifest.buckets[:1])
-    model._ready = Ready(replace(ready.program, manifest=shorter), ready.backend, "a test")
+    model._loaded = LoadedProgram(replace(ready.program, manifest=shorter), ready.backend, "a test")
     seen = 0
     with pytest.raises(InputError, match="longer than the largest compiled bucket") as caught:
         for _ in model.encode_iter([*some_texts(9), "word " * 50, "another"]):
@@ -210,7 +210,7 @@ def test_what_was_computed_is_counted_and_logged(model: QEFFAutoModel, caplog: p
 class StubSession(ExampleSession):
     """Answers zeros of the model's width."""
 
-    def __init__(self, ready: Ready) -> None:
+    def __init__(self, ready: LoadedProgram) -> None:
         manifest = ready.program.manifest
         super().__init__(TensorSpec("output", "float32", ("batch_size", 32)), slots=2)
         self.inputs, self.buckets = manifest.inputs, manifest.buckets
@@ -220,10 +220,10 @@ class StubSession(ExampleSession):
 
 
 def test_memory_stays_flat(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = model._need_ready()
+    ready = model._need_loaded()
     session = StubSession(ready)
     monkeypatch.setattr(type(ready.backend), "open", lambda *args, **keywords: session)
-    vectors = embed.encode_iter(ready, ready.text, map(str, itertools.count()), embed.Wish(), window=128)
+    vectors = embed.encode_iter(ready, ready.text, map(str, itertools.count()), embed.EncodeArgs(), window=128)
     tracemalloc.start()
     try:
         assert len(list(itertools.islice(vectors, 1000))) == 1000
@@ -239,7 +239,7 @@ def test_memory_stays_flat(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch
 
 def test_a_close_that_ctrl_c_interrupts_is_made_up_for(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.encode("a text")
-    session = model._need_ready()._session
+    session = model._need_loaded()._session
     assert session is not None
     close, closed = session.close, []
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from QEfficient.auto.garbage import not_collected
+from QEfficient.build.gc_paused import not_collected
 
 
 def test_paused_and_on_again() -> None:

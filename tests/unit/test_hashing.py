@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from QEfficient import QEFFAutoModel
-from QEfficient.auto import origin, stages
+from QEfficient.build import stages
 from QEfficient.cache import Cache, read_envelope
 from QEfficient.errors import CacheError
 from QEfficient.records import OnnxModel
+from QEfficient.source import origin
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 

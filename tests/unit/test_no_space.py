@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models
 from QEfficient import QEFFAutoModel, hub
 from QEfficient import program as programs
 from QEfficient.analysis.report import replace_file
-from QEfficient.auto import torch_stages
+from QEfficient.build import torch_stages
 from QEfficient.cache import Cache, link_or_copy
 from QEfficient.cache.disk import disk_errors, refusal, write_errors
 from QEfficient.cli.main import main
@@ -220,7 +220,7 @@ def test_a_full_folder_for_temporary_files_does_not_matter(
 
 
 def test_a_check_writes_nothing_into_a_folder_that_is_in_place(graphs: Path) -> None:
-    from QEfficient.auto.verification import host_session
+    from QEfficient.numerics.host import host_session
 
     (entry,) = Cache(graphs).entries()
     before = sorted(entry.path.iterdir())

@@ -128,7 +128,7 @@ def test_a_compiled_model(way: str, model: QEFFAutoModel, tmp_path: Path) -> Non
 def test_a_saved_model(way: str, model: QEFFAutoModel, tmp_path: Path) -> None:
     saved = QEFFAutoModel.from_pretrained(model.save_pretrained(tmp_path / "saved"), strict=True)
     twin = WAYS[way](saved, tmp_path)
-    assert twin.program_path == saved.program_path and twin._ready.strict
+    assert twin.program_path == saved.program_path and twin._loaded.strict
     assert np.array_equal(twin.encode(other_process.TEXTS), saved.encode(other_process.TEXTS))
     with pytest.raises(UsageError, match="needs the torch model"):
         _ = twin.model

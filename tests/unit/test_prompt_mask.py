@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from QEfficient.auto.texts import without_prompt
 from QEfficient.errors import InputError
+from QEfficient.inference.texts import without_prompt
 from QEfficient.records import Rows
 from QEfficient.text.tokenizer import Tokens
 

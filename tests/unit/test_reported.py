@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForQuestionAnswering
-from QEfficient.auto.benchmarking import Wish, _tokenise_and_run
+from QEfficient.diagnostics.benchmark import BenchmarkArgs, _tokenise_and_run
 from QEfficient.evaluate.mteb import MTEBEncoder
 from QEfficient.records import Tuning
 from QEfficient.runtime.calibrate import remember
@@ -107,8 +107,8 @@ def test_limit(repo: Path, tmp_path: Path, theirs: SentenceTransformer) -> None:
 def test_a_benchmark_keeps_to_the_limit_that_is_set(repo: Path) -> None:
     model = compiled(repo)
     model.max_seq_length = 16
-    ready = model._need_ready()
-    call = _tokenise_and_run(ready, Wish.of(TEXTS, None, 1.0, 1, None, model._max_seq_length))
+    ready = model._need_loaded()
+    call = _tokenise_and_run(ready, BenchmarkArgs.of(TEXTS, None, 1.0, 1, None, model._max_seq_length))
     before = ready.work.total.tokens
     call(["word " * 40] * 3)
     assert ready.work.total.tokens - before == 3 * 16
@@ -166,7 +166,7 @@ def test_tuning_is_that_of_the_open_session(repo: Path) -> None:
     """What another process measured meanwhile counts for the next session."""
     model = compiled(repo)
     model.encode(TEXTS)
-    ready = model._need_ready()
+    ready = model._need_loaded()
     with ready.session() as session:
         was = session.slots, session.batch_tokens
     remember(ready.program, ready.backend, Tuning(1, 1, 333))

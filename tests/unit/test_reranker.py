@@ -11,7 +11,7 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from QEfficient.auto.rerank import ACTIVATIONS, softmax
+from QEfficient.inference.rerank import ACTIVATIONS, softmax
 from QEfficient.sentence_repo import Scoring, check_reranker, read, read_scoring
 from tests.reranker_repos import bert_reranker, update
 

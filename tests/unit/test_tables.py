@@ -18,15 +18,15 @@ import pytest
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.architectures import find
-from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.recipe import text_facts
-from QEfficient.auto.samples import random_samples
 from QEfficient.errors import DeviceError, InputError
 from QEfficient.hub import resolve
+from QEfficient.numerics.samples import random_samples
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import Rows
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.tables import Tables
+from QEfficient.source.origin import RepoOrigin
+from QEfficient.source.recipe import text_facts
 from tests.example_session import ExampleSession
 from tests.sdk import make_sdk
 from tests.tiny_repo import VOCAB, tiny_repo
@@ -198,7 +198,7 @@ def test_what_stands_beside_ids_meets_the_graph_s_table_too(
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
     model = QEFFAutoModel(AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=64, **small, **own)))
     model.compile(backend="onnxruntime", verify="off", seq_len=8)
-    manifest = model._need_ready().program.manifest
+    manifest = model._need_loaded().program.manifest
     assert {name: manifest.tables[name] for name in sizes} == sizes
     drawn = random_samples(find(kind), {"vocab_size": 64, **own}, manifest.inputs, manifest.rules, manifest.tables)
     for name, size in sizes.items():
@@ -249,7 +249,7 @@ def test_a_table_as_large_as_the_tokenizer_warns_of_nothing(tmp_path: Path, monk
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.compile(backend="onnxruntime", verify="off", seq_len=16)
-    manifest = model._need_ready().program.manifest
+    manifest = model._need_loaded().program.manifest
     assert (manifest.tables, manifest.tokens) == ({"input_ids": VOCAB, "token_type_ids": 2}, VOCAB)
 
 

@@ -7,18 +7,17 @@ import gc
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient import program as programs
-from QEfficient.auto.garbage import not_collected
-from QEfficient.auto.recipe import Recipe, tokenizer_keywords
-from QEfficient.backends.base import Backend
-from QEfficient.cache import Cache, canonical_json, file_digest, library_versions, link_or_copy, to_json
+from QEfficient.build.gc_paused import not_collected
+from QEfficient.build.request import CompileRequest
+from QEfficient.cache import Cache, file_digest, library_versions, link_or_copy, to_json
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
-from QEfficient.records import Bucket, CompileOptions, Json, ModelFacts, OnnxModel, Program, Target, TextFacts
+from QEfficient.records import Bucket, Json, ModelFacts, OnnxModel, Program
 from QEfficient.runtime.spans import span
+from QEfficient.source.recipe import Recipe, tokenizer_keywords
 from QEfficient.text.facts import copy_preprocessing, preprocessing_files, write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -74,7 +73,7 @@ def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json
 
 
 def _check(recipe: Recipe, model: OnnxModel) -> None:
-    from QEfficient.auto.verification import check_exported  # a warm cache needs neither onnx nor safetensors
+    from QEfficient.build.check import check_exported  # a warm cache needs neither onnx nor safetensors
 
     check_exported(recipe, model)
     recipe.origin.release()
@@ -157,7 +156,7 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
     with not_collected():
         # Everything below needs torch; it is imported here so that a warm cache never pays for it.
         with span("import"):
-            from QEfficient.auto.torch_stages import export_graph
+            from QEfficient.build.torch_stages import export_graph
         model = export_graph(recipe, folder)
         with span("verify"):
             _check(recipe, model)
@@ -167,50 +166,16 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
 # ---------------------------------------------------------------------------------------------- ONNX → program
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What ``compile`` was asked for, checked and in one piece.
-
-    Attributes:
-        backend, target, buckets, options: What to compile for.
-        text: What the program's text side is.
-        texts: Texts of the caller's to verify the program on, besides the built-in ones.
-        limits: The limits of the caller's that the program must hold.
-    """
-
-    backend: Backend
-    target: Target
-    buckets: tuple[Bucket, ...]
-    options: CompileOptions
-    text: TextFacts
-    texts: tuple[str, ...] = ()
-    limits: Mapping[str, Json] | None = None
-
-    def ingredients(self) -> dict[str, Json]:
-        """The key's ingredients that the graph's own do not hold."""
-        checks: dict[str, Json] = {"texts": list(self.texts)} if self.texts else {}
-        checks |= {} if self.limits is None else {"limits": dict(self.limits)}
-        return checks | {
-            "target": dataclasses.asdict(self.target),
-            "buckets": [bucket.sizes for bucket in self.buckets],
-            "options": dict(self.options.flags),
-            "option_files": {name: file_digest(path) for name, path in self.options.files.items()},
-            "raw_flags": list(self.options.raw),
-            "backend_version": self.backend.version(),
-            "text": json.loads(canonical_json(dataclasses.asdict(self.text))),
-        }
-
-
-def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | None = None) -> Program:
-    """The program for an order, from the cache or compiled now.
+def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache, onnx: OnnxModel | None = None) -> Program:
+    """The program for a request, from the cache or compiled now.
 
     Args:
         recipe: Where the graph comes from.
-        order: What to compile it for.
+        request: What to compile it for.
         cache: Looked into first.
         onnx: A graph to use instead of the recipe's.
     """
-    ingredients = order.ingredients()
+    ingredients = request.ingredients()
     head = recipe.head.steps
     if onnx is not None:
         head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
@@ -229,11 +194,11 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
         ingredients["tokenizer"] = tokenizer_keywords(recipe.origin)
 
     def build(workdir: Path) -> None:
-        from QEfficient.auto.making import make  # a warm cache needs neither onnx nor safetensors
+        from QEfficient.build.making import make  # a warm cache needs neither onnx nor safetensors
 
         model = onnx if onnx is not None else export_stage(recipe, cache)
-        made, graph, verified = make(recipe, order, model, workdir, cache)
-        programs.write(_finished(made, recipe, order, head, model, ingredients, verified), graph)
+        made, graph, verified = make(recipe, request, model, workdir, cache)
+        programs.write(_finished(made, recipe, request, head, model, ingredients, verified), graph)
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
     log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
@@ -243,7 +208,7 @@ def compile_stage(recipe: Recipe, order: Order, cache: Cache, onnx: OnnxModel | 
 def _finished(
     made: Program,
     recipe: Recipe,
-    order: Order,
+    request: CompileRequest,
     head: Steps,
     model: OnnxModel,
     ingredients: Mapping[str, Json],
@@ -259,7 +224,7 @@ def _finished(
     if folder is not None:
         tokenizer = write_tokenizer(folder, made.path, tokenizer_keywords(recipe.origin))
         copy_preprocessing(folder, made.path)
-    text = dataclasses.replace(order.text, tokenizer=tokenizer)
+    text = dataclasses.replace(request.text, tokenizer=tokenizer)
     width = model.outputs[0].shape[-1]
     facts = ModelFacts(
         name=recipe.origin.name,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from QEfficient import arguments, hub
-from QEfficient.auto.embed import all_prompts, find_prompt
-from QEfficient.auto.ready import Ready
 from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.inference.encode import all_prompts, find_prompt
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure
@@ -27,7 +27,7 @@ Call = Callable[[Sequence[Any]], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BenchmarkArgs:
     """The keywords of one ``benchmark`` call; the method's docstring explains them."""
 
     texts: Sequence[str]
@@ -46,7 +46,7 @@ class Wish:
         rounds: object,
         devices: Sequence[int] | None,
         max_seq_length: int | None = None,
-    ) -> Wish:
+    ) -> BenchmarkArgs:
         """Checked.
 
         Raises:
@@ -65,29 +65,31 @@ class Wish:
         return cls(arguments.optional_strings("texts", texts), rows, float(seconds), most, devices, max_seq_length)
 
 
-def benchmark(ready: Ready, strings: Call | None, warmup: Callable[[], object], wish: Wish) -> Benchmark:
+def benchmark(
+    loaded: LoadedProgram, strings: Call | None, warmup: Callable[[], object], args: BenchmarkArgs
+) -> Benchmark:
     """Measures a compiled program.
 
     Args:
-        ready: The program.
+        loaded: The program.
         strings: What its class does with texts; ``None``: tokenise and run.
-        warmup: Makes the program ready.
-        wish: What the caller asked for.
+        warmup: Warms the program up.
+        args: What the caller asked for.
 
     Raises:
         UsageError: Texts for a program that takes none.
     """
     start = time.perf_counter()
     warmup()
-    call, items, words = _work(ready, strings, wish)
-    batch = min(wish.batch or len(items), len(items))
+    call, items, words = _work(loaded, strings, args)
+    batch = min(args.batch or len(items), len(items))
     call(items[:batch])
     warm = time.perf_counter() - start
-    found = measure(call, items, batch, seconds=wish.seconds, rounds=wish.rounds)
-    manifest = ready.program.manifest
+    found = measure(call, items, batch, seconds=args.seconds, rounds=args.rounds)
+    manifest = loaded.program.manifest
     return Benchmark(
-        name=_name(ready),
-        backend=ready.backend.name,
+        name=_name(loaded),
+        backend=loaded.backend.name,
         compute=manifest.target.compute,
         cpus=usable_cpus(),
         inputs=words,
@@ -98,72 +100,72 @@ def benchmark(ready: Ready, strings: Call | None, warmup: Callable[[], object], 
         rows=found.rows,
         work=found.spans.work,
         stages=found.stages,
-        session=ready.report()["session"] or {},
+        session=loaded.report()["session"] or {},
     )
 
 
-def _work(ready: Ready, strings: Call | None, wish: Wish) -> tuple[Call, Sequence[Any], str]:
+def _work(loaded: LoadedProgram, strings: Call | None, args: BenchmarkArgs) -> tuple[Call, Sequence[Any], str]:
     """What is called, with what, and what that is in words."""
-    takes = _takes_texts(ready)
-    texts = list(wish.texts) or (_built_in(ready) if takes else [])
+    takes = _takes_texts(loaded)
+    texts = list(args.texts) or (_built_in(loaded) if takes else [])
     if takes and texts:
-        words = f"{len(texts)} texts" if wish.texts else f"{len(texts)} built-in texts"
-        return strings or _tokenise_and_run(ready, wish), texts, words
+        words = f"{len(texts)} texts" if args.texts else f"{len(texts)} built-in texts"
+        return strings or _tokenise_and_run(loaded, args), texts, words
     if texts:
         raise UsageError(
             "The program takes no texts, or has no tokenizer.",
-            got=f"{len(wish.texts)} texts for {_name(ready)}",
+            got=f"{len(args.texts)} texts for {_name(loaded)}",
             allowed="texts=None: random rows are run then",
             do="load the model by name, from a repo whose tokenizer has a fast form",
         )
-    rows = random_rows(ready)
-    return lambda part: ready.run(_chosen(rows, part), wish.device_ids), range(len(rows)), f"{len(rows)} random rows"
+    rows = random_rows(loaded)
+    return lambda part: loaded.run(_chosen(rows, part), args.device_ids), range(len(rows)), f"{len(rows)} random rows"
 
 
-def _name(ready: Ready) -> str:
-    facts = ready.program.manifest.model
-    return facts.name if facts else ready.program.path.name
+def _name(loaded: LoadedProgram) -> str:
+    facts = loaded.program.manifest.model
+    return facts.name if facts else loaded.program.path.name
 
 
-def _takes_texts(ready: Ready) -> bool:
-    manifest = ready.program.manifest
+def _takes_texts(loaded: LoadedProgram) -> bool:
+    manifest = loaded.program.manifest
     text = manifest.text is not None and manifest.text.tokenizer is not None
     known = {*_TOKENS, "pooling_mask", *manifest.rules.defaults}
     return text and all(spec.name in known and "seq_len" in spec.shape for spec in manifest.inputs)
 
 
-def _built_in(ready: Ready) -> list[str]:
+def _built_in(loaded: LoadedProgram) -> list[str]:
     """Those of the built-in texts that fit the compiled lengths, with the prompt that ``encode`` puts before them."""
     from QEfficient.numerics.sentences import SENTENCES
 
-    facts, manifest = ready.text, ready.program.manifest
-    if ready.strict and not manifest.rules.pads:
+    facts, manifest = loaded.text, loaded.program.manifest
+    if loaded.strict and not manifest.rules.pads:
         return []  # a row must fill a bucket exactly
     prompt = find_prompt(all_prompts(facts), facts.default_prompt, None, None)
-    lengths = ready.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
+    lengths = loaded.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
     fits = zip(SENTENCES, lengths, strict=True)
     return [text for text, length in fits if length <= manifest.buckets[-1].length]
 
 
-def _tokenise_and_run(ready: Ready, wish: Wish) -> Call:
+def _tokenise_and_run(loaded: LoadedProgram, args: BenchmarkArgs) -> Call:
     """For a class that takes ids: what its caller would write around ``generate``."""
-    manifest = ready.program.manifest
-    limit = ready.limited(wish.max_seq_length).max_length
+    manifest = loaded.program.manifest
+    limit = loaded.limited(args.max_seq_length).max_length
     longest = min(limit, manifest.buckets[-1].length)
 
     def call(texts: Sequence[str]) -> object:
         with spans.span("tokenise"):
-            tokens = ready.tokenizer.encode(texts, max_length=longest).rows
+            tokens = loaded.tokenizer.encode(texts, max_length=longest).rows
             rows = of_tokens(tokens, manifest.inputs, manifest.rules)
-        return ready.run(rows, wish.device_ids)
+        return loaded.run(rows, args.device_ids)
 
     return call
 
 
-def random_rows(ready: Ready, seed: int = 0) -> Rows:
+def random_rows(loaded: LoadedProgram, seed: int = 0) -> Rows:
     """Rows of every compiled length in turn, so that each bucket is run, whatever stands in them."""
-    manifest = ready.program.manifest
-    config = hub.read_config(ready.program.path) if manifest.model and manifest.model.config else {}
+    manifest = loaded.program.manifest
+    config = hub.read_config(loaded.program.path) if manifest.model and manifest.model.config else {}
     text = config.get("text_config") or config
     vocabulary = int(manifest.tables.get("input_ids") or text.get("vocab_size") or VOCABULARY)
     rng = np.random.default_rng(seed)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from QEfficient.architectures import Architecture, find
 from QEfficient.architectures.record import is_word
-from QEfficient.auto.origin import ModuleOrigin, Origin
-from QEfficient.auto.pooling import Head
-from QEfficient.auto.task import Task
 from QEfficient.cache import Watched, file_digest, library_versions
 from QEfficient.records import Json, TextFacts
+from QEfficient.source.head import Head
+from QEfficient.source.origin import ModuleOrigin, Origin
+from QEfficient.tasks.task import Task
 from QEfficient.text.facts import read_facts
 
 OPSET = 18

@@ -1,4 +1,4 @@
-"""Strings → vectors, as sentence-transformers gives them: plain functions over a ready program. No torch."""
+"""Strings → vectors, as sentence-transformers gives them: plain functions over a loaded program. No torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.texts import Reading, TextWindow, outputs
 from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.inference.texts import Reading, TextWindow, outputs
 from QEfficient.progress import progress
 from QEfficient.records import TextFacts
 from QEfficient.runtime.stream import PATIENCE, Source
@@ -25,7 +25,7 @@ TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normali
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class EncodeArgs:
     """The keywords of one ``encode`` call; the method's docstring explains them."""
 
     prompt: str | None = None
@@ -41,18 +41,18 @@ class Wish:
     device_ids: Sequence[int] | None = None
 
 
-def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, name: str = "inputs") -> Any:
-    """One or many strings → vectors in the container that the wish names; ``name`` is what an error calls them."""
-    dim = _checked_dim(ready, facts, wish)
+def encode(loaded: LoadedProgram, facts: TextFacts, sentences: object, args: EncodeArgs, name: str = "inputs") -> Any:
+    """One or many strings → vectors in the container that the args names; ``name`` is what an error calls them."""
+    dim = _checked_dim(loaded, facts, args)
     single = isinstance(sentences, str)
     texts = [sentences] if isinstance(sentences, str) else arguments.strings(name, sentences)
-    per_token = wish.output_value == "token_embeddings"
+    per_token = args.output_value == "token_embeddings"
     vectors: Any = [] if per_token else None
-    chunks, shortened = wish.overlong == "chunk", 0
-    with progress(len(texts), wish.show_progress_bar, "encode", "text") as done:
-        reading = _reading(ready, facts, wish)
-        for window, output in outputs(ready, reading, texts, wish.device_ids, None if chunks else done):
-            found = _vectors(ready, window, output, wish, dim)
+    chunks, shortened = args.overlong == "chunk", 0
+    with progress(len(texts), args.show_progress_bar, "encode", "text") as done:
+        reading = _reading(loaded, facts, args)
+        for window, output in outputs(loaded, reading, texts, args.device_ids, None if chunks else done):
+            found = _vectors(loaded, window, output, args, dim)
             if per_token:
                 vectors.extend(found)
             elif window.count == len(texts):
@@ -64,7 +64,7 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, name: 
             shortened += len(window.overlong)
             if chunks and done is not None:
                 done(window.count)
-    if shortened and wish.overlong == "truncate":
+    if shortened and args.overlong == "truncate":
         warnings.warn(
             f"{shortened} of {len(texts)} texts were longer than {facts.max_length} tokens and were "
             'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
@@ -72,25 +72,29 @@ def encode(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, name: 
         )
     if single:
         vectors = vectors[0]
-    if wish.convert_to_tensor and not (per_token and not single):
+    if args.convert_to_tensor and not (per_token and not single):
         return tensor(vectors)
-    if wish.convert_to_numpy and not wish.convert_to_tensor:
+    if args.convert_to_numpy and not args.convert_to_tensor:
         return vectors
     return tensor(vectors) if single else [tensor(vector) for vector in vectors]
 
 
-def encode_iter(ready: Ready, facts: TextFacts, sentences: object, wish: Wish, window: int) -> Iterator[Any]:
+def encode_iter(
+    loaded: LoadedProgram, facts: TextFacts, sentences: object, args: EncodeArgs, window: int
+) -> Iterator[Any]:
     """Strings → one vector each, in order; both may go on for ever."""
-    dim = _checked_dim(ready, facts, wish)
+    dim = _checked_dim(loaded, facts, args)
     texts = arguments.each("inputs", sentences)
     source = Source(texts, check=arguments.string, window=window, patience=PATIENCE)
-    return _stream(ready, facts, source, _reading(ready, facts, wish), wish, dim)
+    return _stream(loaded, facts, source, _reading(loaded, facts, args), args, dim)
 
 
-def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wish: Wish, dim: int) -> Iterator[Any]:
-    tensors = wish.convert_to_tensor or not wish.convert_to_numpy
-    told = wish.overlong != "truncate"
-    with ready.stream(source, reading, wish.device_ids, partial=True) as stream:
+def _stream(
+    loaded: LoadedProgram, facts: TextFacts, source: Source, reading: Reading, args: EncodeArgs, dim: int
+) -> Iterator[Any]:
+    tensors = args.convert_to_tensor or not args.convert_to_numpy
+    told = args.overlong != "truncate"
+    with loaded.stream(source, reading, args.device_ids, partial=True) as stream:
         for window, arrays in stream:
             if window.overlong and not told:
                 told = True
@@ -100,58 +104,58 @@ def _stream(ready: Ready, facts: TextFacts, source: Source, reading: Reading, wi
                     'Pass overlong="error" or "chunk" to handle them otherwise.',
                     stacklevel=2,
                 )
-            for vector in _vectors(ready, window, next(iter(arrays.values())), wish, dim):
+            for vector in _vectors(loaded, window, next(iter(arrays.values())), args, dim):
                 own = vector.copy()  # a vector that is kept must not keep its window
                 yield tensor(own) if tensors else own
                 stream.pump()
 
 
-def _reading(ready: Ready, facts: TextFacts, wish: Wish) -> Reading:
-    prompt = find_prompt(all_prompts(facts), facts.default_prompt, wish.prompt, wish.prompt_name)
-    return Reading(ready, prompt=prompt, limit=facts.max_length, overlong=wish.overlong)
+def _reading(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> Reading:
+    prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
+    return Reading(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
 
 
-def _checked_dim(ready: Ready, facts: TextFacts, wish: Wish) -> int:
-    """How many dims a vector has, once the wish is known to fit the program."""
-    if wish.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
+def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> int:
+    """How many dims a vector has, once the args is known to fit the program."""
+    if args.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
         raise NotYetSupportedError(
             "encode returns float32 vectors only.",
-            got=f"precision={wish.precision!r}",
+            got=f"precision={args.precision!r}",
             allowed='precision="float32"',
             do="quantise the result with sentence_transformers.util.quantization.quantize_embeddings",
         )
     allowed = ("sentence_embedding", "token_embeddings")
-    if wish.output_value not in allowed:
+    if args.output_value not in allowed:
         raise UsageError(
-            f"Unknown output_value.{nearest(str(wish.output_value), allowed)}",
-            got=f"output_value={wish.output_value!r}",
+            f"Unknown output_value.{nearest(str(args.output_value), allowed)}",
+            got=f"output_value={args.output_value!r}",
             allowed=" or ".join(map(repr, allowed)),
             do="choose one of these",
         )
-    if wish.output_value == "sentence_embedding" and ready.per_token:
+    if args.output_value == "sentence_embedding" and loaded.per_token:
         raise UsageError(
             "This program gives one vector a token, so a text has no single vector.",
             got="pooling=None",
             allowed="a program compiled with pooling",
             do='load with pooling="auto" (or a named mode) and compile, or pass output_value="token_embeddings"',
         )
-    if wish.output_value == "token_embeddings" and not ready.per_token:
+    if args.output_value == "token_embeddings" and not loaded.per_token:
         raise UsageError(
             "This program pools inside the graph, so token vectors never leave it.",
             got='output_value="token_embeddings"',
             allowed="a program compiled with pooling=None",
             do="load with pooling=None and compile again",
         )
-    if wish.output_value == "token_embeddings":
-        return ready.width
-    if wish.truncate_dim is None:
-        return ready.kept_dims
-    dim = arguments.whole(wish.truncate_dim)
-    if dim is None or not 1 <= dim <= ready.width:
+    if args.output_value == "token_embeddings":
+        return loaded.width
+    if args.truncate_dim is None:
+        return loaded.kept_dims
+    dim = arguments.whole(args.truncate_dim)
+    if dim is None or not 1 <= dim <= loaded.width:
         raise UsageError(
             "truncate_dim is not a number of the vector's dims.",
-            got=f"truncate_dim={wish.truncate_dim!r}",
-            allowed=f"1 to {ready.width}",
+            got=f"truncate_dim={args.truncate_dim!r}",
+            allowed=f"1 to {loaded.width}",
             do="pass an int in this range, or leave it out",
         )
     return dim
@@ -210,18 +214,20 @@ def check_task(facts: TextFacts, task: str | None) -> None:
     )
 
 
-def _vectors(ready: Ready, window: TextWindow, output: NDArray[Any], wish: Wish, dim: int) -> Vectors | list[Vectors]:
+def _vectors(
+    loaded: LoadedProgram, window: TextWindow, output: NDArray[Any], args: EncodeArgs, dim: int
+) -> Vectors | list[Vectors]:
     """What one window's texts get: a vector each, or one a token of each."""
     output = output.astype(np.float32, copy=False)
-    if wish.output_value == "token_embeddings":
+    if args.output_value == "token_embeddings":
         return _token_vectors(window, output)
     vectors, owners = output, window.owners
     if owners is not None:
-        vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(ready))
+        vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(loaded))
     if dim < vectors.shape[1]:
         vectors = vectors[:, :dim].copy()  # a vector that is kept must not keep what was cut off
     # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
-    return normalize(vectors) if wish.normalize_embeddings else np.ascontiguousarray(vectors)
+    return normalize(vectors) if args.normalize_embeddings else np.ascontiguousarray(vectors)
 
 
 def _token_vectors(window: TextWindow, vectors: Vectors) -> list[Vectors]:
@@ -250,8 +256,8 @@ def _join_chunks(vectors: Vectors, owners: Sequence[int], lengths: Sequence[int]
     return joined.astype(np.float32, copy=False)
 
 
-def _ends_normalised(ready: Ready) -> bool:
-    facts = ready.program.manifest.model
+def _ends_normalised(loaded: LoadedProgram) -> bool:
+    facts = loaded.program.manifest.model
     return bool(facts and facts.head and facts.head[-1].get("step") == "normalize")
 
 

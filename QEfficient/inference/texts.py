@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.auto.ready import Ready
 from QEfficient.errors import InputError
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Rows
 from QEfficient.runtime import spans
 from QEfficient.runtime.beside import of_tokens
@@ -49,16 +49,16 @@ class Reading:
     """How texts become rows of a program. Safe from many threads.
 
     Args:
-        ready: The program.
+        loaded: The program.
         prompt: Put before each text.
         limit: Tokens of a row.
         overlong: What happens to longer texts.
     """
 
-    def __init__(self, ready: Ready, *, prompt: str, limit: int, overlong: Overlong) -> None:
-        self._tokenizer = ready.tokenizer
+    def __init__(self, loaded: LoadedProgram, *, prompt: str, limit: int, overlong: Overlong) -> None:
+        self._tokenizer = loaded.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
-        self._inputs, self._rules = ready.program.manifest.inputs, ready.program.manifest.rules
+        self._inputs, self._rules = loaded.program.manifest.inputs, loaded.program.manifest.rules
         self._pools = any(spec.name == "pooling_mask" for spec in self._inputs)
         self._skipped = 0
         if prompt and self._pools:
@@ -105,7 +105,7 @@ def without_prompt(tokens: Tokens, length: int, first: int = 0) -> list[NDArray[
 
 
 def outputs(
-    ready: Ready,
+    loaded: LoadedProgram,
     reading: Reading,
     texts: Sequence[Text],
     devices: Sequence[int] | None,
@@ -120,13 +120,13 @@ def outputs(
     """
     if len(texts) <= FIRST:  # one window: a hand-over to another thread would only cost time
         window = reading(0, texts)
-        yield window, next(iter(ready.run(window.rows, devices, progress, numbers=window.numbers).values()))
+        yield window, next(iter(loaded.run(window.rows, devices, progress, numbers=window.numbers).values()))
         return
     try:
-        with ready.stream(Source(texts), reading, devices, progress) as stream:
+        with loaded.stream(Source(texts), reading, devices, progress) as stream:
             for window, arrays in stream:
                 yield window, next(iter(arrays.values()))
     except InputError:
         window = reading(0, texts)  # where one window was refused, say it of all
-        ready.tables.check(window.rows, window.numbers)
+        loaded.tables.check(window.rows, window.numbers)
         raise

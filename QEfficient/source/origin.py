@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
 from QEfficient.architectures import find
-from QEfficient.auto.adapter import Adapter, find_adapter, language_files
-from QEfficient.auto.loading import load
-from QEfficient.auto.module_kinds import unwrapped
 from QEfficient.cache import Watched, file_digest
 from QEfficient.errors import LoadError, UsageError
 from QEfficient.export.isolated import isolated
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 from QEfficient.sentence_repo import read as read_sentence_repo
+from QEfficient.source.adapter import Adapter, find_adapter, language_files
+from QEfficient.source.loading import load
+from QEfficient.source.module_kinds import unwrapped
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:

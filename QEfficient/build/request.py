@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from QEfficient import arguments
-from QEfficient.auto.recipe import Reach, default_lengths
-from QEfficient.auto.stages import Order
 from QEfficient.backends.base import Backend
+from QEfficient.cache import canonical_json, file_digest
 from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
 from QEfficient.numerics.verify import Limits, limits_for
-from QEfficient.records import Bucket, Json, RowRules, Rows, Target, TensorSpec, TextFacts
-from QEfficient.runtime.rows import from_arrays
-from QEfficient.runtime.signals import from_signals, has_signals
-from QEfficient.runtime.write_io import InferenceFiles
+from QEfficient.records import Bucket, CompileOptions, Json, Target, TextFacts
+from QEfficient.source.recipe import Reach, default_lengths
 
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
-FLOATS = ("float32", "float16", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """What ``compile`` was asked for, checked and in one piece.
+
+    Attributes:
+        backend, target, buckets, options: What to compile for.
+        text: What the program's text side is.
+        texts: Texts of the caller's to verify the program on, besides the built-in ones.
+        limits: The limits of the caller's that the program must hold.
+    """
+
+    backend: Backend
+    target: Target
+    buckets: tuple[Bucket, ...]
+    options: CompileOptions
+    text: TextFacts
+    texts: tuple[str, ...] = ()
+    limits: Mapping[str, Json] | None = None
+
+    def ingredients(self) -> dict[str, Json]:
+        """The key's ingredients that the graph's own do not hold."""
+        checks: dict[str, Json] = {"texts": list(self.texts)} if self.texts else {}
+        checks |= {} if self.limits is None else {"limits": dict(self.limits)}
+        return checks | {
+            "target": dataclasses.asdict(self.target),
+            "buckets": [bucket.sizes for bucket in self.buckets],
+            "options": dict(self.options.flags),
+            "option_files": {name: file_digest(path) for name, path in self.options.files.items()},
+            "raw_flags": list(self.options.raw),
+            "backend_version": self.backend.version(),
+            "text": json.loads(canonical_json(dataclasses.asdict(self.text))),
+        }
 
 
 def asked_lengths(seq_len: object) -> list[int] | str | None:
@@ -82,7 +110,7 @@ def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     return result
 
 
-def order(
+def compile_request(
     backend: Backend,
     *,
     text: TextFacts,
@@ -96,8 +124,8 @@ def order(
     texts: Sequence[str] = (),
     limits: object = None,
     found: Sequence[Bucket] | None = None,
-) -> Order:
-    """The arguments of ``compile`` as one checked order; buckets that were ``found`` go before seq_len, batch_size."""
+) -> CompileRequest:
+    """The arguments of ``compile`` as one checked request; buckets that were ``found`` go before ``seq_len``."""
     batch = arguments.positive("batch_size", batch_size, "rows")
     buckets = _buckets(seq_len, batch, reach, text) if found is None else tuple(found)
     if len(buckets) > MAX_QUIET_BUCKETS:
@@ -124,7 +152,7 @@ def order(
     )
     checked = backend.parse_options(options)
     backend.check(target, checked)
-    return Order(backend, target, buckets, checked, text, tuple(texts), verify_limits(limits))
+    return CompileRequest(backend, target, buckets, checked, text, tuple(texts), verify_limits(limits))
 
 
 def verify_limits(value: object) -> dict[str, Json] | None:
@@ -201,38 +229,3 @@ def verify_mode(value: object, texts: object = None, limits: object = None) -> s
             do="leave verify out, or texts and limits",
         )
     return str(value)
-
-
-def result_dtype(dtype: Any) -> np.dtype[Any]:
-    """A float dtype given as a name, a numpy or a torch dtype."""
-    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
-    if isinstance(dtype, (type, np.dtype)):
-        name = np.dtype(dtype).name
-    if name not in FLOATS:
-        raise InputError(
-            "generate returns floats that numpy knows.",
-            got=f"dtype={dtype!r}",
-            allowed=", ".join(FLOATS),
-            do="leave dtype out for float32",
-        )
-    return np.dtype(name)
-
-
-def rows(
-    inputs: Any,
-    specs: Sequence[TensorSpec],
-    *,
-    rules: RowRules,
-    max_length: int | None = None,
-    buckets: Sequence[Bucket] = (),
-) -> Rows:
-    """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
-    if has_signals(specs):
-        return from_signals(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
-    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
-
-
-def inference_files() -> InferenceFiles:
-    """Files for one call's arrays, in a new folder below the working directory."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return InferenceFiles(Path.cwd() / "io_dir" / stamp)

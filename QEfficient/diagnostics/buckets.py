@@ -12,15 +12,15 @@ from functools import cache
 from pathlib import Path
 
 from QEfficient import arguments
-from QEfficient.auto import request
-from QEfficient.auto.embed import all_prompts, find_prompt
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.recipe import Reach, Recipe, tokenizer_keywords
+from QEfficient.build import request
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.inference.encode import all_prompts, find_prompt
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Bucket, Json, TextFacts
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.runtime.suggest import Cost, suggest_buckets
+from QEfficient.source.recipe import Reach, Recipe, tokenizer_keywords
 from QEfficient.text.facts import TOKENIZER, preprocessing_files, write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -135,7 +135,7 @@ def card_cost(recipe: Recipe, num_cores: object) -> Cost | None:
     cores = arguments.positive("num_cores", num_cores, "cores")
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict
-    from QEfficient.auto.speed import columns
+    from QEfficient.diagnostics.recommend import columns
 
     fitting = [card for card in CARDS if card.cores >= cores]
     try:
@@ -173,11 +173,11 @@ def _spread(texts: Sequence[str], lengths: Sequence[int]) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------------------------- texts → lengths
 
 
-def tokenizer_of(ready: Ready | None, recipe: Recipe | None, text: TextFacts | None) -> Tokenizer | None:
+def tokenizer_of(loaded: LoadedProgram | None, recipe: Recipe | None, text: TextFacts | None) -> Tokenizer | None:
     """The model's tokenizer, which shortens nothing; ``None`` where there is none, or it has no fast form."""
-    own = ready.program.manifest.text if ready is not None else None
-    if ready is not None and own is not None and own.tokenizer is not None:
-        return Tokenizer.from_folder(ready.program.path, replace(own, max_length=NO_LIMIT))
+    own = loaded.program.manifest.text if loaded is not None else None
+    if loaded is not None and own is not None and own.tokenizer is not None:
+        return Tokenizer.from_folder(loaded.program.path, replace(own, max_length=NO_LIMIT))
     folder = recipe.origin.folder if recipe is not None else None
     if recipe is None or folder is None or text is None:
         return None

@@ -1,4 +1,4 @@
-"""Pairs of texts → scores, as sentence-transformers' CrossEncoder gives them: functions over a ready program."""
+"""Pairs of texts → scores, as sentence-transformers' CrossEncoder gives them: functions over a loaded program."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.auto.embed import find_prompt, tensor
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.texts import Reading, outputs
 from QEfficient.errors import InputError, UsageError, nearest
+from QEfficient.inference.encode import find_prompt, tensor
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.inference.texts import Reading, outputs
 from QEfficient.progress import progress
 from QEfficient.records import TextFacts
 from QEfficient.text.tokenizer import Text
@@ -25,7 +25,7 @@ Activation = str | Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PredictArgs:
     """The keywords of one ``predict`` or ``rank`` call; the methods' docstrings explain them."""
 
     prompt: str | None = None
@@ -40,30 +40,30 @@ class Wish:
     device_ids: Sequence[int] | None = None
 
 
-def predict(ready: Ready, facts: TextFacts, inputs: object, wish: Wish) -> Any:
-    """One or many pairs → scores in the container that the wish names; one label: one number a pair."""
+def predict(loaded: LoadedProgram, facts: TextFacts, inputs: object, args: PredictArgs) -> Any:
+    """One or many pairs → scores in the container that the args names; one label: one number a pair."""
     texts, single = _texts(inputs)
-    scores = _scores(ready, facts, texts, wish)
-    if wish.convert_to_tensor or not wish.convert_to_numpy:
+    scores = _scores(loaded, facts, texts, args)
+    if args.convert_to_tensor or not args.convert_to_numpy:
         whole = tensor(scores)
         if single:
             return whole[0]
-        return whole if wish.convert_to_tensor else list(whole)
+        return whole if args.convert_to_tensor else list(whole)
     return scores[0] if single else scores
 
 
 def rank(
-    ready: Ready,
+    loaded: LoadedProgram,
     facts: TextFacts,
     query: str,
     documents: object,
-    wish: Wish,
+    args: PredictArgs,
     *,
     top_k: int | None = None,
     return_documents: bool = False,
 ) -> list[dict[str, Any]]:
     """Documents by falling score; those of equal score keep their order."""
-    labels = ready.width
+    labels = loaded.width
     if labels != 1:
         raise UsageError(
             "rank needs a model with one label: the relevance of a document.",
@@ -82,7 +82,7 @@ def rank(
     if top_k is not None:
         top_k = arguments.positive("top_k", top_k, "documents")
     pairs: list[Text] = [(query, text) for text in texts]
-    scores = _scores(ready, facts, pairs, wish).tolist()
+    scores = _scores(loaded, facts, pairs, args).tolist()
     results: list[dict[str, Any]] = [{"corpus_id": i, "score": score} for i, score in enumerate(scores)]
     if return_documents:
         for result in results:
@@ -118,16 +118,16 @@ def _pair(row: int, item: object) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
-def _scores(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Scores:
+def _scores(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: PredictArgs) -> Scores:
     """``(texts,)`` with one label, else ``(texts, labels)``."""
-    activate = _activation(facts, wish.activation_fn, ready.width)  # an unknown one is refused before work is done
-    scores = activate(_logits(ready, facts, texts, wish))
+    activate = _activation(facts, args.activation_fn, loaded.width)  # an unknown one is refused before work is done
+    scores = activate(_logits(loaded, facts, texts, args))
     if scores.shape[1:] == (1,):
         scores = scores[:, 0]
-    return softmax(scores) if wish.apply_softmax and scores.ndim > 1 else scores
+    return softmax(scores) if args.apply_softmax and scores.ndim > 1 else scores
 
 
-def _logits(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Scores:
+def _logits(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: PredictArgs) -> Scores:
     if facts.chat:
         raise UsageError(
             "sentence-transformers writes this model's pairs through its chat template, which predict does not do.",
@@ -135,15 +135,15 @@ def _logits(ready: Ready, facts: TextFacts, texts: list[Text], wish: Wish) -> Sc
             allowed="generate(inputs) with the ids of the finished prompt",
             do="render the pairs with tokenizer.apply_chat_template, and pass the ids to generate",
         )
-    limit = facts.max_length if wish.max_length is None else wish.max_length
-    prompt = find_prompt(facts.prompts, facts.default_prompt, wish.prompt, wish.prompt_name)
-    reading = Reading(ready, prompt=prompt, limit=limit, overlong=wish.overlong)
+    limit = facts.max_length if args.max_length is None else args.max_length
+    prompt = find_prompt(facts.prompts, facts.default_prompt, args.prompt, args.prompt_name)
+    reading = Reading(loaded, prompt=prompt, limit=limit, overlong=args.overlong)
     found, shortened = [], 0
-    with progress(len(texts), wish.show_progress_bar, "predict", "pair") as done:
-        for window, output in outputs(ready, reading, texts, wish.device_ids, done):
+    with progress(len(texts), args.show_progress_bar, "predict", "pair") as done:
+        for window, output in outputs(loaded, reading, texts, args.device_ids, done):
             found.append(output.astype(np.float32, copy=False))
             shortened += len(window.overlong)
-    if shortened and wish.overlong == "truncate":
+    if shortened and args.overlong == "truncate":
         warnings.warn(
             f"{shortened} of {len(texts)} pairs were longer than {limit} tokens and were shortened, "
             'as sentence-transformers does. Pass overlong="error" to refuse them.',

@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
-from QEfficient.auto.recipe import tokenizer_keywords
 from QEfficient.cache import Cache, file_digest, library_versions
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
+from QEfficient.source.recipe import tokenizer_keywords
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
-    from QEfficient.auto.recipe import Recipe
-    from QEfficient.auto.stages import Order
+    from QEfficient.build.request import CompileRequest
     from QEfficient.numerics.verify import Sample
+    from QEfficient.source.recipe import Recipe
 
 STAGE, TABLE_FILE = "onnx", "int8.json"
 
 
-def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> tuple[OnnxModel, dict[str, Json]]:
+def int8_stage(
+    recipe: Recipe, request: CompileRequest, model: OnnxModel, cache: Cache
+) -> tuple[OnnxModel, dict[str, Json]]:
     """The int8 graph of a graph, and the table of what was left out.
 
     Args:
         recipe: Whose graph it is.
-        order: Its texts are calibrated on, besides the built-in ones; its limits are what the search aims at.
+        request: Its texts are calibrated on, besides the built-in ones; its limits are what the search aims at.
         model: The graph in fp32.
         cache: Looked into first.
 
@@ -38,17 +40,17 @@ def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> 
     folder = recipe.origin.folder
     ingredients: dict[str, Json] = {
         "int8": model.digest,
-        "texts": list(order.texts),
-        "limits": None if order.limits is None else dict(order.limits),
-        "longest": order.buckets[-1].length,
-        "text": dataclasses.asdict(order.text),
+        "texts": list(request.texts),
+        "limits": None if request.limits is None else dict(request.limits),
+        "longest": request.buckets[-1].length,
+        "text": dataclasses.asdict(request.text),
         "preprocessing": {path.name: file_digest(path) for path in preprocessing_files(folder)} if folder else {},
         "tokenizer": tokenizer_keywords(recipe.origin),
         "versions": library_versions(),
     }
 
     def build(workdir: Path) -> None:
-        made, table = _quantise(recipe, order, model, cache, workdir)
+        made, table = _quantise(recipe, request, model, cache, workdir)
         (workdir / TABLE_FILE).write_text(json.dumps(table, indent=1), encoding="utf-8")
         programs.write_onnx(made, key=ingredients, versions=library_versions())
 
@@ -57,23 +59,23 @@ def int8_stage(recipe: Recipe, order: Order, model: OnnxModel, cache: Cache) -> 
 
 
 def _quantise(
-    recipe: Recipe, order: Order, model: OnnxModel, cache: Cache, workdir: Path
+    recipe: Recipe, request: CompileRequest, model: OnnxModel, cache: Cache, workdir: Path
 ) -> tuple[OnnxModel, dict[str, Json]]:
     from QEfficient.compress.int8 import to_int8
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.verify import limits_for
 
     how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
-    limits = limits_for("int8", order.limits, routed=recipe.architecture.routed)
-    samples = _samples(recipe, order, model)
+    limits = limits_for("int8", request.limits, routed=recipe.architecture.routed)
+    samples = _samples(recipe, request, model)
     with cache.work_folder() as scratch, progress(None, None, "int8", "trial") as counted:
         made = to_int8(model, samples, how, limits, workdir, scratch=scratch, progress=counted)
     return made.model, made.table()
 
 
-def _samples(recipe: Recipe, order: Order, model: OnnxModel) -> list[Sample]:
+def _samples(recipe: Recipe, request: CompileRequest, model: OnnxModel) -> list[Sample]:
     """The built-in texts and the caller's. Random rows are no text: what they show is not what will be sent."""
-    from QEfficient.auto.torch_stages import text_samples_of
+    from QEfficient.build.torch_stages import text_samples_of
     from QEfficient.numerics.sentences import LONG, SENTENCES
 
-    return text_samples_of(recipe, model, (*SENTENCES, LONG, *order.texts), order.buckets[-1].length)
+    return text_samples_of(recipe, model, (*SENTENCES, LONG, *request.texts), request.buckets[-1].length)

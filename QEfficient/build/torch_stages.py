@@ -14,16 +14,14 @@ import torch
 from torch import nn
 
 from QEfficient.architectures import Architecture, find
-from QEfficient.auto.origin import RepoOrigin
-from QEfficient.auto.recipe import text_facts, tokenizer_keywords
-from QEfficient.auto.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
-from QEfficient.auto.verification import host_session
 from QEfficient.backends.base import Arrays
 from QEfficient.cache import Cache
 from QEfficient.errors import ExportError, InputError, PoolingError
 from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
+from QEfficient.numerics.host import host_session
+from QEfficient.numerics.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
 from QEfficient.onnx_transforms import DEFAULT, finish, tables
@@ -50,11 +48,13 @@ from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.run import frame_count
 from QEfficient.runtime.spans import span
 from QEfficient.runtime.tables import Tables
+from QEfficient.source.origin import RepoOrigin
+from QEfficient.source.recipe import text_facts, tokenizer_keywords
 from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from QEfficient.auto.recipe import Recipe
+    from QEfficient.source.recipe import Recipe
 
 
 @isolated
@@ -350,7 +350,7 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
 
     Args:
         recipe: Which model.
-        rows: As ``request.rows`` gives them for ``specs``.
+        rows: As ``inference.arrays.rows`` gives them for ``specs``.
         specs: As :func:`graph_specs` gives them.
         rules: As :func:`graph_rules` gives them.
         text: What fills a row.

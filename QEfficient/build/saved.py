@@ -1,4 +1,4 @@
-"""A saved program, made ready; on another backend than its own when asked for."""
+"""A saved program, loaded; on another backend than its own when asked for."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 
 from QEfficient import hub
 from QEfficient import program as programs
-from QEfficient.auto.ready import Ready
-from QEfficient.auto.task import Task
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, library_versions, link_or_copy
 from QEfficient.errors import UsageError
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.numerics.explain import explain
 from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.tasks.task import Task
 from QEfficient.text.facts import preprocessing_files
 
 
-def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> Ready:
-    """A saved program, ready on the backend it was compiled for, or with its graph on the one that is asked for.
+def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> LoadedProgram:
+    """A saved program, loaded on the backend it was compiled for, or with its graph on the one that is asked for.
 
     Raises:
         UsageError: A keyword of a model load: it could not have any effect. Or a program of another task.
@@ -47,7 +48,7 @@ def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -
         backend, reason = registry.choose(wanted)
         if backend.name != program.manifest.target.backend:
             program = rehost(program, backend, Cache())
-    return Ready(program, backend, reason, strict=strict)
+    return LoadedProgram(program, backend, reason, strict=strict, explain=explain)
 
 
 def rehost(program: Program, backend: Backend, cache: Cache) -> Program:

@@ -1,4 +1,4 @@
-"""A compiled program that is ready to answer: opened, and its tokenizer read, on first use."""
+"""A compiled program that answers: opened, and its tokenizer read, on first use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeAlias
 
 from QEfficient.backends.base import Arrays, Backend, Session
@@ -24,11 +25,12 @@ from QEfficient.runtime.work import Tally
 from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 
+Explain: TypeAlias = Callable[[Program, NumericsError, Arrays], NumericsError]
 _User: TypeAlias = tuple[int, int]
 """A process and a thread of it."""
 
 
-class Ready:
+class LoadedProgram:
     """Program, backend and whatever was opened for them. Safe from many threads.
 
     Args:
@@ -36,10 +38,14 @@ class Ready:
         backend: Opens it.
         reason: Why this backend was chosen, for ``device_report()``.
         strict: Take only the compiled shapes, as a card does.
+        explain: Adds to an error about NaN or Inf what it can find out of the row that is to blame.
     """
 
-    def __init__(self, program: Program, backend: Backend, reason: str, *, strict: bool = False) -> None:
+    def __init__(
+        self, program: Program, backend: Backend, reason: str, *, strict: bool = False, explain: Explain | None = None
+    ) -> None:
         self.program, self.backend, self.reason, self.strict = program, backend, reason, strict
+        self._explain = explain
         self.work = Tally()
         self._session: Session | None = None
         self._devices: tuple[int, ...] | None = None
@@ -55,6 +61,10 @@ class Ready:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self.work.begin()
+
+    def again(self) -> LoadedProgram:
+        """The same program with a session of its own."""
+        return LoadedProgram(self.program, self.backend, self.reason, strict=self.strict, explain=self._explain)
 
     @property
     def text(self) -> TextFacts:
@@ -312,15 +322,10 @@ class Ready:
             rules.frames,
             progress,
             record,
-            explain=self._explain,
+            explain=None if self._explain is None else partial(self._explain, self.program),
             tally=self.work,
             tables=self.tables,
         )
-
-    def _explain(self, error: NumericsError, row: Arrays) -> NumericsError:
-        from QEfficient.auto.verification import located  # imports onnx, which a run must not need
-
-        return located(error, self, row)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, why there, and whether what is best on this machine was measured or guessed."""

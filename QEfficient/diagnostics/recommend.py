@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
-from QEfficient.auto import request
-from QEfficient.auto.recipe import reach
+from QEfficient.build import request
 from QEfficient.errors import UsageError
 from QEfficient.records import Bucket, Json, TextFacts
+from QEfficient.source.recipe import reach
 
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import SpeedPoint
-    from QEfficient.auto.ready import Ready
-    from QEfficient.auto.recipe import Recipe
+    from QEfficient.inference.loaded_program import LoadedProgram
+    from QEfficient.source.recipe import Recipe
 
 FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
 """What ``objective`` fills in where the caller says nothing."""
@@ -26,7 +26,7 @@ class Unset(int):
     """The default of a keyword, told from the same number given by a caller."""
 
 
-def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
+def columns(recipe: Recipe | None, loaded: LoadedProgram | None) -> dict[str, Json]:
     """What the table of measurements says of a network, for this one.
 
     Raises:
@@ -34,7 +34,7 @@ def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
     """
     from QEfficient.analysis.network import network
 
-    if not _reads_text(recipe, ready):
+    if not _reads_text(recipe, loaded):
         raise UsageError(
             "Speed is predicted for models that read text only.",
             got="a model of images or audio",
@@ -43,22 +43,22 @@ def columns(recipe: Recipe | None, ready: Ready | None) -> dict[str, Json]:
         )
     if recipe is not None:
         return network(recipe.origin.config(), recipe.task.name)
-    facts = ready.program.manifest.model if ready is not None else None
-    if ready is None or facts is None or facts.config is None:
+    facts = loaded.program.manifest.model if loaded is not None else None
+    if loaded is None or facts is None or facts.config is None:
         raise UsageError(
             "This program does not keep its model's config, so no speed can be predicted.",
             got="a program of a bare graph",
             allowed="a model, or a program that was compiled from one",
             do="predict from a row of your own: QEfficient.analysis.predict({…})",
         )
-    config = json.loads((ready.program.path / facts.config).read_text(encoding="utf-8"))
+    config = json.loads((loaded.program.path / facts.config).read_text(encoding="utf-8"))
     return network(config, facts.task)
 
 
-def _reads_text(recipe: Recipe | None, ready: Ready | None) -> bool:
+def _reads_text(recipe: Recipe | None, loaded: LoadedProgram | None) -> bool:
     if recipe is not None:
         return recipe.architecture.inputs is None
-    return ready is not None and any(spec.name == "input_ids" for spec in ready.program.manifest.inputs)
+    return loaded is not None and any(spec.name == "input_ids" for spec in loaded.program.manifest.inputs)
 
 
 def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq_len: int) -> dict[str, Json]:
@@ -91,7 +91,11 @@ def _plain(value: Json) -> Json:
 
 
 def speed_points(
-    recipe: Recipe | None, ready: Ready | None, buckets: Sequence[Bucket], cards: Sequence[str], free_batch: bool
+    recipe: Recipe | None,
+    loaded: LoadedProgram | None,
+    buckets: Sequence[Bucket],
+    cards: Sequence[str],
+    free_batch: bool,
 ) -> tuple[SpeedPoint, ...]:
     """Predicted speed at each bucket on each card, with the options that are best for each objective.
 
@@ -99,7 +103,7 @@ def speed_points(
 
     Args:
         recipe: Which model; ``None`` for a saved program.
-        ready: The program, where one is compiled.
+        loaded: The program, where one is compiled.
         buckets: The shapes.
         cards: Names of cards.
         free_batch: Nobody chose the buckets' batch, so the best one is taken; it stands in the options.
@@ -108,7 +112,7 @@ def speed_points(
     from QEfficient.analysis.record import SpeedPoint
 
     try:
-        network = columns(recipe, ready)
+        network = columns(recipe, loaded)
     except UsageError:
         return ()
     made = []
@@ -135,17 +139,22 @@ def speed_points(
 
 
 def recommended(
-    recipe: Recipe | None, ready: Ready | None, text: TextFacts | None, objective: str, seq_len: object, card: str
+    recipe: Recipe | None,
+    loaded: LoadedProgram | None,
+    text: TextFacts | None,
+    objective: str,
+    seq_len: object,
+    card: str,
 ) -> Recommendation:
     """The options that are best for a model at one length; left out, that of the longest bucket."""
     from QEfficient.analysis.recommendation import check_objective, recommend
 
     check_objective(objective)
-    network = columns(recipe, ready)
+    network = columns(recipe, loaded)
     if seq_len is not None:
         length = arguments.positive("seq_len", seq_len, "tokens")
-    elif ready is not None:
-        length = ready.program.manifest.buckets[-1].length
+    elif loaded is not None:
+        length = loaded.program.manifest.buckets[-1].length
     else:
         assert recipe is not None and text is not None  # without a program there is a model
         length = request.longest(None, reach(recipe.origin), text)

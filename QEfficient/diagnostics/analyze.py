@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 from QEfficient import arguments
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
-from QEfficient.auto import request
-from QEfficient.auto.buckets import text_lengths, tokenizer_of
-from QEfficient.auto.recipe import reach
-from QEfficient.auto.rules import rules_of
-from QEfficient.auto.samples import LONGEST, text_samples
-from QEfficient.auto.speed import speed_points
-from QEfficient.auto.verification import CHECK_FILE
+from QEfficient.build import request
+from QEfficient.build.check import CHECK_FILE
+from QEfficient.build.subject import rules_of
+from QEfficient.diagnostics.buckets import text_lengths, tokenizer_of
+from QEfficient.diagnostics.recommend import speed_points
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.export.isolated import isolated
+from QEfficient.numerics.samples import LONGEST, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import Bucket, Json, OnnxModel, RowRules, TensorSpec, TextFacts
 from QEfficient.runtime.beside import stand_in
+from QEfficient.source.recipe import reach
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.analysis.record import Analysis, ModuleAnalysis, Risk
-    from QEfficient.auto.ready import Ready
-    from QEfficient.auto.recipe import Recipe
+    from QEfficient.inference.loaded_program import LoadedProgram
+    from QEfficient.source.recipe import Recipe
 
 MOST_TEXTS = 64  # of the caller's, whose ranges are measured: each costs a run
 NO_LIMIT = 10**9  # tokens; texts are counted whole, and cut when the buckets are filled
@@ -36,7 +36,7 @@ NO_LIMIT = 10**9  # tokens; texts are counted whole, and cut when the buckets ar
 def analyze_model(
     graph: Callable[[], OnnxModel],
     *,
-    ready: Ready | None,
+    loaded: LoadedProgram | None,
     recipe: Recipe | None,
     text: TextFacts | None,
     seq_len: object = None,
@@ -49,7 +49,7 @@ def analyze_model(
 
     Args:
         graph: Gives the graph; an export may stand behind it, so the other arguments are checked first.
-        ready: The program, where one is compiled.
+        loaded: The program, where one is compiled.
         recipe: Where the graph comes from; ``None`` for a saved program.
         text: The text side; ``None`` for a bare graph.
         seq_len: As ``compile`` takes it; left out, the program's own buckets, or ``compile``'s defaults.
@@ -58,36 +58,38 @@ def analyze_model(
         before: Also look at HuggingFace's module.
         fp16: Also measure the range of every tensor.
     """
-    buckets = _buckets(ready, recipe, text, seq_len, batch_size)
-    given, tokenizer = arguments.optional_strings("texts", texts), tokenizer_of(ready, recipe, text)
+    buckets = _buckets(loaded, recipe, text, seq_len, batch_size)
+    given, tokenizer = arguments.optional_strings("texts", texts), tokenizer_of(loaded, recipe, text)
     limit = text.max_length if text else LONGEST
     rows = text_lengths(given, tokenizer) if texts is not None else None
     model = graph()
     return analyze(
         model,
         buckets,
-        name=_name(ready, recipe),
+        name=_name(loaded, recipe),
         module=module_side(recipe, model.inputs, buckets[0]) if before and recipe is not None else None,
         rows=rows,
         limit=limit,
-        risk=text_risk(model, tokenizer, given, limit, rules_of(ready, recipe, model.inputs)) if fp16 else None,
-        predictions=speed_points(recipe, ready, buckets, [c.name for c in CARDS], ready is None and batch_size is None),
-        verification=_verification(ready, model),
+        risk=text_risk(model, tokenizer, given, limit, rules_of(loaded, recipe, model.inputs)) if fp16 else None,
+        predictions=speed_points(
+            recipe, loaded, buckets, [c.name for c in CARDS], loaded is None and batch_size is None
+        ),
+        verification=_verification(loaded, model),
     )
 
 
-def _name(ready: Ready | None, recipe: Recipe | None) -> str:
+def _name(loaded: LoadedProgram | None, recipe: Recipe | None) -> str:
     if recipe is not None:
         return recipe.origin.name
-    facts = ready.program.manifest.model if ready is not None else None
+    facts = loaded.program.manifest.model if loaded is not None else None
     return facts.name if facts is not None else ""
 
 
 def _buckets(
-    ready: Ready | None, recipe: Recipe | None, text: TextFacts | None, seq_len: object, batch_size: object
+    loaded: LoadedProgram | None, recipe: Recipe | None, text: TextFacts | None, seq_len: object, batch_size: object
 ) -> tuple[Bucket, ...]:
     batch = None if batch_size is None else arguments.positive("batch_size", batch_size, "rows")
-    own = ready.program.manifest.buckets if ready is not None else ()
+    own = loaded.program.manifest.buckets if loaded is not None else ()
     if own and (seq_len is None or recipe is None):
         found = own if seq_len is None else _of_lengths(own[0], seq_len)
         return found if batch is None else tuple(replace(bucket, batch=batch) for bucket in found)
@@ -117,10 +119,10 @@ def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
     return tuple(replace(bucket, length=size) for size in request.named_lengths(seq_len))
 
 
-def _verification(ready: Ready | None, model: OnnxModel) -> Mapping[str, Json] | None:
+def _verification(loaded: LoadedProgram | None, model: OnnxModel) -> Mapping[str, Json] | None:
     """The numeric check's result, as the program's manifest or the file beside the graph has it."""
-    if ready is not None:
-        return dict(ready.program.manifest.verify) or None
+    if loaded is not None:
+        return dict(loaded.program.manifest.verify) or None
     file = model.path.parent / CHECK_FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
@@ -150,7 +152,7 @@ def module_side(recipe: Recipe, inputs: Sequence[TensorSpec], bucket: Bucket) ->
         bucket: The shape of the run; masks are ones, so that every row is full.
     """
     from QEfficient.analysis.module import Run, module_analysis
-    from QEfficient.auto.torch_stages import reference
+    from QEfficient.build.torch_stages import reference
 
     whole = recipe.origin.module()
     encoder = recipe.architecture.encoder_of(whole) if recipe.embeds else whole

@@ -1,0 +1,1 @@
+"""A loaded program: texts to rows, rows to results."""
