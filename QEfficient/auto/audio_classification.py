@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task("audio-classification", "AutoModelForAudioClassification")
+from QEfficient.tasks.catalogue import AUDIO_CLASSIFICATION
 
 
 class QEFFAutoModelForAudioClassification(QEFFTransformersBase):
@@ -18,4 +16,4 @@ class QEFFAutoModelForAudioClassification(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = AUDIO_CLASSIFICATION

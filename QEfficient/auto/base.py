@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from QEfficient import arguments, hub
 from QEfficient import program as programs
 from QEfficient.auto.insight import Insight
-from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
-from QEfficient.build import request
+from QEfficient.build.buckets import sequence_limit
+from QEfficient.build.request import Unset, parse, settled, verify_mode
 from QEfficient.build.saved import saved_program
-from QEfficient.build.stages import adopt_onnx, compile_stage, copy_onnx, export_stage
+from QEfficient.build.stages import compile_stage, copy_onnx, export_stage, with_graph
+from QEfficient.build.subject import ModelSubject
 from QEfficient.cache import Cache
-from QEfficient.diagnostics.buckets import card_cost, suggested, wants_buckets
-from QEfficient.diagnostics.doctor import OPTION as PRECISION_FILE
+from QEfficient.diagnostics.buckets import buckets_for_texts
 from QEfficient.diagnostics.doctor import with_precision_file
-from QEfficient.diagnostics.recommend import Unset, settle
+from QEfficient.diagnostics.recommend import options_for_objective
 from QEfficient.errors import UsageError
 from QEfficient.inference.arrays import inference_files, result_dtype
 from QEfficient.inference.arrays import rows as rows_of
@@ -26,8 +26,9 @@ from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
 from QEfficient.source.adapter import language_files
-from QEfficient.source.origin import ModuleOrigin, RepoOrigin
-from QEfficient.source.recipe import reach
+from QEfficient.source.checkpoint import Checkpoint
+from QEfficient.source.lengths import reach
+from QEfficient.source.loaded_module import LoadedModule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from QEfficient.numerics.verify import Limits
 
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+
+
+COMPLETIONS = (options_for_objective, buckets_for_texts, settled, with_graph, with_precision_file)
+"""What fills in a request to compile, in this order. Each takes it and the model, and gives it back filled in."""
 
 
 class QEFFTransformersBase(Insight):
@@ -48,7 +53,7 @@ class QEFFTransformersBase(Insight):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._begin(ModuleOrigin(model))
+        self._begin(LoadedModule(model))
 
     @classmethod
     def _load(cls, id_or_path: str | Path, args: tuple[Any, ...], keywords: dict[str, Any]) -> Self:
@@ -60,7 +65,7 @@ class QEFFTransformersBase(Insight):
         if hub.is_program(found.folder):
             self._begin(None, saved_program(found, cls._task, keywords))
         else:
-            self._begin(RepoOrigin(found, cls._task.auto_class, args, keywords, where))
+            self._begin(Checkpoint(found, cls._task.auto_class, args, keywords, where))
         return self
 
     @classmethod
@@ -95,7 +100,7 @@ class QEFFTransformersBase(Insight):
             limit = reach(self._origin).whole
         else:
             limit = self._need_loaded().program.manifest.buckets[-1].length
-        self._max_seq_length = request.sequence_limit(value, limit)
+        self._max_seq_length = sequence_limit(value, limit)
 
     def get_max_seq_length(self) -> int:
         """As :attr:`max_seq_length`."""
@@ -118,7 +123,7 @@ class QEFFTransformersBase(Insight):
             ExportError: The exporter refused the model.
             NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
         """
-        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify))
+        recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
         recipe.architecture.check(recipe.origin.config())
         with self._lock:
             self._onnx = export_stage(recipe, Cache())
@@ -193,51 +198,15 @@ class QEFFTransformersBase(Insight):
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        request.refuse_later(compiler_options)
-        arguments.path_like("onnx_path", onnx_path or "", "the path of a .onnx file; lengths are seq_len=")
-        lengths, given = request.asked_lengths(seq_len), arguments.optional_strings("texts", texts)
-        auto = wants_buckets(lengths, given, buckets)
-        recipe = self._recipe(use_onnx_subfunctions, request.verify_mode(verify, None if auto else given, limits))
-        chosen, reason = registry.choose(backend, compute)
-        asked = {"num_cores": num_cores, "batch_size": batch_size, **compiler_options}
-        makes_file = asked.get(PRECISION_FILE) is True
-        if makes_file or asked.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
-            asked.pop(PRECISION_FILE, None)
-        text, limit = self._text(), reach(recipe.origin)
-        options = settle(objective, recipe, asked, request.longest(None if auto else lengths, limit, text))
-        options |= {
-            name: True for name, on in (("mxfp6_matmul", mxfp6_matmul), ("sub_functions", use_onnx_subfunctions)) if on
-        }
-        found = None
-        if auto:
-            batch = None if objective is None and isinstance(batch_size, Unset) else options["batch_size"]
-            cost = card_cost(recipe, options["num_cores"]) if chosen.name == "qaic" else None
-            found = suggested(recipe, text, limit, given, buckets=buckets, batch=batch, cost=cost)
-        asked_for = request.compile_request(
-            chosen,
-            text=text,
-            reach=limit,
-            seq_len=lengths,
-            batch_size=options.pop("batch_size"),
-            num_devices=num_devices,
-            num_cores=options.pop("num_cores"),
-            compute=compute,
-            options=options,
-            texts=given if found is None else found.texts if verify == "on" else (),
-            limits=limits,
-            found=None if found is None else found.buckets,
-        )
+        request = parse(locals(), compiler_options, self._text())
+        subject = ModelSubject(self._recipe(use_onnx_subfunctions, verify), request.text)
         with self._lock:
-            cache = Cache()
-            graph = None
-            if onnx_path is not None:
-                graph = adopt_onnx(Path(onnx_path), recipe, asked_for.buckets, cache)
-            if makes_file:
-                asked_for = with_precision_file(asked_for, recipe, text, cache, graph)
-            program = compile_stage(recipe, asked_for, cache, graph)
+            for complete in COMPLETIONS:
+                request = complete(request, subject)
+            program = compile_stage(subject.recipe, request, Cache())
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)
-            self._put_in_place(LoadedProgram(program, chosen, reason, strict=strict, explain=explain))
+            self._put_in_place(LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain))
         self._need_loaded().warn_of_tokens()
         return str(self.qpc_path)
 
@@ -313,7 +282,8 @@ class QEFFTransformersBase(Insight):
 
     def _generate_torch(self, inputs: Mapping[str, Any]) -> Arrays:
         origin = self._need_origin("generate(…, runtime_ai100=False)")
-        from QEfficient.build.torch_stages import graph_rules, graph_specs, run_torch
+        from QEfficient.build.torch_graph import graph_rules, graph_specs
+        from QEfficient.build.torch_reference import run_torch
 
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)

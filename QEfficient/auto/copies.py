@@ -22,8 +22,11 @@ from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
 from QEfficient.source.adapter import Adapter
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import Head
-from QEfficient.source.origin import ModuleOrigin, Origin, RepoOrigin, json_like
+from QEfficient.source.identity import json_like
+from QEfficient.source.loaded_module import LoadedModule
+from QEfficient.source.origin import Origin
 
 if TYPE_CHECKING:
     from QEfficient.auto.description import Description
@@ -48,19 +51,19 @@ class _Source:
     @classmethod
     def of(cls, origin: Origin | None, head: Head) -> _Source | None:
         """``None`` where the model is more than its files: a module in memory, or code of the caller's."""
-        if not isinstance(origin, RepoOrigin) or origin.handed_out or head.function is not None:
+        if not isinstance(origin, Checkpoint) or origin.handed_out or head.function is not None:
             return None
         if not json_like(origin.keywords) or not json_like(list(origin.args)):
             return None
         found = (origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, origin.adapter)
         return cls(*found, origin.needs_pooler)
 
-    def again(self) -> RepoOrigin:
+    def again(self) -> Checkpoint:
         """The model, its weights not read."""
         if not self.files.folder.is_dir():
             raise _not_here("model", self.files.folder)
         keywords = self.keywords if self.route is None else {**self.keywords, "route": self.route}
-        origin = RepoOrigin(self.files, self.auto_class, self.args, keywords, adapter=self.adapter)
+        origin = Checkpoint(self.files, self.auto_class, self.args, keywords, adapter=self.adapter)
         origin.needs_pooler = self.needs_pooler
         return origin
 
@@ -156,9 +159,9 @@ def _own(origin: Origin | None, memo: dict[int, Any]) -> Origin | None:
     if origin is None:
         return None
     twin = copy.copy(origin)
-    if isinstance(twin, RepoOrigin):
+    if isinstance(twin, Checkpoint):
         twin._lock = threading.Lock()
-    held = isinstance(origin, ModuleOrigin) or origin.handed_out
+    held = isinstance(origin, LoadedModule) or origin.handed_out
     twin._module = copy.deepcopy(origin.module(), memo) if held else None
     return twin
 

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task(
-    "automatic-speech-recognition",
-    "AutoModelForCTC",
-    model_output="CausalLMOutput",
-    per_token=True,
-)
+from QEfficient.tasks.catalogue import SPEECH_RECOGNITION
 
 
 class QEFFAutoModelForCTC(QEFFTransformersBase):
@@ -25,7 +18,7 @@ class QEFFAutoModelForCTC(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = SPEECH_RECOGNITION
 
     def _model_output(self, tensors: dict[str, Any]) -> Any:
         """Beyond a row's last frame the blank wins: decoders take the best letter of every frame, and read no mask."""

@@ -11,8 +11,10 @@ from QEfficient.auto.evaluations import Evaluations
 from QEfficient.errors import UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import Head
-from QEfficient.source.origin import ModuleOrigin, Origin, RepoOrigin
+from QEfficient.source.loaded_module import LoadedModule
+from QEfficient.source.origin import Origin
 from QEfficient.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -72,14 +74,14 @@ class Description:
         Whoever holds it may change it, so from here on every ``compile`` hashes its tensors.
         """
         origin = self._need_origin("model")
-        if isinstance(origin, RepoOrigin):
+        if isinstance(origin, Checkpoint):
             origin.handed_out = True
         return origin.module()
 
     @property
     def config(self) -> Any:
         """The transformers config object. Also on a saved program; reads no weights."""
-        if isinstance(self._origin, ModuleOrigin) or (self._origin and self._origin.handed_out):
+        if isinstance(self._origin, LoadedModule) or (self._origin and self._origin.handed_out):
             return self._origin.module().config
         if self._config is None:
             self._config = self._read_config()  # kept: pipelines ask for it with every label
@@ -88,7 +90,7 @@ class Description:
     def _read_config(self) -> Any:
         from transformers import AutoConfig
 
-        if not isinstance(self._origin, RepoOrigin):
+        if not isinstance(self._origin, Checkpoint):
             return AutoConfig.for_model(**self._saved_config(self._need_loaded().program))
         keywords = {key: self._origin.keywords[key] for key in ("trust_remote_code",) if key in self._origin.keywords}
         if hasattr(self._origin.keywords.get("config"), "to_dict"):
@@ -130,7 +132,7 @@ class Description:
 
         if self._origin is None:
             return torch.float32
-        if isinstance(self._origin, ModuleOrigin):
+        if isinstance(self._origin, LoadedModule):
             return next(self._origin.module().parameters()).dtype
         name = str(self._origin.keywords.get("dtype", "float32"))
         if name == "auto":

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task(
-    "image-classification",
-    "AutoModelForImageClassification",
-    model_output="ImageClassifierOutput",
-)
+from QEfficient.tasks.catalogue import IMAGE_CLASSIFICATION
 
 
 class QEFFAutoModelForImageClassification(QEFFTransformersBase):
@@ -21,4 +15,4 @@ class QEFFAutoModelForImageClassification(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = IMAGE_CLASSIFICATION

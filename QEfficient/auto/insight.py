@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from QEfficient import arguments
 from QEfficient.auto.pipelines import PipelineModel
-from QEfficient.build import request
-from QEfficient.build.stages import export_stage
+from QEfficient.build.request import verify_limits
+from QEfficient.build.subject import ModelSubject, SavedSubject, Subject
 from QEfficient.cache import Cache
-from QEfficient.records import OnnxModel, TextFacts
-from QEfficient.source.recipe import Recipe, text_facts
+from QEfficient.records import TextFacts
+from QEfficient.source.recipe import Recipe, recipe_of
+from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
@@ -48,7 +49,12 @@ class Insight(PipelineModel):
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         origin = self._need_origin("export or compile")
-        return Recipe(origin, self._head, self._task, functions, verify)
+        return recipe_of(origin, self._head, self._task, functions, verify)
+
+    def _subject(self) -> Subject:
+        if self._origin is None:
+            return SavedSubject(self._need_loaded(), self._saved_text())
+        return ModelSubject(self._recipe(False, "on"), self._text(), self._loaded)
 
     def verify(
         self,
@@ -78,12 +84,11 @@ class Insight(PipelineModel):
             UsageError: Not compiled, or texts for a program without a tokenizer.
             VerificationError: A limit does not hold; names the worst rows and the layer that it starts in.
         """
-        from QEfficient.diagnostics.verify import verify_loaded
+        from QEfficient.diagnostics.verify import verify_subject
 
-        loaded = self._need_loaded()
-        recipe = None if self._origin is None else self._recipe(False, "on")
+        self._need_loaded()
         given = arguments.optional_strings("texts", texts)
-        return verify_loaded(loaded, recipe, given, limits, emulate=emulate, check=check)
+        return verify_subject(self._subject(), given, limits, emulate=emulate, check=check)
 
     def doctor(
         self,
@@ -117,12 +122,11 @@ class Insight(PipelineModel):
             NumericsError: The graph in fp32 does not meet the limits.
             UsageError: Texts for a model without a tokenizer, a margin that is none, or a graph with functions.
         """
-        from QEfficient.diagnostics.doctor import DoctorArgs, Patient, diagnosis
+        from QEfficient.diagnostics.doctor import DoctorArgs, diagnosis
 
-        args = DoctorArgs(arguments.optional_strings("texts", texts), request.verify_limits(limits), margin, rewrite)
-        recipe = None if self._origin is None else self._recipe(False, "on")
-        text = self._text() if recipe else None
-        return diagnosis(self._graph(recipe), Patient.of(recipe, self._loaded, text), args, Cache())
+        args = DoctorArgs(arguments.optional_strings("texts", texts), verify_limits(limits), margin, rewrite)
+        with self._lock:
+            return diagnosis(self._subject(), args, Cache())
 
     def analyze(
         self,
@@ -158,21 +162,11 @@ class Insight(PipelineModel):
             OptionError: ``seq_len`` or ``batch_size`` is no positive int, or ``report`` no path of a file.
         """
         from QEfficient.analysis.report import report_path, write_report
-        from QEfficient.diagnostics.analyze import analyze_model
+        from QEfficient.diagnostics.analyze import AnalyzeArgs, analyze_model
 
         target = None if report is None else report_path(report)
-        recipe = None if self._origin is None else self._recipe(False, "on")
-        found = analyze_model(
-            lambda: self._graph(recipe),
-            loaded=self._loaded,
-            recipe=recipe,
-            text=self._text() if recipe else self._saved_text(),
-            seq_len=seq_len,
-            batch_size=batch_size,
-            texts=texts,
-            before=before,
-            fp16=fp16,
-        )
+        with self._lock:
+            found = analyze_model(self._subject(), AnalyzeArgs(seq_len, batch_size, texts, before, fp16))
         if target is not None:
             write_report(found, target)
         return found
@@ -196,8 +190,7 @@ class Insight(PipelineModel):
         """
         from QEfficient.diagnostics.recommend import recommended
 
-        recipe = None if self._origin is None else self._recipe(False, "on")
-        return recommended(recipe, self._loaded, self._text() if recipe else None, objective, seq_len, card)
+        return recommended(self._subject(), objective, seq_len, card)
 
     def benchmark(
         self,
@@ -242,14 +235,3 @@ class Insight(PipelineModel):
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object] | None:
         """What :meth:`benchmark` does with strings where the class has a method for them; ``None``: run their ids."""
         return None
-
-    def _graph(self, recipe: Recipe | None) -> OnnxModel:
-        """The program's graph; before ``compile`` the exported one."""
-        if self._loaded is not None or recipe is None:
-            from QEfficient.onnx_transforms import describe
-
-            return describe(self._need_loaded().program.onnx_path)
-        with self._lock:
-            if self._onnx is None:
-                self._onnx = export_stage(recipe, Cache())
-            return self._onnx

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task("fill-mask", "AutoModelForMaskedLM", model_output="MaskedLMOutput", per_token=True)
+from QEfficient.tasks.catalogue import FILL_MASK
 
 
 class QEFFAutoModelForMaskedLM(QEFFTransformersBase):
@@ -17,4 +15,4 @@ class QEFFAutoModelForMaskedLM(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = FILL_MASK

@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from QEfficient import arguments
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.errors import PoolingError
-from QEfficient.inference import encode
+from QEfficient.inference import encode, prompts, similarity
 from QEfficient.records import Json
 from QEfficient.runtime.stream import WINDOW
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import PoolingArgument, check_saved_pooling, parse_head
-from QEfficient.source.origin import RepoOrigin
 from QEfficient.source.recipe import Recipe
-from QEfficient.tasks.task import Task
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-TASK = Task("feature-extraction", "AutoModel", outputs=("output",), embeds=True)
 
 
 class QEFFAutoModel(QEFFTransformersBase):
@@ -39,7 +36,7 @@ class QEFFAutoModel(QEFFTransformersBase):
             callable ``(last_hidden_states, attention_mask)``.
     """
 
-    _task = TASK
+    _task = FEATURE_EXTRACTION
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
@@ -71,17 +68,17 @@ class QEFFAutoModel(QEFFTransformersBase):
             check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
         else:
             self._head = parse_head(pooling, self._origin.repo)
-            if isinstance(self._origin, RepoOrigin):
+            if isinstance(self._origin, Checkpoint):
                 self._origin.needs_pooler = self._head.uses_pooler
         return self
 
     def _recipe(self, functions: bool, verify: str) -> Recipe:
         recipe = super()._recipe(functions, verify)
-        if recipe.head.steps and not recipe.embeds:
+        if recipe.head.steps and not recipe.task.pools:
             raise PoolingError(
                 f"Models of type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
                 got=f"{[dict(step) for step in recipe.head.steps]}",
-                allowed=f"pooling=None, which gives {', '.join(recipe.outputs)}",
+                allowed=f"pooling=None, which gives {', '.join(recipe.task.outputs)}",
                 do="drop pooling",
             )
         return recipe
@@ -146,7 +143,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         texts = inputs if sentences is None else arguments.renamed("sentences", sentences, "inputs", inputs)
         loaded = self._need_loaded()
         facts = loaded.limited(self._max_seq_length)
-        encode.check_task(facts, task)
+        prompts.check_task(facts, task)
         return encode.encode(
             loaded,
             facts,
@@ -219,7 +216,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         """
         loaded = self._need_loaded()
         facts = loaded.limited(self._max_seq_length)
-        encode.check_task(facts, task)
+        prompts.check_task(facts, task)
         args = encode.EncodeArgs(
             prompt=prompt,
             prompt_name=prompt_name,
@@ -294,7 +291,7 @@ class QEFFAutoModel(QEFFTransformersBase):
     def _string_call(self, device_ids: Sequence[int] | None) -> Callable[[Sequence[str]], object]:
         loaded = self._need_loaded()
         value: Any = "token_embeddings" if loaded.per_token else "sentence_embedding"
-        task = encode.task_of(loaded.text)
+        task = prompts.task_of(loaded.text)
         return lambda texts: self.encode(
             texts, show_progress_bar=False, output_value=value, device_ids=device_ids, task=task
         )
@@ -304,7 +301,7 @@ class QEFFAutoModel(QEFFTransformersBase):
     @property
     def prompts(self) -> dict[str, str]:
         """Prompt name → text."""
-        return encode.all_prompts(self._loaded.text if self._loaded else self._text())
+        return prompts.all_prompts(self._loaded.text if self._loaded else self._text())
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """Width of a pooled vector, ``None`` before ``compile`` or without pooling."""
@@ -325,11 +322,11 @@ class QEFFAutoModel(QEFFTransformersBase):
 
         Distances are negated, as sentence-transformers does. A tensor in gives a tensor out, an array an array.
         """
-        return encode.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=False)
+        return similarity.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=False)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Similarity of the vectors at equal positions, shape ``(n,)``."""
-        return encode.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=True)
+        return similarity.similarity(self.similarity_fn_name, embeddings1, embeddings2, pairwise=True)
 
     # ------------------------------------------------------------------------------------ as transformers has it
 

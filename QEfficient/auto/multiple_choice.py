@@ -9,9 +9,7 @@ from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import InputError
 from QEfficient.runtime.rows import as_numpy, items_of
-from QEfficient.tasks.task import Task
-
-TASK = Task("multiple-choice", "AutoModelForMultipleChoice", model_output="MultipleChoiceModelOutput", choices=True)
+from QEfficient.tasks.catalogue import MULTIPLE_CHOICE
 
 
 class QEFFAutoModelForMultipleChoice(QEFFTransformersBase):
@@ -23,7 +21,7 @@ class QEFFAutoModelForMultipleChoice(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = MULTIPLE_CHOICE
 
     def generate(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from QEfficient.architectures import find
 from QEfficient.auto.description import Description
-from QEfficient.source.origin import ModuleOrigin
+from QEfficient.source.loaded_module import LoadedModule
 
 _MODALITIES = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
 
@@ -33,7 +33,7 @@ class PipelineModel(Description):
         """Folder from which transformers reads this model's tokenizer or processor; ``""`` for one made in memory."""
         if self._origin is None:
             return str(self._need_loaded().program.path)
-        if isinstance(self._origin, ModuleOrigin):
+        if isinstance(self._origin, LoadedModule):
             return str(self.config.name_or_path)
         return str(self._origin.folder)
 

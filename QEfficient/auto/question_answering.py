@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task(
-    "question-answering",
-    "AutoModelForQuestionAnswering",
-    outputs=("start_logits", "end_logits"),
-    model_output="QuestionAnsweringModelOutput",
-    per_token=True,
-)
+from QEfficient.tasks.catalogue import QUESTION_ANSWERING
 
 
 class QEFFAutoModelForQuestionAnswering(QEFFTransformersBase):
@@ -24,4 +16,4 @@ class QEFFAutoModelForQuestionAnswering(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = QUESTION_ANSWERING

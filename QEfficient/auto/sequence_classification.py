@@ -9,10 +9,8 @@ from typing import Any, Literal, Self
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.inference import rerank
 from QEfficient.sentence_repo import check_reranker
-from QEfficient.source.origin import RepoOrigin
-from QEfficient.tasks.task import Task
-
-TASK = Task("text-classification", "AutoModelForSequenceClassification")
+from QEfficient.source.checkpoint import Checkpoint
+from QEfficient.tasks.catalogue import TEXT_CLASSIFICATION
 
 Pair = tuple[str, str] | list[str]
 
@@ -28,7 +26,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = TEXT_CLASSIFICATION
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Self:
@@ -47,7 +45,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             UsageError: A saved program of another task.
         """
         self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        if isinstance(self._origin, RepoOrigin):
+        if isinstance(self._origin, Checkpoint):
             check_reranker(self._origin.model_folder, self._origin.repo, adapted=self._origin.adapter is not None)
         return self
 

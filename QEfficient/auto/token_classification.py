@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.tasks.task import Task
-
-TASK = Task(
-    "token-classification",
-    "AutoModelForTokenClassification",
-    model_output="TokenClassifierOutput",
-    per_token=True,
-)
+from QEfficient.tasks.catalogue import TOKEN_CLASSIFICATION
 
 
 class QEFFAutoModelForTokenClassification(QEFFTransformersBase):
@@ -22,4 +15,4 @@ class QEFFAutoModelForTokenClassification(QEFFTransformersBase):
         model: A HuggingFace model of this task that is already loaded.
     """
 
-    _task = TASK
+    _task = TOKEN_CLASSIFICATION

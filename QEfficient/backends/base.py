@@ -103,6 +103,7 @@ class Carrying(Protocol):
         ...
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Compiles graphs into programs and opens them."""
 

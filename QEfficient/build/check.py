@@ -33,7 +33,7 @@ def check_exported(recipe: Recipe, model: OnnxModel) -> None:
     """
     found: dict[str, Json] = {"verify": "off"}
     if recipe.verify == "on":
-        from QEfficient.build.torch_stages import check_graph
+        from QEfficient.build.torch_reference import check_graph
 
         result, numbers = check_graph(recipe, model)
         references.save(model.path.parent, numbers)
@@ -63,7 +63,7 @@ def check_program(recipe: Recipe, request: CompileRequest, model: OnnxModel) -> 
     if plain and not request.texts and request.limits is None:
         return graph
     kept = kept_references(recipe, request, model)
-    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    how = Comparison(recipe.origin.name, model.outputs, recipe.task.scores, recipe.frames)
     limits = limits_for(limits_name(precision, request.target), request.limits, routed=recipe.architecture.routed)
     result = _run(model, precision, kept, how, limits)
     refuse(result, how.name, *advice(model, precision, kept, result))
@@ -84,7 +84,7 @@ def kept_references(recipe: Recipe, request: CompileRequest, model: OnnxModel) -
     ):
         texts = (*SENTENCES, *texts)  # short buckets: cut to what the program takes
     if texts:
-        from QEfficient.build.torch_stages import text_references
+        from QEfficient.build.torch_reference import text_references
 
         kept += text_references(recipe, model, texts, request.buckets[-1].length)
     return [each for each in kept if counts(each[0], request.target)]
@@ -142,7 +142,7 @@ def check_made(recipe: Recipe, request: CompileRequest, model: OnnxModel, made: 
     """
     compute, architecture = request.target.compute, recipe.architecture
     kept = kept_references(recipe, request, model)
-    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    how = Comparison(recipe.origin.name, model.outputs, recipe.task.scores, recipe.frames)
     limits = limits_for(compute, request.limits, routed=architecture.routed)
     do = f"pass looser limits={{…}}, or leave compute={compute!r} out"
     if compute == "int8":

@@ -11,7 +11,7 @@ from QEfficient import program as programs
 from QEfficient.cache import Cache, file_digest, library_versions
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
-from QEfficient.source.recipe import tokenizer_keywords
+from QEfficient.source.text import tokenizer_keywords
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _quantise(
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.verify import limits_for
 
-    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    how = Comparison(recipe.origin.name, model.outputs, recipe.task.scores, recipe.frames)
     limits = limits_for("int8", request.limits, routed=recipe.architecture.routed)
     samples = _samples(recipe, request, model)
     with cache.work_folder() as scratch, progress(None, None, "int8", "trial") as counted:
@@ -75,7 +75,7 @@ def _quantise(
 
 def _samples(recipe: Recipe, request: CompileRequest, model: OnnxModel) -> list[Sample]:
     """The built-in texts and the caller's. Random rows are no text: what they show is not what will be sent."""
-    from QEfficient.build.torch_stages import text_samples_of
+    from QEfficient.build.torch_reference import text_samples_of
     from QEfficient.numerics.sentences import LONG, SENTENCES
 
     return text_samples_of(recipe, model, (*SENTENCES, LONG, *request.texts), request.buckets[-1].length)

@@ -1,141 +1,198 @@
-"""What a caller asked for, checked and brought to one form, before any stage works on it."""
+"""What ``compile`` is asked for: parsed once, filled in, and part of the key as it stands."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from QEfficient import arguments
+from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
-from QEfficient.cache import canonical_json, file_digest
-from QEfficient.errors import InputError, NotYetSupportedError, OptionError, nearest
+from QEfficient.build.buckets import buckets_of, named_lengths
+from QEfficient.cache import file_digest, to_json
+from QEfficient.errors import NotYetSupportedError, OptionError, nearest
 from QEfficient.numerics.verify import Limits, limits_for
-from QEfficient.records import Bucket, CompileOptions, Json, Target, TextFacts
-from QEfficient.source.recipe import Reach, default_lengths
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Target, TextFacts
+from QEfficient.source.lengths import reach
 
+if TYPE_CHECKING:
+    from QEfficient.build.subject import ModelSubject
+
+AUTO = "auto"
+PRECISION_FILE = "node_precision_info"
+BUCKETS = 5
+CORES = 16
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
+
+
+class Unset(int):
+    """The default of a keyword, told from the same number given by a caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """What ``compile`` was asked for, checked and in one piece.
+    """What to compile for. What a caller leaves out is ``None`` until something fills it in.
+
+    Each field is part of the key but for those of :data:`NOT_IN_KEY`.
 
     Attributes:
-        backend, target, buckets, options: What to compile for.
+        backend: Compiles.
+        reason: Why it was taken, for ``device_report()``.
+        compute: Precision of the arithmetic.
+        devices: Devices that one program spans.
         text: What the program's text side is.
         texts: Texts of the caller's to verify the program on, besides the built-in ones.
         limits: The limits of the caller's that the program must hold.
+        cores: AI cores of an instance.
+        batch: Rows of a bucket.
+        lengths: Lengths of the buckets.
+        keywords: Compiler options by name, not looked at yet.
+        objective: What to fill in cores, batch and some options for.
+        most_buckets: How many buckets to find for the texts.
+        precision_file: Whether the doctor is to write a node-precision file.
+        onnx_path: A graph of the caller's to compile in place of the model's export.
+        buckets: Filled in: lengths and rows.
+        options: Filled in: the options, checked.
+        graph: Filled in: the caller's graph in the cache.
     """
 
     backend: Backend
-    target: Target
-    buckets: tuple[Bucket, ...]
-    options: CompileOptions
+    reason: str
+    compute: str
+    devices: int
     text: TextFacts
     texts: tuple[str, ...] = ()
     limits: Mapping[str, Json] | None = None
+    cores: int | None = None
+    batch: int | None = None
+    lengths: tuple[int, ...] | None = None
+    keywords: Mapping[str, Json] = field(default_factory=dict)
+    objective: str | None = None
+    most_buckets: int | None = None
+    precision_file: bool = False
+    onnx_path: Path | None = None
+    buckets: tuple[Bucket, ...] = ()
+    options: CompileOptions = CompileOptions()
+    graph: OnnxModel | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the program is compiled for, as a manifest has it."""
+        return Target(self.backend.name, self.compute, self.cores or CORES, self.devices)
 
     def ingredients(self) -> dict[str, Json]:
-        """The key's ingredients that the graph's own do not hold."""
-        checks: dict[str, Json] = {"texts": list(self.texts)} if self.texts else {}
-        checks |= {} if self.limits is None else {"limits": dict(self.limits)}
-        return checks | {
-            "target": dataclasses.asdict(self.target),
-            "buckets": [bucket.sizes for bucket in self.buckets],
-            "options": dict(self.options.flags),
-            "option_files": {name: file_digest(path) for name, path in self.options.files.items()},
-            "raw_flags": list(self.options.raw),
-            "backend_version": self.backend.version(),
-            "text": json.loads(canonical_json(dataclasses.asdict(self.text))),
-        }
+        """The key's ingredients that the model's own do not hold."""
+        found: dict[str, Json] = _content(self)
+        return found
 
 
-def asked_lengths(seq_len: object) -> list[int] | str | None:
-    """The lengths that a caller names, ascending, each once; ``None`` and words such as ``"auto"`` stay as they are.
-
-    Raises:
-        OptionError: Not positive ints, or none at all.
-    """
-    return seq_len if seq_len is None or isinstance(seq_len, str) else named_lengths(seq_len)
-
-
-def named_lengths(seq_len: object) -> list[int]:
-    """As :func:`asked_lengths`, where lengths have to be named: a word is none.
-
-    Raises:
-        OptionError: As there.
-    """
-    result = sorted(set(arguments.positives("seq_len", seq_len, "tokens")))
-    if not result:
-        raise OptionError(
-            "seq_len is an empty list: no bucket would be left to run in.",
-            got="seq_len=[]",
-            allowed="an int, a list of ints, or leave it out for buckets up to the model's limit",
-            do="leave seq_len out, or name at least one length",
-        )
-    return result
+NOT_IN_KEY: Mapping[tuple[type, str], str] = {
+    (CompileRequest, "reason"): "it tells of the choice, and changes nothing that is made",
+    (OnnxModel, "path"): "the digest stands for the file, wherever it is",
+    (OnnxModel, "files"): "the digest covers them",
+}
+"""Fields of a request, and of what it holds, that are not part of the key, and why."""
 
 
-def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
-    """The bucket lengths that ``seq_len`` asks for, ascending, each once.
+def _content(value: Any) -> Json:
+    """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields."""
+    if isinstance(value, Path):
+        return file_digest(value)
+    if isinstance(value, Backend):
+        return {"name": value.name, "version": value.version()}
+    if dataclasses.is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(value) if (type(value), each.name) not in NOT_IN_KEY]
+        return {name: _content(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {name: _content(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_content(item) for item in value]
+    return to_json(value)
+
+
+def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts) -> CompileRequest:
+    """The arguments of ``compile`` as a request, before anything is filled in.
 
     Args:
-        seq_len: An int, a list of ints, or ``None``.
-        reach: Which lengths the model takes.
-        default: The last bucket when ``seq_len`` is left out.
+        given: By their names in its signature.
+        options: Its further keywords.
+        text: The model's text side.
 
     Raises:
-        OptionError: Not positive ints, none at all, or outside of what the model takes.
+        OptionError: A value that is none of its keyword's, or keywords that do not go together.
+        BackendUnavailableError: The backend that is asked for can't be had here.
     """
-    if seq_len is None:
-        return default_lengths(default, reach.first)
-    result = named_lengths(seq_len)
-    if reach.limit is not None and result[-1] > reach.limit:
-        raise OptionError(
-            "seq_len is past the longest row that this model's graph serves.",
-            got=f"seq_len={result[-1]}",
-            allowed=f"{reach.shortest} to {reach.limit}",
-            do=f"use seq_len={reach.limit} at most, or leave it out",
-        )
-    if result[0] < reach.shortest:
-        raise OptionError(
-            "seq_len is shorter than the model takes.",
-            got=f"seq_len={result[0]}",
-            allowed=f"{reach.shortest} or more",
-            do="use a longer bucket, or leave seq_len out",
-        )
-    return result
+    options = _served(options)
+    texts = arguments.optional_strings("texts", given["texts"])
+    most = _most_buckets(given["seq_len"], texts, given["buckets"])
+    verify_mode(given["verify"], None if most else texts, given["limits"])
+    backend, reason = registry.choose(given["backend"], given["compute"])
+    makes_file = options.get(PRECISION_FILE) is True
+    if makes_file or options.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
+        options.pop(PRECISION_FILE, None)
+    for name, keyword in (("mxfp6_matmul", "mxfp6_matmul"), ("use_onnx_subfunctions", "sub_functions")):
+        options |= {keyword: True} if given[name] else {}
+    if given["onnx_path"] is not None:
+        arguments.path_like("onnx_path", given["onnx_path"], "the path of a .onnx file; lengths are seq_len=")
+    return CompileRequest(
+        backend,
+        reason,
+        _compute(backend, given["compute"]),
+        arguments.positive("num_devices", given["num_devices"], "devices"),
+        text,
+        texts,
+        verify_limits(given["limits"]),
+        cores=_unless_left_out("num_cores", given["num_cores"], "cores"),
+        batch=_unless_left_out("batch_size", given["batch_size"], "rows"),
+        lengths=None if most or given["seq_len"] is None else tuple(named_lengths(given["seq_len"])),
+        keywords=options,
+        objective=given["objective"],
+        most_buckets=most,
+        precision_file=makes_file,
+        onnx_path=None if given["onnx_path"] is None else Path(given["onnx_path"]),
+    )
 
 
-def compile_request(
-    backend: Backend,
-    *,
-    text: TextFacts,
-    reach: Reach,
-    seq_len: object,
-    batch_size: object,
-    num_devices: object,
-    num_cores: object,
-    compute: str | None,
-    options: Mapping[str, Json],
-    texts: Sequence[str] = (),
-    limits: object = None,
-    found: Sequence[Bucket] | None = None,
-) -> CompileRequest:
-    """The arguments of ``compile`` as one checked request; buckets that were ``found`` go before ``seq_len``."""
-    batch = arguments.positive("batch_size", batch_size, "rows")
-    buckets = _buckets(seq_len, batch, reach, text) if found is None else tuple(found)
-    if len(buckets) > MAX_QUIET_BUCKETS:
-        import warnings
+def settled(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
+    """The request with its buckets and options, of which the caller's and what was filled in go before the defaults.
 
+    Warns:
+        UserWarning: More buckets than are usual.
+
+    Raises:
+        OptionError: Lengths that the model does not take, or options that the backend does not.
+    """
+    limits = reach(subject.recipe.origin)
+    found = request.buckets or buckets_of(request.lengths, request.batch or 1, limits, request.text)
+    if len(found) > MAX_QUIET_BUCKETS:
         warnings.warn(
-            f"{len(buckets)} buckets in one program: compiling and loading on the card grow with each; "
+            f"{len(found)} buckets in one program: compiling and loading on the card grow with each; "
             f"{MAX_QUIET_BUCKETS} or fewer are usual.",
             stacklevel=3,
         )
+    options = request.backend.parse_options(request.keywords)
+    done = dataclasses.replace(
+        request,
+        cores=request.target.cores,
+        batch=None,
+        lengths=None,
+        keywords={},
+        buckets=found,
+        options=options,
+    )
+    done.backend.check(done.target, options)
+    return done
+
+
+def _unless_left_out(name: str, value: object, unit: str) -> int | None:
+    return None if isinstance(value, Unset) else arguments.positive(name, value, unit)
+
+
+def _compute(backend: Backend, compute: str | None) -> str:
     chosen = compute if compute is not None else backend.compute[0]
     if chosen not in backend.compute:
         raise OptionError(
@@ -144,15 +201,48 @@ def compile_request(
             allowed=", ".join(map(repr, backend.compute)),
             do="choose one of these, or leave compute out",
         )
-    target = Target(
-        backend=backend.name,
-        compute=chosen,
-        cores=arguments.positive("num_cores", num_cores, "cores"),
-        devices=arguments.positive("num_devices", num_devices, "devices"),
-    )
-    checked = backend.parse_options(options)
-    backend.check(target, checked)
-    return CompileRequest(backend, target, buckets, checked, text, tuple(texts), verify_limits(limits))
+    return chosen
+
+
+def _most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> int | None:
+    """How many buckets ``compile`` is to find itself; ``None``: it is not to find them."""
+    wanted = isinstance(seq_len, str) and seq_len == AUTO
+    if wanted and not texts:
+        raise OptionError(
+            'seq_len="auto" finds buckets for texts, and there are none.',
+            got="no texts",
+            allowed="texts like those that will come: some hundreds show their lengths well",
+            do="pass texts=[…], or name the lengths",
+        )
+    if buckets is not None and not wanted:
+        raise OptionError(
+            "A number of buckets is given, but not that they are to be found.",
+            got=f"buckets={buckets!r}, seq_len={seq_len!r}",
+            allowed='buckets with seq_len="auto"',
+            do='pass seq_len="auto" and texts=[…], or drop buckets',
+        )
+    if not wanted:
+        return None
+    return BUCKETS if buckets is None else arguments.positive("buckets", buckets, "buckets")
+
+
+def _served(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, numbers of any library as ints, without keywords of the vendor's that are not built and are off.
+
+    Raises:
+        NotYetSupportedError: Such a keyword is on.
+    """
+    for name in ("enable_qnn", "qnn_config"):
+        if options.get(name):
+            raise NotYetSupportedError(
+                f"{name} is not supported yet.",
+                got=f"{name} was set",
+                allowed="the compiler of the Cloud AI SDK (leave it out)",
+                do=f"drop {name}",
+            )
+    kept = {name: value for name, value in options.items() if name not in ("enable_qnn", "qnn_config")}
+    whole = {name: arguments.whole(value) for name, value in kept.items()}
+    return {name: value if whole[name] is None else whole[name] for name, value in kept.items()}
 
 
 def verify_limits(value: object) -> dict[str, Json] | None:
@@ -162,54 +252,6 @@ def verify_limits(value: object) -> dict[str, Json] | None:
     checked = limits_for("fp32", value)
     found: dict[str, Json] = dataclasses.asdict(checked)
     return found if isinstance(value, Limits) else {name: found[name] for name in value}  # type: ignore[attr-defined]
-
-
-def longest(seq_len: object, reach: Reach, text: TextFacts) -> int:
-    """Length of the longest bucket that ``seq_len`` asks for; 1 where the inputs have one size."""
-    return sizes(seq_len, reach, text)[-1] if reach.free else 1
-
-
-def sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
-    """Lengths of the buckets that ``seq_len`` asks for; left out, up to what text and model take."""
-    return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
-
-
-def _buckets(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
-    if reach.free:
-        return tuple(Bucket(length=size, batch=batch) for size in sizes(seq_len, reach, text))
-    if seq_len is not None:
-        raise OptionError(
-            "The model's inputs have one size, so there is no length to choose.",
-            got=f"seq_len={seq_len!r}",
-            allowed="leave seq_len out",
-            do="drop seq_len; batch_size bounds a batch where shapes are fixed",
-        )
-    return (Bucket(1, batch, length_dim=""),)
-
-
-def refuse_later(keywords: dict[str, Any]) -> None:
-    """Refuses keywords of the vendor's library that this version does not build; drops them when they are off."""
-    for name in ("enable_qnn", "qnn_config"):
-        if keywords.pop(name, None):
-            raise NotYetSupportedError(
-                f"{name} is not supported yet.",
-                got=f"{name} was set",
-                allowed="the compiler of the Cloud AI SDK (leave it out)",
-                do=f"drop {name}",
-            )
-
-
-def sequence_limit(value: object, limit: int | None) -> int:
-    """A checked ``max_seq_length``."""
-    wanted = arguments.positive("max_seq_length", value, "tokens")
-    if limit is not None and wanted > limit:
-        raise InputError(
-            "max_seq_length is past what the model can take.",
-            got=f"max_seq_length={wanted}",
-            allowed=f"1 to {limit}",
-            do=f"set it to {limit} at most",
-        )
-    return wanted
 
 
 def verify_mode(value: object, texts: object = None, limits: object = None) -> str:

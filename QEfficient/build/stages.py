@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
 from QEfficient.build.gc_paused import not_collected
@@ -17,9 +18,13 @@ from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
 from QEfficient.records import Bucket, Json, ModelFacts, OnnxModel, Program
 from QEfficient.runtime.spans import span
-from QEfficient.source.recipe import Recipe, tokenizer_keywords
+from QEfficient.source.recipe import Recipe
+from QEfficient.source.text import tokenizer_keywords
 from QEfficient.text.facts import copy_preprocessing, preprocessing_files, write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from QEfficient.build.subject import ModelSubject
 
 log = logging.getLogger("QEfficient")
 
@@ -109,11 +114,11 @@ def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Bucket], cache: Cac
 
 def _check_outputs(graph: OnnxModel, recipe: Recipe) -> None:
     names = [spec.name for spec in graph.outputs]
-    if not set(names) <= set(recipe.outputs):
+    if not set(names) <= set(recipe.task.outputs):
         raise OptionError(
             "The graph has other outputs than the model's export, so its numbers can't be checked.",
             got=", ".join(names),
-            allowed=", ".join(recipe.outputs),
+            allowed=", ".join(recipe.task.outputs),
             do='name them so, or pass verify="off", which is recorded',
         )
 
@@ -139,6 +144,14 @@ def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Bucket]) -> 
                 )
 
 
+def with_graph(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
+    """The request with the caller's own graph in the cache, where it names one."""
+    if request.onnx_path is None:
+        return request
+    graph = adopt_onnx(request.onnx_path, subject.recipe, request.buckets, Cache())
+    return dataclasses.replace(request, onnx_path=None, graph=graph)
+
+
 def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
     """Copies a cached graph to ``parent/<entry's name>/``; the cache's own files are never handed out for change."""
     target = parent.expanduser().absolute() / model.path.parent.name
@@ -156,7 +169,7 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
     with not_collected():
         # Everything below needs torch; it is imported here so that a warm cache never pays for it.
         with span("import"):
-            from QEfficient.build.torch_stages import export_graph
+            from QEfficient.build.torch_graph import export_graph
         model = export_graph(recipe, folder)
         with span("verify"):
             _check(recipe, model)
@@ -166,20 +179,18 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
 # ---------------------------------------------------------------------------------------------- ONNX → program
 
 
-def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache, onnx: OnnxModel | None = None) -> Program:
+def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache) -> Program:
     """The program for a request, from the cache or compiled now.
 
     Args:
         recipe: Where the graph comes from.
         request: What to compile it for.
         cache: Looked into first.
-        onnx: A graph to use instead of the recipe's.
     """
-    ingredients = request.ingredients()
+    ingredients, onnx = request.ingredients(), request.graph
     head = recipe.head.steps
     if onnx is not None:
         head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
-        ingredients["onnx_path"] = onnx.digest
         ingredients["rules"] = to_json(recipe.architecture.rules(recipe.origin.config(), onnx.inputs))
     elif (source := recipe.ingredients()) is not None:
         ingredients["onnx"] = source

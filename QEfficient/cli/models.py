@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import QEfficient
 from QEfficient import hub
+from QEfficient.tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from QEfficient.auto.base import QEFFTransformersBase
 
-CLASSES = {  # task → module of QEfficient.auto and class
-    "feature-extraction": ("model", "QEFFAutoModel"),
-    "text-classification": ("sequence_classification", "QEFFAutoModelForSequenceClassification"),
-    "token-classification": ("token_classification", "QEFFAutoModelForTokenClassification"),
-    "question-answering": ("question_answering", "QEFFAutoModelForQuestionAnswering"),
-    "fill-mask": ("masked_lm", "QEFFAutoModelForMaskedLM"),
-    "multiple-choice": ("multiple_choice", "QEFFAutoModelForMultipleChoice"),
-    "image-classification": ("image_classification", "QEFFAutoModelForImageClassification"),
-    "audio-classification": ("audio_classification", "QEFFAutoModelForAudioClassification"),
-    "automatic-speech-recognition": ("ctc", "QEFFAutoModelForCTC"),
-}
-
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Hub id, folder, or folder of a saved program.")]
-TaskOption = Annotated[str, typer.Option("--task", help=f"One of: {', '.join(CLASSES)}.")]
+TaskOption = Annotated[str, typer.Option("--task", help=f"One of: {', '.join(TASKS)}.")]
 Pooling = Annotated[
     str | None, typer.Option(help="A pooling's name. Left out: as the repo's modules.json says, if it has one.")
 ]
@@ -41,11 +30,10 @@ Texts = Annotated[
 
 def load(name: str, task: str, pooling: str | None) -> QEFFTransformersBase:
     """The model, by the class of its task; weights are read when first needed."""
-    if task not in CLASSES:
-        raise typer.BadParameter(f"there is no task {task!r}: {', '.join(CLASSES)}", param_hint="--task")
-    module, name_of_class = CLASSES[task]
-    made = getattr(import_module(f"QEfficient.auto.{module}"), name_of_class)
-    if task != "feature-extraction":
+    if task not in TASKS:
+        raise typer.BadParameter(f"there is no task {task!r}: {', '.join(TASKS)}", param_hint="--task")
+    made = getattr(QEfficient, TASKS[task].class_name)
+    if not TASKS[task].pools:
         if pooling is not None:
             raise typer.BadParameter(f"models for {task} are not pooled", param_hint="--pooling")
         model: QEFFTransformersBase = made.from_pretrained(name)

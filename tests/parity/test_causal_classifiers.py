@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 import QEfficient
 from QEfficient import QEFFAutoModelForSequenceClassification
-from QEfficient.source.recipe import text_facts
+from QEfficient.source.text import text_facts
 from tests.real_text import snippets
 from tests.reranker_repos import LIMIT, model, pairs
 from tests.sweep.build import tokens

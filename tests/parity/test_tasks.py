@@ -16,7 +16,7 @@ import QEfficient
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.cache import content_key
 from QEfficient.source.head import Head
-from QEfficient.source.origin import ModuleOrigin
+from QEfficient.source.loaded_module import LoadedModule
 from QEfficient.source.recipe import Recipe
 from tests.pipeline_checks import same, silence
 from tests.real_text import snippets
@@ -143,9 +143,9 @@ def test_logits_are_those_of_huggingface(task_model: tuple[str, Any, QEFFTransfo
         for name, array in arrays.items():
             expected = want[name].numpy()
             assert array.shape == expected.shape and array.dtype == np.float32
-            kept, wanted = (real(side, batch, ours._task.per_token) for side in (array, expected))
+            kept, wanted = (real(side, batch, ours._task.per_token(())) for side in (array, expected))
             assert np.abs(kept - wanted).max() <= TOLERANCE
-            assert np.abs(real(own[name], batch, ours._task.per_token) - wanted).max() <= TOLERANCE
+            assert np.abs(real(own[name], batch, ours._task.per_token(())) - wanted).max() <= TOLERANCE
             assert np.array_equal(output[name].numpy(), array)
 
 
@@ -194,7 +194,7 @@ def test_weights_are_telling() -> None:
 
 def test_beyond_a_rows_last_token_everything_is_zero(task_model: tuple[str, Any, QEFFTransformersBase]) -> None:
     task, theirs, ours = task_model
-    if not ours._task.per_token or task == "CTC":
+    if not ours._task.per_token(()) or task == "CTC":
         batch = inputs_of(task, theirs)[0]
         assert len(ours.generate(batch)["logits"]) == len(next(iter(batch.values())))
         return
@@ -300,7 +300,7 @@ def test_choices_come_in_three_dims() -> None:
 def test_every_task_is_told_apart_in_the_cache() -> None:
     """Same weights, another head: no graph of one task may serve another."""
     classes = [QEfficient.QEFFAutoModel, *(getattr(QEfficient, f"QEFFAutoModelFor{task}") for task in KINDS)]
-    origin = ModuleOrigin(build(Case("bert", "BertModel", BERT)))
+    origin = LoadedModule(build(Case("bert", "BertModel", BERT)))
     keys = {content_key(Recipe(origin, Head(), one._task).ingredients() or {}) for one in classes}
     assert len(keys) == len(classes)
     assert all(hasattr(transformers, one._task.auto_class) for one in classes)

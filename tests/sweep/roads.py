@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from QEfficient import QEFFAutoModel
 from QEfficient.architectures import find
-from QEfficient.build.torch_stages import graph_module, graph_specs
+from QEfficient.build.torch_graph import graph_module, graph_specs
 from QEfficient.numerics.probes import draw
 from QEfficient.runtime.run import frame_count
 from tests.sweep.build import types

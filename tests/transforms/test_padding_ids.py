@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSES
 
 from QEfficient import QEFFAutoModelForSequenceClassification
-from QEfficient.build.torch_stages import graph_module, reference
+from QEfficient.build.torch_graph import graph_module
+from QEfficient.build.torch_reference import reference
 from QEfficient.pytorch_transforms.padding_ids import takes_last_column
 from tests.sweep import decoders, seq2seq, text_encoders
 from tests.sweep.build import tokens

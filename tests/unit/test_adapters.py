@@ -26,8 +26,8 @@ from transformers import (
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, hub
 from QEfficient.errors import LoadError, MissingExtraError, QEfficientError, UsageError
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.module_kinds import unwrapped
-from QEfficient.source.origin import RepoOrigin
 from tests.tiny_repo import TOKENIZER_FILES, tiny_repo
 from tests.unit.test_hub import _example
 
@@ -69,7 +69,7 @@ def adapter(folder: Path, name: str, config: Any, kind: Any = AutoModel, **keywo
 def loaded(folder: Path, auto_class: str = "AutoModel", **keywords: Any) -> Any:
     from QEfficient import hub
 
-    return RepoOrigin(hub.resolve(folder), auto_class, keywords=keywords).module()
+    return Checkpoint(hub.resolve(folder), auto_class, keywords=keywords).module()
 
 
 def outputs(model: Any) -> list[np.ndarray]:
@@ -297,7 +297,7 @@ def test_the_base_of_an_id_is_found_in_the_hub_s_cache(folders: Path, tmp_path: 
     assert "some/base" in str(caught.value) and "HF_HUB_OFFLINE=0" in str(caught.value)
     seed(folders / "base", "some/base", tmp_path / "hub")
     model = QEFFAutoModel.from_pretrained("some/adapter", cache_dir=tmp_path / "hub", revision="main")
-    assert isinstance(model._origin, RepoOrigin) and "some--base" in str(model._origin.model_folder)
+    assert isinstance(model._origin, Checkpoint) and "some--base" in str(model._origin.model_folder)
     assert model._origin.folder == model._origin.model_folder  # the adapter has no tokenizer of its own
     assert_same(model._origin.module(), loaded(folders / "adapter"))
 

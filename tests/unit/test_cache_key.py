@@ -36,16 +36,16 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one with each real export."""
-    import QEfficient.build.torch_stages as torch_stages
+    from QEfficient.build import torch_graph
 
     seen: list[str] = []
-    real = torch_stages.export_graph
+    real = torch_graph.export_graph
 
     def counted(*args: Any, **keywords: Any) -> Any:
         seen.append("export")
         return real(*args, **keywords)
 
-    monkeypatch.setattr(torch_stages, "export_graph", counted)
+    monkeypatch.setattr(torch_graph, "export_graph", counted)
     return seen
 
 

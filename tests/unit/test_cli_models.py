@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from QEfficient.cli.main import app, main
-from QEfficient.cli.models import CLASSES
+from QEfficient.tasks.catalogue import TASKS
 from tests.tiny_repo import tiny_repo
 
 
@@ -90,6 +90,8 @@ def test_a_file_without_texts_is_refused(repo: Path, tmp_path: Path) -> None:
 def test_every_task_has_its_class() -> None:
     import QEfficient
 
-    assert {task: getattr(QEfficient, name)._task.name for task, (_, name) in CLASSES.items()} == {
-        task: task for task in CLASSES
+    assert {name: getattr(QEfficient, task.class_name)._task for name, task in TASKS.items()} == TASKS
+    served = {kind for kind in vars(QEfficient)["_HOME"] if kind.startswith("QEFFAutoModel")}
+    assert {task.class_name for task in TASKS.values()} == {
+        kind for kind in served if hasattr(getattr(QEfficient, kind), "_task")
     }

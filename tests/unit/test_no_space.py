@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models
 from QEfficient import QEFFAutoModel, hub
 from QEfficient import program as programs
 from QEfficient.analysis.report import replace_file
-from QEfficient.build import torch_stages
+from QEfficient.build import torch_reference
 from QEfficient.cache import Cache, link_or_copy
 from QEfficient.cache.disk import disk_errors, refusal, write_errors
 from QEfficient.cli.main import main
@@ -215,7 +215,7 @@ def test_a_full_folder_for_temporary_files_does_not_matter(
     recipe = model._recipe(False, "on")
     path = model.export()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    assert torch_stages.text_samples_of(recipe, describe(Path(path)), ["a text"], 8)
+    assert torch_reference.text_samples_of(recipe, describe(Path(path)), ["a text"], 8)
     assert leftovers(Cache().home) == []
 
 

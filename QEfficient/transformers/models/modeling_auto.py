@@ -1,33 +1,22 @@
 """The Auto classes under the path at which the vendor's package has them."""
 
-from QEfficient.auto.audio_classification import QEFFAutoModelForAudioClassification
-from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.ctc import QEFFAutoModelForCTC
-from QEfficient.auto.image_classification import QEFFAutoModelForImageClassification
-from QEfficient.auto.later import (
-    QEFFAutoModelForCausalLM,
-    QEFFAutoModelForImageTextToText,
-    QEFFAutoModelForSpeechSeq2Seq,
-)
-from QEfficient.auto.masked_lm import QEFFAutoModelForMaskedLM
-from QEfficient.auto.model import QEFFAutoModel
-from QEfficient.auto.multiple_choice import QEFFAutoModelForMultipleChoice
-from QEfficient.auto.question_answering import QEFFAutoModelForQuestionAnswering
-from QEfficient.auto.sequence_classification import QEFFAutoModelForSequenceClassification
-from QEfficient.auto.token_classification import QEFFAutoModelForTokenClassification
+from __future__ import annotations
 
-__all__ = [
-    "QEFFAutoModel",
-    "QEFFAutoModelForAudioClassification",
-    "QEFFAutoModelForCTC",
-    "QEFFAutoModelForCausalLM",
-    "QEFFAutoModelForImageClassification",
-    "QEFFAutoModelForImageTextToText",
-    "QEFFAutoModelForMaskedLM",
-    "QEFFAutoModelForMultipleChoice",
-    "QEFFAutoModelForQuestionAnswering",
-    "QEFFAutoModelForSequenceClassification",
-    "QEFFAutoModelForSpeechSeq2Seq",
-    "QEFFAutoModelForTokenClassification",
-    "QEFFTransformersBase",
-]
+from typing import TYPE_CHECKING
+
+import QEfficient
+
+if TYPE_CHECKING:
+    from QEfficient import *  # noqa: F403
+
+__all__ = [name for name in QEfficient.__all__ if name.startswith("QEFF")]  # noqa: PLE0605 - read off the one list
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(QEfficient, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,55 +1,34 @@
-"""The stages that need torch. Imported only when the cache has no answer, or when the torch model itself is run."""
+"""HuggingFace's own model: its numbers, which a graph is compared with, and ``generate(…, runtime_ai100=False)``."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from QEfficient.architectures import Architecture, find
 from QEfficient.backends.base import Arrays
+from QEfficient.build.torch_parts import by_last_column, head_of, hide_ends, part_of
 from QEfficient.cache import Cache
 from QEfficient.errors import ExportError, InputError, PoolingError
-from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.host import host_session
 from QEfficient.numerics.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
-from QEfficient.onnx_transforms import DEFAULT, finish, tables
-from QEfficient.onnx_transforms.layer_functions import LayerFunctions
+from QEfficient.onnx_transforms import tables
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
-from QEfficient.pytorch_transforms.embedding import (
-    POOLING_MASK,
-    EmbeddingModule,
-    GraphModule,
-    MaskKind,
-    TaskModule,
-    mask_of,
-    one_choice,
-    places,
-    states_of,
-    text_inputs,
-)
 from QEfficient.pytorch_transforms.head import Head
-from QEfficient.pytorch_transforms.padding_ids import hide_padding, no_end, pool_by_mask, takes_last_column
-from QEfficient.pytorch_transforms.rotary import tabulate
-from QEfficient.pytorch_transforms.speech import settle_frames
-from QEfficient.records import Json, OnnxModel, RowRules, Rows, TensorSpec, TextFacts
-from QEfficient.runtime.names import OF_TRANSFORMERS
+from QEfficient.records import OnnxModel, RowRules, Rows, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
-from QEfficient.runtime.spans import span
 from QEfficient.runtime.tables import Tables
-from QEfficient.source.origin import RepoOrigin
-from QEfficient.source.recipe import text_facts, tokenizer_keywords
+from QEfficient.source.text import text_facts, tokenizer_keywords
+from QEfficient.tasks.task import Task
 from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -57,97 +36,7 @@ if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe
 
 
-@isolated
-def export_graph(recipe: Recipe, folder: Path) -> OnnxModel:
-    """Torch → ONNX → graph passes.
-
-    Args:
-        recipe: What to export.
-        folder: Where the finished graph goes.
-    """
-    config = recipe.origin.config()
-    architecture = recipe.architecture
-    with span("load"):
-        module, specs = graph_module(recipe)
-    passes = (*DEFAULT, LayerFunctions) if recipe.functions else DEFAULT
-    limit, shortest = architecture.max_length(config), architecture.shortest(config)
-    with (
-        span("export"),
-        traced(module, inputs=specs, outputs=recipe.outputs, length_limit=limit, shortest=shortest) as graph,
-    ):
-        exported = finish(graph, folder, passes=passes)
-    _check_free(recipe, exported)
-    return exported
-
-
-def _check_free(recipe: Recipe, exported: OnnxModel) -> None:
-    """One vector a token needs a free length; a model's code may have made a constant of it."""
-    if recipe.per_token and isinstance(exported.outputs[0].shape[1], int):
-        raise ExportError(
-            f"The graph of {recipe.origin.name!r} lost its free length: the model's code made a constant of it.",
-            got=f"an output of shape {list(exported.outputs[0].shape)}",
-            allowed=f"a shape with {LENGTH_DIM}, or frames",
-            do="use a model whose forward takes any length",
-        )
-
-
-def _model(recipe: Recipe) -> tuple[nn.Module, Architecture]:
-    """What is exported of the model: its encoder, or for a task all of it."""
-    architecture = find(str(recipe.origin.config().get("model_type", "")))
-    model = recipe.origin.module()
-    return architecture.encoder_of(model) if recipe.embeds else model, architecture
-
-
-def inputs_of(model: nn.Module, architecture: Architecture, config: Mapping[str, Json]) -> tuple[TensorSpec, ...]:
-    """The graph's inputs."""
-    inputs = architecture.inputs
-    return text_inputs(model, architecture.more(config)) if inputs is None else inputs(config)
-
-
-def _mask(recipe: Recipe, model: nn.Module, architecture: Architecture) -> MaskKind:
-    # A model with code of its own may carry a known model_type: only transformers' class is known to take that mask.
-    known = type(model).__module__.startswith("transformers.") and not recipe.task.choices
-    return architecture.mask_kind(recipe.origin.config()) if known else "own"
-
-
-def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
-    """The module that is exported, its blocks swapped, and the graph's inputs."""
-    model, architecture = _model(recipe)
-    specs = inputs_of(model, architecture, recipe.origin.facts())
-    twin, _ = exportable(model, architecture.swaps())
-    tabulate(twin, architecture.max_length(recipe.origin.config()))
-    settle_frames(twin, architecture.frames(recipe.origin.config()))
-    _hide_ends(twin, recipe)
-    names, mask = [spec.name for spec in specs], _mask(recipe, model, architecture)
-    module: GraphModule
-    if recipe.embeds:
-        module = EmbeddingModule(twin, _head(recipe), names, mask)
-    else:
-        if _last_column(recipe, model):
-            pool_by_mask(twin)
-        module = TaskModule(twin, recipe.outputs, names, mask, choices=recipe.task.choices)
-    return module.eval(), (*specs, *_head_inputs(recipe))
-
-
-def _last_column(recipe: Recipe, model: nn.Module) -> bool:
-    """Whether HuggingFace's own model has to be asked row by row, without what stands behind a row."""
-    texts = recipe.architecture.inputs is None and not recipe.embeds and not recipe.task.per_token
-    return texts and takes_last_column(model)
-
-
-def _hide_ends(twin: nn.Module, recipe: Recipe) -> None:
-    """Where a row's vector is the state of its first end token, none is to be found in the padding before it."""
-    if recipe.architecture.ends and recipe.pools_end:
-        config = recipe.origin.config()
-        hide_padding(twin, no_end((config.get("text_config") or config).get("eos_token_id")))
-
-
-def _head_inputs(recipe: Recipe) -> tuple[TensorSpec, ...]:
-    """Inputs of the graph that its head takes: the mask of the tokens that are pooled, where a prompt's are not."""
-    return (POOLING_MASK,) if any(not step.get("include_prompt", True) for step in recipe.head.steps) else ()
-
-
-class _Reference(nn.Module):
+class ReferenceModule(nn.Module):
     """A call of HuggingFace's model with exactly the caller's arrays, and the head behind it.
 
     Where padding must not count, it is asked row by row (``alone``), or is shown other ids where the mask is 0: that is
@@ -155,32 +44,21 @@ class _Reference(nn.Module):
 
     Args:
         model: HuggingFace's model.
-        recipe: What is made of it.
+        task: What is made of it.
         head: What stands behind an encoder.
         alone: Ask row by row, each without the padding behind it: the model takes no others, or scores the padding.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, head: Head | None, *, alone: bool = False) -> None:
+    def __init__(self, model: nn.Module, task: Task, head: Head | None, *, alone: bool = False) -> None:
         super().__init__()
-        self.model, self.head, self.alone = model, head, alone
-        self.outputs, self.choices = recipe.outputs, recipe.task.choices
+        self.model, self.task, self.head, self.alone = model, task, head, alone
 
     def forward(self, **arrays: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The graph's inputs by name → its outputs by name."""
         if not self.alone:
-            return self._call(arrays)
-        rows = [self._call(row) for row in _rows_of(arrays)]
-        return {name: torch.cat([row[name] for row in rows]) for name in self.outputs}
-
-    def _call(self, arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        more = [arrays.pop(name) for name in (POOLING_MASK.name,) if name in arrays]
-        given = one_choice(arrays) if self.choices else arrays
-        output = self.model(**given)
-        if self.head is None:
-            return {name: getattr(output, name) for name in self.outputs}
-        states = states_of(output, self.head.source)
-        states = places(states) if len(self.head.steps) else states
-        mask = mask_of(states, arrays.get("attention_mask"), self.model)
-        return {self.outputs[0]: self.head(states, mask, *more)}
+            return self.task.reference(self.model, arrays, self.head)
+        rows = [self.task.reference(self.model, row, self.head) for row in _rows_of(arrays)]
+        return {name: torch.cat([row[name] for row in rows]) for name in self.task.outputs}
 
 
 def _rows_of(arrays: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
@@ -190,29 +68,17 @@ def _rows_of(arrays: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Ten
         yield {name: array[row : row + 1, :length] for name, array in arrays.items()}
 
 
-def reference(recipe: Recipe, *, float32: bool) -> nn.Module:
+def reference(recipe: Recipe, *, float32: bool) -> ReferenceModule:
     """HuggingFace's own blocks and masks, with the head behind them; a copy that shares the model's tensors.
 
     Args:
         recipe: Which model.
         float32: Compute in float32 whatever the weights' dtype.
     """
-    model, _ = _model(recipe)
-    twin = exportable(model)[0] if float32 else structural_copy(model)
-    _hide_ends(twin, recipe)
-    head = _head(recipe) if recipe.embeds else None
-    return _Reference(twin, recipe, head, alone=_last_column(recipe, model)).eval()
-
-
-def _head(recipe: Recipe) -> Head:
-    origin = recipe.origin
-    folder = origin.files.folder if isinstance(origin, RepoOrigin) else None
-    head = Head(recipe.head.steps, folder=folder, pooling=recipe.head.function)
-    config = origin.config()
-    width = next((config[name] for name in ("hidden_size", "d_model", "dim") if name in config), None)
-    if recipe.head.function is not None and isinstance(width, int):
-        head.check(width)  # the caller's own code: a fault is named before the exporter meets it
-    return head
+    part = part_of(recipe)
+    twin = exportable(part)[0] if float32 else structural_copy(part)
+    hide_ends(twin, recipe)
+    return ReferenceModule(twin, recipe.task, head_of(recipe), alone=by_last_column(recipe, part)).eval()
 
 
 @isolated
@@ -222,7 +88,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     Returns:
         What was found, within the limits, and what HuggingFace's model gave.
     """
-    how = Comparison(recipe.origin.name, model.outputs, not recipe.task.embeds, recipe.frames)
+    how = Comparison(recipe.origin.name, model.outputs, recipe.task.scores, recipe.frames)
     config = recipe.origin.config()
     rules = recipe.architecture.rules(config, model.inputs)
     sizes = tables(model.path)
@@ -260,7 +126,7 @@ def text_samples_of(
         InputError: A text has a token that the model has no row for.
     """
     folder = recipe.origin.folder
-    if folder is None or recipe.architecture.inputs is not None or recipe.task.choices:
+    if folder is None or recipe.architecture.inputs is not None or not recipe.task.reads_texts:
         return []
     facts = text_facts(recipe.origin)
     longest = min(longest, facts.max_length, recipe.architecture.max_length(recipe.origin.config()) or longest)
@@ -324,26 +190,6 @@ def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
         return {name: value.float().numpy() for name, value in module(**tensors).items()}
 
 
-# ---------------------------------------------------------------------------------------------- the torch model itself
-
-
-@isolated
-def graph_specs(recipe: Recipe) -> tuple[TensorSpec, ...]:
-    """The inputs that the recipe's graph has, or would have."""
-    model, architecture = _model(recipe)
-    return (*inputs_of(model, architecture, recipe.origin.facts()), *_head_inputs(recipe))
-
-
-@isolated
-def graph_rules(recipe: Recipe, specs: Sequence[TensorSpec]) -> RowRules:
-    """What a row of that graph may look like; what else the model takes is read off its own forward."""
-    model, architecture = _model(recipe)
-    rules = architecture.rules(recipe.origin.config(), specs)
-    known = {spec.name for spec in specs}
-    own = dict.fromkeys((name for name in inspect.signature(model.forward).parameters if name not in known), "")
-    return replace(rules, left_out={**own, **OF_TRANSFORMERS, **rules.left_out})
-
-
 @isolated
 def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: RowRules, text: TextFacts) -> Arrays:
     """``generate(…, runtime_ai100=False)``: the torch model on checked rows; results are cut back alike.
@@ -368,8 +214,10 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
         except IndexError as error:
             raise _past_a_table(module.model, rows, error) from error
     if not recipe.per_token:
-        return {name: np.concatenate([out[name] for _, out in parts]) for name in recipe.outputs}
-    return {name: _gather([(group, out[name]) for group, out in parts], rows, rules.frames) for name in recipe.outputs}
+        return {name: np.concatenate([out[name] for _, out in parts]) for name in recipe.task.outputs}
+    return {
+        name: _gather([(group, out[name]) for group, out in parts], rows, rules.frames) for name in recipe.task.outputs
+    }
 
 
 def _past_a_table(model: Any, rows: Rows, error: IndexError) -> InputError:

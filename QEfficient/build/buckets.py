@@ -1,0 +1,88 @@
+"""From ``seq_len`` to buckets."""
+
+from __future__ import annotations
+
+from QEfficient import arguments
+from QEfficient.errors import InputError, OptionError
+from QEfficient.records import Bucket, TextFacts
+from QEfficient.source.lengths import Reach, default_lengths
+
+
+def named_lengths(seq_len: object) -> list[int]:
+    """The lengths that a caller names, ascending, each once.
+
+    Raises:
+        OptionError: Not positive ints, or none at all.
+    """
+    result = sorted(set(arguments.positives("seq_len", seq_len, "tokens")))
+    if not result:
+        raise OptionError(
+            "seq_len is an empty list: no bucket would be left to run in.",
+            got="seq_len=[]",
+            allowed="an int, a list of ints, or leave it out for buckets up to the model's limit",
+            do="leave seq_len out, or name at least one length",
+        )
+    return result
+
+
+def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
+    """The bucket lengths that ``seq_len`` asks for, ascending, each once.
+
+    Args:
+        seq_len: An int, a list of ints, or ``None``.
+        reach: Which lengths the model takes.
+        default: The last bucket when ``seq_len`` is left out.
+
+    Raises:
+        OptionError: Not positive ints, none at all, or outside of what the model takes.
+    """
+    if seq_len is None:
+        return default_lengths(default, reach.first)
+    result = named_lengths(seq_len)
+    if reach.limit is not None and result[-1] > reach.limit:
+        raise OptionError(
+            "seq_len is past the longest row that this model's graph serves.",
+            got=f"seq_len={result[-1]}",
+            allowed=f"{reach.shortest} to {reach.limit}",
+            do=f"use seq_len={reach.limit} at most, or leave it out",
+        )
+    if result[0] < reach.shortest:
+        raise OptionError(
+            "seq_len is shorter than the model takes.",
+            got=f"seq_len={result[0]}",
+            allowed=f"{reach.shortest} or more",
+            do="use a longer bucket, or leave seq_len out",
+        )
+    return result
+
+
+def sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
+    """Lengths of the buckets that ``seq_len`` asks for; left out, up to what text and model take."""
+    return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
+
+
+def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
+    """The buckets that ``seq_len`` asks for, each of ``batch`` rows."""
+    if reach.free:
+        return tuple(Bucket(length=size, batch=batch) for size in sizes(seq_len, reach, text))
+    if seq_len is not None:
+        raise OptionError(
+            "The model's inputs have one size, so there is no length to choose.",
+            got=f"seq_len={seq_len!r}",
+            allowed="leave seq_len out",
+            do="drop seq_len; batch_size bounds a batch where shapes are fixed",
+        )
+    return (Bucket(1, batch, length_dim=""),)
+
+
+def sequence_limit(value: object, limit: int | None) -> int:
+    """A checked ``max_seq_length``."""
+    wanted = arguments.positive("max_seq_length", value, "tokens")
+    if limit is not None and wanted > limit:
+        raise InputError(
+            "max_seq_length is past what the model can take.",
+            got=f"max_seq_length={wanted}",
+            allowed=f"1 to {limit}",
+            do=f"set it to {limit} at most",
+        )
+    return wanted

@@ -1,0 +1,259 @@
+"""A model's files, resolved but not read.
+
+Two questions are answered without loading weights wherever that is possible: what the model is (its raw
+``config.json``) and what it holds (the digests that key the cache).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from QEfficient import hub
+from QEfficient.architectures import find
+from QEfficient.cache import Watched, file_digest
+from QEfficient.errors import LoadError
+from QEfficient.records import Json
+from QEfficient.sentence_repo import SentenceRepo
+from QEfficient.sentence_repo import read as read_sentence_repo
+from QEfficient.source.adapter import Adapter, find_adapter, language_files
+from QEfficient.source.identity import config_of, is_native, json_like, module_identity
+from QEfficient.source.keywords import check_keywords
+from QEfficient.source.loading import load
+from QEfficient.text.facts import preprocessing_files
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Keywords with which transformers reads other files than config.json and what hub.weight_files names.
+_FILE_KEYWORDS = ("variant", "use_safetensors", "gguf_file", "config")
+# Where transformers would look for an adapter: we merge it, and transformers must not load it a second time.
+_NO_ADAPTER: Mapping[str, Any] = {"adapter_kwargs": {"subfolder": "no adapter here"}}
+
+
+class Checkpoint:
+    """A model's files. The weights are read when :meth:`module` is first called.
+
+    Args:
+        files: As ``hub.resolve`` found them.
+        auto_class: Name of the transformers class that loads them, ``"AutoModel"``.
+        args, keywords: Passed on to its ``from_pretrained``; but ``route``, which names a route of a
+            sentence-transformers repo with a Router.
+        where: How ``hub.resolve`` found the files; an adapter's base is found likewise.
+        adapter: What changes the weights, where that was found before.
+
+    Attributes:
+        folder: The tokenizer's, or the processor's.
+        adapter: What changes the weights once they are loaded, if anything does.
+        model_folder: Where ``config.json`` and the weights are: of an adapter, its base's.
+    """
+
+    def __init__(
+        self,
+        files: hub.ModelFiles,
+        auto_class: str,
+        args: tuple[Any, ...] = (),
+        keywords: Mapping[str, Any] | None = None,
+        where: Mapping[str, Any] | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
+        self.files = files
+        self.name = files.name
+        self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
+        self.route: str | None = self.keywords.pop("route", None)
+        self.repo = _sentence_repo(files, self.route)
+        check_keywords(self.keywords)
+        own: Path = self.repo.transformer if self.repo else files.folder
+        self.adapter = adapter or find_adapter(files, own, where or {})
+        self.model_folder = self.adapter.base if self.adapter else own
+        # An adapter may come without a tokenizer: then it has its base's.
+        self.folder = own if self.repo or preprocessing_files(own) else self.model_folder
+        self.handed_out = False
+        self.needs_pooler = auto_class != "AutoModel"  # a task's head may stand on it; pooled states do not
+        self._module: nn.Module | None = None
+        self._config: dict[str, Json] | None = None
+        self._config_file = Watched({})  # as it was when it was read
+        self._weights_read = Watched({})  # likewise
+        self._lock = threading.Lock()
+
+    def config(self) -> dict[str, Json]:
+        """The raw ``config.json``, with the caller's overrides when the model was loaded."""
+        if self._module is not None:
+            return config_of(self._module)
+        if hasattr(self.keywords.get("config"), "to_dict"):
+            return dict(self.keywords["config"].to_dict())
+        return self._raw_config()
+
+    def facts(self) -> dict[str, Json]:
+        """The config, and as its ``processor`` what the folder's image processor or feature extractor is set to."""
+        return self.config() | {"processor": hub.read_processor(self.folder)}
+
+    def _raw_config(self) -> dict[str, Json]:
+        if self._config is None:
+            path = self.model_folder / "config.json"
+            self._config_file = Watched.of([path] if path.is_file() else [])
+            raw = hub.read_config(self.model_folder)
+            self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
+        return self._config
+
+    def module(self) -> nn.Module:
+        """The HuggingFace model, in eval mode, on the CPU."""
+        with self._lock:
+            if self._module is None:
+                self._weights_read = Watched.of(self.weight_files())
+                self._module = load(self._load)
+            return self._module
+
+    def _load(self) -> nn.Module:
+        import transformers
+
+        keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
+        keywords |= _NO_ADAPTER if self.adapter else {}
+        try:
+            model, found = getattr(transformers, self._class_name()).from_pretrained(
+                str(self.model_folder), *self.args, output_loading_info=True, **keywords
+            )
+        except Exception as error:  # transformers raises whatever its readers raise
+            raise LoadError(
+                f"transformers could not load {self.name!r}.",
+                got=f"{type(error).__name__}: {error}",
+                allowed=f"what transformers.{self.auto_class}.from_pretrained takes",
+                do=f"try {self.auto_class}.from_pretrained with these arguments; remote code needs trust_remote_code",
+            ) from error
+        brought: frozenset[str] = frozenset()
+        if self.adapter:
+            from QEfficient.pytorch_transforms.adapters import merge_adapter
+
+            brought = merge_adapter(model, self.adapter.folder, self.name)
+        _check_loaded(found, self.name, self.needs_pooler, brought)
+        return model.eval()  # type: ignore[no-any-return]
+
+    def _class_name(self) -> str:
+        """The class of transformers that loads the weights.
+
+        A checkpoint of a T5 encoder alone names that class; ``AutoModel`` would add a decoder of random numbers.
+        """
+        import transformers
+
+        known = find(str(self.config().get("model_type", ""))).loaded_by
+        if self.auto_class in known and not self.remote_code:
+            return known[self.auto_class]
+        saved = str((self.config().get("architectures") or [""])[0])
+        half = self.auto_class == "AutoModel" and saved.endswith("EncoderModel") and not self.remote_code
+        return saved if half and hasattr(transformers, saved) else self.auto_class
+
+    def class_name(self) -> str:
+        """Name of the class that transformers makes of the files; the weights are not read for it."""
+        if self._module is not None:
+            return type(self._module).__name__
+        config = self.config()
+        saved = [str(name) for name in config.get("architectures") or ()]
+        if self.remote_code:
+            own = str(hub.read_config(self.model_folder)["auto_map"].get(self.auto_class, "")).rpartition(".")[2]
+            return own or next(iter(saved), self.auto_class)
+        if saved and _is_made_by(self.auto_class, saved[0]):
+            return saved[0]  # transformers, which takes seconds to import, need not be asked
+        loader = self._class_name()
+        return _mapped_class(loader, config, saved) if loader.startswith("Auto") else loader
+
+    def release(self) -> None:
+        """Forgets the loaded weights unless the caller holds them; they are read again when needed."""
+        if not self.handed_out:
+            with self._lock:
+                self._module, self._weights_read = None, Watched({})
+
+    def identity(self) -> dict[str, Json] | None:
+        """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
+        if not self._told_by_files():
+            return None
+        if not self.handed_out and self._weights_read.changed():
+            self.release()  # what is in memory is of older files than those whose digests follow
+        common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
+        if self.handed_out:
+            return module_identity(self.module()) if is_native(self.module()) else None
+        weights = {path.name: file_digest(path) for path in self._model_files()}
+        # The file's own text, not what transformers makes of it: the key is the same before and after loading.
+        found = common | {"config": self._raw_config(), "weights": weights}
+        if self.adapter:  # without peft's version: who has the merged graph needs no peft
+            found["adapter"] = {path.name: file_digest(path) for path in self.adapter.files}
+        return found
+
+    def refuse_changed(self) -> None:
+        """Refuses a config.json that is another than the one that was read: transformers reads it again.
+
+        Raises:
+            CacheError: It is.
+        """
+        self._config_file.refuse_changed()
+
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files whose digests stand for the weights in the key; none where something else does."""
+        if self.handed_out or not self._told_by_files():
+            return ()
+        return (*self._model_files(), *(self.adapter.files if self.adapter else ()))
+
+    def _model_files(self) -> tuple[Path, ...]:
+        """What transformers reads weights from: the checkpoint, and of some speech models a language's own part."""
+        more = [self.model_folder / name for name in language_files(self.keywords.get("target_lang"))]
+        return (*hub.weight_files(self.model_folder), *(path for path in more if path.is_file()))
+
+    def _told_by_files(self) -> bool:
+        """Whether the folder's config and weights, and the keywords, tell all: no code, and no other files."""
+        if self.remote_code or not json_like(self.keywords) or not json_like(list(self.args)):
+            return False
+        named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
+        return not named and not self._raw_config().get("transformers_weights")
+
+    @property
+    def remote_code(self) -> bool:
+        """Whether the repo brings its own modelling code and the caller allowed it."""
+        return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.model_folder)
+
+
+def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | None:
+    repo = read_sentence_repo(files.folder, route)
+    if repo is None and route is not None:
+        raise LoadError(
+            "A route belongs to a sentence-transformers repo with a Router, and this model has no modules.json.",
+            got=f"route={route!r} for {files.name}",
+            allowed="no route",
+            do="leave route out",
+        )
+    return repo
+
+
+def _is_made_by(auto_class: str, name: str) -> bool:
+    """Whether a model was saved from the class that the Auto class makes of it, as both their names say."""
+    if auto_class == "AutoModel":
+        return name.endswith("Model") and "Head" not in name  # GPT2LMHeadModel
+    return name.endswith(auto_class.removeprefix("AutoModel"))
+
+
+def _mapped_class(loader: str, config: Mapping[str, Json], saved: Sequence[str]) -> str:
+    """The class that one of transformers' Auto classes takes: of several the one that was saved, else the first."""
+    from transformers.models.auto import modeling_auto
+
+    model_type = str(config.get("model_type", ""))
+    found = getattr(modeling_auto, loader)._model_mapping._model_mapping.get(model_type) or saved or [model_type]
+    names = [found] if isinstance(found, str) else list(found)
+    return next((name for name in saved if name in names), names[0])
+
+
+def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool, brought: frozenset[str]) -> None:
+    """Refuses a checkpoint that lacks weights: transformers fills them with random numbers and only warns.
+
+    HuggingFace's pooler may be missing where nothing of ours passes through it, and what an adapter brought.
+    """
+    lacking = set(found.get("missing_keys", ())) - brought
+    missing = sorted(key for key in lacking if needs_pooler or "pooler" not in key.split("."))
+    wrong = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in found.get("mismatched_keys", ()))
+    if missing or wrong:
+        shown = ", ".join([*missing, *wrong][:4]) + (", …" if len(missing) + len(wrong) > 4 else "")
+        raise LoadError(
+            f"The checkpoint of {name!r} does not hold all weights of the model; the rest would be random numbers.",
+            got=f"{len(missing)} missing, {len(wrong)} of another shape: {shown}",
+            allowed="a checkpoint with every weight of the model",
+            do="load it with the class of the task that it was trained for, fetch it again, or correct its config",
+        )
