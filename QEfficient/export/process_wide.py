@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from QEfficient.export.isolated import held
+from QEfficient.export.work_thread import held
 
 
 class ProcessWide:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,42 +25,52 @@ FRAMES = 48  # likewise for clips of samples, in times the shortest one
 VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
+@dataclass(frozen=True, slots=True)
+class RowSpace:
+    """What a row of a graph may be.
+
+    Attributes:
+        config: The model's.
+        inputs: The graph's.
+        rules: What its rows may look like.
+        tables: As ``Manifest.tables``.
+        ends: Whether what is pooled is the state of an end token.
+    """
+
+    config: Mapping[str, Json]
+    inputs: Sequence[TensorSpec]
+    rules: RowRules
+    tables: Mapping[str, int]
+    ends: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        """The facts about the model's type."""
+        return find(str(self.config.get("model_type", "")))
+
+
 def all_samples(
-    config: Mapping[str, Json],
-    inputs: Sequence[TensorSpec],
-    rules: RowRules,
-    tokenizer: Tokenizer | None,
-    texts: Sequence[str],
-    *,
-    longest: int | None,
-    limit: int,
-    ends: bool,
-    tables: Mapping[str, int],
+    space: RowSpace, tokenizer: Tokenizer | None, texts: Sequence[str], *, longest: int | None, limit: int
 ) -> list[Sample]:
     """Random rows of many shapes, the longest among them; the built-in texts, and the caller's.
 
     Args:
-        config: The model's.
-        inputs: The graph's.
-        rules: What its rows may look like.
+        space: What a row may be.
         tokenizer: The model's; ``None``: random rows only.
         texts: The caller's.
         longest: Tokens, or samples, of the longest bucket; ``None``: nothing is compiled.
         limit: Tokens that the model takes of a text.
-        ends: Whether what is pooled is the state of an end token.
-        tables: As ``Manifest.tables``.
 
     Raises:
         InputError: A text has a token that the model has no row for.
     """
-    facts = find(str(config.get("model_type", "")))
-    bucket = longest if facts.has_length(config) else None
-    found = random_samples(facts, config, inputs, rules, tables, longest=bucket, ends=ends)
+    bucket = longest if space.architecture.has_length(space.config) else None
+    found = random_samples(space, longest=bucket)
     if tokenizer is None:
         return found
-    most = min(bucket or LONGEST, limit, LONGEST)
-    every = (*SENTENCES, LONG, *texts)
-    return found + text_samples(tokenizer, every, inputs, rules, longest=most, tables=tables)
+    return found + text_samples(
+        tokenizer, (*SENTENCES, LONG, *texts), space, longest=min(bucket or LONGEST, limit, LONGEST)
+    )
 
 
 def refuse_texts(texts: Sequence[str], name: str) -> None:
@@ -77,28 +88,20 @@ def refuse_texts(texts: Sequence[str], name: str) -> None:
         )
 
 
-def text_samples(
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    inputs: Sequence[TensorSpec],
-    rules: RowRules,
-    *,
-    longest: int,
-    tables: Mapping[str, int],
-) -> list[Sample]:
+def text_samples(tokenizer: Tokenizer, texts: Sequence[str], space: RowSpace, *, longest: int) -> list[Sample]:
     """Texts in batches of about one length, the longest first. Every other row has boxes and the like of its own.
 
     Args:
         tokenizer: The model's.
         texts: What to run.
-        inputs: The graph's inputs. Where one is no row of tokens, there is nothing to run.
-        rules: What its rows may look like; where they can't be padded, a batch has texts of exactly one length.
+        space: What a row may be. Where an input is no row of tokens, there is nothing to run; where rows can't be
+            padded, a batch has texts of exactly one length.
         longest: Tokens after which a text is cut.
-        tables: As ``Manifest.tables``.
 
     Raises:
         InputError: A text has a token that the model has no row for.
     """
+    inputs, rules, tables = space.inputs, space.rules, space.tables
     rows = of_tokens(tokenizer.encode(texts, max_length=longest).rows, inputs, rules)
     columns = dict(rows.columns)
     if any(spec.name not in columns or spec.shape[:2] != ("batch_size", "seq_len") for spec in inputs):
@@ -135,40 +138,27 @@ def _batches(lengths: Sequence[int], pads: bool) -> list[list[int]]:
     return result
 
 
-def random_samples(
-    architecture: Architecture,
-    config: Mapping[str, Json],
-    inputs: Sequence[TensorSpec],
-    rules: RowRules,
-    tables: Mapping[str, int],
-    *,
-    longest: int | None = None,
-    ends: bool = False,
-) -> list[Sample]:
+def random_samples(space: RowSpace, *, longest: int | None = None) -> list[Sample]:
     """Random inputs of several shapes.
 
     Args:
-        architecture: Of the model's type.
-        config: The model's.
-        inputs: The graph's.
-        rules: What its rows may look like.
-        tables: As ``Manifest.tables``.
+        space: What a row may be.
         longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
-        ends: Whether what is pooled is the state of an end token.
     """
+    architecture, config = space.architecture, space.config
     shortest = architecture.shortest(config)
     most = FRAMES if shortest > 1 else LONGEST
     most = min(most, architecture.max_length(config) or most, (longest or most * shortest) // shortest)
     text = config.get("text_config") or config
     wanted = Wanted(
-        inputs=inputs,
+        inputs=space.inputs,
         longest=most,
         vocabulary=int(text.get("vocab_size") or VOCABULARY),
         pad_id=architecture.pad_id(config) or 0,
         shortest=shortest,
-        rules=rules,
-        end_id=text.get("eos_token_id") if architecture.outputs or ends else None,
-        tables=tables,
+        rules=space.rules,
+        end_id=text.get("eos_token_id") if architecture.outputs or space.ends else None,
+        tables=space.tables,
     )
     return [
         Sample(arrays, tuple(f"random row {row} of {rows}" for row in range(rows)))

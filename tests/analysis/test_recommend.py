@@ -1,6 +1,7 @@
 """Recommended options: feasible, near the best that was published, and what compile makes of them."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
 from QEfficient.analysis.validation import GROUPS
-from QEfficient.diagnostics.recommend import Unset, settle, speed_points
+from QEfficient.build.request import Unset, parse
+from QEfficient.build.subject import ModelSubject
+from QEfficient.diagnostics.recommend import options_for_objective, speed_points
 from QEfficient.errors import UsageError
 from QEfficient.records import Bucket
 from tests.tiny_models import tiny
@@ -188,24 +191,35 @@ def test_a_saved_program_gives_the_same_advice(model: QEFFAutoModel, tmp_path: P
     assert model.recommend("latency", seq_len=8) != model.recommend("latency", seq_len=512)
 
 
+def filled_in(model: QEFFAutoModel, objective: str | None, **keywords: Any) -> dict[str, Any]:
+    """What a request has after its objective was looked at, for a longest bucket of 24 tokens."""
+    given = {
+        name: one.default
+        for name, one in inspect.signature(QEFFAutoModel.compile).parameters.items()
+        if name not in ("self", "compiler_options")
+    }
+    given |= {"seq_len": 24, "objective": objective}
+    options = {name: value for name, value in keywords.items() if name not in given}
+    asked = parse(given | {n: value for n, value in keywords.items() if n in given}, options, model._text())
+    found = options_for_objective(asked, ModelSubject(model._recipe(False, "off"), model._text()))
+    return {"num_cores": found.cores, "batch_size": found.batch, **found.keywords}
+
+
 def test_the_caller_s_own_values_win_even_when_they_are_the_defaults(model: QEFFAutoModel) -> None:
     asked = {"num_cores": 8, "batch_size": 1, "ols": 4}
-    found = settle("throughput", model._recipe(False, "off"), asked, 24)
-    assert found.items() > asked.items()
-    assert settle("throughput", model._recipe(False, "off"), {"batch_size": Unset(1)}, 24)["batch_size"] > 1
+    assert filled_in(model, "throughput", **asked).items() > asked.items()
+    assert filled_in(model, "throughput", batch_size=Unset(1))["batch_size"] > 1
 
 
 def test_a_list_for_mos_and_the_cores_of_a_larger_card_are_taken(model: QEFFAutoModel) -> None:
-    asked = {"num_cores": 16, "batch_size": Unset(1), "mos": [1, 2]}
-    found = settle("latency", model._recipe(False, "off"), asked, 24)
+    found = filled_in(model, "latency", num_cores=16, mos=[1, 2])
     assert (found["num_cores"], found["mos"], found["batch_size"]) == (16, [1, 2], 1)
 
 
 def test_without_an_objective_nothing_is_filled_in(model: QEFFAutoModel) -> None:
-    asked = {"num_cores": Unset(16), "batch_size": Unset(1), "mos": 3}
-    found = settle(None, model._recipe(False, "off"), asked, 24)
-    assert found == {"num_cores": 16, "batch_size": 1, "mos": 3}
-    assert {type(value) for value in found.values()} == {int}
+    found = filled_in(model, None, mos=np.int64(3))
+    assert found == {"num_cores": None, "batch_size": None, "mos": 3}
+    assert type(found["mos"]) is int
 
 
 def test_an_unknown_objective_is_refused(model: QEFFAutoModel) -> None:
@@ -222,7 +236,9 @@ def test_an_analysis_holds_predictions_for_every_bucket_card_and_objective(model
         assert point.samples_per_second_band[0] < point.samples_per_second < point.samples_per_second_band[1]
         assert point.options["batch_size"] == point.bucket.batch
         assert point.extrapolated  # so small a model was never measured
-    before = speed_points(model._recipe(False, "off"), None, [Bucket(24)], ["standard"], free_batch=True)
+    before = speed_points(
+        ModelSubject(model._recipe(False, "off"), model._text()), [Bucket(24)], ["standard"], free_batch=True
+    )
     assert [point.options["batch_size"] > 1 for point in before] == [True, False, True]
 
 

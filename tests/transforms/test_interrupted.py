@@ -13,7 +13,8 @@ import torch
 from QEfficient.build.gc_paused import not_collected
 from QEfficient.export import isolated as module
 from QEfficient.export.global_state import default_state
-from QEfficient.export.isolated import held, isolated
+from QEfficient.export.isolated import isolated
+from QEfficient.export.work_thread import held
 from tests.torch_states import STATES, settings_of
 
 OURS = ("isolated.py", "process_wide.py", "global_state.py", "garbage.py", "contextlib.py", "test_interrupted.py")

@@ -19,8 +19,9 @@ from torch import nn
 
 from QEfficient.errors import ExportError
 from QEfficient.export.exporter import traced
-from QEfficient.export.isolated import isolated, shielded
+from QEfficient.export.isolated import isolated
 from QEfficient.export.process_wide import ProcessWide
+from QEfficient.export.work_thread import shielded
 from QEfficient.records import TensorSpec
 from tests.torch_states import STATES, settings_of
 

@@ -194,8 +194,8 @@ def test_another_version_of_a_package_misses(repo: Path, monkeypatch: pytest.Mon
     real = cache.library_versions()
     assert package in real
     changed = real | {package: "999.0"}
-    for module in ("recipe", "stages"):
-        monkeypatch.setattr(f"QEfficient.auto.{module}.library_versions", lambda: changed)
+    for module in ("source.recipe", "build.stages"):
+        monkeypatch.setattr(f"QEfficient.{module}.library_versions", lambda: changed)
     assert entry(repo, monkeypatch) != before
 
 

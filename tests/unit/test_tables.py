@@ -17,10 +17,9 @@ import onnx
 import pytest
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
-from QEfficient.architectures import find
 from QEfficient.errors import DeviceError, InputError
 from QEfficient.hub import resolve
-from QEfficient.numerics.samples import random_samples
+from QEfficient.numerics.samples import RowSpace, random_samples
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import Rows
 from QEfficient.runtime.run import How, run_rows
@@ -200,7 +199,9 @@ def test_what_stands_beside_ids_meets_the_graph_s_table_too(
     model.compile(backend="onnxruntime", verify="off", seq_len=8)
     manifest = model._need_loaded().program.manifest
     assert {name: manifest.tables[name] for name in sizes} == sizes
-    drawn = random_samples(find(kind), {"vocab_size": 64, **own}, manifest.inputs, manifest.rules, manifest.tables)
+    drawn = random_samples(
+        RowSpace({"model_type": kind, "vocab_size": 64, **own}, manifest.inputs, manifest.rules, manifest.tables)
+    )
     for name, size in sizes.items():
         assert max(sample.inputs[name].max() for sample in drawn) == size - 1  # the check after an export moves them
         with pytest.raises(InputError, match=f"row 1: {name} {size} past the table of {size}"):
