@@ -98,6 +98,9 @@ NOT_IN_KEY: Mapping[tuple[type, str], str] = {
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
 
 
+_SCALARS = (str, bool, int, type(None))
+
+
 def _content(value: Any) -> Json:
     """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields."""
     if isinstance(value, Path):
@@ -106,11 +109,11 @@ def _content(value: Any) -> Json:
         return {"name": value.name, "version": value.version()}
     if dataclasses.is_dataclass(value):
         names = [each.name for each in dataclasses.fields(value) if (type(value), each.name) not in NOT_IN_KEY]
-        return {name: _content(getattr(value, name)) for name in names}
+        value = {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
-        return {name: _content(item) for name, item in value.items()}
+        return {name: item if isinstance(item, _SCALARS) else _content(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_content(item) for item in value]
+        return [item if isinstance(item, _SCALARS) else _content(item) for item in value]
     return to_json(value)
 
 

@@ -17,6 +17,8 @@ from QEfficient.records import Json
 
 T = TypeVar("T")
 _SCALARS = (str, bool, int, float)
+_PLAIN = frozenset((str, bool, int, type(None)))
+"""Types whose values are JSON as they are. Most of a manifest is: a call for each would take longer than the rest."""
 
 
 def to_json(value: object, *, paths: bool = True, where: str = "value") -> Json:
@@ -35,9 +37,15 @@ def to_json(value: object, *, paths: bool = True, where: str = "value") -> Json:
     if isinstance(value, Mapping):
         if bad := [key for key in value if not isinstance(key, str)]:
             raise _not_json(f"{where} (a key)", bad[0])
-        return {str(key): to_json(item, paths=paths, where=f"{where}.{key}") for key, item in value.items()}
+        return {
+            str(key): item if type(item) in _PLAIN else to_json(item, paths=paths, where=f"{where}.{key}")
+            for key, item in value.items()
+        }
     if isinstance(value, (tuple, list)):
-        return [to_json(item, paths=paths, where=f"{where}[{i}]") for i, item in enumerate(value)]
+        return [
+            item if type(item) in _PLAIN else to_json(item, paths=paths, where=f"{where}[{i}]")
+            for i, item in enumerate(value)
+        ]
     if isinstance(value, Path) and paths:
         return str(value)
     if value is None or (isinstance(value, _SCALARS) and not (isinstance(value, float) and not math.isfinite(value))):
@@ -87,10 +95,18 @@ def _parse(kind: Any, value: Json, where: str) -> Any:
         return _parse_union(args, value, where)
     if origin is tuple:
         _expect(isinstance(value, list), "a list", value, where)
-        return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        kind = args[0]
+        return tuple(
+            item if type(item) is kind and kind in _PLAIN else _parse(kind, item, f"{where}[{i}]")
+            for i, item in enumerate(value)
+        )
     if origin is not None:
         _expect(isinstance(value, dict), "an object", value, where)
-        return {name: _parse(args[1], item, _join(where, name)) for name, item in value.items()}
+        kind = args[1]
+        return {
+            name: item if type(item) is kind and kind in _PLAIN else _parse(kind, item, _join(where, name))
+            for name, item in value.items()
+        }
     if is_dataclass(kind):
         return _parse_record(kind, value, where)
     if kind is Path:
@@ -120,7 +136,14 @@ def _parse_record(kind: Any, value: Json, where: str) -> Any:
     for name in hints:
         if name not in value:
             raise _bad_field("lacks a field", _join(where, name), "every field of the format")
-    return kind(**{name: _parse(hint, value[name], _join(where, name)) for name, hint in hints.items()})
+    return kind(
+        **{
+            name: value[name]
+            if type(value[name]) is hint and hint in _PLAIN
+            else _parse(hint, value[name], _join(where, name))
+            for name, hint in hints.items()
+        }
+    )
 
 
 @cache
