@@ -308,6 +308,10 @@ class QEFFTransformersBase(Insight):
 
         return self._model_output({name: torch.from_numpy(array) for name, array in arrays.items()})
 
+    def forward(self, **inputs: Any) -> Any:
+        """As calling the object; pipelines call it so."""
+        return self(**inputs)
+
     def _model_output(self, tensors: dict[str, Any]) -> Any:
         from transformers import modeling_outputs
 

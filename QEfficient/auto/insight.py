@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from QEfficient import arguments
 from QEfficient.auto.pipelines import PipelineModel
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 class Insight(PipelineModel):
     """Verifies, diagnoses, analyses, recommends and measures."""
-
-    if TYPE_CHECKING:
-
-        def warmup(self) -> Self:
-            """The class that runs the program has it."""
 
     def _text(self) -> TextFacts:
         import dataclasses

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import Any
 
 from QEfficient.architectures import find
 from QEfficient.auto.description import Description
@@ -57,10 +56,6 @@ class PipelineModel(Description):
     def can_generate(self) -> bool:
         """False: no text comes out of an encoder."""
         return False
-
-    def forward(self, **inputs: Any) -> Any:
-        """As calling the object: a transformers ``ModelOutput`` of torch tensors."""
-        return self(**inputs)  # type: ignore[operator]  # the subclass has __call__
 
 
 def register(kind: type, auto_class: str) -> None:
