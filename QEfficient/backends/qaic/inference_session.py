@@ -17,8 +17,9 @@ from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Shape
-from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica, Slot, from_buffer
+from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
+from QEfficient.backends.qaic.slot import Slot, Slots, from_buffer
 from QEfficient.cache import MANIFEST
 from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
 from QEfficient.records import Program, Target
@@ -70,7 +71,8 @@ class QAICInferenceSession(OfOneProcess):
         target = program.manifest.target if program is not None else None
         devices = _devices(runtime, target, device_ids)
         self._replica = Replica(runtime, folder, devices, timeout_ms=data_path_timeout_ms, debug=enable_debug_logs)
-        self._slot: Slot | None = None
+        self._slots: Slots | None = None
+        self._slot: Slot | None = None  # leased from activate() to deactivate()
         self._sticky: dict[str, tuple[bytes, Shape]] = {}
         described = self._replica.descriptor
         self._by_name = {binding.name: binding for binding in described.bindings}
@@ -88,22 +90,26 @@ class QAICInferenceSession(OfOneProcess):
     @property
     def is_active(self) -> bool:
         """Whether it holds cores."""
-        return self._slot is not None
+        return self._slot is not None and self._slot.works
 
     def activate(self) -> None:
         """Take the devices' cores. Again is no effect."""
-        if self._slot is not None:
+        if self.is_active:
             return
         self._replica.activate()
         try:
-            self._slot = Slot(self._replica)
+            self._slots = Slots(self._replica, 1)
         except DeviceError:
             self._replica.deactivate()
             raise
+        self._slot = self._slots.lease()
 
     def deactivate(self) -> None:
         """Give the cores back. Again is no effect; :meth:`activate` takes them anew."""
-        self._slot = None  # the ExecObj first: a program with one can't be deactivated
+        if self._slots is not None and self._slot is not None:
+            self._slots.give_back(self._slot)
+            self._slots.drop()  # the ExecObj first: a program with one can't be deactivated
+            self._slot = None
         self._replica.deactivate()
 
     def set_buffers(self, buffers: Mapping[str, NDArray[Any]]) -> None:
@@ -159,7 +165,7 @@ class QAICInferenceSession(OfOneProcess):
             DeviceError: The session is not active, or the device failed.
         """
         self.set_buffers(inputs)
-        if self._slot is None:
+        if self._slot is None or not self._slot.works:
             raise DeviceError(
                 "The session is not active.",
                 got="is_active=False",
@@ -175,21 +181,15 @@ class QAICInferenceSession(OfOneProcess):
         try:
             results = self._slot.execute(buffers, shapes)
         except BaseException:  # also Ctrl-C
-            self._renew_slot(self._slot)
+            self._slot.renew()
+            if not self._slot.works:
+                _log.warning("The session is not active any more: the runtime makes no new ExecObj.")
             raise
         return {
             b.name: from_buffer(results, b, shape).copy()
             for b, shape in zip(bindings, shapes, strict=True)
             if not b.is_input and shape != _SKIPPED
         }
-
-    def _renew_slot(self, failed: Slot) -> None:
-        """A new ExecObj in place of one that may still be in flight; without one the session is not active."""
-        self._slot = failed.exec_obj = None
-        try:
-            self._slot = Slot(self._replica)
-        except DeviceError as error:  # the run's own error is the one to show
-            _log.warning("The session is not active any more: %s", error)
 
     def _shapes(self) -> tuple[Shape, ...]:
         """One shape a binding: as set, the others from the compiled shape that fits."""

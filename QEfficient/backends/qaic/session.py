@@ -20,8 +20,9 @@ from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.qaic.descriptor import Shape
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
-from QEfficient.backends.qaic.lane import Job
-from QEfficient.backends.qaic.replica import Layout, Replica
+from QEfficient.backends.qaic.replica import Replica
+from QEfficient.backends.qaic.slot import Layout
+from QEfficient.backends.qaic.worker import Inference
 from QEfficient.backends.threads import end
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
@@ -148,16 +149,16 @@ class QaicSession(OfOneProcess):
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → new array out. Shapes are those of one bucket."""
         live = self._current()
-        return live.dispatcher.run(self._job(arrays))
+        return live.dispatcher.run(self._inference(arrays))
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
         """As :meth:`run`, in the background. The arrays may not be changed until the result is there."""
-        live, job = self._current(), self._job(arrays)
-        live.dispatcher.submit(job)
-        return job.future
+        live, inference = self._current(), self._inference(arrays)
+        live.dispatcher.submit(inference)
+        return inference.future
 
-    def _job(self, arrays: Mapping[str, NDArray[np.generic]]) -> Job:
-        return Job(self._layouts[self._feed.check(arrays)], arrays)
+    def _inference(self, arrays: Mapping[str, NDArray[np.generic]]) -> Inference:
+        return Inference(self._layouts[self._feed.check(arrays)], arrays)
 
     def settle(self) -> None:
         """Nothing: an activated program is as fast as it gets."""

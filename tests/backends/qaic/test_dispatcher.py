@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from QEfficient.backends.qaic import dispatch
+from QEfficient.backends.qaic import slot as slot_module
 from QEfficient.backends.qaic.dispatch import Dispatcher
-from QEfficient.backends.qaic.lane import Job
+from QEfficient.backends.qaic.worker import Inference
 from QEfficient.errors import DeviceError
 
 WAIT = 20.0
@@ -32,7 +32,9 @@ class Device:
 
 
 class Slot:
-    """Runs what a job brings: ``start`` and ``finish``, functions of the device's number."""
+    """Runs what an inference brings: ``start`` and ``finish``, functions of the device's number."""
+
+    works = True
 
     def __init__(self, owner: Device) -> None:
         self.owner = owner
@@ -45,8 +47,8 @@ class Slot:
     def finish(self) -> dict[str, object]:
         return {"output": self._finish(self.owner.number)}
 
-    def renew(self) -> bool:
-        return self.owner.renews
+    def renew(self) -> None:
+        self.works = self.owner.renews
 
     def drop(self) -> None:
         pass
@@ -77,10 +79,10 @@ def breaks(*numbers: int, error: type[Exception] = DeviceError) -> Callable[[int
     return run
 
 
-def job(finish: Callable[[int], object] = int, start: Callable[[int], object] = int) -> Job:
+def inference(finish: Callable[[int], object] = int, start: Callable[[int], object] = int) -> Inference:
     layout: Any = None
     arrays: Any = {"finish": finish, "start": start}
-    return Job(layout, arrays)
+    return Inference(layout, arrays)
 
 
 def outcome(future: Future[dict[str, Any]]) -> object:
@@ -90,21 +92,21 @@ def outcome(future: Future[dict[str, Any]]) -> object:
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Dispatcher, Device, Device]]:
-    monkeypatch.setattr(dispatch, "Slot", Slot)
+    monkeypatch.setattr(slot_module, "Slot", Slot)
     devices: Any = Device(0), Device(1)
     dispatcher = Dispatcher(devices, 1)
     yield dispatcher, *devices
     closing = threading.Thread(target=dispatcher.close, daemon=True)
     closing.start()
     closing.join(WAIT)
-    assert not closing.is_alive(), "close() waits for a job that nobody ends"
+    assert not closing.is_alive(), "close() waits for an inference that nobody ends"
 
 
-def test_a_job_that_waits_for_a_device_which_is_lost_by_then(two: tuple[Dispatcher, Device, Device]) -> None:
+def test_an_inference_that_waits_for_a_device_which_is_lost_by_then(two: tuple[Dispatcher, Device, Device]) -> None:
     dispatcher, _, second = two
     second.renews = False
     first_gate, second_gate = Gate(breaks(0)), Gate(breaks(1))
-    fails, other = job(first_gate), job(second_gate)
+    fails, other = inference(first_gate), inference(second_gate)
     dispatcher.submit(fails)
     dispatcher.submit(other)
     assert first_gate.reached.wait(WAIT) and second_gate.reached.wait(WAIT)
@@ -114,16 +116,18 @@ def test_a_job_that_waits_for_a_device_which_is_lost_by_then(two: tuple[Dispatch
     second_gate.opened.set()  # and is lost now; what ran there is tried on the first
     assert outcome(fails.future) is DeviceError
     assert outcome(other.future) == 0
-    later = job()
+    later = inference()
     dispatcher.submit(later)
     assert outcome(later.future) == 0
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_a_job_that_can_not_start_harms_nobody_else(two: tuple[Dispatcher, Device, Device], background: bool) -> None:
+def test_an_inference_that_can_not_start_harms_nobody_else(
+    two: tuple[Dispatcher, Device, Device], background: bool
+) -> None:
     dispatcher, *_ = two
     gates = Gate(), Gate()
-    running = [job(gate) for gate in gates]
+    running = [inference(gate) for gate in gates]
     results: list[object] = []
     threads = [
         threading.Thread(target=lambda one=one: results.append(dispatcher.run(one)["output"])) for one in running
@@ -131,7 +135,7 @@ def test_a_job_that_can_not_start_harms_nobody_else(two: tuple[Dispatcher, Devic
     for one, thread in zip(running, threads, strict=True):
         dispatcher.submit(one) if background else thread.start()
     assert all(gate.reached.wait(WAIT) for gate in gates)
-    large = job(start=breaks(0, 1, error=MemoryError))
+    large = inference(start=breaks(0, 1, error=MemoryError))
     dispatcher.submit(large)
     for gate in gates:
         gate.opened.set()
@@ -143,22 +147,72 @@ def test_a_job_that_can_not_start_harms_nobody_else(two: tuple[Dispatcher, Devic
             thread.join(WAIT)
         assert sorted(map(str, results)) == ["0", "1"]
     for _ in range(4):
-        later = job()
+        later = inference()
         dispatcher.submit(later)
         assert outcome(later.future) in (0, 1)
 
 
-def test_ctrl_c_while_jobs_are_handed_round_stops_no_later_round(
+def test_ctrl_c_while_inferences_are_handed_round_stops_no_later_round(
     two: tuple[Dispatcher, Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dispatcher, *_ = two
 
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(dispatcher, "_match", interrupted)
-        dispatcher._pump()
-    fails = job(breaks(0))
+        patch.setattr(dispatcher, "_assign", interrupted)
+        dispatcher.submit(inference())
+    fails = inference(breaks(0))
     dispatcher.submit(fails)
     assert outcome(fails.future) == 1  # tried again on the other device
+
+
+def test_where_no_thread_can_be_started_the_caller_hears_of_it(
+    two: tuple[Dispatcher, Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher, *_ = two
+
+    def refuses(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = inference()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", refuses)
+        dispatcher.submit(one)
+    assert one.future.cancelled()
+    later = inference()
+    dispatcher.submit(later)
+    assert outcome(later.future) == 0
+
+
+def test_what_a_failing_device_was_assigned_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_module, "Slot", Slot)
+    devices: Any = Device(0), Device(1)
+    dispatcher, gate, seen = Dispatcher(devices, 2), Gate(breaks(0)), list[int]()
+    fails = inference(start=gate)
+    others = [inference(start=seen.append) for _ in range(3)]
+    for one in (fails, *others):
+        dispatcher.submit(one)
+    assert gate.reached.wait(WAIT)  # the first is being started, and a second one waits behind it on that device
+    gate.opened.set()
+    assert {outcome(one.future) for one in (fails, *others)} == {1} and seen == [1, 1, 1]
+    (lost,) = cast("list[dict[str, Any]]", dispatcher.report()["lost"])
+    assert lost["devices"] == [0]
+    dispatcher.close()
+
+
+def test_a_leased_slot_is_its_holder_s_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_module, "Slot", Slot)
+    device: Any = Device(0)
+    slots = slot_module.Slots(device, 2)
+    first, second = slots.lease(), slots.lease()
+    assert first is not second and (slots.idle, slots.leased, slots.working) == (0, 2, 2)
+    slots.give_back(first)
+    assert slots.lease() is first
+    device.renews = False
+    first.renew()
+    slots.give_back(first)  # it is gone
+    slots.give_back(second)
+    assert (slots.idle, slots.leased, slots.working) == (1, 0, 1)
+    assert slots.lease() is second
