@@ -187,6 +187,10 @@ class Description:
 
     @property
     def qpc_session(self) -> Any:
-        """The open session of the program."""
-        with self._need_loaded().session() as session:
-            return session
+        """The program's open session: ``run``, ``submit``, ``inputs``, ``buckets``, ….
+
+        It serves until it is closed, by its own ``close()`` or the model's, by ``compile``, by a call with other
+        ``device_ids``, or by a ``warmup`` that finds a better way to run. From then on it refuses with ``UsageError``;
+        ``qpc_session`` gives another one.
+        """
+        return self._need_loaded().handed_out()

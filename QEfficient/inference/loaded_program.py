@@ -14,6 +14,7 @@ from typing import TypeAlias
 from QEfficient.backends.base import Arrays, Backend, Session
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import DeviceError, NumericsError, UsageError
+from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
 from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.calibrate import calibrate as measured
@@ -131,6 +132,37 @@ class LoadedProgram:
                 self._devices = wanted
             self._users[user] = self._users.get(user, 0) + 1
             return self._session, user
+
+    def handed_out(self) -> SessionHandle:
+        """The open session, or one opened now, for somebody who may keep it longer than it stays open."""
+        with self._lock, self.session(self._devices if self._session is not None else None) as session:
+            return SessionHandle(session, self._leased, self._close_this)
+
+    @contextmanager
+    def _leased(self, session: Session) -> Iterator[None]:
+        """Keeps a session open that was handed out before.
+
+        Raises:
+            UsageError: It is closed, whether or not another one is open.
+        """
+        with self._lock:
+            if session is not self._session or self._unclosed:
+                raise UsageError(
+                    "This session of qpc_session is closed.",
+                    got="a run after compile(), close(), warmup(), or a call with other device_ids",
+                    allowed="the session that is open now",
+                    do="take model.qpc_session anew",
+                )
+            _, user = self._lend(self._devices)
+        try:
+            yield
+        finally:
+            self._take_back(user)
+
+    def _close_this(self, session: Session) -> None:
+        with self._lock:
+            if session is self._session:
+                self.close()
 
     def _take_back(self, user: _User) -> None:
         if os.getpid() != user[0]:  # a forked child inherits iterators, which end there too; nothing was lent there

@@ -139,6 +139,36 @@ def test_small_habits(model: QEFFAutoModel) -> None:
     assert json.loads(json.dumps(report)) == report
 
 
+@pytest.mark.parametrize("end", ["compile", "close"])
+def test_a_session_that_was_handed_out_ends_with_a_clear_error(model: QEFFAutoModel, end: str) -> None:
+    session = model.qpc_session
+    arrays = {spec.name: np.ones(spec.at(session.buckets[0]), spec.dtype) for spec in session.inputs}
+    expected = session.run(arrays)["output"]
+    assert np.array_equal(session.submit(arrays).result()["output"], expected)
+    model.compile()  # the same program, so the same session
+    assert np.array_equal(session.run(arrays)["output"], expected)
+    model.compile(seq_len=[8, 16]) if end == "compile" else model.close()
+    model.encode("a text")  # opens one
+    for run in (session.run, session.submit):
+        with pytest.raises(UsageError, match="qpc_session") as caught:
+            run(arrays)
+        assert "anew" in str(caught.value.do)
+    session.close()  # it has ended already: the one that is open now goes on
+    anew = model.qpc_session
+    arrays = {spec.name: np.ones(spec.at(anew.buckets[0]), spec.dtype) for spec in anew.inputs}
+    assert np.isfinite(anew.run(arrays)["output"]).all()
+
+
+def test_whoever_closes_a_session_that_was_handed_out_closes_the_model_s(model: QEFFAutoModel) -> None:
+    expected = model.encode("a text")
+    with model.qpc_session as session:
+        assert model.device_report()["session"] is not None
+    assert model.device_report()["session"] is None
+    assert np.array_equal(model.encode("a text"), expected)
+    with pytest.raises(UsageError, match="qpc_session"):
+        session.run({})
+
+
 def test_dtype_left_out_is_float32_whatever_the_checkpoint_holds(repo: Path, tmp_path: Path) -> None:
     AutoModel.from_pretrained(repo, dtype=torch.bfloat16).save_pretrained(tmp_path / "half")
     assert QEFFAutoModel.from_pretrained(tmp_path / "half").model.dtype == torch.float32

@@ -17,7 +17,8 @@ import pytest
 from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
-from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError, StaleProgramError
+from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError, StaleProgramError, UsageError
+from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Program, TensorSpec
 from tests import tiny_graphs
 from tests.backends.qaic.conftest import LONG, SHORT, Compile, Remembering
@@ -369,6 +370,26 @@ def test_no_ids_and_partial_groups_are_refused(sdk: FakeSdk, backend: QaicBacken
         with pytest.raises((OptionError, DeviceError)):
             backend.open(program, ids)
     assert free_cores(sdk) == {0: 16}
+
+
+def test_a_session_that_was_handed_out_ends_with_other_devices(
+    sdk: FakeSdk, backend: QaicBackend, program: Program
+) -> None:
+    sdk.set(devices=[{"qid": i, "status": "Ready", "nsp_total": 16, "busy": 0} for i in range(2)])
+    loaded = LoadedProgram(program, backend, "a test")
+    with loaded.session([0]) as session:
+        expected = session.run(ROWS)["output"]
+    handed_out = loaded.handed_out()
+    assert handed_out.report()["devices"] == [[0]] and np.array_equal(handed_out.run(ROWS)["output"], expected)
+    sdk.set(device_time_ms=100)
+    future = handed_out.submit(ROWS)
+    with loaded.session([1]) as session:  # what was begun on the others ends first
+        assert future.done() and np.array_equal(future.result()["output"], expected)
+        with pytest.raises(UsageError, match="qpc_session"):
+            handed_out.run(ROWS)
+    assert free_cores(sdk) == {0: 16, 1: 12}
+    loaded.close()
+    assert free_cores(sdk) == {0: 16, 1: 16}
 
 
 def test_another_process_load_is_avoided(sdk: FakeSdk, backend: QaicBackend, program: Program) -> None:
