@@ -126,10 +126,10 @@ class QEFFTransformersBase(Insight):
         recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
         recipe.architecture.check(recipe.origin.config())
         with self._lock:
-            self._onnx = export_stage(recipe, Cache())
-            if export_dir is not None:
-                self._onnx = copy_onnx(self._onnx, Path(export_dir))
-            return str(self._onnx.path)
+            graph = export_stage(recipe, Cache())
+            self._onnx_path = graph.path if export_dir is None else copy_onnx(graph, Path(export_dir))
+            self._export_verify = recipe.verify
+            return str(self._onnx_path)
 
     def compile(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from QEfficient import hub
@@ -10,7 +11,7 @@ from QEfficient.auto import copies
 from QEfficient.auto.evaluations import Evaluations
 from QEfficient.errors import UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.records import Json, Program
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import Head
 from QEfficient.source.loaded_module import LoadedModule
@@ -29,7 +30,8 @@ class Description:
     def _begin(self, origin: Origin | None, loaded: LoadedProgram | None = None) -> None:
         self._origin, self._loaded = origin, loaded
         self._head = Head()
-        self._onnx: OnnxModel | None = None
+        self._export_verify = "on"  # as the last export() was asked for it
+        self._onnx_path: Path | None = None  # what the caller was given
         self._config: Any = None
         self._max_seq_length: int | None = None
         self.model_card_data = Evaluations()
@@ -169,8 +171,8 @@ class Description:
     @property
     def onnx_path(self) -> str | None:
         """The exported graph, once there is one."""
-        if self._onnx is not None:
-            return str(self._onnx.path)
+        if self._onnx_path is not None:
+            return str(self._onnx_path)
         return str(self._loaded.program.onnx_path) if self._loaded else None
 
     @property

@@ -49,7 +49,7 @@ class Insight(PipelineModel):
     def _subject(self) -> Subject:
         if self._origin is None:
             return SavedSubject(self._need_loaded(), self._saved_text())
-        return ModelSubject(self._recipe(False, "on"), self._text(), self._loaded)
+        return ModelSubject(self._recipe(False, self._export_verify), self._text(), self._loaded)
 
     def verify(
         self,

@@ -152,11 +152,14 @@ def with_graph(request: CompileRequest, subject: ModelSubject) -> CompileRequest
     return dataclasses.replace(request, onnx_path=None, graph=graph)
 
 
-def copy_onnx(model: OnnxModel, parent: Path) -> OnnxModel:
-    """Copies a cached graph to ``parent/<entry's name>/``; the cache's own files are never handed out for change."""
-    target = parent.expanduser().absolute() / model.path.parent.name
-    programs.copy_folder(model.path.parent, target)
-    return dataclasses.replace(model, path=target / model.path.name)
+def copy_onnx(model: OnnxModel, parent: Path) -> Path:
+    """Copies a cached graph to ``parent/<entry's name>/``, for the caller to change; the cache's own stays as it is.
+
+    Returns:
+        Path of the copy's ``.onnx`` file, which soon may hold another graph.
+    """
+    folder = model.path.parent
+    return programs.copy_folder(folder, parent.expanduser() / folder.name) / model.path.name
 
 
 def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) -> None:

@@ -98,7 +98,7 @@ class ModelSubject:
         return self.recipe.architecture.rules(self.config(), inputs)
 
     def graph(self) -> OnnxModel:
-        """The program's graph; before ``compile`` the exported one."""
+        """The program's graph; before ``compile`` the exported one, from the cache: a caller may change his copy."""
         return export_stage(self.recipe, Cache()) if self.loaded is None else graph_of(self.loaded)
 
     def longest(self) -> int:

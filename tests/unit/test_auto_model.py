@@ -244,6 +244,39 @@ def test_paths(model: QEFFAutoModel, repo: Path, tmp_path: Path, home: Path) -> 
     assert model.encode("a text").shape == (32,)
 
 
+def largest_of_words(model: QEFFAutoModel) -> float:
+    """The largest weight of the table of words that the doctor meets."""
+    (found,) = [one.largest for one in model.doctor().ranges if one.name.endswith("word_embeddings.weight")]
+    return found
+
+
+def test_a_copy_that_the_caller_changes_is_not_what_is_diagnosed(repo: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+    path = Path(model.export(tmp_path / "mine"))
+    graph = onnx.load(path)
+    for weight in graph.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype.kind == "f":
+            weight.CopyFrom(numpy_helper.from_array(values * np.float32(100), weight.name))
+    onnx.save(graph, path)
+    table = AutoModel.from_pretrained(repo).embeddings.word_embeddings.weight
+    assert largest_of_words(model) == table.abs().max().item()
+    assert model.onnx_path == str(path)
+    assert model.doctor().ranges == QEFFAutoModel.from_pretrained(repo, pooling="mean").doctor().ranges
+
+
+def test_weights_that_changed_after_the_export_are_diagnosed(repo: Path) -> None:
+    module = AutoModel.from_pretrained(repo)
+    model = QEFFAutoModel(module, pooling="mean")
+    model.export()
+    with torch.no_grad():
+        module.embeddings.word_embeddings.weight[7, 7] = 5_000
+    assert largest_of_words(model) == 5_000
+
+
 def test_a_graph_of_the_caller_s(model: QEFFAutoModel, repo: Path, tmp_path: Path) -> None:
     graph = model.export(tmp_path / "graph")
     expected = model.encode("a text")
