@@ -5,7 +5,7 @@
 
 The fake computes nothing: an output is a function of its row's ids, and one timer thread ends the inferences of all
 devices. Rows are tokenised already. The busy share is the sum of device time over devices × wall time, the planning of
-the batches included. The fake needs the interpreter's lock for what a real SDK does in native code, so its own CPU
+the batches included. The fake holds the GIL for what a real SDK does in native code, so its own CPU
 time is shown beside the whole process's. Nothing of this is hardware.
 """
 

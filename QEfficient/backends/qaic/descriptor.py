@@ -24,7 +24,7 @@ _DTYPES = {
 }
 _ITEM_SIZES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
-Shape = tuple[int, ...]
+Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Binding:
     is_input: bool
     dtype: str
     quantised: bool
-    dims: Shape
+    dims: Dims
     size: int
     partial: bool
 
@@ -56,7 +56,7 @@ class Binding:
         """Bytes of one element."""
         return _ITEM_SIZES[self.dtype]
 
-    def bytes_of(self, shape: Shape) -> int:
+    def bytes_of(self, shape: Dims) -> int:
         """Bytes of a buffer of this shape."""
         return self.item_size * math.prod(shape)
 
@@ -72,15 +72,15 @@ class Descriptor:
     """
 
     bindings: tuple[Binding, ...]
-    allowed: tuple[tuple[Shape, ...], ...]
+    allowed: tuple[tuple[Dims, ...], ...]
     raw: Any
 
     @property
-    def shapes(self) -> tuple[tuple[Shape, ...], ...]:
+    def shapes(self) -> tuple[tuple[Dims, ...], ...]:
         """The allowed shapes, or the only one."""
         return self.allowed or (tuple(binding.dims for binding in self.bindings),)
 
-    def match(self, given: Mapping[str, Shape]) -> tuple[Shape, ...] | None:
+    def match(self, given: Mapping[str, Dims]) -> tuple[Dims, ...] | None:
         """The shapes of all bindings for the shapes of some, or ``None`` when no compiled shape has them."""
         for shapes in self.shapes:
             if all(b.name not in given or given[b.name] == s for b, s in zip(self.bindings, shapes, strict=True)):
@@ -136,7 +136,7 @@ def _binding(api: Any, types: Mapping[int, str], raw: Any) -> Binding:
     )
 
 
-def _dims(dims: Sequence[int]) -> Shape:
+def _dims(dims: Sequence[int]) -> Dims:
     return tuple(int(d) for d in dims)
 
 

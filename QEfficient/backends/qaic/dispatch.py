@@ -55,7 +55,7 @@ class Dispatcher:
         try:
             for replica in replicas:
                 self._workers.append(Worker(replica, per_replica, self._lock))
-        except DeviceError:
+        except BaseException:
             for worker in self._workers:
                 worker.slots.drop()
             raise
@@ -92,10 +92,10 @@ class Dispatcher:
             if worker is not None and self._start(worker, slot, inference):
                 results = self._finish(worker, slot, inference)
                 if results is not None:
-                    inference.future.set_result(results)
+                    inference.succeed(results)
             return inference.future.result()
-        except BaseException:
-            inference.future.cancel()  # after Ctrl-C it need not start any more
+        except BaseException as error:
+            inference.abandon(error)
             raise
         finally:
             del inference  # an error's traceback would keep it, and it keeps the error
@@ -110,8 +110,8 @@ class Dispatcher:
             with self._changing():
                 self._enter(inference)
                 self._queue.append(inference)
-        except BaseException:  # whoever is told so has no future
-            inference.future.cancel()
+        except BaseException as error:
+            inference.abandon(error)
             raise
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ class Dispatcher:
 
     def _end(self, inference: Inference, error: BaseException, later: _Later) -> None:
         self._settle(inference)
-        later.append(partial(inference.future.set_exception, error))
+        later.append(partial(inference.fail, error))
 
     def _settle(self, inference: Inference) -> list[tuple[Worker, DeviceError]]:
         """It is over, one way or the other: no worker is in doubt for it any more."""
@@ -238,9 +238,9 @@ class Dispatcher:
             if flying:
                 slot, inference = flying.popleft()
                 results = self._finish(worker, slot, inference)
-                self._start_assigned(worker, flying)  # the device comes first, then who waits for the results
+                self._start_assigned(worker, flying)  # before a future's callbacks run on this thread
                 if results is not None:
-                    inference.future.set_result(results)
+                    inference.succeed(results)
                 del slot, inference, results  # they hold the caller's arrays
                 continue
             with self._lock:

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 _GRACE_SECONDS = 5.0
-# Nothing is written to its input: that ends when this process does, also by SIGKILL, and then the group follows. It
-# leads the group, so that no command of it is ever outside of its reach, and the group's number is nobody else's.
+# This shell reads a pipe that nobody writes to. The pipe closes when this process ends, also by SIGKILL, and the shell
+# then ends the group. It is the group's leader: the group is there before its first command, under a number of its own.
 _WATCH = "trap '' TERM HUP INT; read -r _; kill -TERM 0; sleep 2; kill -KILL 0"
 _ends: set[int] = set()
 

@@ -16,7 +16,7 @@ from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
-from QEfficient.backends.qaic.descriptor import Binding, Shape
+from QEfficient.backends.qaic.descriptor import Binding, Dims
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
 from QEfficient.backends.qaic.slot import Slot, Slots, from_buffer
@@ -24,7 +24,7 @@ from QEfficient.cache import MANIFEST
 from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
 from QEfficient.records import Program, Target
 
-_SKIPPED: Shape = (0,)
+_SKIPPED: Dims = (0,)
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +73,7 @@ class QAICInferenceSession(OfOneProcess):
         self._replica = Replica(runtime, folder, devices, timeout_ms=data_path_timeout_ms, debug=enable_debug_logs)
         self._slots: Slots | None = None
         self._slot: Slot | None = None  # leased from activate() to deactivate()
-        self._sticky: dict[str, tuple[bytes, Shape]] = {}
+        self._sticky: dict[str, tuple[bytes, Dims]] = {}
         described = self._replica.descriptor
         self._by_name = {binding.name: binding for binding in described.bindings}
         self.bindings: list[Any] = sorted(described.raw.selected_set.bindings, key=lambda b: b.index)
@@ -191,7 +191,7 @@ class QAICInferenceSession(OfOneProcess):
             if not b.is_input and shape != _SKIPPED
         }
 
-    def _shapes(self) -> tuple[Shape, ...]:
+    def _shapes(self) -> tuple[Dims, ...]:
         """One shape a binding: as set, the others from the compiled shape that fits."""
         described = self._replica.descriptor
         given = {name: shape for name, (_, shape) in self._sticky.items()}

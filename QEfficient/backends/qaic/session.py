@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
-from QEfficient.backends.qaic.descriptor import Shape
+from QEfficient.backends.qaic.descriptor import Dims
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout
@@ -92,7 +92,7 @@ class QaicSession(OfOneProcess):
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
         self._feed = Feed(self.inputs, self.buckets, fixed_shapes=True)
-        self._layouts: dict[tuple[Shape, ...], Layout] = {}  # by the shapes of the inputs
+        self._layouts: dict[tuple[Dims, ...], Layout] = {}  # by the shapes of the inputs
         try:
             self._agree()
         except BaseException:  # whatever is wrong, the cores go back

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends.qaic.descriptor import Binding, Shape
+from QEfficient.backends.qaic.descriptor import Binding, Dims
 from QEfficient.backends.qaic.native import guarded
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.errors import DeviceError
@@ -32,13 +32,13 @@ class Layout:
         results: Output name → dtype that the caller gets, of those that he gets.
     """
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Dims, ...]
     inputs: tuple[Binding, ...]
-    outputs: tuple[tuple[Binding, Shape], ...]
+    outputs: tuple[tuple[Binding, Dims], ...]
     results: Mapping[str, np.dtype[Any]]
 
     @classmethod
-    def of(cls, bindings: Sequence[Binding], shapes: Sequence[Shape], results: Mapping[str, str]) -> Self:
+    def of(cls, bindings: Sequence[Binding], shapes: Sequence[Dims], results: Mapping[str, str]) -> Self:
         """Of a program's bindings in one of its shapes."""
         both = list(zip(bindings, shapes, strict=True))
         outputs = tuple((binding, shape) for binding, shape in both if not binding.is_input)
@@ -60,7 +60,7 @@ class Slot:
         """Queue one inference. Neither the arrays nor the slot may be touched until :meth:`finish`.
 
         Raises:
-            DeviceError: A step failed. The slot must be dropped.
+            DeviceError: A step failed. The slot must be renewed.
         """
         owner = self.owner
         self._layout = layout
@@ -111,7 +111,7 @@ class Slot:
             Output name → array, which the caller owns.
 
         Raises:
-            DeviceError: A step failed. The slot must be dropped.
+            DeviceError: A step failed. The slot must be renewed.
         """
         layout = self._layout
         assert layout is not None
@@ -125,7 +125,7 @@ class Slot:
         self._held = []
         return {name: found[name].astype(dtype, copy=False) for name, dtype in layout.results.items()}
 
-    def execute(self, buffers: Sequence[bytes], shapes: Sequence[Shape]) -> Sequence[Any]:
+    def execute(self, buffers: Sequence[bytes], shapes: Sequence[Dims]) -> Sequence[Any]:
         """Run one inference on buffers that the caller made.
 
         Args:
@@ -136,7 +136,7 @@ class Slot:
             All buffers, in order of index.
 
         Raises:
-            DeviceError: A step failed. The slot must be dropped.
+            DeviceError: A step failed. The slot must be renewed.
         """
         qaicrt, bindings = self.owner.runtime.qaicrt, self.owner.descriptor.bindings
         with guarded("take the buffers", do=_SHAPES):
@@ -183,9 +183,10 @@ class Slot:
 
 
 class Slots:
-    """The slots of one active replica.
+    """The slots of one active replica, each idle or leased.
 
-    A lease gives its holder one of them alone, until it is given back. Not safe from many threads by itself.
+    A lease is one slot in the hands of one holder: nobody else uses its ExecObj and buffers until he gives it back,
+    after one inference or after many. Not safe from many threads by itself.
 
     Args:
         replica: Must stay active as long as there are slots.
@@ -203,7 +204,7 @@ class Slots:
         self.leased = 0
         try:
             self._idle.extend(Slot(replica) for _ in range(number))
-        except DeviceError:
+        except BaseException:
             self._idle.clear()  # the error's traceback keeps this object, and a replica with an ExecObj stays active
             raise
 
@@ -235,12 +236,12 @@ class Slots:
         self._idle.clear()
 
 
-def _unwritten(shape: Shape, dtype: str) -> Array:
+def _unwritten(shape: Dims, dtype: str) -> Array:
     """An array that the card fills. What it does not write can't be taken for a result: it is NaN."""
     return np.full(shape, np.nan, dtype) if np.dtype(dtype).kind == "f" else np.zeros(shape, dtype)
 
 
-def from_buffer(buffers: Sequence[Any], binding: Binding, shape: Shape) -> Array:
+def from_buffer(buffers: Sequence[Any], binding: Binding, shape: Dims) -> Array:
     """The array of one binding, read-only.
 
     Raises:

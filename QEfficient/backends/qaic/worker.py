@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Array, Layout, Slot, Slots
@@ -31,6 +32,21 @@ class Inference:
         """Whether it is still wanted. From then on it can't be cancelled."""
         self.started = self.started or self.future.set_running_or_notify_cancel()
         return self.started
+
+    def succeed(self, results: dict[str, Array]) -> None:
+        """Give the caller the results."""
+        with suppress(InvalidStateError):  # it was abandoned
+            self.future.set_result(results)
+
+    def fail(self, error: BaseException) -> None:
+        """Give the caller the error."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+    def abandon(self, error: BaseException) -> None:
+        """Its caller was interrupted, by Ctrl-C say: it need not start any more, and nobody waits for it."""
+        if not self.future.cancel():
+            self.fail(error)
 
 
 class Worker:

@@ -168,6 +168,22 @@ def test_ctrl_c_while_inferences_are_handed_round_stops_no_later_round(
     assert outcome(fails.future) == 1  # tried again on the other device
 
 
+def test_ctrl_c_behind_an_inference_leaves_nothing_that_close_waits_for(
+    two: tuple[Dispatcher, Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher, *_ = two
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    one = inference()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dispatcher, "_settle", interrupted)
+        dispatcher.run(one)
+    assert outcome(one.future) is KeyboardInterrupt
+    assert dispatcher.run(inference())["output"] == 0
+
+
 def test_where_no_thread_can_be_started_the_caller_hears_of_it(
     two: tuple[Dispatcher, Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
