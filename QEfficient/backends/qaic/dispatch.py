@@ -35,14 +35,14 @@ _Later = list[Callable[[], None]]
 
 
 class Dispatcher:
-    """The slots of active replicas. Safe from many threads.
+    """Replicas of a program, and whatever runs on them. Safe from many threads.
 
     Args:
-        replicas: At least one.
+        replicas: At least one; they are activated here, and deactivated by :meth:`close`.
         per_replica: Inferences in flight on each.
 
     Raises:
-        DeviceError: A slot can't be made.
+        DeviceError: A device refuses.
     """
 
     def __init__(self, replicas: Sequence[Replica], per_replica: int) -> None:
@@ -51,23 +51,24 @@ class Dispatcher:
         self._queue: deque[Inference] = deque()
         self._retries: deque[Inference] = deque()  # failed somewhere: they come first
         self._closed = False
+        self.replicas = replicas
         self._workers: list[Worker] = []
         try:
             for replica in replicas:
+                replica.activate()
                 self._workers.append(Worker(replica, per_replica, self._lock))
-        except BaseException:
+        except BaseException:  # no core stays taken by a session that did not open
             for worker in self._workers:
                 worker.slots.drop()
+            for replica in replicas:
+                with suppress(DeviceError):  # the first error is the one to show
+                    replica.deactivate()
             raise
 
     @property
     def slots(self) -> int:
         """Inferences that can be in flight at once, on the replicas that work."""
         return sum(worker.slots.working for worker in self._workers if worker.lost is None)
-
-    def works(self, replica: Replica) -> bool:
-        """Whether it is not lost."""
-        return any(worker.lost is None for worker in self._workers if worker.replica is replica)
 
     def report(self) -> dict[str, Json]:
         """Inferences of each replica so far; replicas that were lost, and how they failed."""
@@ -115,7 +116,11 @@ class Dispatcher:
             raise
 
     def close(self) -> None:
-        """Take no more, wait for every inference, waiting ones too, then drop every ExecObj."""
+        """Take no more, wait for every inference, waiting ones too, then give the devices' cores back.
+
+        Raises:
+            DeviceError: A device that works refuses.
+        """
         with self._lock:
             self._closed = True
         for future in list(self._open):
@@ -127,8 +132,18 @@ class Dispatcher:
                 worker.wake.notify()
         for thread in threads:
             thread.join()
+        errors = []
         for worker in self._workers:
-            worker.slots.drop()
+            worker.slots.drop()  # a program with an ExecObj can't be deactivated
+            try:
+                worker.replica.deactivate()
+            except DeviceError as error:
+                if worker.lost is None:
+                    errors.append(error)
+                else:  # of a device that is lost already nobody hears a second time
+                    _log.info("%s", error)
+        if errors:
+            raise errors[0]
 
     # -------------------------------------------------------------------------------------------- under the lock
 

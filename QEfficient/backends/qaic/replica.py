@@ -72,11 +72,6 @@ class Replica:
         with guarded(f"prepare the program for device(s) {list(self.devices)}"):
             return qaicrt.Program(self._context, None if several else self.devices[0], self._qpc, properties)
 
-    @property
-    def active(self) -> bool:
-        """Whether it holds cores of its devices."""
-        return self._active
-
     def activate(self) -> None:
         """Take the devices' cores. Again is no effect.
 

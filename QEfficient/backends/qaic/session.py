@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -29,37 +28,6 @@ from QEfficient.records import Json, Manifest
 
 SLOTS = 4  # one inference computes; the host may be late by the time that three take, where many devices share it
 _log = logging.getLogger(__name__)
-
-
-class _Live:
-    """What a session holds of the device. All of it is dropped and made again in a forked child."""
-
-    def __init__(self, replicas: Sequence[Replica], slots: int) -> None:
-        self.replicas = replicas
-        try:
-            for replica in replicas:
-                replica.activate()
-            self.dispatcher = Dispatcher(replicas, slots)
-        except BaseException:  # no core stays taken by a session that did not open
-            for replica in replicas:
-                with suppress(DeviceError):  # the first error is the one to show
-                    replica.deactivate()
-            raise
-
-    def close(self) -> None:
-        """Let what is in flight finish, then give the cores back: first every ExecObj, then the programs."""
-        self.dispatcher.close()
-        errors = []
-        for replica in self.replicas:
-            try:
-                replica.deactivate()
-            except DeviceError as error:
-                if self.dispatcher.works(replica):
-                    errors.append(error)
-                else:  # of a device that is lost already nobody hears a second time
-                    _log.info("%s", error)
-        if errors:
-            raise errors[0]
 
 
 class QaicSession(OfOneProcess):
@@ -87,7 +55,7 @@ class QaicSession(OfOneProcess):
         self._connect, self._per_replica, self._facts = connect, slots, dict(facts or {})
         self._closed = False
         self._begin()
-        self._live: _Live | None = None
+        self._live: Dispatcher | None = None  # dropped and made again in a forked child
         live = self._current()
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
@@ -99,7 +67,7 @@ class QaicSession(OfOneProcess):
             self.close()
             raise
         # one more a replica: its arrays are ready when the first slot gets free
-        self.slots = live.dispatcher.slots + len(live.replicas)
+        self.slots = live.slots + len(live.replicas)
         _SESSIONS.add(self)
 
     def _begin(self) -> None:
@@ -138,23 +106,22 @@ class QaicSession(OfOneProcess):
         """Input or output name → dtype that the card has it in: ``custom_IO_list_file`` makes float16 of float32."""
         return {binding.name: binding.dtype for binding in self._descriptor.bindings}
 
-    def _current(self) -> _Live:
+    def _current(self) -> Dispatcher:
         with self._lock:
             if self._closed:
                 raise closed()
             if self._live is None:
-                self._live = _Live(self._connect(), self._per_replica)
+                self._live = Dispatcher(self._connect(), self._per_replica)
             return self._live
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → new array out. Shapes are those of one bucket."""
-        live = self._current()
-        return live.dispatcher.run(self._inference(arrays))
+        return self._current().run(self._inference(arrays))
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
         """As :meth:`run`, in the background. The arrays may not be changed until the result is there."""
         live, inference = self._current(), self._inference(arrays)
-        live.dispatcher.submit(inference)
+        live.submit(inference)
         return inference.future
 
     def _inference(self, arrays: Mapping[str, NDArray[np.generic]]) -> Inference:
@@ -166,7 +133,7 @@ class QaicSession(OfOneProcess):
     def report(self) -> dict[str, Json]:
         """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""
         live = self._live
-        running = {} if live is None else {"slots": live.dispatcher.slots, **live.dispatcher.report()}
+        running = {} if live is None else {"slots": live.slots, **live.report()}
         return {"devices": self._devices, **running, **self._facts}
 
     def close(self) -> None:

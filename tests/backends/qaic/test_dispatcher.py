@@ -30,6 +30,12 @@ class Device:
     def devices(self) -> list[int]:
         return [self.number]
 
+    def activate(self) -> None:
+        pass
+
+    def deactivate(self) -> None:
+        pass
+
 
 class Slot:
     """Runs what an inference brings: ``start`` and ``finish``, functions of the device's number."""
