@@ -20,7 +20,7 @@ from QEfficient.build import stages
 from QEfficient.cache import Cache, read_envelope
 from QEfficient.errors import CacheError
 from QEfficient.records import OnnxModel
-from QEfficient.source import origin
+from QEfficient.source import identity
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 
@@ -87,14 +87,14 @@ def refuse_link(src: object, dst: object, **more: object) -> None:
 
 def test_a_module_in_memory_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    view = origin._bytes_view
+    view = identity._bytes_view
 
     def counted(tensor: torch.Tensor) -> memoryview:
         found = view(tensor)
         sizes.append(len(found))
         return found
 
-    monkeypatch.setattr(origin, "_bytes_view", counted)
+    monkeypatch.setattr(identity, "_bytes_view", counted)
     module = tiny("bert")
     QEFFAutoModel(module).compile(seq_len=16)
     tensors = [*module.parameters(), *module.buffers()]
