@@ -41,7 +41,7 @@ class NoSession:
     def __init__(self, program: Program) -> None:
         manifest = program.manifest
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
-        self.fixed_shapes, self.slots, self.batch_tokens = False, 2, 512
+        self.fixed_shapes, self.slots = False, 2
         self._worker = ThreadPoolExecutor(1)
 
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -49,9 +49,6 @@ class NoSession:
         answer = np.zeros((len(arrays["input_ids"]), int(self.outputs[0].shape[1])), np.float32)
         answer[:, 0] = (arrays["input_ids"] * arrays["attention_mask"]).sum(axis=1)
         return {self.outputs[0].name: answer}
-
-    def settle(self) -> None:
-        """Nothing."""
 
     def submit(self, arrays: Mapping[str, NDArray[Any]]) -> Future[Arrays]:
         """As ``run``, in a thread."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from QEfficient.backends import feed
 from QEfficient.backends.base import Arrays
-from QEfficient.records import Bucket, TensorSpec
+from QEfficient.records import Bucket, TensorSpec, Tuning
 
 INPUTS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
 POOLED = TensorSpec("output", "float32", ("batch_size", 2))
@@ -23,8 +23,6 @@ BUCKETS = (Bucket(4, 3), Bucket(8, 3))
 
 class ExampleSession:
     """Per token (id, place); pooled (sum of the ids with mask 1, number of them). Beyond the mask it gives junk."""
-
-    batch_tokens: int | None = None
 
     def __init__(
         self,
@@ -74,9 +72,6 @@ class ExampleSession:
         with self._lock:
             self.held -= 1
 
-    def settle(self) -> None:
-        pass
-
     def report(self) -> dict[str, Any]:
         return {}
 
@@ -90,3 +85,19 @@ class ExampleSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class TunableSession(ExampleSession):
+    """Two streams, and batches of ``tokens``."""
+
+    def __init__(
+        self, *outputs: TensorSpec, tokens: int, before: Callable[[Arrays], None] = lambda arrays: None
+    ) -> None:
+        super().__init__(*outputs, slots=2, before=before)
+        self.tuning = Tuning(2, 1, tokens)
+
+    def tune(self, tuning: Tuning) -> None:
+        self.tuning, self.slots = tuning, tuning.streams
+
+    def use_huge_pages(self) -> None:
+        pass

@@ -1,7 +1,9 @@
 """The seam between the library and whatever compiles and runs a program.
 
-A backend is found by name in ``registry.py`` and imported on use. Both protocols are held to one suite,
-``tests/backends/conformance.py``. Neither this file nor any backend imports torch or transformers.
+A backend is found by name in ``registry.py`` and imported on use. It compiles and opens (:class:`Backend`); what it
+opens runs (:class:`Session`). What only some sessions can do is a protocol of its own, which callers ask for with
+``isinstance``. All are held to one suite, ``tests/backends/conformance.py``. Neither this file nor any backend imports
+torch or transformers.
 """
 
 from __future__ import annotations
@@ -58,8 +60,6 @@ class Session(Protocol):
     fixed_shapes: bool
     slots: int
     """How many submitted runs may usefully be in flight at once."""
-    batch_tokens: int | None
-    """Positions of one batch that serve it best, where shapes are free; ``None``: whatever the planner takes."""
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → array out: this one as soon as can be, on every CPU of the host.
@@ -72,10 +72,6 @@ class Session(Protocol):
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
         """As :meth:`run`, in the background: as many as can be in a given time, several side by side."""
-        ...
-
-    def settle(self) -> None:
-        """Does once, after the first runs, what makes all later ones faster. It may take seconds."""
         ...
 
     def report(self) -> dict[str, Json]:
@@ -91,6 +87,28 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A session whose speed depends on how many batches it runs at once, and how large they are: one on a host's CPUs.
+
+    ``warmup`` measures what is best on a machine. It is no property of the program, so it is set on an open session.
+    """
+
+    tuning: Tuning
+    """How it runs: a guess until :meth:`tune` is called. ``slots`` are its streams."""
+
+    def tune(self, tuning: Tuning) -> None:
+        """Runs so from now on. Runs in flight finish first."""
+        ...
+
+    def use_huge_pages(self) -> None:
+        """Moves the weights into huge pages, where the system has them. To be called after the first runs.
+
+        The CPU's TLB then misses less often. It may take seconds.
+        """
+        ...
 
 
 @runtime_checkable
@@ -155,20 +173,12 @@ class Backend(Protocol):
         """
         ...
 
-    def open(
-        self,
-        program: Program,
-        devices: Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-        tuning: Tuning | None = None,
-    ) -> Session:
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> Session:
         """Loads a program.
 
         Args:
             program: As :meth:`compile` made it, possibly moved.
             devices: Device ids; ``None`` lets the backend choose. The host refuses anything but ``None``.
             strict: Take only the compiled shapes, as a card does. Always so on a card.
-            tuning: How to run it on this machine; ``None``: as a guess says. A card has no use for it.
         """
         ...

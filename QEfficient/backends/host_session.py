@@ -40,21 +40,22 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
     Args:
         program: A folder whose graph the runtime can load.
         strict: Take only the compiled shapes.
-        tuning: How to run it on this machine; left out, a guess from the weights' size.
+
+    Attributes:
+        tuning: How it runs, a guess from the weights' size until :meth:`tune` is called.
     """
 
     backend: str  # name of its backend
     places: int | None = None  # CPUs that a run counts for among others; None: all
 
-    def __init__(self, program: Program, *, strict: bool, tuning: Tuning | None = None) -> None:
+    def __init__(self, program: Program, *, strict: bool) -> None:
         manifest = program.manifest
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self.fixed_shapes = strict
         self._feed = Feed(self.inputs, self.buckets, fixed_shapes=strict)
         self._path, self._compute = self._graph(program), manifest.target.compute
-        self._tuning = tuning or guess(_bytes(program.onnx_path))
-        self.slots = self._tuning.streams
-        self.batch_tokens: int | None = self._tuning.batch_tokens
+        self.tuning = guess(_bytes(program.onnx_path))
+        self.slots = self.tuning.streams
         self._cpus = usable_cpus()
         self._closed = False
         self._start()
@@ -143,7 +144,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def _handle(self, *, wide: bool) -> Handle:
         with self._lock:
-            if wide or self._tuning.streams == 1:
+            if wide or self.tuning.streams == 1:
                 self._ran_wide = True
                 if self._wide is None:
                     self._wide = self._opened(1, self._cpus)
@@ -151,15 +152,25 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
             if self._narrow is None:
                 if not self._ran_wide:
                     self._wide = None  # opened to see that it can be; its weights need not be held twice
-                self._narrow = self._opened(self._tuning.streams, self._tuning.threads)
+                self._narrow = self._opened(self.tuning.streams, self.tuning.threads)
             return self._narrow
 
     def _opened(self, streams: int, threads: int) -> Handle:
         with large_pages.noted():
             return self._open(streams, threads)
 
-    def settle(self) -> None:
-        """Puts the weights into large pages, where the system has them."""
+    def tune(self, tuning: Tuning) -> None:
+        """Runs so from now on. Runs in flight finish first."""
+        with self._changed:
+            self._wait()
+            self.tuning, self.slots = tuning, tuning.streams
+            self._narrow = None
+            workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown()
+
+    def use_huge_pages(self) -> None:
+        """Moves the weights into huge pages, where the system has them."""
         large_pages.settle()
 
     def report(self) -> dict[str, Json]:
@@ -168,8 +179,8 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
             "backend": self.backend,
             "device": "cpu",
             "threads": self._cpus,
-            "streams": self._tuning.streams,
-            "batch_tokens": self._tuning.batch_tokens,
+            "streams": self.tuning.streams,
+            "batch_tokens": self.tuning.batch_tokens,
             "strict": self.fixed_shapes,
         } | self._facts()
 

@@ -17,7 +17,7 @@ from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -88,12 +88,7 @@ class OnnxRuntimeBackend:
         return program
 
     def open(
-        self,
-        program: Program,
-        devices: Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-        tuning: Tuning | None = None,
+        self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
     ) -> OnnxRuntimeSession:
         """Loads a program.
 
@@ -104,7 +99,7 @@ class OnnxRuntimeBackend:
             BackendUnavailableError: onnxruntime is not installed.
         """
         host_program.refuse_devices(devices)
-        return OnnxRuntimeSession(program, strict=strict, tuning=tuning)
+        return OnnxRuntimeSession(program, strict=strict)
 
 
 def _with_joined(program: Program) -> Program:

@@ -14,7 +14,7 @@ from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Availability
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
 
 
 class OpenVinoBackend:
@@ -78,14 +78,7 @@ class OpenVinoBackend:
             ) from error
         return program
 
-    def open(
-        self,
-        program: Program,
-        devices: Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-        tuning: Tuning | None = None,
-    ) -> OpenVinoSession:
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> OpenVinoSession:
         """Loads a program.
 
         Raises:
@@ -95,4 +88,4 @@ class OpenVinoBackend:
             BackendUnavailableError: openvino is not installed, or the CPU has no bf16.
         """
         host_program.refuse_devices(devices)
-        return OpenVinoSession(program, strict=strict, tuning=tuning)
+        return OpenVinoSession(program, strict=strict)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeAlias
 
-from QEfficient.backends.base import Arrays, Backend, Session
+from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import DeviceError, NumericsError, UsageError
 from QEfficient.inference.session_handle import SessionHandle
@@ -127,8 +127,11 @@ class LoadedProgram:
                 self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted or self._unclosed:
                 self._close()
-                self._tuning = self._tuning or remembered(self.program, self.backend)
-                self._session = self.backend.open(self.program, devices, strict=self.strict, tuning=self._tuning)
+                self._session = self.backend.open(self.program, devices, strict=self.strict)
+                if isinstance(self._session, Tunable):
+                    self._tuning = self._tuning or remembered(self.program, self.backend)
+                    if self._tuning is not None:
+                        self._session.tune(self._tuning)
                 self._devices = wanted
             self._users[user] = self._users.get(user, 0) + 1
             return self._session, user
@@ -205,19 +208,15 @@ class LoadedProgram:
                 session.run(arrays)
                 if not session.fixed_shapes and session.slots > 1:
                     session.submit(arrays).result()
-            session.settle()
+            if isinstance(session, Tunable):
+                session.use_huge_pages()
 
     def _adopt(self, tuning: Tuning) -> None:
         """Keeps what was measured, and runs so as soon as nobody uses the session that does not."""
         remember(self.program, self.backend, tuning)
         with self._lock:
             self._tuning = tuning
-            session = self._session
-            as_it_is = session is not None and (session.slots, session.batch_tokens) == (
-                tuning.streams,
-                tuning.batch_tokens,
-            )
-            self._outdated = not as_it_is
+            self._outdated = not (isinstance(self._session, Tunable) and self._session.tuning == tuning)
             if self._outdated and not self._users:
                 self._close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from QEfficient.errors import OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, Tuning
+from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
 
 FOLDER = "emulated"
 
@@ -69,13 +69,8 @@ class EmulatorBackend:
         return Program(workdir, dataclasses.replace(made.manifest, target=target, binary=FOLDER))
 
     def open(
-        self,
-        program: Program,
-        devices: Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-        tuning: Tuning | None = None,
+        self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
     ) -> OnnxRuntimeSession:
         """Loads a program; as the host's backend does."""
         manifest = dataclasses.replace(program.manifest, onnx="model.onnx")
-        return self._host.open(Program(program.path / FOLDER, manifest), devices, strict=strict, tuning=tuning)
+        return self._host.open(Program(program.path / FOLDER, manifest), devices, strict=strict)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from QEfficient import settings
-from QEfficient.backends.base import Arrays, Backend, Session
+from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.backends.host import processor, usable_cpus
 from QEfficient.cache import content_key
 from QEfficient.cache.files import replace_file
@@ -78,20 +78,25 @@ def calibrate(
     Args:
         program: The program.
         backend: Opens it.
-        session: An open session of it that runs as the backend guesses.
+        session: An open session of it that runs as it guesses.
         seconds: About how long each of the two may take.
         clock: What tells the time.
 
     Returns:
-        ``None`` where there is nothing to choose: shapes are fixed, as on a card.
+        ``None`` where there is nothing to choose: shapes are fixed, or the session can't be tuned, as on a card.
     """
-    if session.fixed_shapes or session.batch_tokens is None:
+    if session.fixed_shapes or not isinstance(session, Tunable):
         return None
-    guess = Tuning(session.slots, max(1, usable_cpus() // session.slots), session.batch_tokens)
+    guess = session.tuning
     with ExitStack() as stack:
-        candidates = _candidates(
-            guess, session, lambda tuning: stack.enter_context(backend.open(program, tuning=tuning))
-        )
+
+        def open_(tuning: Tuning) -> Session:
+            other = stack.enter_context(backend.open(program))
+            if isinstance(other, Tunable):  # as the one that is open already
+                other.tune(tuning)
+            return other
+
+        candidates = _candidates(guess, session, open_)
         best = _best(guess, _measure(candidates, seconds, clock))
         if best != guess:  # the best of many was lucky too, and what is chosen stays: once more, these two alone
             two = [candidate for candidate in candidates if candidate.tuning in (guess, best)]

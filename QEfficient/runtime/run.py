@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends.base import Arrays, Session
+from QEfficient.backends.base import Arrays, Session, Tunable
 from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
@@ -124,7 +124,7 @@ def planned(session: Session, rows: Rows, how: How, numbers: Sequence[int] | Non
             fixed_shapes=session.fixed_shapes,
             pads=how.pads,
             images=4 in [len(spec.shape) for spec in session.inputs],
-            batch_tokens=session.batch_tokens or BATCH_TOKENS,
+            batch_tokens=session.tuning.batch_tokens if isinstance(session, Tunable) else BATCH_TOKENS,
             streams=session.slots,
         )
     if log.isEnabledFor(logging.DEBUG):

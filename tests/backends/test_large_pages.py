@@ -126,5 +126,5 @@ def test_a_session_notes_what_it_loads_and_settles(
     monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
     monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
     with backend.open(program) as session:
-        session.settle()
+        session.use_huge_pages()
     assert asked == [page * SIZE for page in range(4, 9)]

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from QEfficient import QEFFAutoModel
+from QEfficient.backends.base import Tunable
 from QEfficient.errors import InputError, UsageError
 from QEfficient.inference import encode as embed
 from QEfficient.inference.loaded_program import LoadedProgram
@@ -104,7 +105,8 @@ def test_a_session_that_is_outdated_is_closed_when_its_last_user_leaves(
     assert ready._session is before  # the iterator uses it
     vectors.close()  # type: ignore[attr-defined]
     model.encode("a text")
-    assert ready._session is not before and ready._session.batch_tokens == 48
+    assert ready._session is not before
+    assert isinstance(ready._session, Tunable) and ready._session.tuning.batch_tokens == 48
     model.close()
 
 

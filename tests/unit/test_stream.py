@@ -23,7 +23,7 @@ from QEfficient.runtime import stream as streams
 from QEfficient.runtime.run import How
 from QEfficient.runtime.stream import Source, Stream
 from QEfficient.runtime.work import Tally, Work
-from tests.example_session import ExampleSession
+from tests.example_session import ExampleSession, TunableSession
 
 
 @dataclass(frozen=True)
@@ -245,15 +245,13 @@ def test_rows_are_made_while_others_run() -> None:
         if len(session.shapes) <= 2:  # the first window's runs
             assert made.acquire(timeout=20)
 
-    with ExampleSession(slots=2, before=hold) as session:
-        session.batch_tokens = 8
+    with TunableSession(tokens=8, before=hold) as session:
         with Stream(session, Source(["abcdefgh"] * 12, window=2), noted, How()) as stream:
             assert len(list(results(stream))) == 12
 
 
 def test_a_busy_reader_of_results_keeps_the_session_fed() -> None:
-    with ExampleSession(slots=2) as session:
-        session.batch_tokens = 8
+    with TunableSession(tokens=8) as session:
         with Stream(session, Source(["abcdefgh"] * 30, window=10), prepare, How()) as stream:
             next(stream)
             before = len(session.shapes)
@@ -322,13 +320,11 @@ def test_with_fixed_shapes_the_first_window_fills_many_batches() -> None:
 def test_when_runs_end_does_not_decide_which_handle_the_last_batch_takes() -> None:
     """The caller's own run may round last bits another way than one that was handed over."""
 
-    class Quick(ExampleSession):
+    class Quick(TunableSession):
         """Everything that was handed over has ended when the caller looks."""
 
-        batch_tokens = 8
-
         def __init__(self) -> None:
-            super().__init__(slots=2)
+            super().__init__(tokens=8)
             self.own = 0
 
         def run(self, arrays: Any) -> Arrays:

@@ -16,7 +16,7 @@ from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target, Tuning
+from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target
 
 QPC = "qpc"
 OPTION_FILES = "options"
@@ -201,21 +201,13 @@ class QaicBackend:
             outdir=workdir / QPC,
         )
 
-    def open(
-        self,
-        program: Program,
-        devices: Sequence[int] | None = None,
-        *,
-        strict: bool = False,
-        tuning: Tuning | None = None,
-    ) -> QaicSession:
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> QaicSession:
         """Loads a program onto its devices. A card's shapes are always fixed, so ``strict`` changes nothing.
 
         Args:
             program: A program of this SDK version.
             devices: A multiple of ``num_devices`` ids, each group is one replica; ``None`` takes ready devices.
             strict: Always so on a card.
-            tuning: Not used: a card's shapes and slots are its own.
 
         Raises:
             StaleProgramError: Another SDK version compiled it.

@@ -41,7 +41,6 @@ class QaicSession(OfOneProcess):
     """
 
     fixed_shapes = True
-    batch_tokens = None
 
     def __init__(
         self,
@@ -126,9 +125,6 @@ class QaicSession(OfOneProcess):
 
     def _inference(self, arrays: Mapping[str, NDArray[np.generic]]) -> Inference:
         return Inference(self._layouts[self._feed.check(arrays)], arrays)
-
-    def settle(self) -> None:
-        """Nothing: an activated program is as fast as it gets."""
 
     def report(self) -> dict[str, Json]:
         """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""
