@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient import fork
 from QEfficient.backends import large_pages
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
@@ -61,6 +61,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         self._start()
         self._wide: Handle | None = self._opened(1, self._cpus)
         _SESSIONS.add(self)
+        fork.in_child(self._after_fork)
 
     def _graph(self, program: Program) -> Path:
         """The graph file to load."""
@@ -209,17 +210,11 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def _after_fork(self) -> None:
         """In a forked child: the runtime's threads and the workers stayed behind, and the locks may be held."""
-        _INHERITED.append((self._wide, self._narrow, self._workers))
+        fork.leak(self._wide, self._narrow, self._workers)
         self._start()
 
 
 _SESSIONS: weakref.WeakSet[HostSession[Any]] = weakref.WeakSet()
-_INHERITED: list[object] = []  # a child must not run the destructors of what its parent's threads use
-
-
-def _forked() -> None:
-    for session in list(_SESSIONS):
-        session._after_fork()
 
 
 def _exiting() -> None:
@@ -230,7 +225,6 @@ def _exiting() -> None:
 
 
 atexit.register(_exiting)
-os.register_at_fork(after_in_child=_forked)
 
 
 def check_names(path: Path, what: str, specs: Sequence[TensorSpec], found: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from QEfficient import fork
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
 from QEfficient.records import Bucket, TensorSpec
@@ -83,9 +84,6 @@ def _core() -> Any:
     return openvino().Core()
 
 
-_INHERITED: list[object] = []
-
-
 def _before_fork() -> None:
     """Lets OpenVINO forget its idle threads, which it would use again in the child, where they are no more.
 
@@ -98,11 +96,12 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     """In a child: the core's threads stayed behind, and it must not be destroyed there either."""
     if _core.cache_info().currsize:
-        _INHERITED.append(_core())
+        fork.leak(_core())
         _core.cache_clear()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork)
+fork.in_child(_after_fork)
 
 
 def missing(compute: str) -> BackendUnavailableError | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from QEfficient import settings
+from QEfficient import fork, settings
 from QEfficient.cache.disk import disk_errors, write_errors
 from QEfficient.errors import CacheError
 
@@ -157,7 +157,7 @@ def work_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
     folder = parent / f"{prefix}{uuid.uuid4().hex}"
     lock_file = _lock_of(folder)
     with locked(lock_file):
-        owner = os.getpid()
+        owner = fork.process()
         try:
             with disk_errors("A work folder can't be made.", folder):
                 lock_file.touch()  # a sweep that came between creation and lock has deleted it
@@ -165,7 +165,7 @@ def work_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
             with write_errors("The work was given up.", folder):
                 yield folder
         finally:
-            if os.getpid() == owner:  # a forked child that unwinds through here owns nothing
+            if fork.process() is owner:  # a forked child that unwinds through here owns nothing
                 _remove(folder)
 
 

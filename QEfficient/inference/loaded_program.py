@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeAlias
 
+from QEfficient import fork
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.backends.feed import device_ids
 from QEfficient.errors import DeviceError, NumericsError, UsageError
@@ -27,7 +27,7 @@ from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 
 Explain: TypeAlias = Callable[[Program, NumericsError, Arrays], NumericsError]
-_User: TypeAlias = tuple[int, int]
+_User: TypeAlias = tuple[object, int]
 """A process and a thread of it."""
 
 
@@ -54,10 +54,10 @@ class LoadedProgram:
         self._tuning: Tuning | None = None
         self._retired = self._outdated = self._unclosed = False
         self._begin()
+        fork.in_child(self._begin)
 
     def _begin(self) -> None:
         """State that belongs to one process: a forked child starts with nobody using the session."""
-        self._pid = os.getpid()
         self._users: dict[_User, int] = {}  # how many times each uses the session
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -118,10 +118,8 @@ class LoadedProgram:
             self._take_back(user)
 
     def _lend(self, devices: Sequence[int] | None) -> tuple[Session, _User]:
-        if os.getpid() != self._pid:
-            self._begin()
         wanted = None if devices is None else device_ids(devices)
-        user = self._pid, threading.get_ident()
+        user = fork.process(), threading.get_ident()
         with self._lock:
             if self._users and self._devices != wanted:
                 self._wait(lambda: self._devices == wanted)
@@ -168,7 +166,7 @@ class LoadedProgram:
                 self.close()
 
     def _take_back(self, user: _User) -> None:
-        if os.getpid() != user[0]:  # a forked child inherits iterators, which end there too; nothing was lent there
+        if user[0] is not fork.process():  # a child inherits iterators, which end there too; nothing was lent there
             return
         with self._lock:
             self._users[user] -= 1
@@ -391,7 +389,7 @@ class LoadedProgram:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Waits, with the lock held, until nobody uses the session or it will do as it is."""
-        if (self._pid, threading.get_ident()) in self._users and not enough():
+        if (fork.process(), threading.get_ident()) in self._users and not enough():
             raise UsageError(
                 "An iterator of encode_iter in this thread uses the open session; to wait for it would never end.",
                 got="close(), or a call with other device_ids, between two of its vectors",

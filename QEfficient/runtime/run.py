@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -16,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient import fork
 from QEfficient.backends.base import Arrays, Session, Tunable
 from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
@@ -280,7 +280,7 @@ class Runs:
         self._session, self._how = session, how
         self._waiting: deque[tuple[Job, Batch]] = deque()
         self._flying: dict[Future[Arrays], tuple[Job, Batch, Arrays]] = {}
-        self._process = os.getpid()
+        self._process = fork.process()
         self.submitted = False
 
     @property
@@ -344,7 +344,7 @@ class Runs:
         """Starts nothing more, and waits for what can't be stopped, unless ``wait_for`` is false."""
         self._waiting.clear()
         if self._flying:
-            if os.getpid() == self._process:  # a forked child has the futures, not the threads
+            if fork.process() is self._process:  # a forked child has the futures, not the threads
                 for future in self._flying:
                     future.cancel()
                 if wait_for:

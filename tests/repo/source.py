@@ -15,6 +15,7 @@ ROOMS = (
     "records",
     "settings",
     "progress",
+    "fork",
     "cache",
     "program",
     "hub",

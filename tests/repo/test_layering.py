@@ -17,6 +17,7 @@ WITHOUT_TORCH = (
     "records",
     "settings",
     "progress",
+    "fork",
     "cache",
     "program",
     "hub",

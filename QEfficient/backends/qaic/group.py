@@ -9,6 +9,8 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
+from QEfficient import fork
+
 _GRACE_SECONDS = 5.0
 # This shell reads a pipe that nobody writes to. The pipe closes when this process ends, also by SIGKILL, and the shell
 # then ends the group. It is the group's leader: the group is there before its first command, under a number of its own.
@@ -76,4 +78,4 @@ def _forked() -> None:
     _ends.clear()
 
 
-os.register_at_fork(after_in_child=_forked)
+fork.in_child(_forked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient import fork
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.feed import Feed
 from QEfficient.backends.qaic.descriptor import Dims
@@ -68,6 +68,7 @@ class QaicSession(OfOneProcess):
         # one more a replica: its arrays are ready when the first slot gets free
         self.slots = live.slots + len(live.replicas)
         _SESSIONS.add(self)
+        fork.in_child(self._after_fork)
 
     def _begin(self) -> None:
         """Locks of this process."""
@@ -167,17 +168,11 @@ class QaicSession(OfOneProcess):
         """In a forked child: forget the parent's device objects, to be opened again on the next use."""
         self._begin()  # another thread of the parent may hold the old ones
         if self._live is not None:
-            _INHERITED.append(self._live)
+            fork.leak(self._live)
             self._live = None
 
 
 _SESSIONS: weakref.WeakSet[QaicSession] = weakref.WeakSet()
-_INHERITED: list[object] = []  # a child must not run the destructors of objects that belong to its parent
-
-
-def _forked() -> None:
-    for session in list(_SESSIONS):
-        session._after_fork()
 
 
 def _exiting() -> None:
@@ -191,7 +186,6 @@ def _exiting() -> None:
 
 
 atexit.register(_exiting)
-os.register_at_fork(after_in_child=_forked)
 
 
 def _kind(dtype: str) -> str:
