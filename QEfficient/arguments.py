@@ -80,6 +80,23 @@ def path_like(name: str, value: object, allowed: str) -> None:
         )
 
 
+def device_ids(ids: Sequence[int]) -> tuple[int, ...]:
+    """A caller's ``device_ids`` as plain ints, which is all that a card's runtime takes; numpy's numbers are fine.
+
+    Raises:
+        OptionError: It is no list of whole numbers.
+    """
+    found = [whole(number) for number in listed("device_ids", ids, "device ids", error=OptionError)]
+    if None in found or isinstance(ids, Iterator):  # of those that come only once a second run would have none
+        raise OptionError(
+            "device_ids is not a list of device ids.",
+            got=ids,
+            allowed="a list of whole numbers, such as [0]",
+            do="pass a list, or leave device_ids out to let the library choose",
+        )
+    return tuple(number for number in found if number is not None)
+
+
 # ---------------------------------------------------------------------------------------------- lists
 
 

@@ -32,7 +32,7 @@ from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Rows, Target, TensorSpec
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import How, run_rows
 from tests.sdk import FakeSdk, make_sdk
 
 DEVICE_MS, LENGTH, WIDTH = 5, 128, 384
@@ -108,11 +108,11 @@ class Bench:
         self.sdk.set(device_time_ms=DEVICE_MS, fail_after=None)
         fake = native.load(Sdk(self.sdk.root)).qaicrt
         with QaicBackend(sdk=Sdk(self.sdk.root), slots=slots).open(program, range(devices)) as session:
-            run(session, first(rows, 8 * batch), fill={})
+            run_rows(session, first(rows, 8 * batch), How())
             self.sdk.set(**switches)
             fake.report()
             cpu, start = time.process_time(), time.perf_counter()
-            found = run(session, rows, fill={})["output"]
+            found = run_rows(session, rows, How())["output"]
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
             counted = fake.report()
             report = session.report()

@@ -27,9 +27,9 @@ from benchmarks.side_by_side.corpora import LIMIT, editorials, read_tokenizer, s
 from QEfficient import QEFFAutoModel
 from QEfficient.build.request import BUCKETS
 from QEfficient.records import Rows
+from QEfficient.runtime.counts import RunCounts
 from QEfficient.runtime.plan import choose_bucket
 from QEfficient.runtime.suggest import suggest_buckets
-from QEfficient.runtime.work import Work
 from tests import real_text
 
 LONG = 10  # one text in so many is long
@@ -70,14 +70,15 @@ def loaded(**options: Any) -> QEFFAutoModel:
     return model.warmup()
 
 
-def encoded(model: QEFFAutoModel, texts: list[str]) -> tuple[Any, float, Work]:
+def encoded(model: QEFFAutoModel, texts: list[str]) -> tuple[Any, float, RunCounts]:
     """Vectors of the texts, seconds, and what was computed."""
     tally = model._need_loaded().work
     before = tally.total
     start = time.perf_counter()
     vectors = model.encode(texts)
     seconds, after = time.perf_counter() - start, tally.total
-    return vectors, seconds, Work(tokens=after.tokens - before.tokens, positions=after.positions - before.positions)
+    computed = RunCounts(tokens=after.tokens - before.tokens, positions=after.positions - before.positions)
+    return vectors, seconds, computed
 
 
 def tokens_of(model: QEFFAutoModel, texts: list[str]) -> Rows:

@@ -28,7 +28,7 @@ from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.formats import BITS_PER_WEIGHT
 from QEfficient.onnx_transforms import describe
 from QEfficient.records import Bucket, OnnxModel, TextFacts
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import How, run_rows
 from QEfficient.text.tokenizer import Tokenizer
 from tests import lee_corpus, real_text
 
@@ -56,7 +56,7 @@ def embed(model: OnnxModel, precision: Precision, texts: Sequence[str]) -> Vecto
     tokenizer = Tokenizer.from_folder(Path(get_model_path()), TextFacts("tokenizer.json", LIMIT))
     rows = tokenizer.encode(texts).rows
     with open_emulated(model, precision, buckets=[Bucket(LIMIT, 32)]) as session:
-        return run(session, rows, fill={})["output"].astype(np.float64)
+        return run_rows(session, rows, How())["output"].astype(np.float64)
 
 
 def cosines(want: Vectors, got: Vectors) -> Vectors:

@@ -320,7 +320,7 @@ class QEFFTransformersBase(Insight):
     def warmup(self, *, calibrate: bool = True) -> Self:
         """Opens the program and runs every bucket once, so that the first real call is as fast as the others.
 
-        A host's weights are put into the system's large pages as well, where it has them (Linux).
+        A host's weights are put into the system's huge pages as well, where it has them (Linux).
 
         Args:
             calibrate: On the host, also measure how many batches at once, and of which size, run fastest on this

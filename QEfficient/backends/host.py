@@ -32,8 +32,10 @@ def guess(weights: int) -> Tuning:
     return Tuning(cpus, 1, BATCH_TOKENS) if weights <= SHARED else Tuning(1, cpus, BATCH_TOKENS)
 
 
-class Turns:
-    """Shares the CPUs among a session's callers, first come first served: never more at work than there are CPUs.
+class FairSemaphore:
+    """A counting semaphore over CPUs, which shares them among a session's callers: first come, first served.
+
+    A caller takes several at once. ``threading.Semaphore`` gives one at a time, in any order.
 
     Args:
         places: CPUs.
@@ -44,11 +46,11 @@ class Turns:
         self._waiting: deque[tuple[int, threading.Lock]] = deque()
         self._lock = threading.Lock()
 
-    def take(self, places: int) -> int:
+    def acquire(self, places: int) -> int:
         """Waits until so many places are free, all if there are not so many, and takes them.
 
         Returns:
-            How many to :meth:`give` back.
+            How many to :meth:`release`.
         """
         places = min(places, self._places)
         with self._lock:
@@ -60,17 +62,17 @@ class Turns:
             ticket = places, gate
             self._waiting.append(ticket)
         try:
-            gate.acquire()  # until _give opens it
+            gate.acquire()  # until release opens it
         except BaseException:  # a signal's: leave no trace
             with self._lock:
                 waits = ticket in self._waiting
                 if waits:
                     self._waiting.remove(ticket)
-            self.give(0 if waits else places)
+            self.release(0 if waits else places)
             raise
         return places
 
-    def give(self, places: int) -> None:
+    def release(self, places: int) -> None:
         """Gives places back, to those who wait longest."""
         with self._lock:
             self._free += places

@@ -1,4 +1,4 @@
-"""What every session on the host's CPUs does alike: two handles on a program, turns, a life with threads and forks."""
+"""What every session on the host's CPUs does alike: two handles on a program, shared CPUs, threads and forks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import fork
-from QEfficient.backends import large_pages
+from QEfficient.backends import huge_pages
 from QEfficient.backends.base import Arrays, OfOneProcess
-from QEfficient.backends.feed import Feed
-from QEfficient.backends.host import Turns, guess, usable_cpus
+from QEfficient.backends.host import FairSemaphore, guess, usable_cpus
+from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.threads import end, ending, leave, submit
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
@@ -52,7 +52,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         manifest = program.manifest
         self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
         self.fixed_shapes = strict
-        self._feed = Feed(self.inputs, self.buckets, fixed_shapes=strict)
+        self._input_check = InputCheck(self.inputs, self.buckets, fixed_shapes=strict)
         self._path, self._compute = self._graph(program), manifest.target.compute
         self.tuning = guess(_bytes(program.onnx_path))
         self.slots = self.tuning.streams
@@ -86,7 +86,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         self._ran_wide = False
         self._lock = threading.RLock()  # `with` on a condition runs Python code, on its lock none
         self._changed = threading.Condition(self._lock)
-        self._turns = Turns(self._cpus)
+        self._free_cpus = FairSemaphore(self._cpus)
         self._flying = 0
         self._workers: ThreadPoolExecutor | None = None
 
@@ -117,13 +117,13 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         return self._execute(max(1, self._cpus // self.slots), arrays, wide=False)
 
     def _execute(self, places: int, arrays: Mapping[str, NDArray[np.generic]], *, wide: bool) -> Arrays:
-        taken = self._turns.take(places)
+        taken = self._free_cpus.acquire(places)
         try:
             handle = self._handle(wide=wide)
-            self._feed.check(arrays)
+            self._input_check.check(arrays)
             return self._call(handle, arrays)
         finally:
-            self._turns.give(taken)
+            self._free_cpus.release(taken)
 
     def _enter(self) -> None:
         with self._lock:
@@ -157,7 +157,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
             return self._narrow
 
     def _opened(self, streams: int, threads: int) -> Handle:
-        with large_pages.noted():
+        with huge_pages.tracked():
             return self._open(streams, threads)
 
     def tune(self, tuning: Tuning) -> None:
@@ -172,7 +172,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def use_huge_pages(self) -> None:
         """Moves the weights into huge pages, where the system has them."""
-        large_pages.settle()
+        huge_pages.collapse()
 
     def report(self) -> dict[str, Json]:
         """Device, threads and runtime version."""

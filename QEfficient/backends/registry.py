@@ -19,7 +19,7 @@ log = logging.getLogger("QEfficient")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BackendEntry:
     """Where a backend is, and how to get what it imports.
 
     Attributes:
@@ -31,12 +31,12 @@ class Entry:
     install: str
 
 
-BACKENDS: Mapping[str, Entry] = MappingProxyType(
+BACKENDS: Mapping[str, BackendEntry] = MappingProxyType(
     {
-        "onnxruntime": Entry("QEfficient.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
-        "openvino": Entry("QEfficient.backends.openvino:OpenVinoBackend", "pip install 'QEfficient[openvino]'"),
-        "emulator": Entry("QEfficient.numerics.emulator:EmulatorBackend", "pip install onnxruntime onnx-ir"),
-        "qaic": Entry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf"),
+        "onnxruntime": BackendEntry("QEfficient.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
+        "openvino": BackendEntry("QEfficient.backends.openvino:OpenVinoBackend", "pip install 'QEfficient[openvino]'"),
+        "emulator": BackendEntry("QEfficient.numerics.emulator:EmulatorBackend", "pip install onnxruntime onnx-ir"),
+        "qaic": BackendEntry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf"),
     }
 )
 

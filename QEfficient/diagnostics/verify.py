@@ -19,7 +19,7 @@ from QEfficient.numerics.host import HOST
 from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples, refuse_texts
 from QEfficient.numerics.verify import Sample, Verification, limits_for, refuse, verify
 from QEfficient.records import ModelFacts, OnnxModel
-from QEfficient.runtime.run import run as run_session
+from QEfficient.runtime.run import How, run_rows
 
 if TYPE_CHECKING:
     pass
@@ -84,4 +84,4 @@ def _run_rows(loaded: LoadedProgram, session: Session, arrays: Mapping[str, Arra
     rules = manifest.rules
     rows = rows_of(arrays, manifest.inputs, rules=rules, buckets=manifest.buckets)
     fill = rules.fill(manifest.text)
-    return run_session(session, rows, fill=fill, pads=rules.pads, frames=rules.frames, finite=False)
+    return run_rows(session, rows, How(fill, rules.pads, rules.frames, finite=False))

@@ -11,18 +11,18 @@ from functools import partial
 from typing import TypeAlias
 
 from QEfficient import fork
+from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
-from QEfficient.backends.feed import device_ids
 from QEfficient.errors import DeviceError, NumericsError, UsageError
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
 from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
+from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
 from QEfficient.runtime.tables import SHOWN, Tables
-from QEfficient.runtime.work import Tally
 from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -47,7 +47,7 @@ class LoadedProgram:
     ) -> None:
         self.program, self.backend, self.reason, self.strict = program, backend, reason, strict
         self._explain = explain
-        self.work = Tally()
+        self.work = RunCounter()
         self._session: Session | None = None
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
@@ -352,7 +352,7 @@ class LoadedProgram:
             progress,
             record,
             explain=None if self._explain is None else partial(self._explain, self.program),
-            tally=self.work,
+            counter=self.work,
             tables=self.tables,
         )
 

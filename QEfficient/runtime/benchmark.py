@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from QEfficient.records import Json
+from QEfficient.runtime.counts import RunCounts
 from QEfficient.runtime.spans import STAGES, Spans, watching
-from QEfficient.runtime.work import Work
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -66,7 +66,7 @@ class Benchmark:
     seconds: float
     warmup: float
     rows: int
-    work: Work
+    work: RunCounts
     stages: tuple[Stage, ...]
     session: Mapping[str, Json] = field(default_factory=dict)
 

@@ -20,9 +20,9 @@ from QEfficient.backends.base import Arrays, Session, Tunable
 from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
+from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
 from QEfficient.runtime.tables import Tables
-from QEfficient.runtime.work import Tally
 
 _SHOWN = 8  # rows that an error lists
 log = logging.getLogger("QEfficient")
@@ -40,7 +40,7 @@ class How:
         record: Called after each batch with the session's own inputs and outputs, padding and all.
         finite: Refuse results with NaN or Inf; False gives them.
         explain: Says more of such a refusal, given it and the columns of the first bad row.
-        tally: Where to count what was computed.
+        counter: Where to count what was computed.
         tables: What the rows' numbers are looked up in; a row with one past the end is refused before a run.
     """
 
@@ -51,27 +51,8 @@ class How:
     record: Callable[[Arrays, Arrays], None] | None = None
     finite: bool = True
     explain: Callable[[NumericsError, Arrays], NumericsError] | None = None
-    tally: Tally | None = None
+    counter: RunCounter | None = None
     tables: Tables = Tables()
-
-
-def run(
-    session: Session,
-    rows: Rows,
-    *,
-    fill: Mapping[str, int],
-    pads: bool = True,
-    frames: Sequence[tuple[int, ...]] = (),
-    progress: Callable[[int], None] | None = None,
-    record: Callable[[Arrays, Arrays], None] | None = None,
-    finite: bool = True,
-) -> Arrays:
-    """Runs rows of any number and any lengths; the keywords are those of :class:`How`.
-
-    See :func:`run_rows`, which takes them in one piece.
-    """
-    how = How(fill=fill, pads=pads, frames=frames, progress=progress, record=record, finite=finite)
-    return run_rows(session, rows, how)
 
 
 def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | None = None) -> Arrays:
@@ -169,8 +150,8 @@ def arrays_of(session: Session, job: Job, batch: Batch, how: How) -> Arrays:
     """The batch's arrays; from here on it counts as computed."""
     tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
     positions = batch.shape.batch * batch.shape.length
-    if how.tally is not None:
-        how.tally.add(rows=len(batch.rows), batches=1, tokens=tokens, positions=positions)
+    if how.counter is not None:
+        how.counter.add(rows=len(batch.rows), batches=1, tokens=tokens, positions=positions)
     spans.batch(rows=len(batch.rows), tokens=tokens, positions=positions)
     with spans.span("plan"):
         return build(session.inputs, job.rows, batch, how.fill)
@@ -245,8 +226,8 @@ class Job:
         """Puts a batch's outputs where its rows belong."""
         for name, result in self._results.items():
             output, kept = outputs[name], self._kept[name]
-            # Row by row: for an index of many, numpy lets go of the interpreter's lock, and with threads that serve
-            # many devices it takes long to get it back.
+            # Row by row: for an index of many rows, numpy releases the GIL, and with threads that serve many devices
+            # it takes long to get it back.
             for place, row in enumerate(batch.rows):
                 if kept is None:
                     result[row] = output[place]
@@ -365,7 +346,7 @@ def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[
     arrays: Arrays = {}
     count, sizes = len(batch.rows), batch.shape.sizes
     for spec in inputs:
-        # Row by row, and not np.zeros: as in Job.gather, the interpreter's lock stays where it is.
+        # Row by row, and not np.zeros: numpy then keeps the GIL, as in Job.gather.
         array = np.empty([dim if isinstance(dim, int) else sizes[dim] for dim in spec.shape], spec.dtype)
         beyond = 0 if spec.name == "attention_mask" else fill.get(spec.name, 0)
         column = rows.columns[spec.name]

@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
-from QEfficient.runtime.work import Tally, Work
+from QEfficient.runtime.counts import RunCounter, RunCounts
 
 STAGES: Final = ("tokenise", "plan", "run", "gather")
 """Strings → rows of ids; rows → batches of arrays; the session; results → the caller's order."""
@@ -39,7 +39,7 @@ class Spans:
     """What was seen of one or more calls. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._tally = Tally()
+        self._counter = RunCounter()
         self._found: dict[str, list[tuple[float, float]]] = {}
         self._lock = threading.Lock()
 
@@ -64,12 +64,12 @@ class Spans:
 
     def batch(self, *, rows: int, tokens: int, positions: int) -> None:
         """Counts a batch: its rows, their own positions, and all that are computed."""
-        self._tally.add(rows=rows, batches=1, tokens=tokens, positions=positions)
+        self._counter.add(rows=rows, batches=1, tokens=tokens, positions=positions)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> RunCounts:
         """All batches together."""
-        return self._tally.total
+        return self._counter.total
 
     def seconds(self, stage: str) -> float:
         """All spans of a stage together; more than the clock's where they lie side by side."""

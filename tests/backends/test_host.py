@@ -49,22 +49,22 @@ def test_the_guess_is_streams_until_their_weights_cost_too_much(monkeypatch: pyt
 
 
 @contextmanager
-def turn(turns: host.Turns, places: int) -> Iterator[None]:
-    taken = turns.take(places)
+def turn(cpus: host.FairSemaphore, places: int) -> Iterator[None]:
+    taken = cpus.acquire(places)
     try:
         yield
     finally:
-        turns.give(taken)
+        cpus.release(taken)
 
 
 @given(places=st.integers(1, 4), wishes=st.lists(st.integers(1, 5), min_size=1, max_size=12))
 def test_never_more_at_work_than_there_are_places(places: int, wishes: list[int]) -> None:
-    turns, lock = host.Turns(places), threading.Lock()
+    cpus, lock = host.FairSemaphore(places), threading.Lock()
     at_work = most = 0
 
     def work(wish: int) -> None:
         nonlocal at_work, most
-        with turn(turns, wish):
+        with turn(cpus, wish):
             with lock:
                 at_work += min(wish, places)
                 most = max(most, at_work)
@@ -74,22 +74,22 @@ def test_never_more_at_work_than_there_are_places(places: int, wishes: list[int]
 
     with ThreadPoolExecutor(len(wishes)) as pool:
         list(pool.map(work, wishes))
-    assert (at_work, turns._free) == (0, places) and most <= places
+    assert (at_work, cpus._free) == (0, places) and most <= places
 
 
-def test_turns_come_in_the_order_of_asking() -> None:
-    turns, came = host.Turns(2), []
+def test_cpus_come_in_the_order_of_asking() -> None:
+    cpus, came = host.FairSemaphore(2), []
 
     def enter(number: int) -> None:
-        with turn(turns, 2 - number % 2):
+        with turn(cpus, 2 - number % 2):
             came.append(number)
             time.sleep(0.002)
 
     threads = [threading.Thread(target=enter, args=(n,)) for n in range(5)]
-    with turn(turns, 2):
+    with turn(cpus, 2):
         for number, thread in enumerate(threads):
             thread.start()
-            while len(turns._waiting) <= number:
+            while len(cpus._waiting) <= number:
                 time.sleep(0.001)
     for thread in threads:
         thread.join(timeout=10)
@@ -98,7 +98,7 @@ def test_turns_come_in_the_order_of_asking() -> None:
 
 @pytest.mark.parametrize("handed", [False, True], ids=["waiting", "its turn has come"])
 def test_a_wait_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, handed: bool) -> None:
-    turns = host.Turns(2)
+    cpus = host.FairSemaphore(2)
 
     class Interrupted:
         closed = False
@@ -106,20 +106,20 @@ def test_a_wait_that_is_interrupted_leaves_no_trace(monkeypatch: pytest.MonkeyPa
         def acquire(self) -> None:
             if self.closed:
                 if handed:
-                    turns.give(1)  # who works leaves at this very moment
+                    cpus.release(1)  # who works leaves at this very moment
                 raise KeyboardInterrupt
             self.closed = True
 
         def release(self) -> None:
             pass
 
-    turns.take(1)
+    cpus.acquire(1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(threading, "Lock", Interrupted)
-        turns.take(2)
+        cpus.acquire(2)
     if not handed:
-        turns.give(1)
-    assert (turns._free, len(turns._waiting)) == (2, 0)
+        cpus.release(1)
+    assert (cpus._free, len(cpus._waiting)) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ from pathlib import Path
 from QEfficient.backends import registry
 from QEfficient.records import *
 from QEfficient.runtime.rows import from_arrays
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import How, run_rows
 ids = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
 mask = TensorSpec("attention_mask", "int64", ("batch_size", "seq_len"))
 out = TensorSpec("output", "float32", ("batch_size", {tiny_graphs.DIM}))
@@ -218,7 +218,7 @@ manifest = Manifest(Target("onnxruntime"), (Bucket(16),), (ids, mask), (out,), "
 backend = registry.get("onnxruntime")
 with backend.open(Program(Path({str(program.path)!r}), manifest)) as session:
     rows = from_arrays({{"input_ids": [[1, 2, 3]]}}, session.inputs, max_length=None, buckets=session.buckets)
-    print(run(session, rows, fill={{}})["output"].shape)
+    print(run_rows(session, rows, How())["output"].shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == (f"(1, {tiny_graphs.DIM})\n", "")

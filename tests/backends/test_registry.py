@@ -49,7 +49,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> type[Card]:
 
 
 def enter(monkeypatch: pytest.MonkeyPatch, name: str, path: str) -> None:
-    entry = registry.Entry(path, "pip install something")
+    entry = registry.BackendEntry(path, "pip install something")
     monkeypatch.setattr(registry, "BACKENDS", {**registry.BACKENDS, name: entry})
 
 

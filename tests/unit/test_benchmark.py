@@ -22,7 +22,7 @@ from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.records import Bucket, CompileOptions, ModelFacts, Program, Target, TextFacts
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure
-from QEfficient.runtime.work import Work
+from QEfficient.runtime.counts import RunCounts
 from tests import tiny_graphs
 
 BUCKETS = (Bucket(8, 2), Bucket(16, 2))
@@ -75,7 +75,7 @@ def test_built_in_texts_are_those_that_fit(folder: Path) -> None:
 
 def test_a_strict_session_shows_what_fixed_shapes_cost(folder: Path) -> None:
     found = QEFFAutoModel.from_pretrained(folder, strict=True).benchmark(["the a"], rounds=2)
-    assert found.work == Work(rows=2, batches=2, tokens=4, positions=2 * 8 * 2)
+    assert found.work == RunCounts(rows=2, batches=2, tokens=4, positions=2 * 8 * 2)
 
 
 def test_a_program_of_ids_is_given_random_rows_of_every_length(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_calls_take_turns_until_time_or_rounds_are_up(
         assert found.rows == rounds * items or found.seconds >= seconds - 1e-9
 
 
-def record(latencies: Sequence[float], work: Work) -> Benchmark:
+def record(latencies: Sequence[float], work: RunCounts) -> Benchmark:
     timings = measure(lambda part: None, [1], 1, seconds=1, rounds=1)
     total = sum(latencies)
     return Benchmark(
@@ -161,7 +161,7 @@ def record(latencies: Sequence[float], work: Work) -> Benchmark:
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1), st.integers(1, 99), st.integers(0, 99))
 def test_figures_hang_together(latencies: list[float], tokens: int, padding: int) -> None:
-    found = record(latencies, Work(rows=3, batches=2, tokens=tokens, positions=tokens + padding))
+    found = record(latencies, RunCounts(rows=3, batches=2, tokens=tokens, positions=tokens + padding))
     tiny = 1 + 1e-9
     assert min(latencies) / tiny <= found.p50 <= found.p95 * tiny <= found.p99 * tiny**2 <= max(latencies) * tiny**3
     assert found.efficiency == tokens / (tokens + padding) and found.rows_per_batch == 1.5
@@ -172,7 +172,7 @@ def test_figures_hang_together(latencies: list[float], tokens: int, padding: int
 
 
 def test_it_prints_as_two_tables() -> None:
-    text = str(record([0.001, 0.003], Work(2, 2, 30, 40)))
+    text = str(record([0.001, 0.003], RunCounts(2, 2, 30, 40)))
     assert "2 calls of 1" in text and "2.00 ms" in text and "75.0%" in text
     assert all(stage in text for stage in (*spans.STAGES, "other"))
-    assert len(str(record([0.001], Work())).splitlines()) == len(text.splitlines())
+    assert len(str(record([0.001], RunCounts())).splitlines()) == len(text.splitlines())

@@ -20,9 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import QEfficient
-from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
+from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, arguments
 from QEfficient.auto import multiple_choice
-from QEfficient.backends import feed
 from QEfficient.diagnostics import analyze as analysis
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate import mteb
@@ -356,7 +355,7 @@ NUMBERS: dict[str, Callable[[Bench, Any], Any]] = {
     "num_devices": lambda b, n: b.fresh().compile(seq_len=8, num_devices=n, verify="off"),
     "buckets": lambda b, n: b.fresh().compile(seq_len="auto", texts=TEXTS, buckets=n, verify="off"),
     "recommended": lambda b, n: b.encoder.recommend(seq_len=n),
-    "device_ids": lambda b, n: feed.device_ids([n]),
+    "device_ids": lambda b, n: arguments.device_ids([n]),
     "lengths": lambda b, n: suggest_buckets([n, n], n),
 }
 
@@ -390,10 +389,10 @@ def test_the_16_cores_of_a_pro_card_as_numpy_has_them(bench: Bench) -> None:
 
 
 def test_devices_are_a_list(bench: Bench) -> None:
-    assert feed.device_ids(np.array([1, 0])) == feed.device_ids(series([1, 0])) == (1, 0)
+    assert arguments.device_ids(np.array([1, 0])) == arguments.device_ids(series([1, 0])) == (1, 0)
     for bad in ({0, 1}, {0: 1}, b"01", "01", 0, None, (n for n in (0, 1))):
         with pytest.raises(OptionError, match="device_ids is "):
-            feed.device_ids(bad)  # type: ignore[arg-type]
+            arguments.device_ids(bad)  # type: ignore[arg-type]
 
 
 def test_a_pool_is_refused_and_none_is_none(bench: Bench) -> None:

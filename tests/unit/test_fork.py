@@ -18,7 +18,7 @@ from QEfficient import fork
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Bucket, CompileOptions, Rows, Target
-from QEfficient.runtime.work import Tally
+from QEfficient.runtime.counts import RunCounter
 from tests import tiny_graphs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12, about any fork
@@ -128,13 +128,13 @@ def test_a_program_in_use_is_free_in_a_child(tmp_path: Path) -> None:
 
 
 def test_counts_go_on_where_a_thread_of_the_parent_held_the_lock() -> None:
-    tally = Tally()
-    fork.in_child(tally.begin)
-    tally.add(rows=1, batches=1, tokens=1, positions=1)
+    counter = RunCounter()
+    fork.in_child(counter.begin)
+    counter.add(rows=1, batches=1, tokens=1, positions=1)
 
     def child() -> int:
-        tally.add(rows=1, batches=1, tokens=1, positions=1)
-        return tally.total.rows
+        counter.add(rows=1, batches=1, tokens=1, positions=1)
+        return counter.total.rows
 
-    with tally._lock:
+    with counter._lock:
         assert in_a_child(child) == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from QEfficient.runtime import spans
-from QEfficient.runtime.work import Work
+from QEfficient.runtime.counts import RunCounts
 
 WHOLE = st.integers(0, 60)
 INTERVALS = st.lists(st.tuples(WHOLE, WHOLE).map(sorted).map(tuple), max_size=12)
@@ -40,8 +40,8 @@ def test_marks_belong_to_whoever_watches_this_context() -> None:
         other.start()
         other.join()
     spans.batch(rows=9, tokens=9, positions=9)
-    assert outer.work == Work(rows=2, batches=1, tokens=5, positions=6)
-    assert inner.work == Work(rows=1, batches=1, tokens=3, positions=3)
+    assert outer.work == RunCounts(rows=2, batches=1, tokens=5, positions=6)
+    assert inner.work == RunCounts(rows=1, batches=1, tokens=3, positions=3)
     assert inner.seconds("plan") > 0 == outer.seconds("plan")
 
 

@@ -20,9 +20,9 @@ from QEfficient.errors import DeviceError, InputError, NumericsError
 from QEfficient.records import Rows
 from QEfficient.runtime import spans
 from QEfficient.runtime import stream as streams
+from QEfficient.runtime.counts import RunCounter, RunCounts
 from QEfficient.runtime.run import How
 from QEfficient.runtime.stream import Source, Stream
-from QEfficient.runtime.work import Tally, Work
 from tests.example_session import ExampleSession, TunableSession
 
 
@@ -86,15 +86,15 @@ def test_any_words_come_back_in_order(
     words: list[str], window: int, slots: int, fixed: bool, pauses: list[float]
 ) -> None:
     turns = itertools.cycle(pauses)
-    tally = Tally()
+    counter = RunCounter()
     with ExampleSession(fixed=fixed, slots=slots, before=lambda arrays: time.sleep(next(turns))) as session:
-        with Stream(session, Source(iter(words), window=window), prepare, How(tally=tally)) as stream:
+        with Stream(session, Source(iter(words), window=window), prepare, How(counter=counter)) as stream:
             assert list(results(stream)) == expected(words)
     assert session.most <= slots and session.most_held <= slots + 1
-    assert tally.total.rows == len(words)
-    assert tally.total.tokens == sum(map(len, words)) <= tally.total.positions
-    assert tally.total.batches == len(session.shapes)
-    assert tally.total.positions == sum(batch * length for batch, length in session.shapes)
+    assert counter.total.rows == len(words)
+    assert counter.total.tokens == sum(map(len, words)) <= counter.total.positions
+    assert counter.total.batches == len(session.shapes)
+    assert counter.total.positions == sum(batch * length for batch, length in session.shapes)
 
 
 @settings(deadline=None, max_examples=60)  # a busy machine is no failure
@@ -277,18 +277,18 @@ def test_stages_are_marked_in_whoever_watches() -> None:
 
 
 def test_work_adds_up() -> None:
-    tally = Tally()
+    counter = RunCounter()
     threads = [
-        threading.Thread(target=lambda: [tally.add(rows=1, batches=1, tokens=3, positions=4) for _ in range(500)])
+        threading.Thread(target=lambda: [counter.add(rows=1, batches=1, tokens=3, positions=4) for _ in range(500)])
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tally.total == Work(2000, 2000, 6000, 8000)
-    assert tally.total.efficiency == 0.75
-    assert Work().efficiency == 1.0
+    assert counter.total == RunCounts(2000, 2000, 6000, 8000)
+    assert counter.total.efficiency == 0.75
+    assert RunCounts().efficiency == 1.0
 
 
 @pytest.mark.parametrize(

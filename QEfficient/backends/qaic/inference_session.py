@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
+from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, OfOneProcess
-from QEfficient.backends.feed import device_ids
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Dims

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from QEfficient import settings
-from QEfficient.backends.feed import device_ids
+from QEfficient.arguments import device_ids
 from QEfficient.backends.qaic.sdk import Sdk, records
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from QEfficient import fork
 from QEfficient.backends.base import Arrays, OfOneProcess
-from QEfficient.backends.feed import Feed
+from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.qaic.descriptor import Dims
 from QEfficient.backends.qaic.dispatch import Dispatcher, closed
 from QEfficient.backends.qaic.replica import Replica
@@ -58,7 +58,7 @@ class QaicSession(OfOneProcess):
         live = self._current()
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
-        self._feed = Feed(self.inputs, self.buckets, fixed_shapes=True)
+        self._input_check = InputCheck(self.inputs, self.buckets, fixed_shapes=True)
         self._layouts: dict[tuple[Dims, ...], Layout] = {}  # by the shapes of the inputs
         try:
             self._agree()
@@ -125,7 +125,7 @@ class QaicSession(OfOneProcess):
         return inference.future
 
     def _inference(self, arrays: Mapping[str, NDArray[np.generic]]) -> Inference:
-        return Inference(self._layouts[self._feed.check(arrays)], arrays)
+        return Inference(self._layouts[self._input_check.check(arrays)], arrays)
 
     def report(self) -> dict[str, Json]:
         """Device ids by replica, inferences in flight, what each replica did or failed with; the backend's facts."""

@@ -27,7 +27,7 @@ from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import DeviceError
 from QEfficient.records import CompileOptions, Program, Rows, Target
-from QEfficient.runtime.run import run
+from QEfficient.runtime.run import How, run_rows
 from tests import tiny_graphs
 from tests.backends.qaic.conftest import LONG, SHORT
 from tests.sdk import FakeSdk, make_sdk
@@ -125,7 +125,7 @@ def made_anew(card: Card) -> Iterator[list[None]]:
 def test_rows_come_back_in_order_from_any_number_of_devices(card: Card, count: int) -> None:
     rows = rows_of(200)
     with card.open(*range(count)) as session:
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         found = card.fake.report()["devices"]
         runs = cast("list[int]", session.report()["runs"])
         # rows of both buckets, two a batch
@@ -139,7 +139,7 @@ def test_a_device_that_fails_in_the_middle_loses_no_row(
 ) -> None:
     rows = rows_of(200, seed=1)
     with card.open(*range(count), fail_after={"0": 7}) as session, caplog.at_level(logging.WARNING, "QEfficient"):
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         found, report = card.fake.report()["devices"], session.report()
         assert found[0]["inferences"] == 7
         assert sum(device["inferences"] for device in found.values()) in (100, 101)  # none was computed twice
@@ -157,7 +157,7 @@ def test_a_device_that_fails_in_the_middle_loses_no_row(
 def test_when_the_last_device_fails_the_caller_hears_of_it(card: Card) -> None:
     with card.open(0, 1, fail_after={"0": 3, "1": 6}) as session:
         with pytest.raises(DeviceError, match="QS_DEV_ERROR"):
-            run(session, rows_of(200), fill={})
+            run_rows(session, rows_of(200), How())
         card.sdk.set(fail_after=None)
         assert session.run(feed(3))["output"].shape == (2, tiny_graphs.DIM)
     assert card.cores() == {16}
@@ -167,7 +167,7 @@ def test_a_device_that_takes_no_inference_at_all(card: Card) -> None:
     """It fails at once, so it is free again before any other: that must not draw all the work to it."""
     rows = rows_of(100, seed=2)
     with card.open(0, 1, 2, fail_after={"0": 0}) as session, made_anew(card) as slots:
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         assert cast("list[int]", session.report()["runs"])[0] == 0 and len(slots) == 1
 
 
@@ -181,7 +181,7 @@ def test_few_inferences_spread_over_all_devices(card: Card) -> None:
 def test_a_slow_device_gets_less(card: Card) -> None:
     with card.open(0, 1, device_time_ms={"0": 20, "1": 4}) as session:
         rows = rows_of(160, seed=3)
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         slow, fast = cast("list[int]", session.report()["runs"])
         assert fast > 2 * slow > 0
 
@@ -213,10 +213,10 @@ def test_instances_on_one_device_are_that_device_named_again(card: Card, monkeyp
     with card.open(0, 0, 0, 1) as session:
         assert session.report()["devices"] == [[0], [0], [0], [1]]
         assert {device.id: device.free_cores for device in native.devices(Sdk(card.sdk.root))}[0] == 16 - 3 * 4
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         card.sdk.set(fail_after={"0": 0})
         rows = rows_of(60, seed=5)
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         lost = cast("list[dict[str, Any]]", session.report()["lost"])
         assert lost and all(one["devices"] == [0] for one in lost)
 
@@ -235,7 +235,7 @@ def test_whatever_fails_rows_are_right_while_one_device_lives(
     rows = rows_of(number, seed)
     switches = {"device_time_ms": {str(q): t for q, t in enumerate(times)}}
     with card.open(*range(len(times)), **switches, fail_after={str(q): n for q, n in dies.items()}) as session:
-        assert np.array_equal(run(session, rows, fill={})["output"], alone(card, rows))
+        assert np.array_equal(run_rows(session, rows, How())["output"], alone(card, rows))
         found = card.fake.report()["devices"]
         assert all(found[qid]["inferences"] <= after for qid, after in dies.items())
     assert card.cores() == {16}
@@ -297,7 +297,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_session_usable(card: Card, what: 
             if what == "run":
                 while True:
                     session.run(feed(7))
-            run(session, rows_of(400), fill={})
+            run_rows(session, rows_of(400), How())
         timer.join()
         card.sdk.set(device_time_ms=1)
         assert np.array_equal(session.run(feed(7))["output"], expected)

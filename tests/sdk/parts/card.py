@@ -2,7 +2,7 @@
 
 With ``compute="echo"`` it computes nothing: an output is a function of a digest of its row's real tokens, and one
 timer thread ends the inferences of all devices. In real life that is native code beside the interpreter; here it needs
-the interpreter's lock, so :func:`report` says how much CPU time was the fake's own.
+the GIL, so :func:`report` says how much CPU time was the fake's own.
 """
 
 import hashlib
@@ -239,7 +239,7 @@ def _tokens(arrays, inputs, row, mask):
 def echo(record, arrays, shapes):
     """As :func:`_digest` at next to no cost, of the numbers up to a row's last that is not 0.
 
-    Small steps only: numpy lets go of the interpreter's lock in larger ones, and no native SDK would.
+    Small steps only: numpy lets go of the GIL in larger ones, and no native SDK would.
     """
     rows = [0] * len(next(iter(arrays.values())))
     for array in arrays.values():

@@ -1,4 +1,4 @@
-"""Large pages: whose memory is meant, and that nothing but its pages changes."""
+"""Huge pages: whose memory is meant, and that nothing but its pages changes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from QEfficient.backends import large_pages
+from QEfficient.backends import huge_pages
 from QEfficient.backends.base import Backend
-from QEfficient.backends.large_pages import Range
+from QEfficient.backends.huge_pages import Range
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.backends.openvino import OpenVinoBackend
 from QEfficient.records import Bucket, CompileOptions, Target
 from tests import tiny_graphs
 
 SIZE = 2 * 2**20
-on_linux = pytest.mark.skipif(not large_pages._SETTINGS.exists(), reason="large pages are used on Linux only")
+on_linux = pytest.mark.skipif(not huge_pages._SETTINGS.exists(), reason="huge pages are used on Linux only")
 
 ranges = st.sets(st.integers(0, 40), max_size=12).map(
     lambda ends: list(zip(*[iter(sorted(ends)[: len(ends) // 2 * 2])] * 2, strict=True))
@@ -28,11 +28,11 @@ ranges = st.sets(st.integers(0, 40), max_size=12).map(
 
 @pytest.fixture(autouse=True)
 def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "_taken", [])
+    monkeypatch.setattr(huge_pages, "_taken", [])
 
 
 def block(pages: int) -> tuple[int, np.ndarray]:
-    """Memory with numbers in it, from the start of a large page on; it lives as long as the numbers do."""
+    """Memory with numbers in it, from the start of a huge page on; it lives as long as the numbers do."""
     memory = mmap.mmap(-1, (pages + 1) * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     whole = np.frombuffer(memory, np.uint8)
     skipped = -whole.ctypes.data % SIZE
@@ -47,7 +47,7 @@ def inside(parts: list[Range]) -> set[int]:
 
 @given(before=ranges, after=ranges)
 def test_what_was_added(before: list[Range], after: list[Range]) -> None:
-    found = large_pages.added(before, after)
+    found = huge_pages.added(before, after)
     assert inside(found) == inside(after) - inside(before)
     assert all(start < end for start, end in found) and sum(e - s for s, e in found) == len(inside(found))
 
@@ -55,45 +55,45 @@ def test_what_was_added(before: list[Range], after: list[Range]) -> None:
 @given(parts=st.lists(ranges, max_size=3))
 def test_joined_ranges_are_the_same_addresses(parts: list[list[Range]]) -> None:
     every = [one for part in parts for one in part]
-    found = large_pages.joined(every)
+    found = huge_pages.joined(every)
     assert inside(found) == inside(every)
     assert all(past < start for (_, past), (start, _) in zip(found, found[1:], strict=False))
 
 
 @on_linux
 def test_what_comes_up_meanwhile_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(huge_pages, "page_size", lambda: SIZE)
     before, earlier = block(2)
-    with large_pages.noted():
+    with huge_pages.tracked():
         address, numbers = block(8)
-    assert any(start <= address and address + numbers.nbytes <= end for start, end in large_pages._taken)
-    assert not any(start <= before < end for start, end in large_pages._taken), earlier
+    assert any(start <= address and address + numbers.nbytes <= end for start, end in huge_pages._taken)
+    assert not any(start <= before < end for start, end in huge_pages._taken), earlier
 
 
 @on_linux
-def test_memory_in_large_pages_keeps_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+def test_memory_in_huge_pages_keeps_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huge_pages, "page_size", lambda: SIZE)
     address, numbers = block(1)
-    gives = large_pages._madvise()(address, SIZE, large_pages._COLLAPSE) == 0  # an older kernel does not
+    gives = huge_pages._madvise()(address, SIZE, huge_pages._COLLAPSE) == 0  # an older kernel does not
     address, numbers = block(8)
     end = address + numbers.nbytes
-    large_pages._taken[:] = [(address + 4096, end - 4096), (end + 2**40, end + 2**40 + SIZE)]  # the second: nowhere
-    assert large_pages.settle() == (6 * SIZE if gives else 0)
+    huge_pages._taken[:] = [(address + 4096, end - 4096), (end + 2**40, end + 2**40 + SIZE)]  # the second: nowhere
+    assert huge_pages.collapse() == (6 * SIZE if gives else 0)
     assert np.array_equal(numbers, np.arange(len(numbers)))
 
 
 def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
-    monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
-    large_pages._taken[:] = [(0, 10 * SIZE)]
-    assert large_pages.settle() == 10 * SIZE and len(asked) == 10
-    monkeypatch.setattr(large_pages, "SECONDS", -1.0)
-    assert large_pages.settle() == 0 and len(asked) == 10
+    monkeypatch.setattr(huge_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(huge_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
+    huge_pages._taken[:] = [(0, 10 * SIZE)]
+    assert huge_pages.collapse() == 10 * SIZE and len(asked) == 10
+    monkeypatch.setattr(huge_pages, "SECONDS", -1.0)
+    assert huge_pages.collapse() == 0 and len(asked) == 10
 
 
 def test_whoever_switched_them_off_gets_none(tmp_path: Path) -> None:
-    size = large_pages.page_size.__wrapped__
+    size = huge_pages.page_size.__wrapped__
     (tmp_path / "hpage_pmd_size").write_text(f"{SIZE}\n")
     for told, expected in (("always [madvise] never", SIZE), ("always madvise [never]", 0)):
         (tmp_path / "enabled").write_text(told)
@@ -103,28 +103,26 @@ def test_whoever_switched_them_off_gets_none(tmp_path: Path) -> None:
 
 @on_linux
 def test_a_file_with_an_odd_name_is_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(huge_pages, "page_size", lambda: SIZE)
     odd = bytes(tmp_path) + b"/mod\xe8le \n rw-p.bin"
     with open(odd, "wb+") as file:
         file.write(b"x" * 4096)
         file.flush()
         with mmap.mmap(file.fileno(), 4096):
-            assert large_pages._memory()
+            assert huge_pages._memory()
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntimeBackend(), OpenVinoBackend()], ids=lambda each: each.name)
-def test_a_session_notes_what_it_loads_and_settles(
-    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_moves_what_it_loads(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_graphs.make(tmp_path / "graph")
     (tmp_path / "program").mkdir()
     program = backend.compile(model, [Bucket(8, 2)], Target(backend.name), CompileOptions(), tmp_path / "program")
-    large_pages._taken.clear()  # of the compile
+    huge_pages._taken.clear()  # of the compile
     told = [[(0, SIZE)], [(0, SIZE), (4 * SIZE, 9 * SIZE)]]
-    monkeypatch.setattr(large_pages, "_memory", lambda: told.pop(0) if told else [])
+    monkeypatch.setattr(huge_pages, "_memory", lambda: told.pop(0) if told else [])
     asked: list[int] = []
-    monkeypatch.setattr(large_pages, "page_size", lambda: SIZE)
-    monkeypatch.setattr(large_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
+    monkeypatch.setattr(huge_pages, "page_size", lambda: SIZE)
+    monkeypatch.setattr(huge_pages, "_madvise", lambda: lambda page, *_: asked.append(page) or 0)
     with backend.open(program) as session:
         session.use_huge_pages()
     assert asked == [page * SIZE for page in range(4, 9)]

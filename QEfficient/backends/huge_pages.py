@@ -1,9 +1,10 @@
-"""Large pages for what a runtime holds in memory, on Linux.
+"""Huge pages for what a runtime holds in memory, on Linux.
 
-A text by itself reads each weight once, and a CPU remembers the places of a few thousand pages: of 4 KB each these are
-fewer bytes than MiniLM's weights have. In pages of 2 MB one text is 1.06 to 1.09 times as fast, with MiniLM as with
-BERT-base, on onnxruntime (two cores of an EPYC 7003; ``benchmarks/large_pages.py``), and 1.02 times on OpenVINO (of an
-EPYC 9004). In batches, where a weight that was read serves many rows, it gains 1 % at most.
+A text by itself reads each weight once, and a CPU's TLB holds the addresses of a few thousand pages: of 4 KB each these
+are fewer bytes than MiniLM's weights have, so it misses all the time. In pages of 2 MB one text is 1.06 to 1.09 times
+as fast, with MiniLM as with BERT-base, on onnxruntime (two cores of an EPYC 7003; ``benchmarks/huge_pages.py``), and
+1.02 times on OpenVINO (of an EPYC 9004). In batches, where a weight that was read serves many rows, it gains 1 % at
+most.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Any, TypeAlias
 Range: TypeAlias = tuple[int, int]
 """Addresses, from the first to the one past the last."""
 
-SECONDS = 2.0  # for one call of settle; the 1.3 GB of BERT-large's weights would take about four
-_COLLAPSE = 25  # of madvise(2), since Linux 6.1; it refuses thread stacks and what nobody has touched yet
+SECONDS = 2.0  # for one call of collapse; the 1.3 GB of BERT-large's weights would take about four
+_COLLAPSE = 25  # MADV_COLLAPSE of madvise(2), since Linux 6.1; it refuses thread stacks and what nobody has touched yet
 _LINE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 ", re.MULTILINE)  # private, writable, of no file
 _SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 
@@ -30,23 +31,23 @@ _taken: list[Range] = []  # what loading graphs added to this process's memory; 
 
 
 @contextmanager
-def noted() -> Iterator[None]:
-    """What the process's own memory grows by meanwhile is put into large pages by the next :func:`settle`.
+def tracked() -> Iterator[None]:
+    """Notes what the process's own memory grows by meanwhile, for the next :func:`collapse`.
 
-    It stays noted: where a graph was closed, the next one's weights may come to lie.
+    It stays noted after a graph is closed: the next one's weights may come to lie there.
     """
     before = _memory()
     yield
     _taken[:] = joined([*_taken, *added(before, _memory())])
 
 
-def settle() -> int:
-    """Puts what was noted into large pages, as far as the system has them and :data:`SECONDS` go.
+def collapse() -> int:
+    """Moves what was noted into huge pages, as far as the system has them and :data:`SECONDS` go.
 
     What is in memory there stays as it is, and may be read and written meanwhile.
 
     Returns:
-        Bytes that are in large pages now.
+        Bytes that are in huge pages now.
     """
     size, done, end_of_time = page_size(), 0, time.perf_counter() + SECONDS
     for start, end in list(_taken) if size else ():
@@ -84,7 +85,7 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
 
 @cache
 def page_size(settings: Path = _SETTINGS) -> int:
-    """Bytes of a large page; 0 where the system has none, or somebody switched them off."""
+    """Bytes of a huge page; 0 where the system has none, or somebody switched them off."""
     try:
         off = "[never]" in (settings / "enabled").read_text()
         return 0 if off else int((settings / "hpage_pmd_size").read_text())
