@@ -21,7 +21,6 @@ from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel
 QPC = "qpc"
 OPTION_FILES = "options"
 _INSTALL = "install the Qualcomm Cloud AI SDK, or set QEFF_QAIC_SDK to the root of one"
-_SMALL_FILES = {"specializations": "specializations.json", "partition": "partition.json"}
 
 
 class QaicBackend:
@@ -132,11 +131,10 @@ class QaicBackend:
         # imports onnx, which a machine that only runs programs need not have
         from QEfficient.onnx_transforms.graph_file import adopt
 
-        graph = adopt(model.path, workdir).path
-        files = _copy_files(options.files, workdir)
-        argv = self._argv(compiler, graph, model, buckets, target, options, files, workdir)
+        graph = dataclasses.replace(model, path=adopt(model.path, workdir).path)
+        options = dataclasses.replace(options, files=_copy_files(options.files, workdir))
         compile_program(
-            argv,
+            self._argv(compiler, graph, buckets, target, options, workdir),
             outdir=workdir / QPC,
             workdir=workdir,
             title=f"{compiler.kind}: {len(buckets)} shape{'s' if len(buckets) > 1 else ''}, {target.cores} cores",
@@ -148,8 +146,8 @@ class QaicBackend:
             buckets=tuple(sorted(buckets)),
             inputs=model.inputs,
             outputs=model.outputs,
-            onnx=graph.name,
-            options=dataclasses.replace(options, files=files),
+            onnx=graph.path.name,
+            options=options,
             binary=QPC,
             sdk=self.sdk.version,
         )
@@ -169,16 +167,14 @@ class QaicBackend:
     def _argv(
         self,
         compiler: Compiler,
-        graph: Path,
         model: OnnxModel,
         buckets: Sequence[Bucket],
         target: Target,
         wanted: CompileOptions,
-        files: Mapping[str, Path],
         workdir: Path,
     ) -> tuple[str, ...]:
-        """The command, after its small input files were written."""
-        own_partition = files.get("mdp_load_partition_config")
+        """The command, after its small input files were written; ``wanted.files`` are relative to ``workdir``."""
+        own_partition = wanted.files.get("mdp_load_partition_config")
         if own_partition is not None:
             options.check_partition((workdir / own_partition).read_text(errors="replace"), target)
         texts = {
@@ -188,17 +184,14 @@ class QaicBackend:
         written = {}
         for name, text in texts.items():
             if text is not None:
-                written[name] = workdir / _SMALL_FILES[name]
+                written[name] = workdir / f"{name}.json"
                 written[name].write_text(text)
         return options.argv(
-            compiler=compiler,
-            hw_version=options.hardware(compiler, wanted.flags.get("aic_hw_version"), self.sdk.hw_version()),
-            model=graph,
-            target=target,
-            options=dataclasses.replace(wanted, files={name: workdir / path for name, path in files.items()}),
-            specializations=written.get("specializations"),
-            partition=written.get("partition"),
-            outdir=workdir / QPC,
+            compiler,
+            options.hardware(compiler, wanted.flags.get("aic_hw_version"), self.sdk.hw_version()),
+            options.CompilerFiles(model.path, workdir / QPC, **written),
+            target,
+            dataclasses.replace(wanted, files={name: workdir / path for name, path in wanted.files.items()}),
         )
 
     def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> QaicSession:

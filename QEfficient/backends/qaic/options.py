@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient.backends.card_options import TABLE, raw_file_name
@@ -17,28 +18,34 @@ from QEfficient.records import Bucket, CompileOptions, Json, Target, TensorSpec
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
 
 
+@dataclass(frozen=True, slots=True)
+class CompilerFiles:
+    """What the compiler reads and makes beside the files of options.
+
+    Attributes:
+        model: The ONNX file.
+        outdir: The folder that it makes.
+        specializations: The specialization file; ``None`` when the graph has no free dim.
+        partition: The generated partition file for several devices, or ``None``.
+    """
+
+    model: Path
+    outdir: Path
+    specializations: Path | None = None
+    partition: Path | None = None
+
+
 def argv(
-    *,
-    compiler: Compiler,
-    hw_version: str,
-    model: Path,
-    target: Target,
-    options: CompileOptions,
-    specializations: Path | None,
-    partition: Path | None,
-    outdir: Path,
+    compiler: Compiler, hw_version: str, paths: CompilerFiles, target: Target, options: CompileOptions
 ) -> tuple[str, ...]:
     """The compiler's argument vector, in the order that the vendor's own library uses.
 
     Args:
         compiler: Which of the two compilers, and where.
         hw_version: ``"ai100"``, ``"ai200"`` or ``"2.0"``.
-        model: The ONNX file.
+        paths: What it reads and makes.
         target: Precision and cores.
         options: ``files`` are the paths that the compiler reads, thus the copies in the program's folder.
-        specializations: The specialization file; ``None`` when the graph has no free dim.
-        partition: The generated partition file for several devices, or ``None``.
-        outdir: The folder that the compiler makes.
     """
     files = dict(options.files)
     user_partition, custom_io = files.pop("mdp_load_partition_config", None), files.pop("custom_IO_list_file", None)
@@ -49,7 +56,7 @@ def argv(
         str(compiler.path),
         "-aic-hw",
         f"-aic-hw-version={hw_version}",
-        f"-m={model}",
+        f"-m={paths.model}",
         *([f"-mdp-load-partition-config={user_partition}"] if user_partition else []),
         *(["-convert-to-fp16"] if target.compute == "fp16" else []),
         f"-aic-num-cores={target.cores}",
@@ -57,11 +64,11 @@ def argv(
         *(f"{TABLE[name].flag}={path}" for name, path in files.items() if name in TABLE),
         *_raw(options.raw, files),
         *(["-sub-functions"] if sub_functions else []),
-        *([f"-mdp-load-partition-config={partition}"] if partition else []),
-        *([f"-network-specialization-config={specializations}"] if specializations else []),
+        *([f"-mdp-load-partition-config={paths.partition}"] if paths.partition else []),
+        *([f"-network-specialization-config={paths.specializations}"] if paths.specializations else []),
         *([f"-custom-IO-list-file={custom_io}"] if custom_io else []),
         *(["-compile-only"] if compiler.kind == "qaic-exec" else []),
-        f"-aic-binary-dir={outdir}",
+        f"-aic-binary-dir={paths.outdir}",
     )
 
 

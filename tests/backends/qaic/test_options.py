@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from QEfficient.backends.qaic.options import argv, check_devices, check_partition, partition, specializations
+from QEfficient.backends.qaic.options import (
+    CompilerFiles,
+    argv,
+    check_devices,
+    check_partition,
+    partition,
+    specializations,
+)
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
 from QEfficient.records import Bucket, CompileOptions, Target, TensorSpec
@@ -77,16 +84,9 @@ def same_as_golden(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_argv(name: str) -> None:
     compiler, hardware, target, options, generated = SETS[name]
-    found = argv(
-        compiler=compiler,
-        hw_version=hardware,
-        model=FOLDER / "model.onnx",
-        target=target,
-        options=options,
-        specializations=FOLDER / "specializations.json",
-        partition=FOLDER / "partition.json" if generated else None,
-        outdir=FOLDER / "qpc",
-    )
+    partition_file = FOLDER / "partition.json" if generated else None
+    paths = CompilerFiles(FOLDER / "model.onnx", FOLDER / "qpc", FOLDER / "specializations.json", partition_file)
+    found = argv(compiler, hardware, paths, target, options)
     same_as_golden(f"argv_{name}.txt", "\n".join(found) + "\n")
 
 
