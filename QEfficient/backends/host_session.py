@@ -20,7 +20,7 @@ from QEfficient.backends import huge_pages
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.host import FairSemaphore, guess, usable_cpus
 from QEfficient.backends.input_check import InputCheck
-from QEfficient.backends.threads import end, ending, leave, submit
+from QEfficient.backends.threads import end, leave, submit
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
 
@@ -87,7 +87,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
         self._lock = threading.RLock()  # `with` on a condition runs Python code, on its lock none
         self._changed = threading.Condition(self._lock)
         self._free_cpus = FairSemaphore(self._cpus)
-        self._flying = 0
+        self._flying = self._awaited = 0  # runs; threads that wait for the last of them
         self._workers: ThreadPoolExecutor | None = None
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -140,7 +140,7 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
     def _leave(self) -> None:
         with self._lock:
             self._flying -= 1
-            if self._closed or ending():  # somebody may wait for the last one
+            if self._awaited:
                 self._changed.notify_all()
 
     def _handle(self, *, wide: bool) -> Handle:
@@ -198,7 +198,11 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
     def _wait(self) -> None:
         """Until no run is in flight."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._flying)
+            self._awaited += 1
+            try:
+                self._changed.wait_for(lambda: not self._flying)
+            finally:
+                self._awaited -= 1
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,8 @@
 """What every backend must do, as ``QEfficient/backends/base.py`` promises it.
 
+Rows are run as users' rows are: by the runner (``QEfficient/runtime``) on a session that is lent. What only who holds a
+session sees (arrays, refusals, its end) is asked of the session itself.
+
 A backend is held to it by a subclass:
 
     class TestMine(BackendConformance):
@@ -14,28 +17,62 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from QEfficient.backends.base import Arrays, Backend, Session
+from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.errors import BackendUnavailableError, DeviceError, InputError, OptionError
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target
+from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Rows, Target, Tuning
+from QEfficient.runtime.calibrate import calibrate, remember
+from QEfficient.runtime.stream import Source
 from tests import tiny_graphs
 
 SHORT, LONG = Bucket(8, 3), Bucket(16, 3)
+LENGTHS = (3, 16, 1, 8, 9, 5, 16, 2, 7, 8, 12)  # two shapes, several batches of each
+
+
+def rows_of(arrays: Arrays) -> Rows:
+    """The rows of padded arrays, each of its own length."""
+    lengths = tuple(int(length) for length in arrays["attention_mask"].sum(1))
+    columns = {
+        name: [row[:length] for row, length in zip(array, lengths, strict=True)] for name, array in arrays.items()
+    }
+    return Rows(columns, max(lengths), lengths)
+
+
+def only(arrays: Arrays, numbers: Sequence[int]) -> Arrays:
+    """Some of the rows."""
+    return {name: array[list(numbers)] for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of a stream, and their numbers."""
+
+    rows: Rows
+    numbers: Sequence[int]
 
 
 class BackendConformance:
-    """The suite. ``tolerance`` is the largest difference from the reference; ``cores`` is what is compiled for."""
+    """The suite.
+
+    ``tolerance`` is the largest difference from the reference, ``cores`` is what is compiled for, ``calls`` is how
+    often each of eight threads calls.
+    """
 
     tolerance = 1e-5
     cores = 14
+    calls = 1000
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -67,6 +104,12 @@ class BackendConformance:
     def session(self, backend: Backend, program: Program) -> Iterator[Session]:
         with backend.open(program) as session:
             yield session
+
+    @pytest.fixture
+    def lease(self, backend: Backend, program: Program) -> Iterator[LoadedProgram]:
+        ready = LoadedProgram(program, backend, "asked for by the suite")
+        yield ready
+        ready.close()
 
     @pytest.fixture
     def strict(self, backend: Backend, program: Program) -> Iterator[Session]:
@@ -116,7 +159,17 @@ class BackendConformance:
         with backend.open(moved) as session:
             self.close_to(session.run(arrays), tiny_graphs.reference(model, arrays))
 
-    # -------------------------------------------------------------------------------------------- run
+    def test_a_program_whose_files_have_other_links_opens(
+        self, backend: Backend, program: Program, model: OnnxModel, tmp_path: Path
+    ) -> None:
+        """As the cache's files have, which stand in several of its folders."""
+        for number, file in enumerate(file for file in program.path.rglob("*") if file.is_file()):
+            os.link(file, tmp_path / f"link {number}")
+        arrays = tiny_graphs.feed(3, 8, 5, width=8)
+        with backend.open(program) as session:
+            self.close_to(session.run(arrays), tiny_graphs.reference(model, arrays))
+
+    # -------------------------------------------------------------------------------------------- rows
 
     @pytest.mark.parametrize("pooled", [True, False])
     @pytest.mark.parametrize("token_types", [True, False])
@@ -124,10 +177,77 @@ class BackendConformance:
         self, backend: Backend, build: Callable[..., Program], tmp_path: Path, pooled: bool, token_types: bool
     ) -> None:
         model = tiny_graphs.make(tmp_path / "other", pooled=pooled, token_types=token_types)
-        with backend.open(build(model)) as session:
-            for bucket in (SHORT, LONG):
-                arrays = tiny_graphs.feed(1, bucket.length, 5, width=bucket.length, token_types=token_types)
-                self.close_to(session.run(arrays), tiny_graphs.reference(model, arrays))
+        arrays = tiny_graphs.feed(*LENGTHS, token_types=token_types)
+        expected = tiny_graphs.reference(model, arrays)
+        if not pooled:
+            expected = expected * arrays["attention_mask"][..., None]
+        program = build(model)
+        for strict in (False, True):
+            lease = LoadedProgram(program, backend, "asked for by the suite", strict=strict)
+            self.close_to(lease.run(rows_of(arrays)), expected)
+            self.close_to(lease.run(rows_of(only(arrays, [1]))), expected[[1]])
+            lease.close()
+
+    def test_every_batch_is_reported(self, lease: LoadedProgram) -> None:
+        done, seen = list[int](), list[tuple[Arrays, Arrays]]()
+        lease.run(rows_of(tiny_graphs.feed(*LENGTHS)), progress=done.append, record=lambda *both: seen.append(both))
+        work = lease.report()["work"]
+        assert sum(done) == len(LENGTHS) == work["rows"] and len(done) == len(seen) == work["batches"]
+        for inputs, outputs in seen:
+            assert {len(array) for array in (*inputs.values(), *outputs.values())} == {len(inputs["input_ids"])}
+        assert work["tokens"] == sum(LENGTHS) and work["positions"] == sum(i["input_ids"].size for i, _ in seen)
+
+    def test_windows_of_a_stream_come_in_order(self, lease: LoadedProgram) -> None:
+        lengths = [1 + 7 * n % 16 for n in range(40)]
+        arrays = tiny_graphs.feed(*lengths)
+
+        def prepare(first: int, items: list[Any]) -> Window:
+            numbers = range(first, first + len(items))
+            return Window(rows_of(only(arrays, numbers)), numbers)
+
+        found, numbers = list[np.ndarray](), list[int]()
+        with lease.stream(Source(map(str, lengths), window=12), prepare) as stream:
+            for window, results in stream:
+                numbers += window.numbers
+                found.append(results["output"])
+        assert numbers == list(range(40)) and len(found) > 2
+        self.close_to({"output": np.concatenate(found)}, lease.run(rows_of(arrays))["output"])
+
+    def test_many_threads_share_a_lease(self, lease: LoadedProgram) -> None:
+        all_rows = [rows_of(tiny_graphs.feed(*LENGTHS[n:], seed=n)) for n in range(len(LENGTHS))]
+        alone = [lease.run(rows)["output"] for rows in all_rows]
+        with ThreadPoolExecutor(6) as pool:
+            together = list(pool.map(lambda rows: lease.run(rows), all_rows * 2))
+        for results, expected in zip(together, alone * 2, strict=True):
+            self.close_to(results, expected)  # with several batches, which threads ran the last one may round otherwise
+
+    def test_what_no_shape_takes_is_refused_before_a_run(self, lease: LoadedProgram) -> None:
+        arrays = tiny_graphs.feed(3, 17)
+        with pytest.raises(InputError, match="17"):
+            lease.run(rows_of(arrays))
+        assert lease.report()["work"]["batches"] == 0
+        assert len(lease.run(rows_of(only(arrays, [0])))["output"]) == 1
+
+    def test_a_lease_opens_again(self, lease: LoadedProgram) -> None:
+        rows = rows_of(tiny_graphs.feed(*LENGTHS[:3]))
+        expected = lease.run(rows)["output"]
+        lease.close()
+        self.close_to(lease.run(rows), expected)
+
+    def test_warmup(self, lease: LoadedProgram, backend: Backend, program: Program) -> None:
+        """What was measured on this machine is how a session runs, where it can be tuned; else nothing is measured."""
+        tuning = Tuning(streams=1, threads=1, batch_tokens=16)
+        remember(program, backend, tuning)
+        rows = rows_of(tiny_graphs.feed(*LENGTHS))
+        lease.warmup(calibrate=False)
+        lease.run(rows)
+        with lease.session() as session:
+            tunable = isinstance(session, Tunable)
+            assert not isinstance(session, Tunable) or (session.tuning, session.slots) == (tuning, 1)
+            assert tunable or calibrate(program, backend, session) is None
+        assert lease.report()["tuning"]["measured"] is tunable
+
+    # -------------------------------------------------------------------------------------------- arrays
 
     def test_specs_are_the_manifests(self, session: Session, program: Program) -> None:
         assert (session.inputs, session.outputs) == (program.manifest.inputs, program.manifest.outputs)
@@ -169,20 +289,22 @@ class BackendConformance:
             together = list(pool.map(lambda feed: session.run(feed)["output"], feeds))
         assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
-    def test_eight_threads_with_a_thousand_calls_each(self, session: Session) -> None:
+    def test_eight_threads_with_many_calls_each(self, session: Session) -> None:
         feeds = [tiny_graphs.feed(*[8, 1 + n, 5][: 3 if session.fixed_shapes else 1 + n % 3], seed=n) for n in range(8)]
         alone = [session.run(feed)["output"].tobytes() for feed in feeds]
 
         def calls(first: int) -> int:
             return sum(
-                session.run(feeds[(first + n) % 8])["output"].tobytes() == alone[(first + n) % 8] for n in range(1000)
+                session.run(feeds[(first + n) % 8])["output"].tobytes() == alone[(first + n) % 8]
+                for n in range(self.calls)
             )
 
         with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(calls, range(8))) == [1000] * 8
+            assert list(pool.map(calls, range(8))) == [self.calls] * 8
 
     def test_submitted_runs_beside_others_equal_those_alone(self, session: Session) -> None:
-        feeds = [tiny_graphs.feed(8, 1 + n, 5, seed=n) for n in range(8)]
+        assert session.slots < 100  # the runner has one run more than that in flight
+        feeds = [tiny_graphs.feed(8, 1 + n % 8, 5, seed=n) for n in range(max(8, session.slots + 1))]
         alone = [session.submit(feed).result(timeout=60)["output"] for feed in feeds]
         futures = [session.submit(feed) for feed in feeds * 3]
         for feed, one in zip(feeds, alone, strict=True):
@@ -245,6 +367,22 @@ class BackendConformance:
             else:
                 self.close_to(session.run(arrays), tiny_graphs.reference(model, arrays))
 
+    # -------------------------------------------------------------------------------------------- tuning
+
+    def test_tuning_while_it_runs(self, session: Session) -> None:
+        if not isinstance(session, Tunable):
+            return
+        arrays = tiny_graphs.feed(8, 3, 5)
+        expected = session.run(arrays)["output"]
+        for streams in (session.slots, 1, 3):
+            futures = [session.submit(arrays) for _ in range(6)]
+            session.tune(Tuning(streams, threads=1, batch_tokens=64))
+            assert (session.slots, session.tuning.batch_tokens) == (streams, 64)
+            for results in (*(future.result(timeout=60) for future in futures), session.run(arrays)):
+                self.close_to(results, expected)
+        session.use_huge_pages()
+        self.close_to(session.submit(arrays).result(timeout=60), expected)
+
     # -------------------------------------------------------------------------------------------- life
 
     def test_report_is_json(self, session: Session) -> None:
@@ -283,26 +421,33 @@ class BackendConformance:
             assert np.array_equal(other.run(arrays)["output"], expected)
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12, about any fork
-    def test_a_forked_child_reopens(self, session: Session) -> None:
+    def test_a_forked_child_reopens(self, lease: LoadedProgram) -> None:
         arrays = tiny_graphs.feed(8, 3, 5)
-        expected = session.run(arrays)["output"]
-        session.submit(arrays).result(timeout=60)  # so that there is a thread that does not come along
+        rows = rows_of(tiny_graphs.feed(*LENGTHS))
+        every = lease.run(rows)["output"]
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
 
         def child() -> None:
-            sender.send((session.run(arrays)["output"], session.submit(arrays).result(timeout=30)["output"]))
+            results = [session.run(arrays)["output"], session.submit(arrays).result(timeout=30)["output"]]
+            sender.send((*results, lease.run(rows)["output"]))
+            lease.close()
 
-        process = context.Process(target=child)
-        process.start()
-        try:
-            assert receiver.poll(timeout=60), "the child does not answer"
-            assert all(np.array_equal(result, expected) for result in receiver.recv())
-            process.join(timeout=60)
-            assert process.exitcode == 0
-        finally:
-            process.kill()
-        assert np.array_equal(session.run(arrays)["output"], expected)
+        with lease.session() as session:  # in use, while the process forks
+            expected = session.run(arrays)["output"]
+            session.submit(arrays).result(timeout=60)  # so that there is a thread that does not come along
+            process = context.Process(target=child)
+            process.start()
+            try:
+                assert receiver.poll(timeout=60), "the child does not answer"
+                *results, last = receiver.recv()
+                assert all(np.array_equal(result, expected) for result in results)
+                self.close_to({"output": last}, every)
+                process.join(timeout=60)
+                assert process.exitcode == 0
+            finally:
+                process.kill()
+            assert np.array_equal(session.run(arrays)["output"], expected)
 
     def close_to(self, results: Arrays, expected: np.ndarray) -> None:
         assert results["output"].shape == expected.shape
