@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from QEfficient.cli import cache
+from tests.repo import backend_guide
 from tests.repo.conftest import Child
 from tests.repo.run_blocks import blocks
 from tests.repo.source import ROOT, library_files
@@ -17,6 +18,7 @@ RUNNER = str(Path(__file__).with_name("run_blocks.py"))
 PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCUMENTS = [path for path in PROSE if blocks(path.read_text())]
 CARD = ROOT / "docs" / "how-to" / "compile_for_a_card.md"
+OF_THEIR_OWN = (CARD, backend_guide.PAGE)  # pages with a test of their own
 MODULES = [path for path in library_files() if ">>> " in path.read_text()]
 
 
@@ -27,12 +29,12 @@ def name(path: Path) -> str:
 @pytest.fixture(scope="module")
 def results(child: Child, offline: dict[str, str]) -> dict[str, str]:
     """One child runs them all, since importing torch takes longer than most blocks."""
-    done = child([RUNNER, *(str(path) for path in [*DOCUMENTS, *MODULES] if path != CARD)], offline)
+    done = child([RUNNER, *(str(path) for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN)], offline)
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in [*DOCUMENTS, *MODULES] if path != CARD], ids=name)
+@pytest.mark.parametrize("path", [path for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN], ids=name)
 def test_blocks_run(path: Path, results: dict[str, str]) -> None:
     assert results[str(path)] == ""
 
@@ -41,6 +43,10 @@ def test_blocks_of_the_card_run_on_the_fake_sdk(child: Child, offline: dict[str,
     sdk = make_sdk(tmp_path / "qti-aic", devices=2, nsp=14)
     done = child([RUNNER, str(CARD)], offline | {"QEFF_QAIC_SDK": str(sdk.root)})
     assert json.loads(done.stdout.splitlines()[-1])[str(CARD)] == ""
+
+
+def test_the_guide_s_backend_compiles_encodes_and_generates(child: Child, offline: dict[str, str]) -> None:
+    child(["-m", "tests.repo.backend_guide"], offline)
 
 
 def test_the_readme_and_the_quick_start_have_blocks() -> None:
