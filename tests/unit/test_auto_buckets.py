@@ -121,11 +121,11 @@ def test_a_model_without_a_tokenizer_has_no_lengths(repo: Path) -> None:
 
 
 def test_on_a_card_a_run_s_cost_is_predicted(model: QEFFAutoModel) -> None:
-    cost = auto.card_cost(model._recipe(False, "off"), 14)
+    cost = auto.card_cost(model._subject(), 14)
     assert cost is not None
     assert cost(32, 1) < cost(32, 8) < 8 * cost(32, 1)  # a batch costs more than a row, and less than its rows alone
     assert cost(32, 1) < cost(64, 1)
-    assert auto.card_cost(model._recipe(False, "off"), 99) is None  # no card has so many cores
+    assert auto.card_cost(model._subject(), 99) is None  # no card has so many cores
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

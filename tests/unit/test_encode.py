@@ -181,7 +181,7 @@ def test_token_embeddings(repo: Path, reference: SentenceTransformer) -> None:
 def test_similarity(repo: Path, name: str, tmp_path: Path) -> None:
     from sentence_transformers.util import SimilarityFunction
 
-    from QEfficient.inference.encode import similarity
+    from QEfficient.inference.similarity import similarity
 
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)
