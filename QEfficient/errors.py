@@ -237,7 +237,7 @@ class DeviceError(BackendError):
 
 
 class MissingExtraError(QEfficientError, ImportError):
-    """An optional package is not installed; the message names the line that installs it."""
+    """An optional package, or a part of the library, is not installed; the message names the line that installs it."""
 
 
 class NotYetSupportedError(QEfficientError, NotImplementedError):

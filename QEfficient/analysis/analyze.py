@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import onnx_ir as ir
 
-from QEfficient.analysis.cards import CARDS, Card, fits, roofline
+from QEfficient.analysis.analysis import Analysis
+from QEfficient.analysis.cards import CARDS, Card
 from QEfficient.analysis.costs import bucket_costs
-from QEfficient.analysis.graph import walk
-from QEfficient.analysis.lengths import fill
-from QEfficient.analysis.lint import Subject, lint
+from QEfficient.analysis.lint import LintContext, lint
 from QEfficient.analysis.memory import Weight, weight_bytes, weights_of
-from QEfficient.analysis.record import Analysis, GraphAnalysis, ModuleAnalysis, ModuleCosts, Risk, SpeedPoint
+from QEfficient.analysis.record import GraphAnalysis, ModuleCosts
+from QEfficient.analysis.roofline import fits, roofline
 from QEfficient.cache import library_versions
+from QEfficient.numerics.walk import walk
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
-from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec
+from QEfficient.records import Bucket, OnnxModel, TensorSpec
 
 
-def analyze(
-    model: OnnxModel,
-    buckets: Sequence[Bucket],
-    *,
-    name: str = "",
-    module: ModuleAnalysis | None = None,
-    rows: Sequence[int] | None = None,
-    limit: int | None = None,
-    risk: Risk | None = None,
-    predictions: Sequence[SpeedPoint] = (),
-    verification: Mapping[str, Json] | None = None,
-    cards: Sequence[Card] = CARDS,
-) -> Analysis:
+def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "", cards: Sequence[Card] = CARDS) -> Analysis:
     """Analyses a graph on disk. No large weight is held in memory.
+
+    What a graph alone does not show (the torch module, texts, fp16 risk, speed, the numeric check) is left empty:
+    ``model.analyze()`` adds it.
 
     Args:
         model: The graph.
         buckets: The shapes to analyse, at least one.
         name: The model's name.
-        module: What is known of it before transformation.
-        rows: Lengths of given texts in tokens.
-        limit: Tokens after which the model shortens a text.
-        risk: fp16 risk, where it was measured.
-        predictions: Predicted speed.
-        verification: Result of the numeric check, as a manifest has it.
         cards: For the rooflines.
 
     Raises:
@@ -60,14 +46,9 @@ def analyze(
         name=name or model.path.stem,
         graph=graph,
         buckets=costs,
-        lint=lint(Subject(loaded, walk(model, costs[0].bucket), held, costs)),
+        lint=lint(LintContext(loaded, walk(model, costs[0].bucket), held, costs)),
         roofline=tuple(roofline(each, card) for card in cards for each in costs),
         fits=tuple(fit for card in cards for fit in fits(graph.weights, costs, card)),
-        model=module,
-        lengths=None if rows is None else fill(rows, buckets, limit),
-        risk=risk,
-        predictions=tuple(predictions),
-        verification=verification,
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.analysis.costs import MOVES
-from QEfficient.analysis.graph import Step, Walk
-from QEfficient.analysis.memory import MX_BLOCK, Weight
-from QEfficient.analysis.record import FP16_LARGEST, BucketCosts, LintFinding
+from QEfficient.analysis.memory import Weight
+from QEfficient.analysis.record import BucketCosts, LintFinding
+from QEfficient.numerics.formats import BLOCK, MAX_FP16
+from QEfficient.numerics.node_costs import MOVES
+from QEfficient.numerics.steps import Step, Walk
 from QEfficient.onnx_transforms import weights
 
 _DOCS = "https://docs.qualcomm.com/doc/80-99100-3/topic/"
@@ -43,7 +44,7 @@ _LEVELS = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class LintContext:
     """What the rules look at.
 
     Attributes:
@@ -59,9 +60,9 @@ class Subject:
     buckets: Sequence[BucketCosts]
 
 
-def lint(subject: Subject) -> tuple[LintFinding, ...]:
+def lint(context: LintContext) -> tuple[LintFinding, ...]:
     """Every finding of every rule, errors first."""
-    found = [finding for rule in RULES for finding in rule(subject)]
+    found = [finding for rule in RULES for finding in rule(context)]
     return tuple(sorted(found, key=lambda finding: _LEVELS.index(finding.level)))
 
 
@@ -75,19 +76,19 @@ def _about(
     return LintFinding(rule, level, text, do, source, names, ", ".join(operators) if op is None else op, modules)
 
 
-def _live(subject: Subject) -> list[Step]:
+def _live(context: LintContext) -> list[Step]:
     """Steps whose results depend on the inputs; the others are done when the compiler folds constants."""
-    return [step for step in subject.walk.steps if not step.settled]
+    return [step for step in context.walk.steps if not step.settled]
 
 
 # ------------------------------------------------------------------------------------------------ shapes and control
 
 
-def data_dependent_shapes(subject: Subject) -> Iterator[LintFinding]:
+def data_dependent_shapes(context: LintContext) -> Iterator[LintFinding]:
     """Shapes that follow from the data: every program of the card is compiled for fixed ones."""
     guilty = [
         step
-        for step in subject.walk.steps
+        for step in context.walk.steps
         if any(tensor.shape is None for tensor in step.outputs)
         and all(tensor is None or tensor.shape is not None for tensor in step.inputs)
         and "." not in step.op
@@ -99,9 +100,9 @@ def data_dependent_shapes(subject: Subject) -> Iterator[LintFinding]:
         yield _about("data-dependent-shape", "error", text, do, PREPARE, steps)
 
 
-def control_flow(subject: Subject) -> Iterator[LintFinding]:
+def control_flow(context: LintContext) -> Iterator[LintFinding]:
     """``If``, ``Loop`` and ``Scan`` that stay when the shapes are known."""
-    for node in weights.nodes(subject.model):
+    for node in weights.nodes(context.model):
         if node.domain == "" and node.op_type in ("If", "Loop", "Scan", "SequenceMap"):
             name = str(node.outputs[0].name)
             text = f"{node.op_type} decides while the graph runs; programs of the card are compiled ahead of time."
@@ -112,11 +113,11 @@ def control_flow(subject: Subject) -> Iterator[LintFinding]:
             )
 
 
-def trilu_diagonal(subject: Subject) -> Iterator[LintFinding]:
+def trilu_diagonal(context: LintContext) -> Iterator[LintFinding]:
     """``Trilu`` whose diagonal is a tensor of rank 1: the compiler was seen to refuse it."""
     steps = [
         step
-        for step in _live(subject)
+        for step in _live(context)
         if step.op == "Trilu" and len(step.inputs) > 1 and step.inputs[1] is not None and step.inputs[1].shape != ()
     ]
     if steps:
@@ -127,18 +128,18 @@ def trilu_diagonal(subject: Subject) -> Iterator[LintFinding]:
 # ------------------------------------------------------------------------------------------------ operators
 
 
-def einsum(subject: Subject) -> Iterator[LintFinding]:
+def einsum(context: LintContext) -> Iterator[LintFinding]:
     """``Einsum``: the documentation's own example of an operator that may be missing."""
-    steps = [step for step in _live(subject) if step.op == "Einsum"]
+    steps = [step for step in _live(context) if step.op == "Einsum"]
     if steps:
         text = "Einsum is the documentation's example of an operator that the compiler may not take."
         do = "write it as MatMul and Transpose in the model's code, or run the SDK's Model Preparator on the graph"
         yield _about("einsum", "warning", text, do, OPERATORS, steps)
 
 
-def foreign_operators(subject: Subject) -> Iterator[LintFinding]:
+def foreign_operators(context: LintContext) -> Iterator[LintFinding]:
     """Operators of other domains that are no functions of the graph: a runtime's own, or custom ones."""
-    foreign = [step for step in subject.walk.steps if "." in step.op]
+    foreign = [step for step in context.walk.steps if "." in step.op]
     for op in dict.fromkeys(step.op for step in foreign):
         steps = [step for step in foreign if step.op == op]
         text = f"{op} is no operator of the ONNX standard."
@@ -146,17 +147,17 @@ def foreign_operators(subject: Subject) -> Iterator[LintFinding]:
         yield _about("foreign-operator", "error", text, do, OPERATORS, steps)
 
 
-def opset(subject: Subject) -> Iterator[LintFinding]:
+def opset(context: LintContext) -> Iterator[LintFinding]:
     """An opset that the vendor does not use anywhere public."""
-    version = subject.model.graph.opset_imports.get("", 0)
+    version = context.model.graph.opset_imports.get("", 0)
     if version not in OPSETS:
         text = f"The graph is of opset {version}; the vendor's recipes and library use {OPSETS[0]} to {OPSETS[-1]}."
         yield _about("opset", "warning", text, "export it with opset 18", VENDOR_LIBRARY, op="")
 
 
-def decomposed_norms(subject: Subject) -> Iterator[LintFinding]:
+def decomposed_norms(context: LintContext) -> Iterator[LintFinding]:
     """Norms written as mean of squares → root → division, for which the vendor's library has one operator."""
-    steps = _live(subject)
+    steps = _live(context)
     made = {tensor: step for step in steps for tensor in step.outputs}
     squares = [
         step
@@ -195,12 +196,12 @@ def _reaches_root(step: Step, steps: Sequence[Step]) -> bool:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-def constants_beyond_fp16(subject: Subject) -> Iterator[LintFinding]:
+def constants_beyond_fp16(context: LintContext) -> Iterator[LintFinding]:
     """Constants past ±65504, which fp16 has no number for."""
     guilty = []
-    for graph in weights.graphs(subject.model):
+    for graph in weights.graphs(context.model):
         guilty += [value for value in graph.initializers.values() if _beyond(value.const_value)]
-    for node in weights.nodes(subject.model):
+    for node in weights.nodes(context.model):
         if node.op_type == "Constant" and _beyond(weights.constant(node.outputs[0])):
             guilty.append(node.outputs[0])
     if guilty:
@@ -216,14 +217,14 @@ def _beyond(tensor: ir.TensorProtocol | None) -> bool:
         return False
     for block in weights.blocks(tensor):
         values = np.abs(block.astype(np.float64))
-        if bool(np.any(np.isfinite(values) & (values > FP16_LARGEST))):
+        if bool(np.any(np.isfinite(values) & (values > MAX_FP16))):
             return True
     return False
 
 
-def bfloat16(subject: Subject) -> Iterator[LintFinding]:
+def bfloat16(context: LintContext) -> Iterator[LintFinding]:
     """bfloat16 weights: not native on AI 100, and trained to a range that fp16 does not have."""
-    held = [one for one in subject.weights if one.dtype == ir.DataType.BFLOAT16]
+    held = [one for one in context.weights if one.dtype == ir.DataType.BFLOAT16]
     if held:
         text = f"{len(held)} weights are bfloat16: what is computed with them may overflow in fp16."
         modules = tuple(dict.fromkeys(one.module for one in held if one.module))
@@ -232,11 +233,11 @@ def bfloat16(subject: Subject) -> Iterator[LintFinding]:
         yield LintFinding("bfloat16", "warning", text, do, OPERATORS, names, "", modules)
 
 
-def wide_integers(subject: Subject) -> Iterator[LintFinding]:
+def wide_integers(context: LintContext) -> Iterator[LintFinding]:
     """Arithmetic on int64 values past 32 bits: whether the card narrows them is not documented."""
     steps = [
         step
-        for step in _live(subject)
+        for step in _live(context)
         if step.op not in MOVES
         and any(
             tensor is not None
@@ -252,20 +253,20 @@ def wide_integers(subject: Subject) -> Iterator[LintFinding]:
         yield _about("wide-integer", "warning", text, do, OPERATORS, steps)
 
 
-def mx_blocks(subject: Subject) -> Iterator[LintFinding]:
+def mx_blocks(context: LintContext) -> Iterator[LintFinding]:
     """MatMul weights whose reduced side is no multiple of 32: the last block of MXFP6 is filled up."""
     odd = [
         step
-        for step in _live(subject)
+        for step in _live(context)
         if step.op == "MatMul"
         and step.inputs[1] is not None
         and step.inputs[1].weight
         and step.inputs[1].shape
         and len(step.inputs[1].shape) > 1
-        and step.inputs[1].shape[-2] % MX_BLOCK
+        and step.inputs[1].shape[-2] % BLOCK
     ]
     if odd:
-        text = f"{len(odd)} MatMul weights have a reduced side that is no multiple of {MX_BLOCK}, MXFP6's block."
+        text = f"{len(odd)} MatMul weights have a reduced side that is no multiple of {BLOCK}, MXFP6's block."
         do = "nothing for fp16; with mxfp6_matmul=True the last block of each column is padded"
         yield _about("mx-block", "note", text, do, MICROSCALING, odd)
 
@@ -273,11 +274,11 @@ def mx_blocks(subject: Subject) -> Iterator[LintFinding]:
 # ------------------------------------------------------------------------------------------------ size
 
 
-def large_outputs(subject: Subject) -> Iterator[LintFinding]:
+def large_outputs(context: LintContext) -> Iterator[LintFinding]:
     """Outputs so large that sending them to the host takes longer than computing them."""
-    for tensor in subject.walk.outputs:
-        for costs in subject.buckets[-1:]:
-            first = subject.buckets[0].bucket
+    for tensor in context.walk.outputs:
+        for costs in context.buckets[-1:]:
+            first = context.buckets[0].bucket
             rows = tensor.bytes() // max(first.batch, 1)
             grows = first.length in (tensor.shape or ())
             size = rows * (costs.bucket.length // max(first.length, 1) if grows else 1)
@@ -290,24 +291,24 @@ def large_outputs(subject: Subject) -> Iterator[LintFinding]:
                 yield _about("large-output", "warning", text, do, ENCODERS, op="")
 
 
-def many_buckets(subject: Subject) -> Iterator[LintFinding]:
+def many_buckets(context: LintContext) -> Iterator[LintFinding]:
     """More lengths in one program than the vendor's library takes without a warning."""
-    if len(subject.buckets) > MOST_BUCKETS:
-        text = f"{len(subject.buckets)} buckets in one program; {MOST_BUCKETS} or fewer are usual."
+    if len(context.buckets) > MOST_BUCKETS:
+        text = f"{len(context.buckets)} buckets in one program; {MOST_BUCKETS} or fewer are usual."
         do = "leave some lengths out: a row runs in the smallest bucket that holds it"
         yield _about("many-buckets", "warning", text, do, VENDOR_LIBRARY, op="")
 
 
-def large_model(subject: Subject) -> Iterator[LintFinding]:
+def large_model(context: LintContext) -> Iterator[LintFinding]:
     """Weights that one file can't hold: the graph travels with external data."""
-    size = sum(weight.elements * weight.dtype.bitwidth // 8 for weight in subject.weights)
+    size = sum(weight.elements * weight.dtype.bitwidth // 8 for weight in context.weights)
     if size >= LARGE_MODEL:
         text = f"The weights take {size / 1e9:.1f} GB, more than one ONNX file holds, so they stand in external data."
         do = "keep the data files beside the graph, and check on how many cards it fits"
         yield _about("large-model", "note", text, do, COMPILE, op="")
 
 
-RULES: tuple[Callable[[Subject], Iterator[LintFinding]], ...] = (
+RULES: tuple[Callable[[LintContext], Iterator[LintFinding]], ...] = (
     data_dependent_shapes,
     control_flow,
     trilu_diagonal,
@@ -323,4 +324,4 @@ RULES: tuple[Callable[[Subject], Iterator[LintFinding]], ...] = (
     many_buckets,
     large_model,
 )
-"""Every rule. Each is given the subject and yields findings."""
+"""Every rule. Each is given the context and yields findings."""

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from QEfficient.analysis.graph import VIEWS, Step, Tensor, Walk
 from QEfficient.analysis.record import PeakMemory, WeightBytes
+from QEfficient.numerics.formats import BLOCK
+from QEfficient.numerics.steps import VIEWS, Step, Tensor, Walk
 from QEfficient.onnx_transforms import weights
-
-MX_BLOCK = 32
-"""Elements that share one 8-bit scale (OCP Microscaling Formats v1.0)."""
 
 _THROUGH = VIEWS | {"Transpose", "Cast"}
 _MATMUL = frozenset({"MatMul", "Gemm", "Einsum"})
@@ -126,7 +124,7 @@ def weight_bytes(held: Sequence[Weight]) -> WeightBytes:
 
 
 def _mxfp6(elements: int) -> int:
-    return math.ceil(elements * 6 / 8) + math.ceil(elements / MX_BLOCK)
+    return math.ceil(elements * 6 / 8) + math.ceil(elements / BLOCK)
 
 
 def _narrow(weight: Weight, fits: bool, size: int) -> int:

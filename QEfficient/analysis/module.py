@@ -19,8 +19,8 @@ from QEfficient.records import Bucket
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a model, so that torch counts its FLOPs.
+class ForwardPass:
+    """A call of a model, so that torch counts its FLOPs.
 
     Attributes:
         module: What is called: the model, or a module that holds a copy of it or of a part of it.
@@ -37,7 +37,7 @@ class Run:
     part: str = ""
 
 
-def module_analysis(model: nn.Module, run: Run | None = None) -> ModuleAnalysis:
+def module_analysis(model: nn.Module, run: ForwardPass | None = None) -> ModuleAnalysis:
     """Parameters of a torch module, by module, and its FLOPs in one run.
 
     Args:
@@ -79,7 +79,7 @@ def _parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, st
     return parameters, tied
 
 
-def _flops(run: Run) -> dict[str, int]:
+def _flops(run: ForwardPass) -> dict[str, int]:
     """Path of a module in the model → FLOPs of what it computes itself, its children apart."""
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in run.inputs.items()}
     # With gradients: without, the counter fails on a module that is called with a parameter (torch 2.13).
@@ -127,7 +127,7 @@ def _parent(path: str, known: Mapping[str, int]) -> str:
     return ""
 
 
-def _in_model(path: str, run: Run) -> str:
+def _in_model(path: str, run: ForwardPass) -> str:
     if run.inside and path != run.inside and not path.startswith(f"{run.inside}."):
         return path  # beside the model: a pooling head
     rest = path.removeprefix(run.inside).removeprefix(".")

@@ -44,8 +44,8 @@ KNOWN_TASKS = frozenset({"default", "feature-extraction", "sentence-similarity",
 }
 
 
-class Work(NamedTuple):
-    """What one inference (a batch) of each run has to do; every field has one entry a run.
+class Workload(NamedTuple):
+    """What one inference (a batch) of each run has to compute and move; every field has one entry a run.
 
     ``matmul``: FLOPs of the layers' matrix products. ``attention``: of its scores and sums. ``head``: of a vocabulary
     head.
@@ -125,7 +125,7 @@ def written_out(run: Run) -> bool:
     return activation(run) in TANH_GELU
 
 
-def work(runs: Sequence[Run]) -> Work:
+def work(runs: Sequence[Run]) -> Workload:
     """The work of each run, counted from its sizes."""
 
     def each(values: Sequence[float]) -> Vector:
@@ -141,7 +141,7 @@ def work(runs: Sequence[Run]) -> Work:
     said = each([r.layer_weights or 0 for r in runs])
     parameters = layers * np.where(said > 0, said, plain) * tiled / plain
     samples = batch * length
-    return Work(
+    return Workload(
         matmul=2 * parameters * samples,
         attention=4 * layers * _tiles(width) * length * samples,
         head=fill_mask * 2 * (width**2 + width * words) * samples,
@@ -173,7 +173,7 @@ def _tiles(sizes: Vector) -> Vector:
     return TILE * np.ceil(sizes / TILE)
 
 
-def log_rate(constants: Constants, todo: Work, card: Card = STANDARD) -> Vector:
+def log_rate(constants: Constants, todo: Workload, card: Card = STANDARD) -> Vector:
     """Natural logarithm of the samples a second of each run.
 
     An instance computes while the memory feeds it, so the slower of the two counts; vector work and steps add to that.

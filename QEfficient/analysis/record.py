@@ -7,16 +7,13 @@ node-precision file. Module paths are those of the torch module that a node was 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from QEfficient.numerics.formats import MAX_FP16
+from QEfficient.numerics.node_costs import NodeCost
+from QEfficient.numerics.ranges import TensorRange
 from QEfficient.records import Bucket, Json
-
-FP16_LARGEST = 65504.0
-"""Largest finite number in fp16; beyond it the card has Inf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,35 +102,6 @@ class GraphAnalysis:
     parameters: int
     modules: tuple[ModuleCosts, ...]
     weights: WeightBytes
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCost:
-    """What one node costs at a bucket, in all of its runs. A node of a function stands here once a call.
-
-    Attributes:
-        name: Name of its first output; unique in the main graph, and repeated for a function's nodes.
-        op: Operator, with its domain where that is not the standard one.
-        module: Path of the torch module.
-        flops: 2·m·n·k for matrix products and convolutions, else 0.
-        vector_ops: Other arithmetic, in operations on one element.
-        bytes_in, bytes_out: Activations read and written, in bytes of the graph's own types. Nodes that only give a
-            tensor another shape move nothing.
-        weight_bytes: Weights read, in bytes of the graph's own types; of a table only the rows that are looked up.
-        output_shape: Shape of the first output.
-        runs: How often it runs.
-    """
-
-    name: str
-    op: str
-    module: str
-    flops: int
-    vector_ops: int
-    bytes_in: int
-    bytes_out: int
-    weight_bytes: int
-    output_shape: tuple[int, ...]
-    runs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,26 +271,6 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorRange:
-    """Range of one node's first output over calibration text.
-
-    Attributes:
-        node: Its name.
-        op, module: Where it comes from.
-        largest: Largest absolute value.
-        smallest: Smallest absolute value that is not 0.
-        channel: The channel that dominates, where one does.
-    """
-
-    node: str
-    op: str
-    module: str
-    largest: float
-    smallest: float
-    channel: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Risk:
     """fp16 risk: ranges in graph order, and what the doctor says of them.
 
@@ -336,7 +284,7 @@ class Risk:
     ranges: tuple[TensorRange, ...]
     findings: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
-    limit: float = FP16_LARGEST
+    limit: float = MAX_FP16
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,70 +310,3 @@ class SpeedPoint:
     latency_ms_band: tuple[float, float]
     extrapolated: tuple[str, ...] = ()
     objective: str = ""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Analysis:
-    """Everything that ``model.analyze()`` finds. ``print`` gives it as a table.
-
-    Attributes:
-        name: The model's name.
-        graph: After transformation.
-        buckets: Costs, ascending by bucket.
-        lint: Findings, errors first.
-        roofline: One point a card and bucket.
-        fits: One entry a card and precision.
-        model: Before transformation; ``None`` for a saved program, which has no torch module.
-        lengths: How given texts fill the buckets.
-        risk: fp16 risk, where it was measured.
-        predictions: Predicted speed.
-        verification: Result of the numeric check as the program's manifest has it.
-        versions: Package → version that the analysis was made with, ours first.
-        created: UTC time, ISO 8601; with ``versions`` the heading of a report.
-    """
-
-    name: str
-    graph: GraphAnalysis
-    buckets: tuple[BucketCosts, ...]
-    lint: tuple[LintFinding, ...] = ()
-    roofline: tuple[RooflinePoint, ...] = ()
-    fits: tuple[CardFit, ...] = ()
-    model: ModuleAnalysis | None = None
-    lengths: Lengths | None = None
-    risk: Risk | None = None
-    predictions: tuple[SpeedPoint, ...] = ()
-    verification: Mapping[str, Json] | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    created: str = ""
-
-    def show(self) -> None:
-        """Prints the table, in colour where the terminal or notebook has any."""
-        from QEfficient.analysis import table
-
-        table.show(self)
-
-    def __str__(self) -> str:
-        from QEfficient.analysis import table
-
-        return table.text(self)
-
-    def __repr__(self) -> str:
-        parameters, buckets = self.graph.parameters, len(self.buckets)
-        return f"<Analysis of {self.name!r}: {parameters:,} parameters, {buckets} buckets; print it for the table>"
-
-    def to_json(self) -> str:
-        """All of it as a JSON object, one field an entry; text keys for a histogram's lengths."""
-        return json.dumps(_plain(self), allow_nan=False)
-
-
-def _plain(value: Any) -> Json:
-    """Records → dicts; numbers that JSON has no form for → text."""
-    if dataclasses.is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and value - value != 0.0:  # Inf and NaN
-        return str(value)
-    return value

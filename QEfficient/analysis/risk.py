@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from QEfficient.analysis.record import Risk, TensorRange
+from QEfficient.analysis.record import Risk
 from QEfficient.numerics.doctor import MARGIN
 from QEfficient.numerics.findings import findings
+from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.outline import inlined, outline
-from QEfficient.numerics.ranges import LARGEST, ranges
+from QEfficient.numerics.ranges import ranges
 from QEfficient.numerics.verify import Sample
 from QEfficient.records import OnnxModel
 
@@ -25,12 +26,9 @@ def fp16_risk(model: OnnxModel, samples: Sequence[Sample]) -> Risk:
     for one in findings(outline(inlined(model)), found, MARGIN, ()):
         told[one.node] = f"{told[one.node]}; {one.text}" if one.node in told else one.text
     return Risk(
-        ranges=tuple(
-            TensorRange(one.node, one.op, one.module, one.largest, one.smallest, one.channel)
-            for one in found
-            if one.node  # weights are no activation; what is wrong with one is told of the node that reads it
-        ),
+        # weights are no activation; what is wrong with one is told of the node that reads it
+        ranges=tuple(one for one in found if one.node),
         findings=told,
         rows=sum(len(sample.names) for sample in samples),
-        limit=MARGIN * LARGEST,
+        limit=MARGIN * MAX_FP16,
     )

@@ -114,7 +114,7 @@ def _read(row: Mapping[str, object]) -> Run:
 @cache
 def measurements() -> tuple[Measurement, ...]:
     """The published measurements that ship with the package; ``data/README.md`` names their source."""
-    text = files("QEfficient.analysis").joinpath("data", TABLE).read_text(encoding="utf-8")
+    text = files(__package__).joinpath("data", TABLE).read_text(encoding="utf-8")
     return tuple(
         Measurement(row["model"], row["objective"], _read(row), *(float(row[name]) for name in MEASURED))
         for row in csv.DictReader(text.splitlines())

@@ -20,8 +20,8 @@ from QEfficient.source.recipe import Recipe, recipe_of
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
+    from QEfficient.analysis.analysis import Analysis
     from QEfficient.analysis.recommendation import Recommendation
-    from QEfficient.analysis.record import Analysis
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
     from QEfficient.runtime.benchmark import Benchmark
@@ -156,8 +156,11 @@ class Insight(PipelineModel):
             UsageError: The graph can't take a shape, or texts for a model without a tokenizer.
             OptionError: ``seq_len`` or ``batch_size`` is no positive int, or ``report`` no path of a file.
         """
-        from QEfficient.analysis.report import report_path, write_report
+        from QEfficient.diagnostics.recommend import require_analysis
+
+        require_analysis("analyze()")
         from QEfficient.diagnostics.analyze import AnalyzeArgs, analyze_model
+        from QEfficient.report import report_path, write_report
 
         target = None if report is None else report_path(report)
         with self._lock:

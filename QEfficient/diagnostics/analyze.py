@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from QEfficient import arguments
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
+from QEfficient.analysis.lengths import fill
+from QEfficient.analysis.risk import fp16_risk
 from QEfficient.build.buckets import named_lengths, sizes
 from QEfficient.build.check import CHECK_FILE
 from QEfficient.build.subject import ModelSubject, SavedSubject, Subject
@@ -25,7 +27,8 @@ from QEfficient.source.lengths import reach
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from QEfficient.analysis.record import Analysis, ModuleAnalysis, Risk
+    from QEfficient.analysis.analysis import Analysis
+    from QEfficient.analysis.record import ModuleAnalysis, Risk
 
 MOST_TEXTS = 64  # of the caller's, whose ranges are measured: each costs a run
 
@@ -45,18 +48,15 @@ def analyze_model(subject: Subject, args: AnalyzeArgs) -> Analysis:
     """Analyses a model on its road, wherever it stands."""
     buckets = _buckets(subject, args)
     given, tokenizer = arguments.optional_strings("texts", args.texts), subject.tokenizer()
-    rows = text_lengths(given, tokenizer) if args.texts is not None else None
+    lengths = None if args.texts is None else fill(text_lengths(given, tokenizer), buckets, _limit(subject))
     model = subject.graph()  # an export may stand behind it, so the arguments were checked first
     module = None
     if args.before and isinstance(subject, ModelSubject):
         module = module_side(subject, model.inputs, buckets[0])
-    return analyze(
-        model,
-        buckets,
-        name=subject.name,
-        module=module,
-        rows=rows,
-        limit=_limit(subject),
+    return replace(
+        analyze(model, buckets, name=subject.name),
+        model=module,
+        lengths=lengths,
         risk=text_risk(subject, model, tokenizer, given) if args.fp16 else None,
         predictions=speed_points(
             subject, buckets, [card.name for card in CARDS], subject.loaded is None and args.batch_size is None
@@ -103,7 +103,6 @@ def text_risk(subject: Subject, model: OnnxModel, tokenizer: Tokenizer | None, t
     """The range of every tensor over built-in texts and the caller's; ``None`` where the model reads no texts."""
     if tokenizer is None:
         return None
-    from QEfficient.analysis.risk import fp16_risk
     from QEfficient.onnx_transforms import tables
 
     every = (*SENTENCES, LONG, *texts[:MOST_TEXTS])
@@ -125,7 +124,7 @@ def module_side(subject: ModelSubject, inputs: Sequence[TensorSpec], bucket: Buc
         inputs: The graph's.
         bucket: The shape of the run; masks are ones, so that every row is full.
     """
-    from QEfficient.analysis.module import Run, module_analysis
+    from QEfficient.analysis.module import ForwardPass, module_analysis
     from QEfficient.build.torch_reference import reference
 
     recipe = subject.recipe
@@ -133,7 +132,7 @@ def module_side(subject: ModelSubject, inputs: Sequence[TensorSpec], bucket: Buc
     encoder = recipe.task.part(whole, recipe.architecture)
     part = next(path for path, module in whole.named_modules() if module is encoder)
     arrays = {spec.name: stand_in(spec, spec.at(bucket)) for spec in inputs}
-    run = Run(reference(recipe, float32=True), arrays, bucket, inside="model", part=part)
+    run = ForwardPass(reference(recipe, float32=True), arrays, bucket, inside="model", part=part)
     try:
         return module_analysis(whole, run)
     finally:

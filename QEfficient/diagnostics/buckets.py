@@ -66,9 +66,11 @@ def card_cost(subject: ModelSubject, cores: int) -> Cost | None:
         subject: Which model.
         cores: AI cores of an instance; the card holds as many instances as fit.
     """
+    from QEfficient.diagnostics.recommend import columns, require_analysis
+
+    require_analysis('compile(seq_len="auto") for a card')
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict
-    from QEfficient.diagnostics.recommend import columns
 
     fitting = [card for card in CARDS if card.cores >= cores]
     try:

@@ -100,9 +100,9 @@ def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) ->
 
 
 def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Path) -> Diagnosis:
-    from QEfficient.analysis.costs import node_costs
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose
+    from QEfficient.numerics.node_costs import node_costs
     from QEfficient.numerics.samples import bucket_of
 
     samples = _samples(model, subject, args.texts)

@@ -10,7 +10,7 @@ from QEfficient import arguments
 from QEfficient.build.buckets import sizes
 from QEfficient.build.request import CompileRequest
 from QEfficient.build.subject import ModelSubject, Subject
-from QEfficient.errors import UsageError
+from QEfficient.errors import MissingExtraError, UsageError
 from QEfficient.records import Bucket, Json
 from QEfficient.source.lengths import reach
 
@@ -20,6 +20,26 @@ if TYPE_CHECKING:
 
 OPTIONS = ("ols", "mos", "multicast_weights")
 """Compiler options that ``objective`` fills in, beside cores and batch, where the caller says nothing."""
+
+
+def require_analysis(asked: str) -> None:
+    """Refuses what needs ``QEfficient.analysis`` where an installation leaves it out; nothing else does.
+
+    Args:
+        asked: The call that needs it, for the message.
+
+    Raises:
+        MissingExtraError: It can't be imported.
+    """
+    try:
+        import QEfficient.analysis  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{asked} needs QEfficient.analysis, which this installation does not have.",
+            got=str(error),
+            allowed="an installation with all of QEfficient",
+            do="pip install --force-reinstall --no-deps QEfficient",
+        ) from error
 
 
 def columns(subject: Subject) -> dict[str, Json]:
@@ -55,6 +75,7 @@ def options_for_objective(request: CompileRequest, subject: ModelSubject) -> Com
     """
     if request.objective is None:
         return request
+    require_analysis(f"compile(objective={request.objective!r})")
     from QEfficient.analysis.recommendation import check_objective, recommend
 
     check_objective(request.objective)
@@ -123,6 +144,7 @@ def speed_points(
 
 def recommended(subject: Subject, objective: str, seq_len: object, card: str) -> Recommendation:
     """The options that are best for a model at one length; left out, that of the longest bucket."""
+    require_analysis("recommend()")
     from QEfficient.analysis.recommendation import check_objective, recommend
 
     check_objective(objective)

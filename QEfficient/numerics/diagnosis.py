@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from QEfficient.numerics import precision_file
-from QEfficient.numerics.ranges import Range
+from QEfficient.numerics.ranges import TensorRange
 from QEfficient.numerics.verify import Verification
 from QEfficient.records import Json
 
@@ -91,7 +91,7 @@ class Diagnosis:
     before: Verification
     after: Verification
     rewrites: tuple[Rewrite, ...] = ()
-    ranges: tuple[Range, ...] = ()
+    ranges: tuple[TensorRange, ...] = ()
     margin: float = 0.5
     path: Path | None = None
     onnx_path: Path | None = None
@@ -130,7 +130,7 @@ class Diagnosis:
                 Rewrite(each["exponent"], tuple(each["values"]), tuple(each["weights"]), each["module"])
                 for each in value["rewrites"]
             ),
-            ranges=tuple(Range(**each) for each in value["ranges"]),
+            ranges=tuple(TensorRange(**each) for each in value["ranges"]),
             margin=value["margin"],
         )
 

@@ -14,13 +14,13 @@ from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.findings import findings
 from QEfficient.numerics.first_bad import first_bad
 from QEfficient.numerics.outline import NodeInfo, bucket_of, inlined, outline
-from QEfficient.numerics.ranges import Range, ranges
+from QEfficient.numerics.ranges import TensorRange, ranges
 from QEfficient.numerics.rewrites import rewrite
 from QEfficient.numerics.search import Trials, share, smallest
 from QEfficient.numerics.verify import Limits, Reference, Verification, verify
 from QEfficient.records import OnnxModel
 
-__all__ = ["LIMITS", "Diagnosis", "Finding", "Range", "Rewrite", "diagnose", "first_bad", "ranges"]
+__all__ = ["LIMITS", "Diagnosis", "Finding", "TensorRange", "Rewrite", "diagnose", "first_bad", "ranges"]
 
 LIMITS = Limits(min_cosine=0.9995, max_difference=0.02, min_rank_agreement=0.95, min_label_agreement=0.98)
 """What a cure must reach: stricter than what ``verify`` refuses at, since other texts do a little worse."""
@@ -104,7 +104,7 @@ class _Case:
             return verify(self.references, session.run, self.how, self.limits, "the card's fp16, emulated")
 
     def cure(
-        self, model: OnnxModel, nodes: Sequence[NodeInfo], found: Sequence[Range], before: Verification
+        self, model: OnnxModel, nodes: Sequence[NodeInfo], found: Sequence[TensorRange], before: Verification
     ) -> tuple[frozenset[str], Verification]:
         """The smallest set of nodes in fp32, and how well the graph does with it."""
         if before.passed:

@@ -66,11 +66,14 @@ def outline(graph: ir.Model) -> tuple[NodeInfo, ...]:
         constants = tuple(str(value.name) for value in inputs if weights.constant(value) is not None)
         varying = tuple(str(value.name) for value in inputs if weights.constant(value) is None)
         if outputs or varying:
-            op = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            found.append(
-                NodeInfo(str(node.outputs[0].name), op, weights.node_module(node), varying, outputs, constants)
-            )
+            name, module = str(node.outputs[0].name), weights.node_module(node)
+            found.append(NodeInfo(name, operator(node), module, varying, outputs, constants))
     return tuple(found)
+
+
+def operator(node: ir.Node) -> str:
+    """A node's operator, with its domain where that is not the standard one."""
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def is_float(value: ir.Value) -> bool:

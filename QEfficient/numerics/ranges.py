@@ -17,14 +17,13 @@ from QEfficient.numerics.verify import Sample
 from QEfficient.onnx_transforms import weights
 from QEfficient.records import OnnxModel
 
-LARGEST = 65504.0
 INFINITE = 65520.0
 """From here on fp16 rounds to Inf: the middle between its largest number and the next that would follow."""
 HOT = 32.0  # so many times the median channel's largest magnitude is one channel's doing
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class TensorRange:
     """What was met in one tensor.
 
     Attributes:
@@ -55,7 +54,7 @@ class Range:
         return not self.largest < INFINITE
 
 
-def ranges(model: OnnxModel, samples: Sequence[Sample]) -> tuple[Range, ...]:
+def ranges(model: OnnxModel, samples: Sequence[Sample]) -> tuple[TensorRange, ...]:
     """Runs ``samples`` in fp32 and measures every floating-point value and weight of the main graph.
 
     What is measured is reduced inside the graph, so that memory stays that of a plain run.
@@ -74,7 +73,7 @@ def ranges(model: OnnxModel, samples: Sequence[Sample]) -> tuple[Range, ...]:
     feeds = {name: ort_value(tensor.numpy()) for name, tensor in feed_weights(graph).items()}
     session = open_bare(graph)
     makers = {name: node for node in nodes for name in node.outputs}
-    values: dict[str, Range] = {}
+    values: dict[str, TensorRange] = {}
     for sample in samples:
         arrays = feeds | {name: ort_value(array) for name, array in sample.inputs.items()}
         results = run_bare(session, probes.outputs, arrays)
@@ -84,7 +83,7 @@ def ranges(model: OnnxModel, samples: Sequence[Sample]) -> tuple[Range, ...]:
     return (*values.values(), *found.values())
 
 
-def _join(first: Range, second: Range) -> Range:
+def _join(first: TensorRange, second: TensorRange) -> TensorRange:
     more, less = (first, second) if first.largest >= second.largest else (second, first)
     return replace(more, smallest=min(first.smallest, second.smallest), lost=max(first.lost, second.lost))
 
@@ -155,14 +154,14 @@ class _Probes:
         self.graph.register_initializer(value)
         return value
 
-    def read(self, name: str, results: Arrays, sample: Sample, maker: NodeInfo) -> Range:
+    def read(self, name: str, results: Arrays, sample: Sample, maker: NodeInfo) -> TensorRange:
         """What one run met in the value ``name``."""
         channels = np.asarray(results[f"{name}/channels"], np.float64)
         largest, norm = float(channels.max(initial=0.0)), float(results[f"{name}/norm"])
         lost = float(results[f"{name}/lost"]) / norm if 0 < norm < np.inf else 0.0
         rows = results.get(f"{name}/rows")
         row = sample.names[int(np.argmax(rows))] if rows is not None and len(rows) == len(sample.names) else ""
-        return Range(
+        return TensorRange(
             name=name,
             node=maker.name,
             op=maker.op,
@@ -182,7 +181,7 @@ def _hot(channels: NDArray[np.float64]) -> int | None:
     return place if channels[place] > HOT * np.median(channels) > 0 else None
 
 
-def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[Range]:
+def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[TensorRange]:
     """The floating-point constants that nodes read, in pieces."""
     readers: dict[str, NodeInfo] = {}
     for node in nodes:
@@ -193,11 +192,11 @@ def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[Range]:
         tensor = weights.constant(values.get(name))
         if tensor is None or not tensor.size:
             continue
-        yield Range(name, "", "", reader.module, *stored(tensor))
+        yield TensorRange(name, "", "", reader.module, *stored(tensor))
 
 
 def stored(tensor: ir.TensorProtocol, exponent: int = 0) -> tuple[float, float, float]:
-    """Largest, smallest and lost, as :class:`Range` has them, of a weight that is multiplied by 2^``exponent``."""
+    """Largest, smallest and lost, as in :class:`TensorRange`, of a weight that is multiplied by 2^``exponent``."""
     largest, smallest, off, norm = 0.0, math.inf, 0.0, 0.0
     for piece in weights.blocks(tensor):
         numbers = np.ldexp(piece, exponent)

@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from QEfficient.numerics.diagnosis import Rewrite
 from QEfficient.numerics.exponents import Exponents, System
+from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.outline import infer_types
-from QEfficient.numerics.ranges import LARGEST, Range, stored
+from QEfficient.numerics.ranges import TensorRange, stored
 from QEfficient.numerics.search import LOSSY
 from QEfficient.onnx_transforms import apply, read, run, weights
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
@@ -30,7 +31,7 @@ _FP32 = (-120.0, 120.0)  # exponents of fp32 numbers that a factor may lead to
 
 
 def rewrite(
-    model: OnnxModel, found: Sequence[Range], folder: Path, margin: float
+    model: OnnxModel, found: Sequence[TensorRange], folder: Path, margin: float
 ) -> tuple[OnnxModel, tuple[Rewrite, ...]]:
     """Writes the graph with its troubled values brought into range, where that is exact.
 
@@ -63,7 +64,7 @@ class FoldScales(ir.passes.InPlacePass):
         margin: Share of fp16's largest number from which a value is brought down.
     """
 
-    def __init__(self, found: Sequence[Range], margin: float) -> None:
+    def __init__(self, found: Sequence[TensorRange], margin: float) -> None:
         self.margin = margin
         self.found = {met.name: met for met in found}
         self.rewrites: list[Rewrite] = []
@@ -93,7 +94,7 @@ class FoldScales(ir.passes.InPlacePass):
         met = None if value is None else self.found.get(str(value.name))
         if met is None or met.smallest == met.largest:  # one number, such as a mask's fill, an epsilon
             return False
-        return met.largest > self.margin * LARGEST or met.lost > LOSSY
+        return met.largest > self.margin * MAX_FP16 or met.lost > LOSSY
 
     def _plan(self, system: System, exponents: Exponents) -> _Plan:
         """The best multiple of a solution."""
@@ -141,7 +142,7 @@ class FoldScales(ir.passes.InPlacePass):
         new = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=lazy)
         graph.register_initializer(new)
         node.replace_input_with(index, new)
-        self.found[name] = Range(name, "", "", weights.node_module(node), *stored(tensor, exponent))
+        self.found[name] = TensorRange(name, "", "", weights.node_module(node), *stored(tensor, exponent))
         return str(old.name)
 
     def _note(self, name: str, exponent: int) -> None:
@@ -190,13 +191,13 @@ def _scale_epsilons(graph: ir.Graph, values: Mapping[ir.Value, int]) -> None:
             node.attributes["epsilon"] = ir.AttrFloat32("epsilon", math.ldexp(epsilon.as_float(), 2 * exponent))
 
 
-def _cost(known: Sequence[tuple[Range, float]], step: int) -> float:
+def _cost(known: Sequence[tuple[TensorRange, float]], step: int) -> float:
     """Sum of squares of how far, in powers of two, each tensor is from where it is at home."""
     levels = [_log2(met.largest) + factor * step for met, factor in known if met.smallest != met.largest]
     return sum(max(0.0, level - HIGH) ** 2 + max(0.0, LOW - level) ** 2 for level in levels if level > -math.inf)
 
 
-def _allows(met: Range, exponent: float) -> bool:
+def _allows(met: TensorRange, exponent: float) -> bool:
     """Whether fp32 stays exact, and a single number (a bound, an epsilon) that fp16 holds is still held."""
     if met.largest == 0:
         return True

@@ -11,7 +11,7 @@ from QEfficient.errors import NumericsError
 from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.check import Array, Comparison, vectors
 from QEfficient.numerics.outline import NodeInfo
-from QEfficient.numerics.ranges import Range
+from QEfficient.numerics.ranges import TensorRange
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, verify
 
 LOSSY = 2.0**-7
@@ -92,7 +92,7 @@ def _row(reference: Reference, row: int) -> Reference:
 
 
 def smallest(
-    trials: Trials, nodes: Sequence[NodeInfo], found: Sequence[Range], flops: Mapping[str, float]
+    trials: Trials, nodes: Sequence[NodeInfo], found: Sequence[TensorRange], flops: Mapping[str, float]
 ) -> frozenset[str]:
     """A set of nodes in fp32 that meets the limits, none of which can be left out.
 
@@ -132,7 +132,7 @@ def smallest(
         screen |= more
 
 
-def _ordered(nodes: Sequence[NodeInfo], found: Sequence[Range], flops: Mapping[str, float]) -> list[list[str]]:
+def _ordered(nodes: Sequence[NodeInfo], found: Sequence[TensorRange], flops: Mapping[str, float]) -> list[list[str]]:
     """Candidates in groups, the likeliest first; within a group the cheapest first."""
     by_name = {met.name: met for met in found}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.side_by_side.ratios import CLASSES, Ratio, class_of, paired
-from QEfficient.analysis.report.scale import linear
+from QEfficient.report.scale import linear
 
 ONE = "one"
 PAGE, PLOT = "speed.md", "speed.svg"

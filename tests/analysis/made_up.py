@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from QEfficient.analysis.analysis import Analysis
 from QEfficient.analysis.record import (
-    Analysis,
     BucketCosts,
     BucketLoad,
     CardFit,
@@ -12,15 +12,15 @@ from QEfficient.analysis.record import (
     LintFinding,
     ModuleAnalysis,
     ModuleCosts,
-    NodeCost,
     OperatorCosts,
     PeakMemory,
     Risk,
     RooflinePoint,
     SpeedPoint,
-    TensorRange,
     WeightBytes,
 )
+from QEfficient.numerics.node_costs import NodeCost
+from QEfficient.numerics.ranges import TensorRange
 from QEfficient.numerics.verify import LIMITS, Verification, WorstRow
 from QEfficient.records import Bucket, Json
 
@@ -80,9 +80,8 @@ def risk() -> Risk:
         for step, op in enumerate(("MatMul", "Add", "Softmax", "MatMul", "LayerNormalization", "Gelu", "MatMul")):
             largest = {(3, 5): 81_000.0, (3, 6): float("inf"), (4, 5): 30_000.0}.get((layer, step), 1.7**step * 3)
             path = f"encoder.layer.{layer}.output"
-            found.append(
-                TensorRange(f"node_{layer}_{step}", op, path, largest, 1e-7 * (step + 1), 7 if layer == 3 else None)
-            )
+            name, channel = f"node_{layer}_{step}", 7 if layer == 3 else None
+            found.append(TensorRange(name, name, op, path, largest, 1e-7 * (step + 1), 0.0003, channel=channel))
     findings = {"node_3_5": "overflows in fp16", "node_3_6": "is Inf since node_3_5", "node_4_5": "comes near 65504"}
     return Risk(tuple(found), findings, rows=64, limit=16_376.0)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from transformers import ViTConfig, ViTModel
 
 from QEfficient import QEFFAutoModel
+from QEfficient.analysis.analysis import Analysis
 from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.costs import bucket_costs
-from QEfficient.analysis.record import Analysis
+from QEfficient.analysis.lengths import fill
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.onnx_transforms import apply, describe
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
@@ -31,7 +32,7 @@ TEXTS = ["My name is", "a longer text than that one", "word " * 100]
 
 def test_everything_about_a_graph(tmp_path: Path) -> None:
     model = tiny_graphs.make(tmp_path)
-    found = analyze(model, [Bucket(16), Bucket(8)], name="tiny", rows=[3, 9])
+    found = analyze(model, [Bucket(16), Bucket(8)], name="tiny")
     dim, words, places = tiny_graphs.DIM, tiny_graphs.VOCABULARY, tiny_graphs.POSITIONS
     weights = (words + places) * dim + 3 * dim * dim + 8 * dim * dim + dim + 2  # and two scalars
     assert (found.name, found.model, found.graph.parameters) == ("tiny", None, weights)
@@ -42,12 +43,12 @@ def test_everything_about_a_graph(tmp_path: Path) -> None:
     assert {(fit.card, fit.precision) for fit in found.fits} == {
         (card, form) for card in ("standard", "pro", "ultra") for form in ("fp32", "fp16", "mxfp6", "int8")
     }
-    assert found.lengths is not None and found.lengths.rows == 2
+    assert (found.lengths, found.risk, found.predictions, found.verification) == (None, None, (), None)
     assert next(iter(found.versions)) == "QEfficient" and found.created.endswith("+00:00")
 
 
 def test_as_json(tmp_path: Path) -> None:
-    found = analyze(tiny_graphs.make(tmp_path), [Bucket(8)], rows=[3])
+    found = replace(analyze(tiny_graphs.make(tmp_path), [Bucket(8)]), lengths=fill([3], [Bucket(8)]))
     read_back = json.loads(found.to_json())
     assert set(read_back) == {one.name for one in fields(Analysis)}
     assert read_back["buckets"][0]["flops"] == found.buckets[0].flops

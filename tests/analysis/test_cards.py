@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from QEfficient.analysis.cards import CARDS, fits, roofline
+from QEfficient.analysis.cards import CARDS
 from QEfficient.analysis.record import BucketCosts, PeakMemory, WeightBytes
+from QEfficient.analysis.roofline import fits, roofline
 from QEfficient.records import Bucket
 
 STANDARD, PRO, ULTRA = CARDS

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from QEfficient.analysis.costs import bucket_costs, node_costs
-from QEfficient.analysis.graph import walk
-from QEfficient.analysis.measure import measured_shapes
-from QEfficient.analysis.record import BucketCosts, NodeCost
+from QEfficient.analysis.costs import bucket_costs
+from QEfficient.analysis.record import BucketCosts
 from QEfficient.errors import UsageError
+from QEfficient.numerics.measured_shapes import measured_shapes
+from QEfficient.numerics.node_costs import NodeCost, node_costs
+from QEfficient.numerics.walk import walk
 from QEfficient.records import Bucket, OnnxModel
 from tests import tiny_graphs
 from tests.analysis.graphs import BUCKET, random, write

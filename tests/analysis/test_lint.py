@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from QEfficient.analysis.costs import bucket_costs
-from QEfficient.analysis.graph import walk
-from QEfficient.analysis.lint import RULES, Subject, lint
+from QEfficient.analysis.lint import RULES, LintContext, lint
 from QEfficient.analysis.memory import weights_of
 from QEfficient.analysis.record import LintFinding
+from QEfficient.numerics.walk import walk
 from QEfficient.onnx_transforms import read
 from QEfficient.records import Bucket, OnnxModel
 from tests import tiny_graphs
@@ -25,7 +25,7 @@ X = "float[batch_size, seq_len, 32] x"
 def findings(model: OnnxModel, buckets: tuple[Bucket, ...] = (BUCKET,)) -> list[LintFinding]:
     loaded = read(model.path)
     costs = tuple(bucket_costs(model, bucket) for bucket in buckets)
-    return list(lint(Subject(loaded, walk(model, buckets[0]), weights_of(loaded), costs)))
+    return list(lint(LintContext(loaded, walk(model, buckets[0]), weights_of(loaded), costs)))
 
 
 def body(text: str, inputs: str = X) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from QEfficient.analysis.module import Run, module_analysis
+from QEfficient.analysis.module import ForwardPass, module_analysis
 from QEfficient.analysis.record import ModuleCosts
 from QEfficient.records import Bucket
 
@@ -48,7 +48,7 @@ def test_parameters_by_module_and_tied_ones_once() -> None:
 def test_flops_belong_to_the_module_that_computes_them() -> None:
     """What ``forward`` multiplies itself belongs to the model, not to its parts."""
     rows = 2 * 8
-    found = module_analysis(Tied(), Run(Tied(), IDS, BUCKET))
+    found = module_analysis(Tied(), ForwardPass(Tied(), IDS, BUCKET))
     flops = {part.path: part.flops for part in found.modules}
     layer = 2 * rows * 36
     assert flops == {"": 2 * layer, "words": 0, "layers.0": layer, "layers.1": layer, "logits": 2 * rows * 6 * 50}
@@ -69,7 +69,7 @@ class Around(nn.Module):
 
 def test_a_part_that_is_run_inside_another_module_keeps_its_own_names() -> None:
     whole = nn.ModuleDict({"encoder": Tied()})
-    found = module_analysis(whole, Run(Around(), IDS, BUCKET, inside="inner", part="encoder"))
+    found = module_analysis(whole, ForwardPass(Around(), IDS, BUCKET, inside="inner", part="encoder"))
     flops = {part.path: part.flops for part in found.modules if part.flops}
     assert set(flops) == {"encoder", "encoder.layers.0", "encoder.layers.1", "encoder.logits", "head"}
     assert flops["head"] == 2 * 16 * 50 * 3
@@ -90,4 +90,4 @@ def test_grouped_products_and_fused_attention_are_counted() -> None:
         Fused()(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     assert counter.get_total_flops() == 0
     attention, experts = 2 * 2 * 16 * 16 * 32, 2 * 16 * 32 * 16
-    assert module_analysis(Fused(), Run(Fused(), arrays, BUCKET)).flops == attention + experts
+    assert module_analysis(Fused(), ForwardPass(Fused(), arrays, BUCKET)).flops == attention + experts

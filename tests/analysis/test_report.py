@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from QEfficient.analysis.record import Analysis
-from QEfficient.analysis.report import costs, lengths, page, ranges, speed, verification, write_report
-from QEfficient.analysis.report.drawing import Dot, Plot, Rule
-from QEfficient.analysis.report.scale import linear, logarithmic
-from QEfficient.analysis.table import show, text
+from QEfficient.analysis.analysis import Analysis
+from QEfficient.analysis.figures import costs, lengths, ranges, speed, verification
 from QEfficient.errors import OptionError
+from QEfficient.report import html, write_report
+from QEfficient.report.drawing import Dot, Plot, ReferenceLine
+from QEfficient.report.html import render
+from QEfficient.report.page import Page
+from QEfficient.report.scale import linear, logarithmic
 from tests.analysis import made_up
 from tests.analysis.made_up import EVIL, full, small
 
@@ -34,7 +36,7 @@ class Reader(HTMLParser):
 def written(tmp_path_factory: pytest.TempPathFactory) -> str:
     analysis = full(EVIL)
     finding = dataclasses.replace(analysis.lint[0], text=EVIL, modules=(EVIL,))
-    return page.render(dataclasses.replace(analysis, lint=(finding,), versions={EVIL: EVIL}))
+    return render(dataclasses.replace(analysis, lint=(finding,), versions={EVIL: EVIL}).page())
 
 
 def test_what_comes_from_the_model_is_escaped(written: str) -> None:
@@ -52,7 +54,7 @@ def test_nothing_of_the_page_lies_outside_of_it(written: str) -> None:
 
 
 def test_the_heading_names_model_versions_and_date() -> None:
-    found = page.render(full())
+    found = render(full().page())
     heading = found[found.index("<header>") : found.index("</header>")]
     for part in ("org/tiny-encoder", "BertModel", "torch 2.13.0", "2026-11-24T12:00:00Z"):
         assert part in heading
@@ -65,10 +67,10 @@ def test_a_report_replaces_the_one_before_whole(tmp_path: Path, monkeypatch: pyt
     before = path.read_text()
     assert "org/tiny" in before
 
-    def fail(analysis: Analysis) -> str:
+    def fail(page: Page) -> str:
         raise KeyError("a fault while drawing")
 
-    monkeypatch.setattr(page, "render", fail)
+    monkeypatch.setattr(html, "render", fail)
     with pytest.raises(KeyError, match="a fault while drawing"):
         write_report(full(), path)
     assert path.read_text() == before
@@ -91,7 +93,7 @@ def small_named(name: str) -> Analysis:
 
 
 def test_the_template_is_part_of_the_package() -> None:
-    folder = resources.files("QEfficient.analysis.report") / "templates"
+    folder = resources.files("QEfficient.report") / "templates"
     assert {one.name for one in folder.iterdir()} == {"report.html", "draw.svg", "style.css"}
 
 
@@ -102,21 +104,21 @@ def plot(figure: object) -> Plot:
 
 
 def test_overflow_and_near_overflow_are_marked() -> None:
-    marks = plot(ranges.ranges(full())).marks
+    marks = plot(ranges.ranges(full().risk)).marks
     dots = [one for one in marks if isinstance(one, Dot)]
     assert len(dots) == 42
-    line = next(one.at for one in marks if isinstance(one, Rule) and "65504" in one.label)
+    line = next(one.at for one in marks if isinstance(one, ReferenceLine) and "65504" in one.label)
     assert sorted(dot.tip.split()[0] for dot in dots if dot.kind == "bad") == ["node_3_5", "node_3_6"]
     assert [dot.tip.split()[0] for dot in dots if dot.kind == "warn"] == ["node_4_5"]
     assert all((dot.y < line) == (dot.kind == "bad") for dot in dots)  # above the line: nearer the top
     assert "channel 7" in next(dot.tip for dot in dots if dot.tip.startswith("node_3_5"))
-    assert [tick.label for tick in plot(ranges.ranges(full())).x_ticks] == ["layer 0", "1", "2", "3", "4", "5"]
+    assert [tick.label for tick in plot(ranges.ranges(full().risk)).x_ticks] == ["layer 0", "1", "2", "3", "4", "5"]
 
 
 def test_a_long_graph_keeps_every_bad_node() -> None:
     risk = made_up.risk()
     many = dataclasses.replace(risk, ranges=risk.ranges[:7] * 1000 + risk.ranges)
-    dots = [one for one in plot(ranges.ranges(full_with(risk=many))).marks if isinstance(one, Dot)]
+    dots = [one for one in plot(ranges.ranges(many)).marks if isinstance(one, Dot)]
     assert len(dots) < 1600
     assert sum(dot.kind == "bad" for dot in dots) == 2
 
@@ -126,7 +128,7 @@ def full_with(**changes: object) -> Analysis:
 
 
 def test_points_lie_on_their_roof() -> None:
-    found = plot(costs.roofline(full()))
+    found = plot(costs.roofline(full().roofline))
     assert len([one for one in found.marks if isinstance(one, Dot)]) == 3 * 5
     for point in made_up.points((made_up.costs(512),)):
         assert costs._peak(point) == pytest.approx(made_up.CARDS[point.card][0])
@@ -134,18 +136,18 @@ def test_points_lie_on_their_roof() -> None:
 
 def test_a_graph_without_matrix_products_has_no_roofline() -> None:
     nothing = [dataclasses.replace(one, flops=0, intensity=0.0, attainable_tflops=0.0) for one in full().roofline]
-    assert "no matrix product" in costs.roofline(full_with(roofline=tuple(nothing))).missing
+    assert "no matrix product" in costs.roofline(nothing).missing
 
 
 def test_repeated_modules_are_one_bar() -> None:
-    figure = costs.modules(full())
+    figure = costs.modules(full().buckets[-1])
     labels = [row.label for row in figure.drawings[0].rows]  # type: ignore[union-attr]
     assert "encoder.layer.*.output.dense (6 modules)" in labels
     assert ("encoder.layer.3.output.dense", "604 M", "4.9 %", "0") in figure.table  # 2·512·384·1536
 
 
 def test_extrapolated_speed_is_hollow_and_says_why() -> None:
-    figure = speed.speed(full())
+    figure = speed.speed(full().predictions)
     dots = [one for one in plot(figure).marks if isinstance(one, Dot)]
     assert {one.tip.split(":")[0] for one in dots if one.hollow} == {
         "standard, best throughput, 256",
@@ -157,7 +159,7 @@ def test_extrapolated_speed_is_hollow_and_says_why() -> None:
 
 
 def test_padding_is_shown_for_each_bucket() -> None:
-    figure = lengths.lengths(full())
+    figure = lengths.lengths(full().lengths)
     assert "34.2 % padding" in [row.value for row in figure.drawings[1].rows]  # type: ignore[union-attr]
     assert "3 are longer" in figure.text
 
@@ -167,20 +169,20 @@ def test_padding_is_shown_for_each_bucket() -> None:
     [(None, "compile the model first"), ({"verify": "off"}, "verify: off"), ({"verify": "not run"}, "verify: not run")],
 )
 def test_a_check_that_was_not_made_is_told(result: dict[str, str] | None, words: str) -> None:
-    assert words in verification.verification(full_with(verification=result)).missing
+    assert words in verification.verification(result).missing
 
 
 def test_a_card_program_shows_its_graph_too() -> None:
     both = {**made_up.verification(), "graph": made_up.verification(min_cosine=0.9999999)}
-    names = [row[0] for row in verification.verification(full_with(verification=both)).table]
+    names = [row[0] for row in verification.verification(both).table]
     assert names[1] == "min cosine" and names[-1] == "graph in fp32: min cosine"
 
 
 def test_a_failed_check_names_the_limit_and_the_worst_row() -> None:
     failed = full_with(verification=made_up.verification(min_cosine=0.9, histogram=[0, 3, 0, 0, 0, 0, 0, 1]))
-    figure = verification.verification(failed)
+    figure = verification.verification(failed.verification)
     assert "FAILED" in figure.text and "min cosine 0.9 < 0.995" in figure.text
-    assert "FAILED" in page.render(failed) and "text 7: a row about &lt;b&gt;" in page.render(failed)
+    assert "FAILED" in render(failed.page()) and "text 7: a row about &lt;b&gt;" in render(failed.page())
 
 
 def test_the_terminal_shows_every_part() -> None:
@@ -193,14 +195,14 @@ def test_the_terminal_shows_every_part() -> None:
 
 
 def test_markup_of_a_name_is_no_markup() -> None:
-    assert "[red]org/x[/red]" in text(small_named("[red]org/x[/red]"))
+    assert "[red]org/x[/red]" in str(small_named("[red]org/x[/red]"))
 
 
 def test_a_terminal_without_unicode_gets_the_table_too(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
     monkeypatch.setenv("TERM", "dumb")
-    show(full())
+    full().show()
     assert b"min cosine" in raw.getvalue() and b"? 0.995" in raw.getvalue()
 
 

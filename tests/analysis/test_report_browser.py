@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from QEfficient import QEFFAutoModel
-from QEfficient.analysis.report import write_report
+from QEfficient.report import write_report
 from tests.analysis.browser import Page, look
 from tests.analysis.made_up import EVIL, full, small
 from tests.tiny_repo import tiny_repo

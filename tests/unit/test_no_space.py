@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from tokenizers import Tokenizer, models
 
 from QEfficient import QEFFAutoModel, hub
 from QEfficient import program as programs
-from QEfficient.analysis.report import replace_file
 from QEfficient.build import torch_reference
 from QEfficient.cache import Cache, link_or_copy
 from QEfficient.cache.disk import disk_errors, refusal, write_errors
@@ -33,6 +33,7 @@ from QEfficient.numerics import precision_file
 from QEfficient.onnx_transforms import apply
 from QEfficient.onnx_transforms.graph_file import describe
 from QEfficient.records import Bucket, Manifest, Program, Target
+from QEfficient.report import replace_file
 from QEfficient.runtime.write_io import InferenceFiles
 from tests import tiny_graphs
 from tests.cache_builds import KEY, NAME, STAGE, build, leftovers
@@ -266,11 +267,11 @@ def test_written_inferences_are_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_a_report_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from QEfficient.analysis import report
-    from QEfficient.analysis.report import page
+    from QEfficient import report
+    from QEfficient.report import html
 
-    monkeypatch.setattr(page, "render", lambda analysis: "page " * 1000)
-    nothing: Any = None  # what the page would be drawn from
+    monkeypatch.setattr(html, "render", lambda page: "page " * 1000)
+    nothing: Any = SimpleNamespace(page=lambda: None)  # what the page would be drawn from
     (tmp_path / "report.html").write_text("the old one")
     with pytest.raises(CacheError, match="report could not be written"), files_up_to(1_000):
         report.write_report(nothing, tmp_path / "report.html")

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from QEfficient.analysis.record import Analysis, SpeedPoint
-from QEfficient.analysis.report.drawing import SERIES, Dot, Figure, Path, Plot, Tick, upright
-from QEfficient.analysis.report.scale import logarithmic
-from QEfficient.analysis.report.words import label, number
+from QEfficient.analysis.record import SpeedPoint
+from QEfficient.report.drawing import SERIES, Dot, Figure, Line, Plot, Tick, upright
+from QEfficient.report.page import Tile
+from QEfficient.report.scale import logarithmic
+from QEfficient.report.words import label, number
 
 Band = Callable[[SpeedPoint], tuple[float, float, float]]  # predicted, low, high
 
 
-def speed(analysis: Analysis) -> Figure:
+def tile(points: Sequence[SpeedPoint]) -> Tile:
+    """The most samples a second at the longest bucket of the first card."""
+    if not points:
+        return Tile("samples/s, predicted", "–", "not predicted")
+    longest = max(one.bucket for one in points)
+    shown = [one for one in points if (one.card, one.bucket) == (points[0].card, longest)]
+    best = max(shown, key=lambda one: one.samples_per_second)
+    return Tile("samples/s, predicted", number(best.samples_per_second), f"{best.card}, at {label(best.bucket)}")
+
+
+def speed(points: Sequence[SpeedPoint]) -> Figure:
     """Samples a second and milliseconds for each bucket of the first card, one series an objective."""
     title = "Predicted speed"
-    points = analysis.predictions
     if not points:
         return Figure("speed", title, missing="No speed is predicted for this model: only text encoders were measured.")
     card = points[0].card
@@ -35,14 +45,14 @@ def _plot(shown: Sequence[SpeedPoint], series: Sequence[str], name: str, band: B
     places = sorted({one.bucket for one in shown})
     width = 100 / len(places)
     y = logarithmic(value for one in shown for value in band(one))
-    marks: list[Path | Dot] = []
+    marks: list[Line | Dot] = []
     for one in shown:
         middle, low, high = band(one)
         place = series.index(_series(one))
         x = width * (places.index(one.bucket) + (place + 1) / (len(series) + 1))
         kind = SERIES[place % len(SERIES)]
         tip = f"{one.card}, {_series(one)}, {label(one.bucket)}: {_words(*band(one))} {name}"
-        marks.append(Path(((x, 100 - y.at(low)), (x, 100 - y.at(high))), f"{kind} band", tip))
+        marks.append(Line(((x, 100 - y.at(low)), (x, 100 - y.at(high))), f"{kind} band", tip))
         marks.append(Dot(x, 100 - y.at(middle), kind, tip, hollow=bool(one.extrapolated), radius=3.5))
     ticks = tuple(Tick(width * (place + 0.5), label(bucket)) for place, bucket in enumerate(places))
     return Plot("bucket", name, ticks, upright(y), tuple(marks), 240)

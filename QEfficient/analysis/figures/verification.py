@@ -5,23 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from QEfficient.analysis.record import Analysis
-from QEfficient.analysis.report.drawing import BAD, SERIES, WARN, Box, Figure, Plot, Rule, Tick, upright
-from QEfficient.analysis.report.scale import linear
 from QEfficient.numerics.verify import HISTOGRAM, Verification
 from QEfficient.records import Json
+from QEfficient.report.drawing import (
+    BAD,
+    GOOD,
+    SERIES,
+    WARN,
+    Box,
+    Figure,
+    Plot,
+    ReferenceLine,
+    Tick,
+    power_of_ten,
+    upright,
+)
+from QEfficient.report.page import Tile
+from QEfficient.report.scale import linear
 
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NINES = len(HISTOGRAM) + 1  # the axis counts the nines of a cosine: 0.999 is 3
 
 
-def verification(analysis: Analysis) -> Figure:
-    """Histogram of the cosines on an axis that counts nines, with limit and minimum."""
-    title = "Verification"
-    result = analysis.verification or {}
+def tile(result: Mapping[str, Json] | None) -> Tile:
+    """Whether it passed."""
     found = read(result)
     if found is None:
-        return Figure("verification", title, missing=_why_not(analysis.verification))
+        return Tile("verification", "–", "not run")
+    note = f"min cosine {found.min_cosine:.7g}"
+    return Tile("verification", "passed" if found.passed else "FAILED", note, GOOD if found.passed else BAD)
+
+
+def verification(result: Mapping[str, Json] | None) -> Figure:
+    """Histogram of the cosines on an axis that counts nines, with limit and minimum."""
+    title = "Verification"
+    found = read(result)
+    if result is None or found is None:
+        return Figure("verification", title, missing=_why_not(result))
     y = linear([1.0 * count for count in found.histogram])
     width = 100 / _NINES
     limit = found.limits.min_cosine
@@ -30,10 +49,10 @@ def verification(analysis: Analysis) -> Figure:
         for place, count in enumerate(found.histogram)
         if count
     ]
-    rules = [Rule(_nines(found.min_cosine) * width, f"worst {found.min_cosine:.7g}", WARN, upright=True)]
+    rules = [ReferenceLine(_nines(found.min_cosine) * width, f"worst {found.min_cosine:.7g}", WARN, upright=True)]
     if limit is not None:
-        rules.append(Rule(_nines(limit) * width, f"limit {limit:g}", BAD, upright=True))
-    ticks = tuple(Tick((place + 1) * width, "10⁻" + str(place + 1).translate(_RAISED)) for place in range(_NINES - 1))
+        rules.append(ReferenceLine(_nines(limit) * width, f"limit {limit:g}", BAD, upright=True))
+    ticks = tuple(Tick((place + 1) * width, power_of_ten(-place - 1)) for place in range(_NINES - 1))
     plot = Plot("1 - cosine; agreement grows to the right", "vectors", ticks, upright(y), (*boxes, *rules), 240)
     where = found.where[:1].upper() + found.where[1:]
     text = f"{where} against {found.reference}: {'passed' if found.passed else 'FAILED'} on {found.rows} rows."
@@ -43,13 +62,13 @@ def verification(analysis: Analysis) -> Figure:
     return Figure("verification", title, text, "", (plot,), columns=columns, table=_figures(found, result))
 
 
-def worst_rows(analysis: Analysis) -> Figure:
+def worst_rows(result: Mapping[str, Json] | None) -> Figure:
     """The rows that agree least, as a table."""
-    found = read(analysis.verification)
+    found = read(result)
     rows = () if found is None else found.worst
     table = tuple((one.row, f"{one.cosine:.8f}", f"{one.difference:.2e}") for one in rows)
     columns = ("row", "cosine", "difference ÷ norm")
-    missing = _why_not(analysis.verification) if found is None else "No rows were compared."
+    missing = _why_not(result) if found is None else "No rows were compared."
     return Figure("worst-rows", "Rows that agree least", missing=missing, columns=columns, table=table)
 
 

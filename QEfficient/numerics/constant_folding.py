@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-if TYPE_CHECKING:
-    from QEfficient.analysis.graph import Step, Tensor
+from QEfficient.numerics.steps import Step, Tensor
 
 log = logging.getLogger("QEfficient")
 
@@ -71,19 +68,3 @@ def _computed(step: Step, outputs: Sequence[Tensor], opsets: Mapping[str, int]) 
     arrays = iter(found)
     made = [np.asarray(next(arrays)) if tensor.name else np.zeros(0) for tensor in outputs]
     return made if all(array.size <= SMALL for array in made) else None
-
-
-def type_of(tensor: Tensor) -> onnx.TypeProto:
-    """A tensor's type as onnx has it."""
-    shape = None if tensor.shape is None else list(tensor.shape)
-    return onnx.helper.make_tensor_type_proto(int(tensor.dtype), shape)
-
-
-def shape_of(kind: onnx.TypeProto) -> tuple[ir.DataType, tuple[int, ...] | None]:
-    """Element type and shape of onnx's type; no shape where one dim is free, or it is not a tensor."""
-    if not kind.HasField("tensor_type"):
-        return ir.DataType.UNDEFINED, None
-    tensor = kind.tensor_type
-    dims = tensor.shape.dim
-    known = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
-    return ir.DataType(tensor.elem_type), tuple(dim.dim_value for dim in dims) if known else None

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import math
 
-from QEfficient.analysis.record import FP16_LARGEST, Analysis, Risk, TensorRange
-from QEfficient.analysis.report.drawing import BAD, MUTED, WARN, Dot, Figure, Plot, Rule, Tick, upright
-from QEfficient.analysis.report.scale import logarithmic, thin
-from QEfficient.analysis.report.words import count, number
+from QEfficient.analysis.record import Risk
+from QEfficient.numerics.formats import MAX_FP16
+from QEfficient.numerics.ranges import TensorRange
+from QEfficient.report.drawing import BAD, GOOD, MUTED, WARN, Dot, Figure, Plot, ReferenceLine, Tick, upright
+from QEfficient.report.page import Tile
+from QEfficient.report.scale import logarithmic, thin
+from QEfficient.report.words import count, number
 
 _DOTS = 1500  # more would not be told apart, and make the page slow
 _NORMAL = 2.0**-14  # smallest normal number in fp16: below it digits are lost
 _MISSING = "The ranges were not measured: the model reads no texts, or analyze(fp16=False) left them out."
 
 
-def ranges(analysis: Analysis) -> Figure:
+def tile(risk: Risk | None) -> Tile:
+    """How many nodes do not fit fp16."""
+    if risk is None:
+        return Tile("fp16 findings", "–", "not measured")
+    note = f"in {count(len(risk.ranges), 'node')}"
+    return Tile("fp16 findings", str(len(risk.findings)), note, WARN if risk.findings else GOOD)
+
+
+def ranges(risk: Risk | None) -> Figure:
     """Largest absolute value of every node's output, in graph order."""
     title = "Range of every tensor in fp16"
-    if analysis.risk is None or not analysis.risk.ranges:
+    if risk is None or not risk.ranges:
         return Figure("ranges", title, missing=_MISSING)
-    risk = analysis.risk
-    y = logarithmic([FP16_LARGEST * 10, 1.0, *(one.largest for one in risk.ranges)])
-    overflow, normal = 100 - y.at(FP16_LARGEST), 100 - y.at(_NORMAL)
-    rules = [Rule(overflow, "65504: overflows to Inf", BAD)]
-    if risk.limit < FP16_LARGEST:
-        rules.append(Rule(100 - y.at(risk.limit), f"{risk.limit:g}: margin", WARN, below=True))
+    y = logarithmic([MAX_FP16 * 10, 1.0, *(one.largest for one in risk.ranges)])
+    overflow, normal = 100 - y.at(MAX_FP16), 100 - y.at(_NORMAL)
+    rules = [ReferenceLine(overflow, "65504: overflows to Inf", BAD)]
+    if risk.limit < MAX_FP16:
+        rules.append(ReferenceLine(100 - y.at(risk.limit), f"{risk.limit:g}: margin", WARN, below=True))
     if y.low < _NORMAL:
-        rules.append(Rule(normal, "6.1e-5: digits are lost", MUTED))
+        rules.append(ReferenceLine(normal, "6.1e-5: digits are lost", MUTED))
     width = 100 / len(risk.ranges)
     dots = [
         Dot((index + 0.5) * width, 100 - y.at(one.largest), _kind(one, risk), _tip(one, risk), radius=3)
@@ -44,23 +54,23 @@ def ranges(analysis: Analysis) -> Figure:
     return Figure("ranges", title, text, reading, (plot,), legend=legend, columns=columns, table=table)
 
 
-def findings(analysis: Analysis) -> Figure:
+def findings(risk: Risk | None) -> Figure:
     """What the doctor says of single nodes, as a table."""
     title = "fp16 findings"
-    if analysis.risk is None:
+    if risk is None:
         return Figure("fp16-findings", title, missing=_MISSING)
-    places = {one.node: one for one in analysis.risk.ranges}
+    places = {one.node: one for one in risk.ranges}
     rows = []
-    for node, text in analysis.risk.findings.items():
+    for node, text in risk.findings.items():
         one = places.get(node)
         rows.append((node, one.op if one else "", one.module if one else "", number(one.largest) if one else "", text))
     columns = ("node", "operator", "module", "largest |x|", "finding")
-    none = f"None in {count(len(places), 'node')} over {count(analysis.risk.rows, 'row')}."
+    none = f"None in {count(len(places), 'node')} over {count(risk.rows, 'row')}."
     return Figure("fp16-findings", title, missing=none, columns=columns, table=tuple(rows))
 
 
 def _kind(one: TensorRange, risk: Risk) -> str:
-    if not one.largest <= FP16_LARGEST:  # NaN is no safe value either
+    if not one.largest <= MAX_FP16:  # NaN is no safe value either
         return BAD
     return WARN if one.largest > risk.limit or one.node in risk.findings else "one"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from QEfficient.analysis.graph import Walk
 from QEfficient.backends import registry
 from QEfficient.cache import Cache
 from QEfficient.errors import BackendError, UsageError
+from QEfficient.numerics.steps import Walk
 from QEfficient.onnx_transforms import adopt
 from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target, TensorSpec
 from QEfficient.runtime.beside import stand_in

@@ -2,7 +2,7 @@
 
 All dims are numbers then, so onnx's own shape inference goes through node by node: what a graph computes of shapes is
 computed here too, and given to it. Calls of functions and subgraphs are walked into. What stays unknown (shapes that
-depend on data, operators of other makers) is measured by a run on the host (``measure.py``).
+depend on data, operators of other makers) is measured by a run on the host (``measured_shapes.py``).
 """
 
 from __future__ import annotations
@@ -13,102 +13,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
-from onnx.shape_inference import InferenceError, infer_node_outputs
 
-from QEfficient.analysis import values
 from QEfficient.errors import UsageError
+from QEfficient.numerics.constant_folding import evaluate, is_small
+from QEfficient.numerics.outline import operator
+from QEfficient.numerics.shape_inference import inferred
+from QEfficient.numerics.steps import VIEWS, Dims, Step, Tensor, Walk
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
 from QEfficient.records import Bucket, OnnxModel, TensorSpec
 
-VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
-"""Operators that give a tensor another shape and move nothing."""
-
-Shape = tuple[int, ...]
-Measured = Mapping[str, tuple[str, Shape]]
+Measured = Mapping[str, tuple[str, Dims]]
 """Name of a value of the main graph → its numpy dtype's name and shape."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """What is known of one value in one run.
-
-    Attributes:
-        name: As in the graph.
-        dtype: Its type; ``UNDEFINED`` where that is not known.
-        shape: ``None`` where it is not known.
-        value: Its numbers, where they are few and the same in every run at this bucket.
-        weight: True for a constant that the graph holds.
-        source: The tensor whose memory this one shows under another shape.
-    """
-
-    name: str
-    dtype: ir.DataType
-    shape: Shape | None
-    value: NDArray[np.generic] | None = None
-    weight: bool = False
-    source: Tensor | None = None
-
-    @property
-    def elements(self) -> int:
-        """How many; 0 where the shape is not known."""
-        return 0 if self.shape is None else int(np.prod(self.shape, dtype=np.int64))
-
-    def bytes(self, float_bytes: int | None = None) -> int:
-        """Size in bytes.
-
-        Args:
-            float_bytes: Bytes of a floating-point element; left out, as many as its own type has.
-        """
-        if float_bytes is not None and self.dtype.is_floating_point():
-            return self.elements * float_bytes
-        return 0 if self.dtype == ir.DataType.UNDEFINED else -(-self.elements * self.dtype.bitwidth // 8)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One node at work.
-
-    Attributes:
-        proto: The node, its attributes resolved.
-        name: Name of its first output.
-        op: Operator, with its domain where that is not the standard one.
-        module: Path of the torch module.
-        inputs, outputs: What it reads and writes; ``None`` for an input that is left out.
-        runs: How often it runs: more than once in a loop.
-    """
-
-    proto: onnx.NodeProto
-    name: str
-    op: str
-    module: str
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
-    runs: int = 1
-
-    @property
-    def settled(self) -> bool:
-        """Whether its results are the same in every run, so that nothing is left to compute."""
-        return all(tensor.value is not None for tensor in self.outputs)
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A graph at one bucket.
-
-    Attributes:
-        inputs, outputs: Of the graph.
-        steps: In the order of running.
-        unknown: Name of a node → why its shapes or the number of its runs can't be told.
-        shapeless: Values of the main graph whose shape is not known.
-    """
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    steps: tuple[Step, ...]
-    unknown: Mapping[str, str]
-    shapeless: tuple[str, ...] = ()
 
 
 def walk(model: OnnxModel, bucket: Bucket, measured: Measured | None = None) -> Walk:
@@ -122,7 +38,7 @@ def walk(model: OnnxModel, bucket: Bucket, measured: Measured | None = None) -> 
     Raises:
         UsageError: An input has a free dim that the bucket gives no size to.
     """
-    return Walker(read(model.path), measured or {}).run(model, bucket)
+    return _Walker(read(model.path), measured or {}).run(model, bucket)
 
 
 @dataclass
@@ -144,7 +60,7 @@ class _Scope:
     main: bool = False
 
 
-class Walker:
+class _Walker:
     """Walks one loaded graph, once."""
 
     def __init__(self, model: ir.Model, measured: Measured) -> None:
@@ -190,7 +106,7 @@ class Walker:
         if node.op_type == "Constant" and node.domain == "":
             return [_constant(node, proto, scope)]
         inputs = tuple(None if value is None else scope.known[value] for value in node.inputs)
-        step = Step(proto, _name(node), _operator(node), _module(node, scope), inputs, (), self._runs)
+        step = Step(proto, _name(node), operator(node), _module(node, scope), inputs, (), self._runs)
         outputs = tuple(self._outputs(step, scope))
         if any(tensor.shape is None for tensor in outputs):
             self._unknown.setdefault(step.name, f"the shape of what {step.op} gives is not known before it runs")
@@ -198,12 +114,12 @@ class Walker:
         return outputs
 
     def _outputs(self, step: Step, scope: _Scope) -> list[Tensor]:
-        types = _inferred(step, scope.opsets)
+        types = inferred(step, scope.opsets)
         made = []
         for name in step.proto.output:
             dtype, shape = types.get(name, (ir.DataType.UNDEFINED, None))
             made.append(self._told(Tensor(name, dtype, shape), name, scope))
-        found = values.evaluate(step, made, scope.opsets)
+        found = evaluate(step, made, scope.opsets)
         if found is not None:
             return [replace(tensor, value=array) for tensor, array in zip(made, found, strict=True)]
         first = step.inputs[0] if step.inputs else None
@@ -301,14 +217,14 @@ class Walker:
         return [*(replace(one, value=None) for one in made[:kept]), *stacked]
 
 
-_CONTROL: Mapping[str, Callable[[Walker, ir.Node, _Scope], Sequence[Tensor]]] = {
-    "If": Walker._if,
-    "Loop": Walker._loop,
-    "Scan": Walker._scan,
+_CONTROL: Mapping[str, Callable[[_Walker, ir.Node, _Scope], Sequence[Tensor]]] = {
+    "If": _Walker._if,
+    "Loop": _Walker._loop,
+    "Scan": _Walker._scan,
 }
 
 
-def _bound(spec: TensorSpec, bucket: Bucket) -> Shape:
+def _bound(spec: TensorSpec, bucket: Bucket) -> Dims:
     free = [dim for dim in spec.shape if isinstance(dim, str) and dim not in bucket.sizes]
     if free:
         raise UsageError(
@@ -326,7 +242,7 @@ def _weight(value: ir.Value) -> Tensor:
     if tensor is None:
         return Tensor(name, value.dtype or ir.DataType.UNDEFINED, None, weight=True)
     shape = tuple(tensor.shape.numpy())
-    small = tensor.numpy() if values.is_small(shape) else None
+    small = tensor.numpy() if is_small(shape) else None
     return Tensor(name, tensor.dtype, shape, small, weight=True)
 
 
@@ -334,11 +250,11 @@ def _constant(node: ir.Node, proto: onnx.NodeProto, scope: _Scope) -> Tensor:
     tensor = ir.convenience.get_const_tensor(node.outputs[0])
     if tensor is None:  # its value is an attribute of the function's call
         made = Tensor(_name(node), ir.DataType.UNDEFINED, None)
-        found = values.evaluate(Step(proto, made.name, "Constant", "", (), (made,)), [made], scope.opsets)
+        found = evaluate(Step(proto, made.name, "Constant", "", (), (made,)), [made], scope.opsets)
         array = np.zeros(0, np.float32) if found is None else found[0]
         return Tensor(made.name, ir.DataType.from_numpy(array.dtype), array.shape, array, weight=True)
     shape = tuple(tensor.shape.numpy())
-    return Tensor(_name(node), tensor.dtype, shape, tensor.numpy() if values.is_small(shape) else None, weight=True)
+    return Tensor(_name(node), tensor.dtype, shape, tensor.numpy() if is_small(shape) else None, weight=True)
 
 
 def _resolved(node: ir.Node, attributes: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto:
@@ -361,27 +277,7 @@ def _resolved(node: ir.Node, attributes: Mapping[str, onnx.AttributeProto]) -> o
     return proto
 
 
-def _inferred(step: Step, opsets: Mapping[str, int]) -> dict[str, tuple[ir.DataType, Shape | None]]:
-    """Output name → type and shape, as far as onnx's shape inference knows them."""
-    proto = step.proto
-    try:
-        schema = onnx.defs.get_schema(proto.op_type, opsets.get(proto.domain, 1), proto.domain)
-        given = zip(proto.input, step.inputs, strict=True)
-        known = {name: tensor for name, tensor in given if tensor is not None}
-        types = {name: values.type_of(tensor) for name, tensor in known.items()}
-        data = {
-            name: onnx.numpy_helper.from_array(tensor.value, name)
-            for name, tensor in known.items()
-            if tensor.value is not None
-        }
-        imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-        found = infer_node_outputs(schema, proto, types, data, opset_imports=imports)
-    except (onnx.defs.SchemaError, InferenceError):  # another maker's operator, or shapes that do not go together
-        return {}
-    return {name: values.shape_of(kind) for name, kind in found.items()}
-
-
-def _without(shape: Shape, axis: int) -> Shape:
+def _without(shape: Dims, axis: int) -> Dims:
     axis %= len(shape)
     return shape[:axis] + shape[axis + 1 :]
 
@@ -394,10 +290,6 @@ def _first(node: ir.Node) -> ir.Value:
 
 def _name(node: ir.Node) -> str:
     return next((value.name for value in node.outputs if value.name), node.name or "")
-
-
-def _operator(node: ir.Node) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def _module(node: ir.Node, scope: _Scope) -> str:

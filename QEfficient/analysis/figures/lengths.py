@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 
-from QEfficient.analysis.record import Analysis, Lengths
-from QEfficient.analysis.report.drawing import MUTED, SERIES, Bars, Box, Figure, Plot, Row, Rule, across, upright
-from QEfficient.analysis.report.scale import Scale, linear
-from QEfficient.analysis.report.words import number, share
+from QEfficient.analysis.record import Lengths
+from QEfficient.report.drawing import MUTED, SERIES, Bars, Box, Figure, Plot, ReferenceLine, Row, across, upright
+from QEfficient.report.scale import Scale, linear
+from QEfficient.report.words import number, share
 
 _BINS = 64
 
 
-def lengths(analysis: Analysis) -> Figure:
+def lengths(found: Lengths | None) -> Figure:
     """Lengths of the texts between the buckets' limits, then real tokens and padding of each bucket."""
     title = "Texts, buckets and padding"
-    found = analysis.lengths
     if found is None or not found.histogram:
         return Figure("lengths", title, missing="No texts were given: pass texts=… to see how they fill the buckets.")
     limits = [bucket.length for bucket in found.buckets]
@@ -33,7 +32,7 @@ def lengths(analysis: Analysis) -> Figure:
         )
         for low, high, rows in bins
     ]
-    rules = [Rule(x.at(limit), str(limit), MUTED, upright=True) for limit in limits]
+    rules = [ReferenceLine(x.at(limit), str(limit), MUTED, upright=True) for limit in limits]
     plot = Plot("length in tokens; dashed: the buckets' limits", "texts", across(x), upright(y), (*boxes, *rules), 220)
     text = f"{found.rows} texts; {share(found.efficiency)} of the computed tokens are real, the rest is padding."
     if found.shortened:

@@ -1,18 +1,31 @@
-"""The report: one page with every figure of an analysis, to look at, to print and to send."""
+"""Draws: tables and plots as one page to look at, to print and to send, or as text for a terminal.
+
+What is drawn comes as records of :mod:`QEfficient.report.drawing` and :mod:`QEfficient.report.page`; the room knows
+nothing of what the figures are about.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
-from QEfficient.analysis.record import Analysis
 from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.files import replace_file
 from QEfficient.errors import OptionError
+from QEfficient.report import html
+from QEfficient.report.page import Page
+
+
+class HasPage(Protocol):
+    """What can be drawn, such as what ``model.analyze()`` finds."""
+
+    def page(self) -> Page:
+        """Its figures and tables."""
 
 
 def report_path(path: str | os.PathLike[str]) -> Path:
-    """A checked path for a report: asked before the analysis, which takes its time.
+    """A checked path for a report: asked before the work that fills it, which takes its time.
 
     Raises:
         OptionError: It is a folder, or lies in no folder.
@@ -35,11 +48,11 @@ def report_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
-    """Writes the analysis as one HTML page that needs no network and no other file.
+def write_report(found: HasPage, path: str | os.PathLike[str]) -> Path:
+    """Writes one HTML page that needs no network and no other file.
 
     Args:
-        analysis: What ``model.analyze()`` found.
+        found: What ``model.analyze()`` found, or anything else that has a page.
         path: Where the page goes. A file that is there is replaced, and only by a whole page.
 
     Returns:
@@ -49,9 +62,7 @@ def write_report(analysis: Analysis, path: str | os.PathLike[str]) -> Path:
         OptionError: ``path`` is a folder, or lies in no folder.
         CacheError: The disk is full or can't be written.
     """
-    from QEfficient.analysis.report.page import render
-
     target = report_path(path)
     with disk_errors("The report could not be written.", target):
-        replace_file(target, render(analysis).encode("utf-8", "backslashreplace"))
+        replace_file(target, html.render(found.page()).encode("utf-8", "backslashreplace"))
     return target

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from QEfficient.analysis.report.scale import Scale
-from QEfficient.analysis.report.words import number
+from QEfficient.report.scale import Scale
+from QEfficient.report.words import number
 
 # Classes of the style sheet. The first five are series in order of appearance, the others say what a mark means.
 SERIES = ("one", "two", "three", "four", "five")
@@ -54,8 +54,8 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """Straight lines through points."""
+class Line:
+    """Straight pieces from point to point."""
 
     points: tuple[tuple[float, float], ...]
     kind: str
@@ -63,7 +63,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ReferenceLine:
     """A line across the drawing at one value, with its name above or ``below`` it; an ``upright`` one has it on top."""
 
     at: float
@@ -84,7 +84,7 @@ class Note:
     anchor: str = "start"
 
 
-Mark = Dot | Box | Path | Rule | Note
+Mark = Dot | Box | Line | ReferenceLine | Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,13 @@ def bar(scale: Scale, value: float, kind: str, tip: str) -> Box:
     return Box(0, 0, scale.at(value), 100, kind, tip)
 
 
+def power_of_ten(power: int) -> str:
+    """``-3`` → ``"10⁻³"``."""
+    return "10" + str(power).translate(_RAISED)
+
+
 def _short(value: float, scale: Scale) -> str:
     if scale.log and not 1e-3 <= value < 1e5:
         mantissa, _, power = f"{value:.0e}".partition("e")
-        return ("" if mantissa == "1" else f"{mantissa}·") + "10" + str(int(power)).translate(_RAISED)
+        return ("" if mantissa == "1" else f"{mantissa}·") + power_of_ten(int(power))
     return number(value)

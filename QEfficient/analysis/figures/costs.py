@@ -5,32 +5,43 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from QEfficient.analysis.record import Analysis, BucketCosts, RooflinePoint
-from QEfficient.analysis.report.drawing import (
+from QEfficient.analysis.record import BucketCosts, CardFit, GraphAnalysis, RooflinePoint, WeightBytes
+from QEfficient.report.drawing import (
     SERIES,
     Bars,
     Box,
     Dot,
     Figure,
+    Line,
     Mark,
     Note,
-    Path,
     Plot,
     Row,
     across,
     bar,
     upright,
 )
-from QEfficient.analysis.report.scale import Scale, linear, logarithmic
-from QEfficient.analysis.report.words import label, number, share, size
+from QEfficient.report.page import Tile
+from QEfficient.report.scale import Scale, linear, logarithmic
+from QEfficient.report.words import count, label, number, share, size
 
 _ROWS = 12  # a bar chart longer than this is a list
 
 
-def roofline(analysis: Analysis) -> Figure:
+def tiles(graph: GraphAnalysis, longest: BucketCosts | None, fits: Sequence[CardFit]) -> list[Tile]:
+    """The model's size, what a run of its longest bucket takes, and how many cards hold it."""
+    found = [Tile("parameters", number(graph.parameters)), Tile("weights in fp16", size(graph.weights.fp16))]
+    if longest is not None:
+        found.append(Tile("FLOPs a run", number(longest.flops), f"at {label(longest.bucket)}"))
+        found.append(Tile("peak activations", size(longest.peak.fp16), f"fp16, at {label(longest.bucket)}"))
+    fit = next((fit for fit in fits if fit.precision == "fp16"), None)
+    return found if fit is None else [*found, Tile("fits on", count(fit.cards, "card"), f"{fit.card}, fp16")]
+
+
+def roofline(points: Sequence[RooflinePoint]) -> Figure:
     """Each card's roof, and each bucket on it."""
     title = "Roofline of the cards"
-    points = [point for point in analysis.roofline if point.intensity > 0]  # without FLOPs there is no place for one
+    points = [point for point in points if point.intensity > 0]  # without FLOPs there is no place for one
     if not points:
         return Figure("roofline", title, missing="No card was asked for, or the graph has no matrix product.")
     cards = list(dict.fromkeys(point.card for point in points))
@@ -57,13 +68,13 @@ def roofline(analysis: Analysis) -> Figure:
     )
 
 
-def _roof(point: RooflinePoint, kind: str, x: Scale, y: Scale) -> Path:
+def _roof(point: RooflinePoint, kind: str, x: Scale, y: Scale) -> Line:
     """The roof that a point lies on or under."""
     peak = _peak(point)
     start = max(x.low, y.low * point.ridge / peak)
     corners = ((start, peak * start / point.ridge), (point.ridge, peak), (x.high, peak))
     tip = f"{point.card}: {number(peak)} TFLOPS, corner at {number(point.ridge)} FLOPs/byte"
-    return Path(tuple((x.at(one), 100 - y.at(other)) for one, other in corners), kind, tip)
+    return Line(tuple((x.at(one), 100 - y.at(other)) for one, other in corners), kind, tip)
 
 
 def _point(point: RooflinePoint) -> tuple[str, ...]:
@@ -78,12 +89,11 @@ def _point(point: RooflinePoint) -> tuple[str, ...]:
     )
 
 
-def modules(analysis: Analysis) -> Figure:
+def modules(costs: BucketCosts | None) -> Figure:
     """FLOPs of each module; those that differ by a number in their path only, as repeated layers do, are one line."""
     title = "FLOPs by module"
-    if not analysis.buckets:
+    if costs is None:
         return Figure("modules", title, missing="No bucket was analysed: pass seq_len=… .")
-    costs = analysis.buckets[-1]
     groups: dict[str, list[int]] = {}
     for module in costs.modules:
         groups.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "*", module.path), []).append(module.flops)
@@ -92,11 +102,11 @@ def modules(analysis: Analysis) -> Figure:
     scale = linear([flops / total for flops, _, _ in sums])
     rows = [
         Row(
-            (path or "not in any module") + (f" ({count} modules)" if count > 1 else ""),
+            (path or "not in any module") + (f" ({many} modules)" if many > 1 else ""),
             f"{number(flops)} · {share(flops / total)}",
             (bar(scale, flops / total, "one", f"{path}: {number(flops)} FLOPs"),),
         )
-        for flops, count, path in sums[:_ROWS]
+        for flops, many, path in sums[:_ROWS]
         if flops
     ]
     text = f"Matrix products and convolutions of one run at {label(costs.bucket)}."
@@ -116,13 +126,12 @@ def modules(analysis: Analysis) -> Figure:
     return Figure("modules", title, text, reading, (Bars(tuple(rows)),), columns=columns, table=table)
 
 
-def operators(analysis: Analysis) -> Figure:
+def operators(costs: BucketCosts | None) -> Figure:
     """How many nodes of each operator there are, and their FLOPs."""
     title = "Operators"
-    if not analysis.buckets:
+    if costs is None:
         return Figure("operators", title, missing="No bucket was analysed: pass seq_len=… .")
-    costs = analysis.buckets[-1]
-    count = sum(one.count for one in costs.operators) or 1
+    nodes = sum(one.count for one in costs.operators) or 1
     flops = costs.flops or 1
     ordered = sorted(costs.operators, key=lambda one: (-one.flops, -one.count, one.op))
     rows = tuple(
@@ -130,7 +139,7 @@ def operators(analysis: Analysis) -> Figure:
             one.op,
             f"{one.count} nodes · {share(one.flops / flops)} of FLOPs",
             (
-                Box(0, 0, 100 * one.count / count, 45, "two", f"{one.count} of {count} nodes"),
+                Box(0, 0, 100 * one.count / nodes, 45, "two", f"{one.count} of {nodes} nodes"),
                 Box(0, 55, 100 * one.flops / flops, 45, "one", f"{number(one.flops)} FLOPs"),
             ),
         )
@@ -148,39 +157,38 @@ def operators(analysis: Analysis) -> Figure:
     return Figure("operators", title, text, reading, (Bars(rows),), legend=legend, columns=columns, table=table)
 
 
-def weights(analysis: Analysis) -> Figure:
+def weights(found: WeightBytes) -> Figure:
     """Weights in each form that a card stores."""
-    found = analysis.graph.weights
     forms = (
         ("fp32", found.fp32, "as exported"),
         ("fp16", found.fp16, "-convert-to-fp16"),
         ("MXFP6", found.mxfp6, "matrix products in MXFP6, the rest fp16"),
         ("int8", found.int8, "matrix products and convolutions in int8, the rest fp16"),
     )
-    scale = linear(count for _, count, _ in forms)
+    scale = linear(held for _, held, _ in forms)
     rows = tuple(
-        Row(f"{name}: {how}", size(count), (bar(scale, count, "one", f"{name}: {count} bytes"),))
-        for name, count, how in forms
+        Row(f"{name}: {how}", size(held), (bar(scale, held, "one", f"{name}: {held} bytes"),))
+        for name, held, how in forms
     )
-    table = tuple((name, how, size(count)) for name, count, how in forms)
+    table = tuple((name, how, size(held)) for name, held, how in forms)
     text = "All weights at each precision."
     columns = ("precision", "how", "bytes")
     return Figure("weights", "Weights", text, drawings=(Bars(rows),), columns=columns, table=table)
 
 
-def fits(analysis: Analysis) -> Figure:
+def fits(found: Sequence[CardFit]) -> Figure:
     """How many cards the model needs, as a table."""
     text = "Weights at each precision with the activations of the largest bucket."
     columns = ("card", "weights", "bytes", "SoCs", "cards")
-    rows = tuple((fit.card, fit.precision, size(fit.bytes), str(fit.socs), str(fit.cards)) for fit in analysis.fits)
+    rows = tuple((fit.card, fit.precision, size(fit.bytes), str(fit.socs), str(fit.cards)) for fit in found)
     return Figure("fits", "Cards that it fits on", text, missing="No card was asked for.", columns=columns, table=rows)
 
 
-def buckets(analysis: Analysis) -> Figure:
+def buckets(found: Sequence[BucketCosts]) -> Figure:
     """The buckets as a table."""
     columns = ("bucket", "FLOPs", "other operations", "activations moved", "weights read", "inputs and outputs")
     peak = ("peak activations fp16", "peak at")
-    rows = tuple(_bucket(costs) for costs in analysis.buckets)
+    rows = tuple(map(_bucket, found))
     text = "One run of each: bytes moved are those of all nodes in fp16, the peak is what lives at one time."
     missing = "No bucket was analysed."
     return Figure("buckets", "Buckets", text, missing=missing, columns=columns + peak, table=rows)
