@@ -152,21 +152,10 @@ def to_int8(
 
 def reserved(limits: Limits) -> Limits:
     """What the search aims at."""
-
-    def nearer(value: float | None) -> float | None:
-        return None if value is None else 1 - RESERVE * (1 - value)
-
-    worst = nearer(limits.min_cosine)
-    mean = None if worst is None else 1 - (1 - worst) / SPREAD
-    given = nearer(limits.min_mean_cosine)
-    return Limits(
-        min_cosine=worst,
-        max_difference=None if limits.max_difference is None else RESERVE * limits.max_difference,
-        min_rank_agreement=nearer(limits.min_rank_agreement),
-        min_label_agreement=nearer(limits.min_label_agreement),
-        max_logit_error=None if limits.max_logit_error is None else RESERVE * limits.max_logit_error,
-        min_mean_cosine=max((each for each in (mean, given) if each is not None), default=None),
-    )
+    aim = limits.tightened(RESERVE)
+    mean = None if aim.min_cosine is None else 1 - (1 - aim.min_cosine) / SPREAD
+    means = [each for each in (mean, aim.min_mean_cosine) if each is not None]
+    return replace(aim, min_mean_cosine=max(means, default=None))
 
 
 def _prepared(model: OnnxModel, scratch: Path) -> OnnxModel:

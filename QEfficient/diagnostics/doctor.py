@@ -67,13 +67,6 @@ def diagnosis(subject: Subject, args: DoctorArgs, cache: Cache) -> Diagnosis:
 
 def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) -> Path:
     """The folder with what the doctor found and wrote."""
-    if model.functions:
-        raise UsageError(
-            "The graph has functions: a node inside one stands for a node of every layer, so no file can name it.",
-            got="use_onnx_subfunctions=True",
-            allowed="a graph without functions",
-            do="leave use_onnx_subfunctions out",
-        )
     files = preprocessing_files(subject.folder) if subject.folder else ()
     ingredients: dict[str, Json] = {
         "graph": model.digest,
@@ -101,10 +94,12 @@ def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) ->
 
 def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Path) -> Diagnosis:
     from QEfficient.numerics.check import Comparison
-    from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose
+    from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose, refuse_functions
     from QEfficient.numerics.node_costs import node_costs
     from QEfficient.numerics.samples import bucket_of
+    from QEfficient.numerics.verify import Criterion
 
+    refuse_functions(model)
     samples = _samples(model, subject, args.texts)
     frames = subject.rules(model.inputs).frames
     limits = LIMITS if args.limits is None else dataclasses.replace(LIMITS, **args.limits)
@@ -112,9 +107,11 @@ def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Pat
     with progress(None, None, "fp16 doctor", "trial") as counted:
         found = diagnose(
             model,
-            _references(model, samples),
-            Comparison(subject.name, model.outputs, subject.task.scores, frames),
-            limits=limits,
+            Criterion(
+                _references(model, samples),
+                Comparison(subject.name, model.outputs, subject.task.scores, frames),
+                limits,
+            ),
             margin=MARGIN if args.margin is None else args.margin,
             flops={cost.name: float(cost.flops) for cost in costs},
             rewrite_to=workdir if args.rewrite else None,

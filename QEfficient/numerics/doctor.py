@@ -8,35 +8,27 @@ from pathlib import Path
 
 from QEfficient.errors import NumericsError, UsageError
 from QEfficient.numerics.bench import Bench
-from QEfficient.numerics.check import Comparison
-from QEfficient.numerics.diagnosis import Diagnosis, Finding, Rewrite
+from QEfficient.numerics.diagnosis import Diagnosis
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.findings import findings
-from QEfficient.numerics.first_bad import first_bad
 from QEfficient.numerics.outline import NodeInfo, bucket_of, inlined, outline
 from QEfficient.numerics.ranges import TensorRange, ranges
 from QEfficient.numerics.rewrites import rewrite
 from QEfficient.numerics.search import Trials, share, smallest
-from QEfficient.numerics.verify import Limits, Reference, Verification, verify
+from QEfficient.numerics.verify import Criterion, Limits, Verification
 from QEfficient.records import OnnxModel
-
-__all__ = ["LIMITS", "Diagnosis", "Finding", "TensorRange", "Rewrite", "diagnose", "first_bad", "ranges"]
 
 LIMITS = Limits(min_cosine=0.9995, max_difference=0.02, min_rank_agreement=0.95, min_label_agreement=0.98)
 """What a cure must reach: stricter than what ``verify`` refuses at, since other texts do a little worse."""
 
 MARGIN = 0.5
-FP16 = Precision()
 _ATTEMPTS = 4
 
 
 def diagnose(
     model: OnnxModel,
-    references: Sequence[Reference],
-    how: Comparison,
+    criterion: Criterion,
     *,
-    precision: Precision = FP16,
-    limits: Limits = LIMITS,
     margin: float = MARGIN,
     flops: Mapping[str, float] | None = None,
     rewrite_to: Path | None = None,
@@ -46,10 +38,8 @@ def diagnose(
 
     Args:
         model: The graph.
-        references: Samples of what the model will be given, the longest rows among them, with what it should answer.
-        how: Which outputs, and how they are compared.
-        precision: What the other nodes compute in.
-        limits: What the cure must reach on every sample, under emulation.
+        criterion: What the cure must reach under emulation. Its samples are like those that the model will be given,
+            the longest rows among them.
         margin: Share of fp16's largest number from which a value counts as near it.
         flops: First output name → FLOPs: for the share that stays in fp32, and to prefer the cheaper node.
         rewrite_to: An empty folder: powers of two are folded into weights first, where that is exact, and the graph is
@@ -60,10 +50,9 @@ def diagnose(
         NumericsError: The graph in fp32 does not meet the limits.
         UsageError: There is no sample, the margin is none, or the graph has functions, whose nodes have no names.
     """
-    _check(model, references, margin)
-    plain = replace(precision, fp32_nodes=frozenset())
-    case = _Case(references, how, plain, limits, dict(flops or {}), progress)
-    samples = [sample for sample, _ in references]
+    _check(model, criterion, margin)
+    case = _Case(criterion, dict(flops or {}), progress)
+    samples = [sample for sample, _ in criterion.references]
     nodes, found = outline(inlined(model)), ranges(model, samples)
     before = case.emulate(model, frozenset())
     cured, rewrites = (model, ()) if rewrite_to is None else rewrite(model, found, rewrite_to, margin)
@@ -90,18 +79,17 @@ def diagnose(
 class _Case:
     """What does not change on the way from a graph to its cure."""
 
-    references: Sequence[Reference]
-    how: Comparison
-    plain: Precision
-    limits: Limits
+    criterion: Criterion
     flops: Mapping[str, float]
     progress: Callable[[int], None] | None
 
     def emulate(self, model: OnnxModel, fp32: frozenset[str]) -> Verification:
         """How well the graph does on a card with these nodes in fp32."""
-        bucket = max((bucket_of(sample.inputs) for sample, _ in self.references), key=lambda each: each.length)
-        with open_emulated(model, replace(self.plain, fp32_nodes=fp32), buckets=(bucket,)) as session:
-            return verify(self.references, session.run, self.how, self.limits, "the card's fp16, emulated")
+        bucket = max(
+            (bucket_of(sample.inputs) for sample, _ in self.criterion.references), key=lambda each: each.length
+        )
+        with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(bucket,)) as session:
+            return self.criterion.check(session.run, "the card's fp16, emulated")
 
     def cure(
         self, model: OnnxModel, nodes: Sequence[NodeInfo], found: Sequence[TensorRange], before: Verification
@@ -109,14 +97,14 @@ class _Case:
         """The smallest set of nodes in fp32, and how well the graph does with it."""
         if before.passed:
             return frozenset(), before
-        bench, goal = Bench(model, self.plain), self.limits
+        bench, goal = Bench(model, Precision()), self.criterion
         for _ in range(_ATTEMPTS):
-            trials = Trials(bench, self.references, self.how, goal, self.progress)
-            chosen = smallest(trials, nodes, found, self.flops)
+            chosen = smallest(Trials(bench, goal, self.progress), nodes, found, self.flops)
             after = self.emulate(model, chosen)
             if after.passed:
                 return chosen, after
-            goal = _stricter(goal)  # ranks, or the last bit of a sum, in which the two ways to round differ
+            # ranks fail, or the last bit of a sum, in which the two ways to round differ
+            goal = replace(goal, limits=goal.limits.tightened(0.5))
         raise NumericsError(
             f"No set of nodes in fp32 was found in {_ATTEMPTS} attempts that meets the limits.",
             got="; ".join(after.failures),
@@ -131,15 +119,9 @@ def _in_order(chosen: frozenset[str], nodes: Sequence[NodeInfo]) -> tuple[str, .
     return (*main, *sorted(chosen - {*main}))
 
 
-def _check(model: OnnxModel, references: Sequence[Reference], margin: float) -> None:
-    if model.functions:
-        raise UsageError(
-            "The graph has functions: a node inside one stands for a node of every layer, so no file can name it.",
-            got=str(model.path.name),
-            allowed="a graph without functions",
-            do="leave use_onnx_subfunctions out",
-        )
-    if not references:
+def _check(model: OnnxModel, criterion: Criterion, margin: float) -> None:
+    refuse_functions(model)
+    if not criterion.references:
         raise UsageError(
             "There is nothing to diagnose with.",
             got="no samples",
@@ -155,17 +137,12 @@ def _check(model: OnnxModel, references: Sequence[Reference], margin: float) -> 
         )
 
 
-def _stricter(limits: Limits) -> Limits:
-    """Half of what is allowed."""
-
-    def nearer(value: float | None) -> float | None:
-        return None if value is None else 1 - 0.5 * (1 - value)
-
-    return Limits(
-        min_cosine=nearer(limits.min_cosine),
-        max_difference=None if limits.max_difference is None else 0.5 * limits.max_difference,
-        min_rank_agreement=nearer(limits.min_rank_agreement),
-        min_label_agreement=nearer(limits.min_label_agreement),
-        max_logit_error=None if limits.max_logit_error is None else 0.5 * limits.max_logit_error,
-        min_mean_cosine=nearer(limits.min_mean_cosine),
-    )
+def refuse_functions(model: OnnxModel) -> None:
+    """Raises where nodes stand inside functions, so that they have no names of their own."""
+    if model.functions:
+        raise UsageError(
+            "The graph has functions: a node inside one stands for a node of every layer, so no file can name it.",
+            got="use_onnx_subfunctions=True",
+            allowed="a graph without functions",
+            do="leave use_onnx_subfunctions out",
+        )

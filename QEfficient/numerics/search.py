@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,45 +13,33 @@ from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.check import Array, Comparison, vectors
 from QEfficient.numerics.outline import NodeInfo
 from QEfficient.numerics.ranges import TensorRange
-from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, verify
+from QEfficient.numerics.verify import Criterion, Reference, Sample, Verification
 
 LOSSY = 2.0**-7
 """Rounding to fp16 takes off 0.0003 of a healthy tensor's norm; from here on much of it is below fp16's numbers."""
 
 _SCREEN = 4  # rows that a set is tried on before it is tried on all
-Test = Callable[[frozenset[str]], bool]
+Predicate = Callable[[frozenset[str]], bool]
 
 
 class Trials:
-    """Runs a graph with sets of nodes in fp32, and counts how often.
+    """Runs a graph with sets of nodes in fp32.
 
     Args:
         bench: The graph.
-        references: Samples with what the outputs should be.
-        how: Which outputs, and how they are compared.
-        limits: What must hold.
+        criterion: What must hold, and on which samples.
         progress: Called after each run.
     """
 
-    def __init__(
-        self,
-        bench: Bench,
-        references: Sequence[Reference],
-        how: Comparison,
-        limits: Limits,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
-        self.bench, self.references, self.how, self.limits = bench, references, how, limits
-        self.progress = progress
-        self.runs = 0
+    def __init__(self, bench: Bench, criterion: Criterion, progress: Callable[[int], None] | None = None) -> None:
+        self.bench, self.criterion, self.progress = bench, criterion, progress
 
-    def result(self, fp32: frozenset[str], references: Sequence[Reference] | None = None) -> Verification:
-        """How well the graph does with these nodes in fp32."""
-        self.runs += 1
+    def result(self, fp32: frozenset[str], rows: Sequence[Reference] | None = None) -> Verification:
+        """How well the graph does with these nodes in fp32: on these rows, or on all."""
         if self.progress is not None:
             self.progress(1)
-        chosen = self.references if references is None else references
-        return verify(chosen, lambda inputs: self.bench.run(inputs, fp32), self.how, self.limits, "a trial")
+        asked = self.criterion if rows is None else replace(self.criterion, references=rows)
+        return asked.check(lambda inputs: self.bench.run(inputs, fp32), "a trial")
 
     def passes(self, fp32: frozenset[str], screen: Iterable[Reference]) -> bool:
         """Whether the limits hold on rows that are samples of their own. It stops at the first that fails."""
@@ -63,12 +52,12 @@ class Trials:
             Place of the sample, and of the row in it → the row.
         """
         found: list[tuple[float, int, int, int]] = []
-        for place, (sample, want) in enumerate(self.references):
+        for place, (sample, want) in enumerate(self.criterion.references):
             got = self.bench.run(sample.inputs, fp32)
             size = max(array.size for array in sample.inputs.values()) // max(1, len(sample.names))
-            for row, off in enumerate(_distance(sample, want, got, self.how)):
+            for row, off in enumerate(_distance(sample, want, got, self.criterion.how)):
                 found.append((-off, size, place, row))
-        return {(place, row): _row(self.references[place], row) for _, _, place, row in sorted(found)[:count]}
+        return {(place, row): _row(self.criterion.references[place], row) for _, _, place, row in sorted(found)[:count]}
 
 
 def _distance(
@@ -144,7 +133,7 @@ def _ordered(nodes: Sequence[NodeInfo], found: Sequence[TensorRange], flops: Map
     return [[node.name for node in order if need(node) == level] for level in range(3)]
 
 
-def _least(passes: Test, groups: Sequence[Sequence[str]], base: frozenset[str]) -> frozenset[str]:
+def _least(passes: Predicate, groups: Sequence[Sequence[str]], base: frozenset[str]) -> frozenset[str]:
     """What has to join ``base``: of the first groups with which it passes."""
     candidates: list[str] = []
     for group in groups:
@@ -154,7 +143,7 @@ def _least(passes: Test, groups: Sequence[Sequence[str]], base: frozenset[str]) 
     return frozenset(quickxplain(passes, candidates, base))
 
 
-def quickxplain(passes: Test, candidates: Sequence[str], base: frozenset[str] = frozenset()) -> list[str]:
+def quickxplain(passes: Predicate, candidates: Sequence[str], base: frozenset[str] = frozenset()) -> list[str]:
     """A subset of ``candidates`` that passes together with ``base``, none of which can be left out.
 
     Junker's QuickXplain (AAAI 2004): k of n take about k·log₂(n ÷ k) + 2k tries. Those that come first are kept first.
@@ -165,7 +154,7 @@ def quickxplain(passes: Test, candidates: Sequence[str], base: frozenset[str] = 
     return _split(passes, list(candidates), base)
 
 
-def _split(passes: Test, candidates: list[str], base: frozenset[str]) -> list[str]:
+def _split(passes: Predicate, candidates: list[str], base: frozenset[str]) -> list[str]:
     """As :func:`quickxplain` where ``base`` alone does not pass."""
     if len(candidates) == 1:
         return candidates

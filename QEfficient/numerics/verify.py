@@ -42,6 +42,16 @@ class Limits:
     max_logit_error: float | None = None
     min_mean_cosine: float | None = None
 
+    def tightened(self, share: float) -> Limits:
+        """Limits that allow this share of the error that these allow."""
+
+        def of(name: str, value: float | None) -> float | None:
+            if value is None:
+                return None
+            return share * value if name.startswith("max_") else 1 - share * (1 - value)
+
+        return Limits(**{name: of(name, value) for name, value in asdict(self).items()})
+
 
 LIMITS: Mapping[str, Limits] = MappingProxyType(
     {
@@ -237,6 +247,25 @@ def verify(
             tally.add(sample, spec, want[spec.name], got[spec.name])
         tally.rows += len(sample.names)
     return tally.result(where)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """What a graph has to do to be good enough.
+
+    Attributes:
+        references: Samples, with what the model should answer.
+        how: Which outputs, and how they are compared.
+        limits: What must hold.
+    """
+
+    references: Sequence[Reference]
+    how: Comparison
+    limits: Limits
+
+    def check(self, candidate: Run, where: str) -> Verification:
+        """How well a candidate does; see :func:`verify`."""
+        return verify(self.references, candidate, self.how, self.limits, where)
 
 
 def refuse(result: Verification, name: str, more: str = "", do: str = "") -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,13 +25,16 @@ from QEfficient.errors import NumericsError, UsageError, VerificationError
 from QEfficient.numerics import precision_file
 from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.check import Comparison
-from QEfficient.numerics.doctor import LIMITS, Diagnosis, diagnose, first_bad, ranges
+from QEfficient.numerics.diagnosis import Diagnosis
+from QEfficient.numerics.doctor import LIMITS, diagnose
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.exponents import System
+from QEfficient.numerics.first_bad import first_bad
 from QEfficient.numerics.outline import inlined, outline
+from QEfficient.numerics.ranges import ranges
 from QEfficient.numerics.rewrites import FoldScales
 from QEfficient.numerics.search import quickxplain, share
-from QEfficient.numerics.verify import Reference, Sample
+from QEfficient.numerics.verify import Criterion, Reference, Sample
 from QEfficient.onnx_transforms import describe
 from QEfficient.records import Bucket, OnnxModel
 from tests import tiny_graphs
@@ -62,6 +66,10 @@ def numbers(model: OnnxModel, *inputs: Mapping[str, np.ndarray]) -> list[Referen
 
 def how(model: OnnxModel) -> Comparison:
     return Comparison("tiny", model.outputs)
+
+
+def cure(model: OnnxModel, references: list[Reference], **more: Any) -> Diagnosis:
+    return diagnose(model, Criterion(references, how(model), LIMITS), **more)
 
 
 CHAIN = """
@@ -163,12 +171,12 @@ def test_a_node_of_an_inner_graph_is_found_too(tmp_path: Path) -> None:
     for fp32 in (frozenset(), frozenset({"large"}), frozenset({"large", "t"}), frozenset(bench.nodes)):
         with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(Bucket(64, 64),)) as session:
             np.testing.assert_array_equal(bench.run(arrays, fp32)["y"], session.run(arrays)["y"])
-    found = diagnose(model, reference, how(model))
+    found = cure(model, reference)
     assert found.fp32_nodes == ("large", "t") and found.after.passed
 
 
 def test_a_chain_is_cured_by_exactly_its_nodes(chain: OnnxModel, tmp_path: Path) -> None:
-    found = diagnose(chain, numbers(chain, {"x": X}), how(chain), flops={"large": 3.0, "y": 5.0})
+    found = cure(chain, numbers(chain, {"x": X}), flops={"large": 3.0, "y": 5.0})
     assert found.before.not_finite == 2 and found.after.passed
     assert found.fp32_nodes == ("large", "turned", "small") and found.fp32_share == 3 / 8
     told = [(one.kind, one.node) for one in found.findings]
@@ -184,8 +192,8 @@ def test_a_chain_is_cured_by_exactly_its_nodes(chain: OnnxModel, tmp_path: Path)
 
 def test_the_margin_decides_what_is_near(chain: OnnxModel) -> None:
     reference = numbers(chain, {"x": X / 8})  # up to 16384: 25 % of 65504
-    assert not diagnose(chain, reference, how(chain)).findings
-    near = diagnose(chain, reference, how(chain), margin=0.1)
+    assert not cure(chain, reference).findings
+    near = cure(chain, reference, margin=0.1)
     assert [(one.kind, one.node) for one in near.findings if one.node == "large"] == [("near", "large")] * 2
     assert near.healthy and not near.fp32_nodes
     assert "25% of fp16's largest number" in " ".join(one.text for one in near.findings)
@@ -195,7 +203,7 @@ def test_what_fits_but_needs_to_be_exact_is_a_loss(tmp_path: Path) -> None:
     text = """g (float[batch_size, 4] x) => (float[batch_size, 4] y)
     { a = Add (x, far)  b = Add (a, back)  y = Mul (b, two) }"""
     model = save(tmp_path, text, far=2048.5, back=-2048.5, two=2)
-    found = diagnose(model, numbers(model, {"x": X}), how(model))
+    found = cure(model, numbers(model, {"x": X}))
     assert not found.healthy and not found.before.not_finite and found.after.passed
     assert set(found.fp32_nodes) == {"a", "b"}
     assert {(one.kind, one.node) for one in found.findings} == {("loss", "a"), ("loss", "b")}
@@ -205,18 +213,18 @@ def test_limits_that_fp32_does_not_meet_are_an_error(chain: OnnxModel) -> None:
     [(sample, outputs)] = numbers(chain, {"x": X})
     wrong = [(sample, {"y": outputs["y"][:, ::-1].copy()})]
     with pytest.raises(NumericsError, match="every node in fp32"):
-        diagnose(chain, wrong, how(chain))
+        cure(chain, wrong)
 
 
 @pytest.mark.parametrize(("margin", "samples"), [(0.0, 1), (1.5, 1), (0.5, 0)])
 def test_wrong_arguments(chain: OnnxModel, margin: float, samples: int) -> None:
     with pytest.raises(UsageError):
-        diagnose(chain, numbers(chain, {"x": X})[:samples], how(chain), margin=margin)
+        cure(chain, numbers(chain, {"x": X})[:samples], margin=margin)
 
 
 def test_functions_are_refused(chain: OnnxModel) -> None:
     with pytest.raises(UsageError, match="functions"):
-        diagnose(replace(chain, functions=True), numbers(chain, {"x": X}), how(chain))
+        cure(replace(chain, functions=True), numbers(chain, {"x": X}))
 
 
 def test_the_share_of_a_graph_without_flops_is_zero() -> None:
@@ -267,7 +275,7 @@ def test_a_power_of_two_is_folded_and_no_bit_changes(tmp_path: Path) -> None:
     model = save(tmp_path, ATTENTION, wv=wv * 2**17, bv=bv * 2**17, wo=wo / 2**17)
     arrays = {"x": random.standard_normal((5, 3, 4), np.float32), "p": random.random((5, 3, 3), np.float32)}
     reference = numbers(model, arrays)
-    found = diagnose(model, reference, how(model), rewrite_to=tmp_path / "new")
+    found = cure(model, reference, rewrite_to=tmp_path / "new")
     assert found.before.not_finite and found.after.passed and not found.fp32_nodes
     [done] = found.rewrites
     assert done.values == ("v", "b", "mixed") and set(done.weights) == {"wv", "bv", "wo"} and done.exponent < -10
@@ -279,7 +287,7 @@ def test_a_power_of_two_is_folded_and_no_bit_changes(tmp_path: Path) -> None:
 def test_a_healthy_graph_is_not_rewritten(tmp_path: Path) -> None:
     model = save(tmp_path, ATTENTION, wv=np.eye(4), bv=np.ones(4), wo=np.eye(4))
     arrays = {"x": np.ones((2, 3, 4), np.float32), "p": np.ones((2, 3, 3), np.float32)}
-    found = diagnose(model, numbers(model, arrays), how(model), rewrite_to=tmp_path / "new")
+    found = cure(model, numbers(model, arrays), rewrite_to=tmp_path / "new")
     assert not found.rewrites and found.onnx_path is None and not (tmp_path / "new").exists()
 
 
@@ -350,16 +358,16 @@ def test_what_nothing_is_known_of_stays_as_it_is(tmp_path: Path) -> None:
 def test_faults_in_two_layers_of_a_deep_model(tmp_path: Path) -> None:
     model = planted.deep(tmp_path, layers=12)
     arrays = {"h0": np.random.default_rng(0).standard_normal((6, 9, 16), np.float32)}
-    assert diagnose(model, numbers(model, arrays), how(model)).healthy
+    assert cure(model, numbers(model, arrays)).healthy
     faulty = planted.plant(model, tmp_path / "faulty", planted.value(4, 17), planted.norm(9, 17))
     reference = numbers(faulty, arrays)
     np.testing.assert_array_equal(reference[0][1]["h12"], numbers(model, arrays)[0][1]["h12"])
-    found = diagnose(faulty, reference, how(faulty))
+    found = cure(faulty, reference)
     assert found.before.not_finite and found.after.min_cosine >= 0.999
     modules = {one.module for one in found.findings if one.kind == "overflow"}
     assert {path.split(".")[1] for path in modules} == {"4", "9"}
     assert 4 < len(found.fp32_nodes) < 20
-    cured = diagnose(faulty, reference, how(faulty), rewrite_to=tmp_path / "new")
+    cured = cure(faulty, reference, rewrite_to=tmp_path / "new")
     assert [one.module for one in cured.rewrites] == [
         "layer.4.attention.self.value",
         "layer.9.attention.output.LayerNorm",

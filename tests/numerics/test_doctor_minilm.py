@@ -12,11 +12,13 @@ from tokenizers import Tokenizer
 
 from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.check import Comparison
-from QEfficient.numerics.doctor import LIMITS, Diagnosis, diagnose, first_bad
+from QEfficient.numerics.diagnosis import Diagnosis
+from QEfficient.numerics.doctor import LIMITS, diagnose
 from QEfficient.numerics.emulate import Precision
+from QEfficient.numerics.first_bad import first_bad
 from QEfficient.numerics.node_costs import node_costs
 from QEfficient.numerics.sentences import LONG, SENTENCES
-from QEfficient.numerics.verify import Reference, Sample, verify
+from QEfficient.numerics.verify import Criterion, Reference, Sample, verify
 from QEfficient.records import Bucket, OnnxModel
 from tests.numerics import planted
 
@@ -54,7 +56,7 @@ def references(model: OnnxModel, *samples: Sample) -> list[Reference]:
 
 def cure(model: OnnxModel, numbers: list[Reference], rewrite_to: Path | None = None) -> Diagnosis:
     flops = {cost.name: float(cost.flops) for cost in node_costs(model, Bucket(128))}
-    return diagnose(model, numbers, how(model), flops=flops, rewrite_to=rewrite_to)
+    return diagnose(model, Criterion(numbers, how(model), LIMITS), flops=flops, rewrite_to=rewrite_to)
 
 
 def how(model: OnnxModel) -> Comparison:
