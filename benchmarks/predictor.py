@@ -1,6 +1,6 @@
 """How well the predicted speed agrees with published measurements, in cross-validation; the plot of the docs.
 
-    python benchmarks/predictor.py [--nested] [--tune] [--plot docs/explanation/predicted_speed.svg]
+    python -m benchmarks.predictor [--nested] [--tune] [--plot docs/explanation/predicted_speed.svg]
 
 The first table has the size of relative errors and the share of measurements inside of their 80 % band, each model
 counted once: groups are left out one at a time, and everything is fitted again without them, the width of the bands
@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.prediction_errors import GROUPS, Errors, cross_validate, percentiles
 from QEfficient.analysis import physics
 from QEfficient.analysis.bands import kind
 from QEfficient.analysis.middle import log_mean_latency
 from QEfficient.analysis.physics import Vector
 from QEfficient.analysis.predictor import Predictor
 from QEfficient.analysis.recommendation import choose
-from QEfficient.analysis.residual import RATE, TAIL, Scales, log_likelihood
+from QEfficient.analysis.residual import RATE, TAIL, Scales, kernel, noise
 from QEfficient.analysis.run import Measurement, Run, measurements
-from QEfficient.analysis.validation import GROUPS, Errors, cross_validate, percentiles
 
 NUMBERS = ("alike", "kind", "ols", "mos", "multicast", "noise", "host_noise")
 COLOURS = {"best-throughput": "#0b6e99", "balanced": "#7a5195", "best-latency": "#c8553d"}
@@ -71,6 +71,13 @@ def kinds() -> None:
         means = (drawn[..., 0] * drawn[..., column]).sum(axis=1) / drawn[..., 0].sum(axis=1)
         low, high = np.percentile(means, [5, 95])
         print(f"{figure}: in nine of ten draws of as many kinds, with replacement, {low:.0%} to {high:.0%} are in band")
+
+
+def log_likelihood(runs: Sequence[Run], errors: Vector, scales: Scales) -> float:
+    """How well the scales explain the errors, up to a constant; what tuning maximises."""
+    covariance = kernel(runs, runs, scales) + np.diag(noise(runs, scales))
+    _, determinant = np.linalg.slogdet(covariance)
+    return float(-0.5 * errors @ np.linalg.solve(covariance, errors) - 0.5 * determinant)
 
 
 def tuned(measured: Sequence[Measurement]) -> tuple[Scales, Scales]:
@@ -204,7 +211,8 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    print(f"Constants: {physics.shown(Predictor(measurements()).constants)}\n")
+    constants = asdict(Predictor(measurements()).constants)
+    print(f"Constants: { {name: float(f'{value:.3g}') for name, value in constants.items()} }\n")
     table()
     print()
     kinds()

@@ -7,7 +7,7 @@ formula is the same for every network. Rates and sizes of the card: see :mod:`QE
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -239,8 +239,3 @@ def fit(runs: Sequence[Run], rates: Vector, start: Constants | None = None) -> C
             if damping > 1e9:
                 break
     return Constants(*(float(value) for value in np.exp(point)))
-
-
-def shown(constants: Constants) -> dict[str, float]:
-    """The constants by name, rounded to three digits, for documents."""
-    return {name: float(f"{value:.3g}") for name, value in asdict(constants).items()}

@@ -5,7 +5,7 @@ the same compiler options. Far from every measurement the error is unknown: the 
 wide; how wide in these standard deviations is learnt in :mod:`QEfficient.analysis.bands`. Layers, inner width and
 vocabulary are no part of the distance, so the formula alone says what they cost.
 
-The scales are settings, found once by maximum likelihood (``benchmarks/predictor.py --tune``), and rounded.
+The scales are settings, found once by maximum likelihood (``python -m benchmarks.predictor --tune``), and rounded.
 """
 
 from __future__ import annotations
@@ -143,10 +143,3 @@ class Residual:
             covariance = np.linalg.inv(self._inverse[np.ix_(held, held)])  # of these, given all others
             errors[held], variance[held] = covariance @ self._weights[held], np.diag(covariance)
         return errors, variance
-
-
-def log_likelihood(runs: Sequence[Run], errors: Vector, scales: Scales) -> float:
-    """How well the scales explain the errors, up to a constant; what tuning maximises."""
-    covariance = kernel(runs, runs, scales) + np.diag(noise(runs, scales))
-    _, determinant = np.linalg.slogdet(covariance)
-    return float(-0.5 * errors @ np.linalg.solve(covariance, errors) - 0.5 * determinant)

@@ -21,7 +21,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import DeviceError
 from QEfficient.numerics.check import Array
-from QEfficient.numerics.emulate import Precision, summed_axis
+from QEfficient.numerics.emulate import Precision, casts_behind, summed_axis
 from QEfficient.numerics.outline import inlined, is_float
 from QEfficient.numerics.rounded import Rounded
 from QEfficient.onnx_transforms import run, weights
@@ -165,16 +165,7 @@ class _Switches:
 
     def _round(self, value: ir.Value) -> ir.Value:
         if value not in self._rounded:
-            narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[ir.Value(name=f"{value.name}/16")])
-            result = ir.Value(name=f"{value.name}/rounded", type=value.type, shape=value.shape)
-            widen = ir.node("Cast", narrow.outputs, {"to": value.dtype}, outputs=[result])
-            maker = value.producer()
-            assert value.graph is not None
-            if maker is not None:
-                value.graph.insert_after(maker, [narrow, widen])
-            else:  # an input
-                value.graph.insert_before(value.graph[0], [narrow, widen])
-            self._rounded[value] = result
+            self._rounded[value] = casts_behind(value, f"{value.name}/16", f"{value.name}/rounded")[1]
         return self._rounded[value]
 
     def _add(self, kind: str, inputs: Sequence[ir.Value], name: str, dtype: ir.DataType) -> ir.Value:

@@ -26,6 +26,7 @@ from QEfficient.backends.onnxruntime import OnnxRuntimeSession
 from QEfficient.cache import Cache
 from QEfficient.errors import TransformError
 from QEfficient.numerics.formats import Format
+from QEfficient.numerics.outline import infer_types, is_float
 from QEfficient.numerics.precision_file import check_names
 from QEfficient.numerics.precision_file import read as read_precision_file
 from QEfficient.numerics.rounded import Rounded
@@ -33,7 +34,6 @@ from QEfficient.onnx_transforms import graph_digest, read, run
 from QEfficient.onnx_transforms.store_weights import StoreWeights
 from QEfficient.records import Bucket, CompileOptions, Manifest, OnnxModel, Program, Target, TensorSpec
 
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 EXACT = frozenset(
     """Abs Concat Expand Flatten Gather GatherElements GatherND Identity If Loop Max MaxPool Min Neg Relu Reshape Scan
     ScatterElements ScatterND Sign Slice Split Squeeze Tile Transpose Unsqueeze Where""".split()
@@ -121,7 +121,7 @@ def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Seq
     """
     graph = read(model.path)
     folder.mkdir(parents=True, exist_ok=True)
-    run(graph, (common.InlinePass(), common.ShapeInferencePass(check_type=False, strict_mode=False)))
+    run(graph, (common.InlinePass(), infer_types()))
     names = {str(node.outputs[0].name) for node in ir.traversal.RecursiveGraphIterator(graph.graph)}
     check_names(precision.fp32_nodes, names, "fp32_nodes")
     run(graph, (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),))
@@ -261,24 +261,36 @@ class _Rounding:
         self.rounded.add(rounded)
 
     def _casts(self, value: ir.Value) -> tuple[ir.Node, ir.Value]:
-        """Puts two casts, to fp16 and back, behind ``value``: the first, and the result of the second."""
-        assert value.graph is not None
-        half = ir.Value(name=self._new_name(f"{value.name}/fp16"))
-        narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[half])
-        rounded = ir.Value(name=self._new_name(f"{value.name}/half"), type=value.type, shape=value.shape)
-        widen = ir.node("Cast", [half], {"to": value.dtype}, outputs=[rounded])
-        producer = value.producer()
-        if producer is not None:
-            value.graph.insert_after(producer, [narrow, widen])
-        else:  # an input of the graph
-            value.graph.insert_before(value.graph[0], [narrow, widen])
-        return narrow, rounded
+        return casts_behind(value, self._new_name(f"{value.name}/fp16"), self._new_name(f"{value.name}/half"))
 
     def _new_name(self, wanted: str) -> str:
         while wanted in self.names:
             wanted += "_"
         self.names.add(wanted)
         return wanted
+
+
+def casts_behind(value: ir.Value, half: str, name: str) -> tuple[ir.Node, ir.Value]:
+    """Puts two casts, to fp16 and back, behind ``value``.
+
+    Args:
+        value: What is rounded.
+        half: Name of the number in fp16.
+        name: Name of the rounded one.
+
+    Returns:
+        The first cast, and the result of the second.
+    """
+    assert value.graph is not None
+    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[ir.Value(name=half)])
+    rounded = ir.Value(name=name, type=value.type, shape=value.shape)
+    widen = ir.node("Cast", narrow.outputs, {"to": value.dtype}, outputs=[rounded])
+    producer = value.producer()
+    if producer is not None:
+        value.graph.insert_after(producer, [narrow, widen])
+    else:  # an input of the graph
+        value.graph.insert_before(value.graph[0], [narrow, widen])
+    return narrow, rounded
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
@@ -297,7 +309,7 @@ def _is_float(value: ir.Value, node: ir.Node) -> bool:
             allowed="operators of ONNX itself, or value_info in the graph",
             do="export the graph with types, or replace this operator",
         )
-    return isinstance(value.type, ir.TensorType) and value.dtype in FLOATS
+    return is_float(value)
 
 
 def summed_axis(node: ir.Node, index: int) -> int | None:

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
-from QEfficient.numerics.outline import is_float
+from QEfficient.numerics.outline import is_float, reads
 from QEfficient.onnx_transforms import weights
 
 _SAME = frozenset(
@@ -97,8 +97,9 @@ def _present(node: ir.Node) -> list[int]:
 
 
 def _fixed(node: ir.Node) -> Iterator[Equation]:
-    for value in (*(node.inputs[index] for index in _present(node)), *node.outputs):
-        if value is not None and value.name and _counts(value) and weights.constant(value) is None:
+    """Nothing that the node and the graphs inside it read, and nothing that it makes, may change."""
+    for value in (*reads(node), *node.outputs):
+        if value.name and _counts(value) and weights.constant(value) is None:
             yield Equation({value: Fraction(1)})
 
 
@@ -123,8 +124,7 @@ class System:
         self._of: dict[ir.Value, list[Equation]] = {}
         self.constants: dict[ir.Node, list[Equation]] = {}
         for node in graph:
-            inner = any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
-            for equation in _inner(node) if inner else equations(node):
+            for equation in equations(node):
                 if equation.constant is not None:
                     self.constants.setdefault(node, []).append(equation)
                     continue
@@ -183,14 +183,3 @@ class System:
             (opened.values[value] * exponents[value] for value in opened.values if value in exponents), Fraction(0)
         )
         return [exponents | none | {value: -rest / opened.values[value]} for value in unknown]
-
-
-def _inner(node: ir.Node) -> Iterator[Equation]:
-    """A node with graphs inside: nothing that they read may change."""
-    yield from _fixed(node)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            for one in attribute.as_graph():
-                for value in one.inputs:
-                    if value is not None and value.graph is node.graph and _counts(value):
-                        yield Equation({value: Fraction(1)})

@@ -61,7 +61,7 @@ def outline(graph: ir.Model) -> tuple[NodeInfo, ...]:
     for node in graph.graph:
         if node.op_type in ("Constant", *_SHAPES_ONLY):
             continue
-        inputs = [value for value in _read(node) if is_float(value)]
+        inputs = [value for value in reads(node) if is_float(value)]
         outputs = tuple(str(value.name) for value in node.outputs if value.name and is_float(value))
         constants = tuple(str(value.name) for value in inputs if weights.constant(value) is not None)
         varying = tuple(str(value.name) for value in inputs if weights.constant(value) is None)
@@ -81,12 +81,15 @@ def is_float(value: ir.Value) -> bool:
     return isinstance(value.type, ir.TensorType) and value.dtype in FLOATS
 
 
-def _read(node: ir.Node) -> list[ir.Value]:
-    """What a node reads, in the graphs inside it too."""
+def reads(node: ir.Node) -> list[ir.Value]:
+    """What a node reads of its own graph, also in the graphs inside it, however deep."""
     values = [value for value in node.inputs if value is not None]
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            values += [value for inner in attribute.as_graph() for value in _read(inner) if value.graph is node.graph]
+            inner = [
+                value for each in ir.traversal.RecursiveGraphIterator(attribute.as_graph()) for value in each.inputs
+            ]
+            values += [value for value in inner if value is not None and value.graph is node.graph]
     return list(dict.fromkeys(values))
 
 

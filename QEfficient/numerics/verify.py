@@ -145,12 +145,12 @@ class Verification:
     def failures(self) -> tuple[str, ...]:
         """Every limit that does not hold, in words; none: it passed."""
         found = [f"{self.not_finite} of {self.vectors} vectors hold NaN or Inf"] if self.not_finite else []
-        found += _below("min cosine", self.min_cosine, self.limits.min_cosine)
-        found += _below("mean cosine", self.mean_cosine, self.limits.min_mean_cosine)
-        found += _above("largest difference", self.max_difference, self.limits.max_difference)
-        found += _below("rank agreement", self.rank_agreement, self.limits.min_rank_agreement)
-        found += _below("label agreement", self.label_agreement, self.limits.min_label_agreement)
-        return tuple(found + _above("logit error", self.max_logit_error, self.limits.max_logit_error))
+        for name, value, limit, sign in self.figures:
+            if limit is not None and sign == "≥" and value < limit:
+                found.append(f"{name} {value:.7g} < {limit:g}")
+            elif limit is not None and sign == "≤" and value > limit:
+                found.append(f"{name.removesuffix(' ÷ norm')} {value:.3g} > {limit:g}")
+        return tuple(found)
 
     @property
     def passed(self) -> bool:
@@ -175,14 +175,6 @@ class Verification:
             lines.append(f"  {name:<27}{value:<15.9g}" + ("" if limit is None else f"limit {sign} {limit:g}"))
         lines += [f"  worst: {row.row}: cosine {row.cosine:.7f}, difference {row.difference:.2e}" for row in self.worst]
         return "\n".join(lines)
-
-
-def _below(name: str, value: float | None, limit: float | None) -> list[str]:
-    return [f"{name} {value:.7g} < {limit:g}"] if value is not None and limit is not None and value < limit else []
-
-
-def _above(name: str, value: float | None, limit: float | None) -> list[str]:
-    return [f"{name} {value:.3g} > {limit:g}"] if value is not None and limit is not None and value > limit else []
 
 
 def limits_for(precision: str, wanted: object = None, *, routed: bool = False) -> Limits:

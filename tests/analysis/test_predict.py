@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import QEfficient
+from benchmarks.prediction_errors import GROUPS, Errors, cross_validate, percentiles
 from QEfficient.analysis import physics
 from QEfficient.analysis.bands import kind, quantile
 from QEfficient.analysis.predictor import Estimate, Prediction, Predictor, predict, predictor
 from QEfficient.analysis.residual import RATE, TAIL, Residual, kernel
 from QEfficient.analysis.run import COLUMNS, Run, measurements, parse
-from QEfficient.analysis.validation import GROUPS, Errors, cross_validate, percentiles
 from QEfficient.errors import UsageError
 
 ROW: dict[str, Any] = {

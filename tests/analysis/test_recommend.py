@@ -12,13 +12,13 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.prediction_errors import GROUPS
 from QEfficient import QEFFAutoModel
 from QEfficient.analysis.cards import CARDS
 from QEfficient.analysis.network import network
 from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
-from QEfficient.analysis.validation import GROUPS
 from QEfficient.build.request import Unset, parse
 from QEfficient.build.subject import ModelSubject
 from QEfficient.diagnostics.recommend import options_for_objective, speed_points
