@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.analysis.bands import kind
-from QEfficient.analysis.middle import Logs, misses
 from QEfficient.analysis.physics import Vector
 from QEfficient.analysis.predictor import Predictor
+from QEfficient.analysis.regression import Logs, misses
 from QEfficient.analysis.run import Measurement
 
 Mask = NDArray[np.bool_]

@@ -22,10 +22,10 @@ import numpy as np
 from benchmarks.prediction_errors import GROUPS, Errors, cross_validate, percentiles
 from QEfficient.analysis import physics
 from QEfficient.analysis.bands import kind
-from QEfficient.analysis.middle import log_mean_latency
 from QEfficient.analysis.physics import Vector
 from QEfficient.analysis.predictor import Predictor
 from QEfficient.analysis.recommendation import choose
+from QEfficient.analysis.regression import log_mean_latency
 from QEfficient.analysis.residual import RATE, TAIL, Scales, kernel, noise
 from QEfficient.analysis.run import Measurement, Run, measurements
 

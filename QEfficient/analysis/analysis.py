@@ -61,7 +61,7 @@ class Analysis:
 
     def page(self) -> Page:
         """What the report and the terminal show of it."""
-        longest, weights = self.buckets[-1] if self.buckets else None, costs.weights(self.graph.weights)
+        longest, weights = self.buckets[-1], costs.weights(self.graph.weights)
         transformation = overview.transformation(self.graph, self.model, self.buckets)
         buckets, roofline = costs.buckets(self.buckets), costs.roofline(self.roofline)
         operators, modules = costs.operators(longest), costs.modules(longest)

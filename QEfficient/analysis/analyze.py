@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import onnx_ir as ir
 
 from QEfficient.analysis.analysis import Analysis
-from QEfficient.analysis.cards import CARDS, Card
+from QEfficient.analysis.cards import CARDS
 from QEfficient.analysis.costs import bucket_costs
 from QEfficient.analysis.lint import LintContext, lint
 from QEfficient.analysis.memory import Weight, weight_bytes, weights_of
@@ -22,7 +22,7 @@ from QEfficient.onnx_transforms.graph_file import read
 from QEfficient.records import Bucket, OnnxModel, TensorSpec
 
 
-def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "", cards: Sequence[Card] = CARDS) -> Analysis:
+def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "") -> Analysis:
     """Analyses a graph on disk. No large weight is held in memory.
 
     What a graph alone does not show (the torch module, texts, fp16 risk, speed, the numeric check) is left empty:
@@ -32,7 +32,6 @@ def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "", card
         model: The graph.
         buckets: The shapes to analyse, at least one.
         name: The model's name.
-        cards: For the rooflines.
 
     Raises:
         UsageError: The graph can't take one of the buckets.
@@ -47,8 +46,8 @@ def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "", card
         graph=graph,
         buckets=costs,
         lint=lint(LintContext(loaded, walk(model, costs[0].bucket), held, costs)),
-        roofline=tuple(roofline(each, card) for card in cards for each in costs),
-        fits=tuple(fit for card in cards for fit in fits(graph.weights, costs, card)),
+        roofline=tuple(roofline(each, card) for card in CARDS for each in costs),
+        fits=tuple(fit for card in CARDS for fit in fits(graph.weights, costs, card)),
         versions=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -19,8 +19,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.analysis.middle import Middle, misses
 from QEfficient.analysis.physics import Vector
+from QEfficient.analysis.regression import Regression, misses
 from QEfficient.analysis.run import Measurement, Run
 
 Pair = tuple[float, float]
@@ -47,7 +47,7 @@ class Widths:
         fitted: The fit.
     """
 
-    def __init__(self, measured: Sequence[Measurement], fitted: Middle) -> None:
+    def __init__(self, measured: Sequence[Measurement], fitted: Regression) -> None:
         self._measured, self._fitted = measured, fitted
         self._models = [one.model for one in measured]
         self._kinds = [kind(one.run) for one in measured]
@@ -91,7 +91,7 @@ class Widths:
             held = [index for index, group in enumerate(groups) if group == name]
             rest = [one for one, group in zip(self._measured, groups, strict=True) if group != name]
             asked = [self._measured[index] for index in held]
-            logs = Middle(rest, *self._fitted.scales).logs([one.run for one in asked])
+            logs = Regression(rest, *self._fitted.scales).logs([one.run for one in asked])
             rate, latency = misses(logs, asked)
             off[held], off_latency[held] = np.abs(rate) / logs.rate_sd, np.abs(latency) / logs.latency_sd
         return off, off_latency

@@ -40,7 +40,7 @@ def layer(config: Mapping[str, Json], model_type: str, sizes: Mapping[str, int])
 
 def passes(config: Mapping[str, Json]) -> int:
     """How often a layer that is counted once runs: ALBERT's groups may hold several."""
-    return _size(config, ("inner_group_num",)) or 1
+    return size(config, ("inner_group_num",)) or 1
 
 
 def _activation(config: Mapping[str, Json], model_type: str) -> tuple[str, bool]:
@@ -56,23 +56,24 @@ def _activation(config: Mapping[str, Json], model_type: str) -> tuple[str, bool]
 
 def _attention(config: Mapping[str, Json], width: int, heads: int) -> int:
     """Weights of queries, keys, values and output. Heads may be wider than their share, keys and values fewer."""
-    size = _size(config, HEAD_SIZES) or width // heads
-    return 2 * width * size * (heads + (_size(config, KEY_VALUE_HEADS) or heads))
+    head = size(config, HEAD_SIZES) or width // heads
+    return 2 * width * head * (heads + (size(config, KEY_VALUE_HEADS) or heads))
 
 
 def _experts(config: Mapping[str, Json], inner: int) -> int:
-    experts = _size(config, EXPERTS) or 1
-    return experts * (_size(config, EXPERT_SIZES) or inner) if experts > 1 else inner
+    experts = size(config, EXPERTS) or 1
+    return experts * (size(config, EXPERT_SIZES) or inner) if experts > 1 else inner
 
 
 def _bottleneck(config: Mapping[str, Json], width: int, inner: int) -> tuple[int, int]:
     """MobileBERT: a narrow layer between two projections, with several feed-forward blocks."""
-    narrow, blocks = _size(config, ("intra_bottleneck_size",)), _size(config, ("num_feedforward_networks",)) or 1
+    narrow, blocks = size(config, ("intra_bottleneck_size",)), size(config, ("num_feedforward_networks",)) or 1
     attention = 3 * narrow**2 + width * narrow  # values alone are made of the full width
     projections = 3 * width * narrow  # for queries and keys, for what is added to, and back
     return attention + projections + blocks * 2 * narrow * inner, blocks * inner
 
 
-def _size(config: Mapping[str, Json], names: Sequence[str]) -> int:
+def size(config: Mapping[str, Json], names: Sequence[str]) -> int:
+    """The first of these names that the config has a positive whole number under; 0: none."""
     values = (config.get(name) for name in names)
     return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0), 0)

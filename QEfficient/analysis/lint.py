@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.analysis.memory import Weight
+from QEfficient.analysis.memory import Weight, constants
 from QEfficient.analysis.record import BucketCosts, LintFinding
 from QEfficient.numerics.formats import BLOCK, MAX_FP16
 from QEfficient.numerics.node_costs import MOVES
@@ -198,12 +198,7 @@ def _reaches_root(step: Step, steps: Sequence[Step]) -> bool:
 
 def constants_beyond_fp16(context: LintContext) -> Iterator[LintFinding]:
     """Constants past ±65504, which fp16 has no number for."""
-    guilty = []
-    for graph in weights.graphs(context.model):
-        guilty += [value for value in graph.initializers.values() if _beyond(value.const_value)]
-    for node in weights.nodes(context.model):
-        if node.op_type == "Constant" and _beyond(weights.constant(node.outputs[0])):
-            guilty.append(node.outputs[0])
+    guilty = [value for value, tensor in constants(context.model) if _beyond(tensor)]
     if guilty:
         modules = tuple(dict.fromkeys(path for path in map(weights.module_path, guilty) if path))
         names = tuple(str(value.name) for value in guilty)
@@ -212,8 +207,8 @@ def constants_beyond_fp16(context: LintContext) -> Iterator[LintFinding]:
         yield LintFinding("constant-beyond-fp16", "warning", text, do, OPERATORS, names, "Constant", modules)
 
 
-def _beyond(tensor: ir.TensorProtocol | None) -> bool:
-    if tensor is None or not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
+def _beyond(tensor: ir.TensorProtocol) -> bool:
+    if not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
         return False
     for block in weights.blocks(tensor):
         values = np.abs(block.astype(np.float64))

@@ -107,7 +107,7 @@ class Weight:
 
 def weights_of(model: ir.Model) -> tuple[Weight, ...]:
     """Every constant of a graph, its subgraphs and its functions, each once, in graph order."""
-    return tuple(_weight(value, tensor, model) for value, tensor in _constants(model))
+    return tuple(_weight(value, tensor, model) for value, tensor in constants(model))
 
 
 def weight_bytes(held: Sequence[Weight]) -> WeightBytes:
@@ -134,7 +134,8 @@ def _narrow(weight: Weight, fits: bool, size: int) -> int:
     return size + (2 * weight.elements if weight.elsewhere else 0)
 
 
-def _constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+def constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+    """Every constant of a graph, its subgraphs and its functions, with the value that it is."""
     for graph in weights.graphs(model):
         for value in graph.initializers.values():
             if value.const_value is not None:

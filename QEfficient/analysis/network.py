@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from QEfficient.analysis.layer import layer, passes
+from QEfficient.analysis.layer import layer, passes, size
 from QEfficient.errors import UsageError
 from QEfficient.records import Json
 
@@ -45,13 +45,12 @@ def network(config: Mapping[str, Json], task: str) -> dict[str, Json]:
     """
     model_type = str(config.get("model_type", ""))
     whole = _whole(config)
-    found = {column: _first(whole, names) for column, names in NAMES.items()}
-    if None in found.values():
+    found = {column: size(whole, names) for column, names in NAMES.items()}
+    if not all(found.values()):
         defaults = _whole(_defaults(model_type))
-        found = {c: value if value is not None else _first(defaults, NAMES[c]) for c, value in found.items()}
-    if found["intermediate_size"] is None and found["hidden_size"] is not None:
-        found["intermediate_size"] = 4 * found["hidden_size"]
-    missing = [column for column, value in found.items() if value is None]
+        found = {column: value or size(defaults, NAMES[column]) for column, value in found.items()}
+    found["intermediate_size"] = found["intermediate_size"] or 4 * found["hidden_size"]
+    missing = [column for column, value in found.items() if not value]
     if missing:
         raise UsageError(
             f"The config does not say {', '.join(missing)}, so no speed can be predicted.",
@@ -59,10 +58,9 @@ def network(config: Mapping[str, Json], task: str) -> dict[str, Json]:
             allowed="; ".join(f"{column} as {' or '.join(NAMES[column])}" for column in missing),
             do="predict from a row of your own: QEfficient.analysis.predict({…}); only models that read text have one",
         )
-    sizes = {column: value for column, value in found.items() if value is not None}
-    sizes["layers"] *= passes(whole)
-    columns = {"model_type": MEASURED_AS.get(model_type, model_type), "task": task, **sizes}
-    return {**columns, **layer(whole, str(whole.get("model_type", model_type)), sizes)}
+    found["layers"] *= passes(whole)
+    columns = {"model_type": MEASURED_AS.get(model_type, model_type), "task": task, **found}
+    return {**columns, **layer(whole, str(whole.get("model_type", model_type)), found)}
 
 
 def _whole(config: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -70,11 +68,6 @@ def _whole(config: Mapping[str, Json]) -> Mapping[str, Json]:
         if isinstance(config.get(part), Mapping):
             config = {**config, **config[part]}
     return config
-
-
-def _first(config: Mapping[str, Json], names: tuple[str, ...]) -> int | None:
-    values = (config.get(name) for name in names)
-    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 0), None)
 
 
 def _defaults(model_type: str) -> Mapping[str, Json]:

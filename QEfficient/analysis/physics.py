@@ -23,11 +23,7 @@ STANDARD = CARDS[0]
 FP16, FP32 = 2, 4  # bytes
 LABELS = 9  # of a token-classification head: its outputs are small whatever their number
 TILE = 128  # what the matrix units are filled in: other widths take as long as the next multiple
-GATED = frozenset({"jina-bert-v2", "modernbert", "nomic_bert", "eurobert", "gte"}) | {
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-}
+GATED = frozenset("jina-bert-v2 modernbert nomic_bert eurobert gte gemma gemma2 gemma3_text".split())
 """Types whose feed-forward block has a third matrix, which gates the first, where a run does not say it."""
 DISENTANGLED = frozenset({"deberta", "deberta-v2"})
 """Types whose attention scores also compare words with positions and positions with words."""
@@ -37,11 +33,10 @@ TANH_GELU = frozenset({"gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_t
 """Activations that are GELU written out with tanh: eight operators in the graph where a card knows GELU as one."""
 USUAL = {"albert": "gelu_new"}
 """Type → its activation where a run does not say it; GELU for all others."""
-KNOWN_TASKS = frozenset({"default", "feature-extraction", "sentence-similarity", "fill-mask"}) | {
-    "question-answering",
-    "text-classification",
-    "token-classification",
-}
+KNOWN_TASKS = frozenset(
+    """default feature-extraction sentence-similarity fill-mask question-answering text-classification
+    token-classification""".split()
+)
 
 
 class Workload(NamedTuple):

@@ -13,8 +13,8 @@ import numpy as np
 from QEfficient.analysis import physics
 from QEfficient.analysis.bands import Widths, kind
 from QEfficient.analysis.cards import CARDS, Card
-from QEfficient.analysis.middle import Logs, Middle
 from QEfficient.analysis.physics import STANDARD, Constants, Vector
+from QEfficient.analysis.regression import Logs, Regression
 from QEfficient.analysis.residual import RATE, TAIL, Scales
 from QEfficient.analysis.run import Measurement, Run, measurements, parse
 from QEfficient.errors import UsageError, nearest
@@ -27,7 +27,7 @@ REST = ("vocab_size", "set_size")
 
 
 class Estimate(float):
-    """A number with its 80 % band.
+    """A number with its 80 % band (a prediction interval).
 
     Attributes:
         low, high: Ends of the band.
@@ -67,7 +67,7 @@ class Prediction:
 
 
 class Predictor:
-    """Middle and bands, fitted to measurements.
+    """Regression and prediction intervals ("bands"), fitted to measurements.
 
     Args:
         measured: At least a few dozen.
@@ -76,18 +76,18 @@ class Predictor:
 
     def __init__(self, measured: Sequence[Measurement], rate: Scales = RATE, tail: Scales = TAIL) -> None:
         self._measured = tuple(measured)
-        self._middle = Middle(self._measured, rate, tail)
-        self.widths = Widths(self._measured, self._middle)
-        self._seen = Seen([one.run for one in measured])
+        self._regression = Regression(self._measured, rate, tail)
+        self.widths = Widths(self._measured, self._regression)
+        self._domain = Domain([one.run for one in measured])
 
     @property
     def constants(self) -> Constants:
         """Those of the formula."""
-        return self._middle.constants
+        return self._regression.constants
 
     def logs(self, runs: Sequence[Run], card: Card = STANDARD) -> Logs:
         """Logarithms of samples a second and of latency in ms, each with its standard deviation."""
-        return self._middle.logs(runs, card)
+        return self._regression.logs(runs, card)
 
     def halves(self, runs: Sequence[Run], logs: Logs, card: Card = STANDARD) -> tuple[Vector, Vector]:
         """Half of each band of these logarithms, for the rate and for latency."""
@@ -100,22 +100,22 @@ class Predictor:
         columns = (logs.rate, logs.latency, *self.halves(runs, logs, card))
         made = []
         for run, rate, latency, rate_half, latency_half in zip(runs, *columns, strict=True):
-            reasons = self._seen.reasons(run, card)
+            reasons = self._domain.reasons(run, card)
             made.append(Prediction(_estimate(rate, rate_half), _estimate(latency, latency_half), reasons, card.name))
         return made
 
     def _half(self, run: Run, card: Card) -> tuple[float, float]:
         widths = self.widths
-        if self._seen.sizes(run):
+        if self._domain.sizes(run):
             rate, latency = widths.new_kind
         else:
-            rate, latency = widths.new_type if self._seen.type(run) else widths.seen
-        wider = WIDER if self._seen.setting(run, card) else 1.0
+            rate, latency = widths.new_type if self._domain.type(run) else widths.seen
+        wider = WIDER if self._domain.setting(run, card) else 1.0
         return rate * wider, latency * wider
 
 
-class Seen:
-    """What was measured, to say what lies outside.
+class Domain:
+    """What was measured (the applicability domain), to say what lies outside.
 
     Args:
         runs: What was measured.

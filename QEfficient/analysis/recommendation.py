@@ -143,15 +143,7 @@ def choose(
     return _best(fitted, every, objective, card, exact=True)
 
 
-_PLAIN = {
-    "batch_size": 1,
-    "num_cores": 1,
-    "instances": 1,
-    "set_size": 1,
-    "ols": 1,
-    "mos": 1,
-    "multicast_weights": False,
-}
+_PLAIN = dict.fromkeys(OPTIONS, 1) | {"multicast_weights": False}
 _KEEP = {"throughput": 0.98, "latency": 0.97, "balanced": 0.90}
 
 

@@ -150,9 +150,7 @@ def _given(row: Mapping[str, object], name: str) -> bool:
 def _text(row: Mapping[str, object], name: str) -> str:
     value = _value(row, name)
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(
-            f"The column {name!r} holds no name.", got=f"{name}={value!r}", allowed="a string", do=f"name the {name}"
-        )
+        raise _unusable(name, value, "holds no name", "a string")
     return value.strip()
 
 
@@ -163,12 +161,8 @@ def _number(row: Mapping[str, object], name: str) -> int:
     except ValueError:
         number = 0.0
     if isinstance(value, bool) or not 1 <= number < 1e9 or number != int(number):
-        raise UsageError(
-            f"The column {name!r} holds no whole number.",
-            got=f"{name}={value!r}",
-            allowed="a whole number from 1 on, as a number or as text" + ("; empty" if name in LEFT_OPEN else ""),
-            do=f"correct {name}",
-        )
+        allowed = "a whole number from 1 on, as a number or as text" + ("; empty" if name in LEFT_OPEN else "")
+        raise _unusable(name, value, "holds no whole number", allowed)
     return int(number)
 
 
@@ -177,10 +171,9 @@ def _flag(row: Mapping[str, object], name: str) -> bool:
     known = {"": False, "0": False, "false": False, "none": False, "1": True, "true": True}
     text = str(value).strip().lower().removesuffix(".0")
     if text not in known:
-        raise UsageError(
-            f"The column {name!r} is not on or off.",
-            got=f"{name}={value!r}",
-            allowed="0 or 1, True or False, as text too",
-            do=f"correct {name}",
-        )
+        raise _unusable(name, value, "is not on or off", "0 or 1, True or False, as text too")
     return known[text]
+
+
+def _unusable(name: str, value: object, why: str, allowed: str) -> UsageError:
+    return UsageError(f"The column {name!r} {why}.", got=f"{name}={value!r}", allowed=allowed, do=f"correct {name}")

@@ -11,7 +11,6 @@ import onnx
 from onnx_ir.passes import common
 
 from QEfficient.backends.base import Session
-from QEfficient.cache import link_or_copy
 from QEfficient.compress.calibrate import calibrate
 from QEfficient.compress.graph import opened
 from QEfficient.compress.layers import Layer, find_layers
@@ -20,13 +19,13 @@ from QEfficient.compress.search import Choice, search
 from QEfficient.errors import UsageError, VerificationError
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, verify
-from QEfficient.onnx_transforms import apply, describe, external_files
+from QEfficient.onnx_transforms import adopt, apply, describe
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.records import Json, OnnxModel
 
 WHERE = "int8 on the host, as it is calibrated"
 TRIED = 128  # texts that each trial of the search runs
-RESERVE = 0.5
+SAFETY = 0.5
 """The search allows this share of the error that the limits allow: texts that it has not seen do worse."""
 
 SPREAD = 4.0
@@ -118,6 +117,7 @@ def to_int8(
             allowed="a graph with MatMul nodes",
             do="leave compute out",
         )
+    aim = search_limits(limits)
     ranges = calibrate(plain, layers, samples, scratch, progress)
     whole = quantise(plain, layers, ranges, scratch)
 
@@ -129,7 +129,7 @@ def to_int8(
 
     def trial(left_out: frozenset[int]) -> Verification:
         with session_of(whole.without(left_out)) as session:
-            result = verify(references, session.run, how, reserved(limits), WHERE)
+            result = verify(references, session.run, how, aim, WHERE)
         if progress is not None:
             progress(1)
         return replace(result, reference="the graph in fp32")
@@ -140,8 +140,7 @@ def to_int8(
         raise VerificationError(
             f"No layer of {how.name!r} can be int8 within the limits.",
             got=f"the best of {len(layers)} layers alone in int8: mean cosine {1 - alone:.6f}",
-            allowed=f"mean cosine {reserved(limits).min_mean_cosine}, min cosine {reserved(limits).min_cosine} "
-            "on the texts of the search",
+            allowed=f"mean cosine {aim.min_mean_cosine}, min cosine {aim.min_cosine} on the texts of the search",
             do="pass texts= such as the model will be given, or looser limits=, or leave compute out",
             verification=choice.result,
         )
@@ -150,9 +149,9 @@ def to_int8(
     return Int8(made, layers, choice, sum(len(sample.names) for sample in samples))
 
 
-def reserved(limits: Limits) -> Limits:
+def search_limits(limits: Limits) -> Limits:
     """What the search aims at."""
-    aim = limits.tightened(RESERVE)
+    aim = limits.tightened(SAFETY)
     mean = None if aim.min_cosine is None else 1 - (1 - aim.min_cosine) / SPREAD
     means = [each for each in (mean, aim.min_mean_cosine) if each is not None]
     return replace(aim, min_mean_cosine=max(means, default=None))
@@ -162,11 +161,7 @@ def _prepared(model: OnnxModel, scratch: Path) -> OnnxModel:
     """The graph in the scratch folder, beside which its variants find its weights; without functions."""
     if model.functions:
         return apply(model, scratch, passes=(common.InlinePass,))
-    for file in (model.path, *external_files(model.path)):
-        target = scratch / file.relative_to(model.path.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(file, target)
-    return replace(model, path=scratch / model.path.name)
+    return replace(model, path=adopt(model.path, scratch).path)
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:

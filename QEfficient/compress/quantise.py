@@ -1,4 +1,4 @@
-"""A graph's layers in int8: onnxruntime's quantiser writes them, with static scales that text has shown.
+"""A graph's layers in int8: onnxruntime's quantiser writes them, with static scales from calibration on text.
 
 Every number of the result is a pure function of its row: an activation has one scale, known beforehand, and a weight
 has one for each of its columns.
@@ -29,10 +29,10 @@ from QEfficient.onnx_transforms import read
 from QEfficient.records import OnnxModel
 
 ALPHA = 0.75
-"""How much of a channel's size goes from the activation to the weights (Xiao et al., SmoothQuant, 2023)."""
+"""Migration strength: how much of a channel's size goes from the activation to the weights (SmoothQuant, 2023)."""
 
 HEADROOM = 1.2
-"""An activation's range in times what text has shown: other texts go a little further, and are cut there."""
+"""An activation's range over that of the calibration texts: others go a little further, and are clipped there."""
 
 DATA = "int8.onnx.data"
 
@@ -84,26 +84,26 @@ def quantise(model: OnnxModel, layers: Sequence[Layer], ranges: Mapping[str, Ran
         name = f"{layer.tensor}/int8"
         weights = [_values(stored[weight]) for weight in layer.weights]
         factor = _factor(ranges[layer.tensor], weights)
-        shown = (ranges[layer.tensor].low / factor).min(), (ranges[layer.tensor].high / factor).max()
-        alone = _alone(layer, name, [weight * factor[:, None] for weight in weights], full.opset_import)
+        observed = (ranges[layer.tensor].low / factor).min(), (ranges[layer.tensor].high / factor).max()
+        alone = _layer_graph(layer, name, [weight * factor[:, None] for weight in weights], full.opset_import)
         full.graph.initializer.append(numpy_helper.from_array(1 / factor, f"{name}/factor"))
         multiply = helper.make_node("Mul", [layer.tensor, f"{name}/factor"], [name], name=name)
-        _graft(full.graph, layer, multiply, _quantised(alone, name, shown).graph)
+        _insert(full.graph, layer, multiply, _quantised(alone, name, observed).graph)
     onnx.save_model(full, folder / "int8.onnx", save_as_external_data=True, location=DATA, size_threshold=1024)
     return Quantised(plain, onnx.load_model(folder / "int8.onnx", load_external_data=False), tuple(layers))
 
 
 def _factor(found: Range, weights: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """What each channel of a layer's input is divided by, and its weights are multiplied by."""
+    """SmoothQuant's factor: what a channel of a layer's input is divided by, and its weights are multiplied by."""
     largest = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
-    factor = _at_least(found.size) ** ALPHA / _at_least(largest) ** (1 - ALPHA)
+    factor = _floored(found.size) ** ALPHA / _floored(largest) ** (1 - ALPHA)
     return np.asarray(factor / np.exp(np.log(factor).mean()), np.float32)
 
 
-def _alone(
+def _layer_graph(
     layer: Layer, name: str, weights: Sequence[NDArray[np.float32]], opsets: Sequence[onnx.OperatorSetIdProto]
 ) -> onnx.ModelProto:
-    """A graph of nothing but a layer, so that the quantiser sees nothing else of the model."""
+    """A graph of one layer, so that the quantiser sees nothing else of the model."""
     kind, (channels, _) = onnx.TensorProto.FLOAT, weights[0].shape
     names = [f"{output}/smooth" for output in layer.nodes]
     graph = helper.make_graph(
@@ -122,8 +122,8 @@ def _alone(
     return helper.make_model(graph, opset_imports=[each for each in opsets if not each.domain])
 
 
-def _quantised(alone: onnx.ModelProto, name: str, shown: tuple[np.float32, np.float32]) -> onnx.ModelProto:
-    low, high = (np.float32(HEADROOM) * end for end in shown)
+def _quantised(alone: onnx.ModelProto, name: str, observed: tuple[np.float32, np.float32]) -> onnx.ModelProto:
+    low, high = (np.float32(HEADROOM) * end for end in observed)
     with _quiet():
         quantiser = QDQQuantizer(
             alone,
@@ -145,7 +145,7 @@ def _quantised(alone: onnx.ModelProto, name: str, shown: tuple[np.float32, np.fl
     return cast(onnx.ModelProto, quantiser.model.model)
 
 
-def _graft(graph: onnx.GraphProto, layer: Layer, multiply: onnx.NodeProto, made: onnx.GraphProto) -> None:
+def _insert(graph: onnx.GraphProto, layer: Layer, multiply: onnx.NodeProto, made: onnx.GraphProto) -> None:
     """Puts a quantised layer into the model. What else reads the layer's input gets the exact numbers as before."""
     products = {node.output[0]: node for node in made.node if node.op_type == "MatMul"}
     before = [multiply, *(node for node in made.node if node.op_type != "MatMul")]
@@ -163,7 +163,7 @@ def _values(weight: ir.Value) -> NDArray[np.float32]:
     return weight.const_value.numpy()
 
 
-def _at_least(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _floored(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """The median for what is below it: that a channel was small in these texts says little about the next ones."""
     exact = values.astype(np.float64)
     return np.maximum(exact, max(float(np.median(exact)), 1e-5 * float(exact.max()), 1e-12))
@@ -171,7 +171,7 @@ def _at_least(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser speaks of each node it leaves alone, to the root logger; nobody else of this thread does here."""
+    """Hides what the quantiser logs of each node it skips: it logs to the root logger, in this thread."""
     root, thread = logging.getLogger(), threading.get_ident()
 
     def is_others(record: logging.LogRecord) -> bool:

@@ -19,7 +19,7 @@ from QEfficient.records import OnnxModel
 
 INFINITE = 65520.0
 """From here on fp16 rounds to Inf: the middle between its largest number and the next that would follow."""
-HOT = 32.0  # so many times the median channel's largest magnitude is one channel's doing
+OUTLIER = 32.0  # times the median channel's largest magnitude: from here on a channel is an outlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TensorRange:
         smallest: Smallest magnitude but 0; Inf where all are 0.
         lost: Norm of what rounding to fp16 takes off ÷ norm of the tensor; 0.0003 is usual, Inf where it overflows.
         row: The row with the largest magnitude, as its sample names it; ``""`` for a tensor without rows.
-        channel: Index along the last dim of the one channel that is :data:`HOT` times the median; ``None``: no such.
+        channel: Index along the last dim of the outlier channel, :data:`OUTLIER` times the median; ``None``: no such.
     """
 
     name: str
@@ -170,15 +170,15 @@ class _Probes:
             smallest=float(results[f"{name}/smallest"]),
             lost=math.inf if not largest < INFINITE else lost,
             row=row,
-            channel=_hot(channels),
+            channel=_outlier(channels),
         )
 
 
-def _hot(channels: NDArray[np.float64]) -> int | None:
+def _outlier(channels: NDArray[np.float64]) -> int | None:
     if channels.size < 8 or not np.isfinite(channels).all():
         return None
     place = int(channels.argmax())
-    return place if channels[place] > HOT * np.median(channels) > 0 else None
+    return place if channels[place] > OUTLIER * np.median(channels) > 0 else None
 
 
 def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[TensorRange]:
@@ -192,10 +192,10 @@ def _weights(graph: ir.Graph, nodes: Sequence[NodeInfo]) -> Iterator[TensorRange
         tensor = weights.constant(values.get(name))
         if tensor is None or not tensor.size:
             continue
-        yield TensorRange(name, "", "", reader.module, *stored(tensor))
+        yield TensorRange(name, "", "", reader.module, *weight_range(tensor))
 
 
-def stored(tensor: ir.TensorProtocol, exponent: int = 0) -> tuple[float, float, float]:
+def weight_range(tensor: ir.TensorProtocol, exponent: int = 0) -> tuple[float, float, float]:
     """Largest, smallest and lost, as in :class:`TensorRange`, of a weight that is multiplied by 2^``exponent``."""
     largest, smallest, off, norm = 0.0, math.inf, 0.0, 0.0
     for piece in weights.blocks(tensor):

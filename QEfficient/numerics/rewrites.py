@@ -15,7 +15,7 @@ from QEfficient.numerics.diagnosis import Rewrite
 from QEfficient.numerics.exponents import Exponents, System
 from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.outline import infer_types
-from QEfficient.numerics.ranges import TensorRange, stored
+from QEfficient.numerics.ranges import TensorRange, weight_range
 from QEfficient.numerics.search import LOSSY
 from QEfficient.onnx_transforms import apply, read, run, weights
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
@@ -142,7 +142,7 @@ class FoldScales(ir.passes.InPlacePass):
         new = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=lazy)
         graph.register_initializer(new)
         node.replace_input_with(index, new)
-        self.found[name] = TensorRange(name, "", "", weights.node_module(node), *stored(tensor, exponent))
+        self.found[name] = TensorRange(name, "", "", weights.node_module(node), *weight_range(tensor, exponent))
         return str(old.name)
 
     def _note(self, name: str, exponent: int) -> None:

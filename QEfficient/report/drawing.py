@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from QEfficient.report.formatting import number
 from QEfficient.report.scale import Scale
-from QEfficient.report.words import number
 
 # Classes of the style sheet. The first five are series in order of appearance, the others say what a mark means.
 SERIES = ("one", "two", "three", "four", "five")

@@ -20,7 +20,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient.backends import registry
 from QEfficient.compress.calibrate import calibrate
 from QEfficient.compress.graph import opened
-from QEfficient.compress.int8 import Int8, reserved, to_int8
+from QEfficient.compress.int8 import Int8, search_limits, to_int8
 from QEfficient.compress.layers import Layer, find_layers
 from QEfficient.compress.quantise import Quantised, quantise
 from QEfficient.compress.search import MOST_PARTS, search
@@ -182,10 +182,10 @@ def test_a_deep_model_is_searched_in_parts() -> None:
 
 
 def test_the_search_aims_at_less_than_what_is_allowed() -> None:
-    goal = reserved(LIMITS["int8"])
+    goal = search_limits(LIMITS["int8"])
     assert goal.min_cosine == pytest.approx(0.995) and goal.min_mean_cosine == pytest.approx(0.99875)
     assert goal.max_difference == pytest.approx(0.05)
-    assert reserved(ONLY_COSINE) == ONLY_COSINE
+    assert search_limits(ONLY_COSINE) == ONLY_COSINE
 
 
 # ------------------------------------------------------------------------------------------------- the road

@@ -21,19 +21,21 @@ from QEfficient.report.drawing import (
     bar,
     upright,
 )
+from QEfficient.report.formatting import count, label, number, share, size
 from QEfficient.report.page import Tile
 from QEfficient.report.scale import Scale, linear, logarithmic
-from QEfficient.report.words import count, label, number, share, size
 
 _ROWS = 12  # a bar chart longer than this is a list
 
 
-def tiles(graph: GraphAnalysis, longest: BucketCosts | None, fits: Sequence[CardFit]) -> list[Tile]:
+def tiles(graph: GraphAnalysis, longest: BucketCosts, fits: Sequence[CardFit]) -> list[Tile]:
     """The model's size, what a run of its longest bucket takes, and how many cards hold it."""
-    found = [Tile("parameters", number(graph.parameters)), Tile("weights in fp16", size(graph.weights.fp16))]
-    if longest is not None:
-        found.append(Tile("FLOPs a run", number(longest.flops), f"at {label(longest.bucket)}"))
-        found.append(Tile("peak activations", size(longest.peak.fp16), f"fp16, at {label(longest.bucket)}"))
+    found = [
+        Tile("parameters", number(graph.parameters)),
+        Tile("weights in fp16", size(graph.weights.fp16)),
+        Tile("FLOPs a run", number(longest.flops), f"at {label(longest.bucket)}"),
+        Tile("peak activations", size(longest.peak.fp16), f"fp16, at {label(longest.bucket)}"),
+    ]
     fit = next((fit for fit in fits if fit.precision == "fp16"), None)
     return found if fit is None else [*found, Tile("fits on", count(fit.cards, "card"), f"{fit.card}, fp16")]
 
@@ -89,11 +91,9 @@ def _point(point: RooflinePoint) -> tuple[str, ...]:
     )
 
 
-def modules(costs: BucketCosts | None) -> Figure:
+def modules(costs: BucketCosts) -> Figure:
     """FLOPs of each module; those that differ by a number in their path only, as repeated layers do, are one line."""
     title = "FLOPs by module"
-    if costs is None:
-        return Figure("modules", title, missing="No bucket was analysed: pass seq_len=… .")
     groups: dict[str, list[int]] = {}
     for module in costs.modules:
         groups.setdefault(re.sub(r"(?<![^.])\d+(?![^.])", "*", module.path), []).append(module.flops)
@@ -126,11 +126,9 @@ def modules(costs: BucketCosts | None) -> Figure:
     return Figure("modules", title, text, reading, (Bars(tuple(rows)),), columns=columns, table=table)
 
 
-def operators(costs: BucketCosts | None) -> Figure:
+def operators(costs: BucketCosts) -> Figure:
     """How many nodes of each operator there are, and their FLOPs."""
     title = "Operators"
-    if costs is None:
-        return Figure("operators", title, missing="No bucket was analysed: pass seq_len=… .")
     nodes = sum(one.count for one in costs.operators) or 1
     flops = costs.flops or 1
     ordered = sorted(costs.operators, key=lambda one: (-one.flops, -one.count, one.op))
@@ -190,8 +188,7 @@ def buckets(found: Sequence[BucketCosts]) -> Figure:
     peak = ("peak activations fp16", "peak at")
     rows = tuple(map(_bucket, found))
     text = "One run of each: bytes moved are those of all nodes in fp16, the peak is what lives at one time."
-    missing = "No bucket was analysed."
-    return Figure("buckets", "Buckets", text, missing=missing, columns=columns + peak, table=rows)
+    return Figure("buckets", "Buckets", text, columns=columns + peak, table=rows)
 
 
 def _bucket(costs: BucketCosts) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ import math
 
 from QEfficient.analysis.record import Lengths
 from QEfficient.report.drawing import MUTED, SERIES, Bars, Box, Figure, Plot, ReferenceLine, Row, across, upright
+from QEfficient.report.formatting import number, share
 from QEfficient.report.scale import Scale, linear
-from QEfficient.report.words import number, share
 
 _BINS = 64
 

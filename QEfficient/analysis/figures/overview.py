@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from QEfficient.analysis.record import BucketCosts, GraphAnalysis, LintFinding, ModuleAnalysis
 from QEfficient.report.drawing import BAD, GOOD, WARN, Figure
+from QEfficient.report.formatting import count, label
 from QEfficient.report.page import Tile
-from QEfficient.report.words import count, label
 
 
 def transformation(graph: GraphAnalysis, model: ModuleAnalysis | None, buckets: Sequence[BucketCosts]) -> Figure:

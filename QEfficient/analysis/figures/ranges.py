@@ -8,9 +8,9 @@ from QEfficient.analysis.record import Risk
 from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.ranges import TensorRange
 from QEfficient.report.drawing import BAD, GOOD, MUTED, WARN, Dot, Figure, Plot, ReferenceLine, Tick, upright
+from QEfficient.report.formatting import count, number
 from QEfficient.report.page import Tile
 from QEfficient.report.scale import logarithmic, thin
-from QEfficient.report.words import count, number
 
 _DOTS = 1500  # more would not be told apart, and make the page slow
 _NORMAL = 2.0**-14  # smallest normal number in fp16: below it digits are lost

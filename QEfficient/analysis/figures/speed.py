@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from QEfficient.analysis.record import SpeedPoint
 from QEfficient.report.drawing import SERIES, Dot, Figure, Line, Plot, Tick, upright
+from QEfficient.report.formatting import label, number
 from QEfficient.report.page import Tile
 from QEfficient.report.scale import logarithmic
-from QEfficient.report.words import label, number
 
 Band = Callable[[SpeedPoint], tuple[float, float, float]]  # predicted, low, high
 

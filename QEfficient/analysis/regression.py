@@ -1,4 +1,4 @@
-"""The middle of a prediction and how sure it is of itself: the formula, and what measurements add to it."""
+"""The mean of a prediction and its standard deviation: the formula, and a Gaussian process on what it leaves over."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Logs(NamedTuple):
     latency_sd: Vector
 
 
-class Middle:
+class Regression:
     """The formula and both residuals, fitted to measurements.
 
     Args:
