@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from QEfficient.backends import registry
 from QEfficient.cache import Cache
 from QEfficient.errors import BackendError, UsageError
+from QEfficient.numerics.host import host_session
 from QEfficient.numerics.steps import Walk
 from QEfficient.onnx_transforms import adopt
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target, TensorSpec
+from QEfficient.records import Bucket, OnnxModel, TensorSpec
 from QEfficient.runtime.beside import stand_in
 
 
@@ -35,12 +35,9 @@ def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, t
         copy = adopt(model.path, folder / "graph")
         wanted = _open(copy.path, set(walk.shapeless))
         specs = tuple(TensorSpec(name, "float32", ()) for name in wanted)
-        backend = registry.get("onnxruntime")
-        target = Target(backend.name, backend.compute[0])
         more = replace(copy, outputs=(*copy.outputs, *specs))
         try:
-            program = backend.compile(more, (bucket,), target, CompileOptions(), folder / "program")
-            with backend.open(program) as session:
+            with host_session(more, bucket) as session:
                 arrays = session.run({spec.name: stand_in(spec, spec.at(bucket)) for spec in model.inputs})
         except BackendError as error:
             raise UsageError(

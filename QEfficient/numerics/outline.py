@@ -37,11 +37,6 @@ class NodeInfo:
     outputs: tuple[str, ...]
     constants: tuple[str, ...]
 
-    @property
-    def place(self) -> str:
-        """The node in words: ``"Softmax 'softmax_3' in encoder.layer.3.attention.self"``."""
-        return f"{self.op} {self.name!r}" + (f" in {self.module}" if self.module else "")
-
 
 def inlined(model: OnnxModel) -> ir.Model:
     """The graph with its functions inlined and the types of its values known as far as ONNX can tell."""

@@ -35,21 +35,20 @@ class Scale:
         return 100 * (value - self.low) / (self.high - self.low)
 
 
-def linear(values: Iterable[float], *, zero: bool = True, ticks: int = 5) -> Scale:
-    """A linear axis around ``values``, with round numbers at both ends; from 0 when ``zero``."""
+def linear(values: Iterable[float], *, ticks: int = 5) -> Scale:
+    """A linear axis from 0 on, or below it, to the largest of ``values``, with round numbers at both ends."""
     found = [value for value in values if math.isfinite(value)]
     low, high = min(found, default=0.0), max(found, default=1.0)
-    if zero:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
-        low, high = (low, high + 1) if zero or not low else (low - abs(low) / 2, high + abs(high) / 2)
+        high += 1
     step = _step((high - low) / ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     marks = tuple(round(number * step, 12) for number in range(first, last + 1))
     return Scale(marks[0], marks[-1], marks)
 
 
-def logarithmic(values: Iterable[float], *, ticks: int = 6) -> Scale:
+def logarithmic(values: Iterable[float]) -> Scale:
     """A logarithmic axis around the positive ones of ``values``; its ends are 1, 2 or 5 times a power of ten."""
     found = [value for value in values if math.isfinite(value) and value > 0]
     low, high = min(found, default=1.0), max(found, default=10.0)
@@ -57,7 +56,7 @@ def logarithmic(values: Iterable[float], *, ticks: int = 6) -> Scale:
     low = max(step * bottom for step in _STEPS if step * bottom <= low * (1 + 1e-9))
     high = _step(high if high > low * (1 + 1e-9) else 2 * low)
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    every = max(1, math.ceil((last - first) / ticks))
+    every = max(1, math.ceil((last - first) / 6))
     marks = [10.0**power for power in range(first, last + 1, every)]
     if last - first < 2:
         marks = [step * 10.0**power for power in range(first - 1, last + 1) for step in _STEPS[:-1]]
