@@ -175,6 +175,29 @@ def test_a_node_of_an_inner_graph_is_found_too(tmp_path: Path) -> None:
     assert found.fp32_nodes == ("large", "t") and found.after.passed
 
 
+def test_what_is_read_two_graphs_deep_is_known(tmp_path: Path) -> None:
+    text = """g (float[batch_size, 4] x) => (float[batch_size, 4] y)
+    {
+        scaled = Mul (x, one)
+        top = ReduceMax <keepdims = 0> (x)
+        flag = Greater (top, zero)
+        y = If (flag) <
+            then_branch = then () => (float[batch_size, 4] t) {
+                t = If (flag) <
+                    then_branch = inner () => (float[batch_size, 4] a) { a = Neg (scaled) },
+                    else_branch = other () => (float[batch_size, 4] b) { b = Abs (x) }
+                >
+            },
+            else_branch = otherwise () => (float[batch_size, 4] e) { e = Neg (x) }
+        >
+    }"""
+    graph = inlined(save(tmp_path, text, one=1, zero=0))
+    branch = next(node for node in outline(graph) if node.name == "y")
+    assert {"scaled", "x"} <= {*branch.inputs}
+    scaled = next(node.outputs[0] for node in graph.graph if node.op_type == "Mul")
+    assert not list(System(graph.graph).solutions(scaled))  # a factor in it would change what the branch gives
+
+
 def test_a_chain_is_cured_by_exactly_its_nodes(chain: OnnxModel, tmp_path: Path) -> None:
     found = cure(chain, numbers(chain, {"x": X}), flops={"large": 3.0, "y": 5.0})
     assert found.before.not_finite == 2 and found.after.passed
