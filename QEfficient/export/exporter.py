@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from QEfficient.export.decompositions import only_where_needed
 from QEfficient.export.isolated import isolated
+from QEfficient.export.promotions import only_changed_nodes
 from QEfficient.export.work_thread import shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
 from QEfficient.records import OnnxModel, TensorSpec
@@ -126,7 +127,7 @@ def _graph_of(
     check_finite(module)
     with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
-            with only_where_needed():
+            with only_where_needed(), only_changed_nodes():
                 program = _trace(module, inputs, outputs, length)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
