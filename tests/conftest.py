@@ -10,6 +10,9 @@ a module is made once. What follows for a test:
 - `make sweep` runs all that is marked `sweep`, `make test` and CI a third of it, another one each day
   (`--sweep=today`). Plain `pytest` runs what it is told to.
 - A bound on seconds has to hold while another test takes the other CPU.
+- What another test of the run exported from the same model is not exported again, but copied into the test's cache
+  (`tests/shared_graphs.py`). A test or file whose subject is the export, or what goes on during one, is marked
+  `own_exports`; while something is patched with `monkeypatch`, each exports for itself anyway.
 """
 
 import functools
@@ -24,6 +27,7 @@ from typing import Any
 import pytest
 
 from tests.rotation import todays
+from tests.shared_graphs import MARKER, SharedGraphs
 
 SPREAD = ("tests/sweep/",)
 CPUS = len(os.sched_getaffinity(0))
@@ -83,6 +87,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what imports left behind stays for good: the full collection after each export need not walk it
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    SharedGraphs.allowed = item.get_closest_marker(MARKER) is None  # before its fixtures, those of its module too
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A worker's CPUs are to the host backend what a container's quota is; with more threads workers would only spin
@@ -106,6 +115,18 @@ def one_table_of_operators() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(lambda opset_version: made(opset_version)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_graphs(
+    tmp_path_factory: pytest.TempPathFactory, own_share_of_the_cpus: None, one_table_of_operators: None
+) -> Iterator[SharedGraphs]:
+    """The run's pool of graphs, the same for all workers. What those two fixtures patch stays for all tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = SharedGraphs((base.parent if WORKERS > 1 else base) / "shared_graphs")
+    with shared.in_use():
+        yield shared
+    shared.check()
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from QEfficient.records import OnnxModel
 from tests.numerics import verify_repos
 from tests.numerics.mutants import Change, bert_like, decoder, mutate, normalised, not_normalised, not_pooled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_exports]
 
 FAULTS: Mapping[str, Mapping[str, Change]] = {
     "MiniLM": bert_like(layers=6, head_size=32) | {"normalised": normalised},

@@ -19,6 +19,8 @@ from QEfficient.errors import BackendUnavailableError, NumericsError, Verificati
 from tests import real_text
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 needs_bf16 = pytest.mark.skipif(graphs.missing("bf16") is not None, reason="this CPU has no bf16")
 
 

@@ -24,7 +24,7 @@ from tests.sdk import FakeSdk, make_sdk
 from tests.task_repos import text_repo
 from tests.tiny_repo import tiny_repo
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_exports]
 
 ROOT = Path(__file__).parents[2]
 OWN = ["A text of the caller's.", "And one more of them, a little longer than the first."]

@@ -11,6 +11,8 @@ import pytest
 from benchmarks.memory import child, measure, random_bert
 from QEfficient import QEFFAutoModel
 
+pytestmark = pytest.mark.own_exports
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> float:

@@ -15,6 +15,8 @@ from QEfficient import QEFFAutoModel
 from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from tests.tiny_models import batch, tiny
 
+pytestmark = pytest.mark.own_exports
+
 
 class OwnMask(BertModel):
     """Makes its mask itself from the caller's 0 and 1, as models with code of their own do under BERT's name."""

@@ -181,6 +181,7 @@ def test_dtype_left_out_is_float32_whatever_the_checkpoint_holds(repo: Path, tmp
     assert 1e-6 < difference < 1e-2
 
 
+@pytest.mark.own_exports
 def test_a_module_in_memory_is_wrapped_and_not_changed(repo: Path, inputs: BatchEncoding) -> None:
     module = AutoModel.from_pretrained(repo).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

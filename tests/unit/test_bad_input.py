@@ -19,6 +19,8 @@ from QEfficient import errors as e
 from tests.sdk import make_sdk
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 
 @dataclass
 class Bench:

@@ -14,7 +14,7 @@ from QEfficient import QEFFAutoModel, cache
 from QEfficient.backends.card_options import TABLE, Option
 from tests.tiny_repo import tiny_repo
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_exports]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 from tests.torch_states import STATES, settings_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_exports]
 
 INPUTS = {"input_ids": [[5, 6, 7, 8]], "attention_mask": [[1, 1, 1, 1]]}
 TOGETHER: dict[str, Any] = {

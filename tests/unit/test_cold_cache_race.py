@@ -20,6 +20,8 @@ from tests.cold_road import SCRIPT, TEXTS, built_file, vectors_file
 from tests.killing import Zygote, new_home
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 T = TypeVar("T")
 MANY = 8
 

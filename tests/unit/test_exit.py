@@ -23,6 +23,8 @@ from tests.sdk import make_sdk
 from tests.tiny_repo import tiny_repo
 from tests.unit.test_stream import Words, expected, prepare, some_words
 
+pytestmark = pytest.mark.own_exports
+
 HEAD = """
 import atexit, gc, itertools, os, sys, threading, time
 from QEfficient import QEFFAutoModel

@@ -24,6 +24,8 @@ from QEfficient.source import identity
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 Reads = Counter[str]
 
 

@@ -18,6 +18,8 @@ from tests.cold_road import SCRIPT, TEXTS, vectors
 from tests.killing import Outcome, Zygote, kill_at_points, new_home
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 
 class Road:
     """A model that can be sent down the road again and again, and what has to come out."""

@@ -40,6 +40,8 @@ from tests.cache_builds import KEY, NAME, STAGE, build, leftovers
 from tests.refusals import WAYS, files_up_to
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 NUMBERS = np.arange(4096, dtype=np.float32)
 
 

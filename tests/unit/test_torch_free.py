@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tests.tiny_repo import tiny_repo
 
+pytestmark = pytest.mark.own_exports
+
 ROOT = Path(__file__).parents[2]
 
 BLOCK = """
