@@ -1,8 +1,9 @@
 """Torch's decompositions are run only where a graph needs them.
 
 Before it translates a graph, the exporter runs torch's decompositions over it: the whole model is traced twice more,
-which takes two fifths of the time of an export. Most graphs have nothing to decompose but casts and a few operators
-that another one says in the same words; these are renamed here, in place. Whatever needs more goes the exporter's way.
+which takes two fifths of the time of an export. Most graphs have nothing to decompose but casts, a few operators that
+another one says in the same words, and writes into memory that nobody else reads; these are renamed here, in place.
+Whatever needs more goes the exporter's way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._C import DispatchKey
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
@@ -52,6 +54,16 @@ _SAME: dict[OpOverload, tuple[OpOverload, Callable[[Node], None]]] = {
     _ATEN.rsub.Scalar: (_ATEN.sub.Tensor, _reversed),
     _ATEN.square.default: (_ATEN.pow.Tensor_Scalar, _squared),
     _ATEN.flatten.using_ints: (_ATEN.reshape.default, _reshaped),  # its own ONNX function makes more nodes
+    _ATEN.min.other: (_ATEN.minimum.default, _as_it_is),
+    _ATEN.max.other: (_ATEN.maximum.default, _as_it_is),
+    _ATEN.clip.default: (_ATEN.clamp.default, _as_it_is),
+    # These write into their first argument.
+    _ATEN.add_.Tensor: (_ATEN.add.Tensor, _as_it_is),
+    _ATEN.sub_.Tensor: (_ATEN.sub.Tensor, _as_it_is),
+    _ATEN.mul_.Tensor: (_ATEN.mul.Tensor, _as_it_is),
+    _ATEN.div_.Tensor: (_ATEN.div.Tensor, _as_it_is),
+    _ATEN.clamp_.default: (_ATEN.clamp.default, _as_it_is),
+    _ATEN.detach_.default: (_ATEN.detach.default, _as_it_is),
 }
 """Operator → another one that says the same, and how its arguments change."""
 
@@ -88,6 +100,8 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
         elif node.target in _SAME:
             if _SAME[node.target][1] is _reshaped and _free_dims(node) > 1:
                 return False
+            if node.target._schema.is_mutable and not _writes_unread(node):
+                return False
             renamed.append(node)
         elif isinstance(node.target, OpOverload) and (node.target._schema.is_mutable or not has_function(node.target)):
             return False
@@ -98,6 +112,24 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
         change(node)
     module.recompile()
     return True
+
+
+def _writes_unread(node: Node) -> bool:
+    """Whether nobody but the node reads the memory that it writes into, and its result's type is the inputs' own."""
+    written, dtype = node.args[0], node.meta["val"].dtype
+    one_type = all(each.meta["val"].dtype == dtype for each in node.all_input_nodes)
+    return isinstance(written, Node) and list(written.users) == [node] and _has_own_memory(written) and one_type
+
+
+def _has_own_memory(node: Node) -> bool:
+    """Whether a node's result is no view of an argument. What is a composite of others does not say."""
+    target = node.target
+    if not isinstance(target, OpOverload):
+        return False
+    if target._schema.is_mutable:
+        return target in _SAME  # and was found to write what nobody else reads
+    composite = target.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
+    return not composite and all(value.alias_info is None for value in target._schema.returns)
 
 
 def _erase(node: Node) -> None:
