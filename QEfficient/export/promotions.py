@@ -15,23 +15,24 @@ from typing import Any
 from torch.fx import Node
 
 _PASS = "torch.onnx._internal.fx.passes.type_promotion"
-_PARTS = ("_TypePromotionInterpreter", "get_type_promotion_rule")
+_PARTS = ("run_node", "_set_current_node", "_maybe_promote_node")
 
 
 @contextmanager
 def only_changed_nodes() -> Iterator[None]:
     """While it is entered, an export's type promotion runs what it changes and makes. One thread at a time."""
     promotion: Any = importlib.import_module(_PASS)
-    if not all(hasattr(promotion, name) for name in _PARTS):  # another torch: its own way, at its own pace
-        yield
+    interpreter = getattr(promotion, "_TypePromotionInterpreter", None)
+    rule_of = getattr(promotion, "get_type_promotion_rule", None)
+    if rule_of is None or not all(hasattr(interpreter, name) for name in _PARTS):
+        yield  # another torch: its own way, at its own pace
         return
-    interpreter = promotion._TypePromotionInterpreter
     torchs_own = interpreter.run_node
 
     def run_node(self: Any, node: Node) -> Any:
         if node.op != "call_function" or "val" not in node.meta:
             return torchs_own(self, node)
-        rule = promotion.get_type_promotion_rule(node, self.type_promotion_table)
+        rule = rule_of(node, self.type_promotion_table)
         if rule is not None:
             with self._set_current_node(node):  # what is made for it takes its module and its stack trace
                 self._maybe_promote_node(node, rule)
