@@ -22,7 +22,7 @@ _PARTS = ("run_node", "_set_current_node", "_maybe_promote_node")
 def only_changed_nodes() -> Iterator[None]:
     """While it is entered, an export's type promotion runs what it changes and makes. One thread at a time."""
     promotion: Any = importlib.import_module(_PASS)
-    interpreter = getattr(promotion, "_TypePromotionInterpreter", None)
+    interpreter: Any = getattr(promotion, "_TypePromotionInterpreter", None)
     rule_of = getattr(promotion, "get_type_promotion_rule", None)
     if rule_of is None or not all(hasattr(interpreter, name) for name in _PARTS):
         yield  # another torch: its own way, at its own pace
