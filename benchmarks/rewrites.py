@@ -37,7 +37,7 @@ from QEfficient.onnx_transforms import DEFAULT, PassFactory, apply
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
 from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
-from QEfficient.pytorch_transforms.bert import SelfAttention, attend
+from QEfficient.pytorch_transforms.bert import FoldedSelfAttention, attend
 from QEfficient.pytorch_transforms.blocks import Block, Concat, Rule, Swap, exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import Head
@@ -94,14 +94,14 @@ def without(left_out: PassFactory) -> tuple[PassFactory, ...]:
 
 FORMS = {
     "hf": Form(None),
-    "folded": Form(SelfAttention),
+    "folded": Form(FoldedSelfAttention),
     "split": Form(Split),
     "stacked": Form(Stacked),
-    "gelu": Form(SelfAttention, passes=without(KnownGelu)),
-    "skip": Form(SelfAttention, fusions_off=()),
-    "joined": Form(SelfAttention, joins=True),
-    "pooler": Form(SelfAttention, passes=without(OnlyFirstToken), pooling="pooler_output"),
-    "first": Form(SelfAttention, pooling="pooler_output"),
+    "gelu": Form(FoldedSelfAttention, passes=without(KnownGelu)),
+    "skip": Form(FoldedSelfAttention, fusions_off=()),
+    "joined": Form(FoldedSelfAttention, joins=True),
+    "pooler": Form(FoldedSelfAttention, passes=without(OnlyFirstToken), pooling="pooler_output"),
+    "first": Form(FoldedSelfAttention, pooling="pooler_output"),
 }
 
 

@@ -7,12 +7,15 @@ and 1, which would hide a lost bias.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+import QEfficient.architectures
 from QEfficient.architectures import find
+from QEfficient.architectures.table import TABLE
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import Head
@@ -51,6 +54,17 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """``model_type`` → class name in transformers and the arguments of its config."""
+
+
+def files_of_facts() -> dict[str, Path]:
+    """Name of each file about one model type → its path."""
+    folder = Path(QEfficient.architectures.__file__).parent
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "record", "table")}
+
+
+def known_types() -> set[str]:
+    """Each model type whose facts are known, by its line or its file, named as a file is: without dashes."""
+    return {*files_of_facts(), *(model_type.replace("-", "_") for model_type in TABLE)}
 
 
 def tiny(model_type: str, *, initializer_range: float = 0.5, seed: int = 0, **changes: Any) -> Any:

@@ -1,26 +1,36 @@
-"""Facts about each HuggingFace ``model_type``, one small file each, found by name. No torch at import."""
+"""Facts about each HuggingFace ``model_type``, found by name: in the table or in a small file. No torch at import."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import re
+from functools import lru_cache
 
 from QEfficient.architectures.record import Architecture, any_positions
+from QEfficient.architectures.table import TABLE
 
 __all__ = ["Architecture", "find"]
 
+_TYPES = {model_type.replace("-", "_"): model_type for model_type in TABLE}
 
+
+@lru_cache(maxsize=256)
 def find(model_type: str) -> Architecture:
-    """The facts about a model type: those of its file, else a cautious default for types that have none.
+    """The facts about a model type: those of the table or of its file, else a cautious default for types in neither.
 
     Args:
-        model_type: As in ``config.json``: ``"xlm-roberta"`` is found in ``xlm_roberta.py``.
+        model_type: As in ``config.json``: ``"big-bird"`` is found in ``big_bird.py``.
     """
     name = model_type.replace("-", "_").lower()
+    if name in _TYPES:
+        line = TABLE[_TYPES[name]]
+        base = find(line.base) if isinstance(line.base, str) else Architecture(name, line.base)
+        return line.over(base, _TYPES[name])
     path = f"{__name__}.{name}"
     # A config is foreign text: only a plain name may become a module's path.
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) or name == "record" or importlib.util.find_spec(path) is None:
+    known = re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) and name not in ("record", "table")
+    if not known or importlib.util.find_spec(path) is None:
         return Architecture(model_type=model_type, limit=any_positions)
     found: Architecture = importlib.import_module(path).ARCHITECTURE
     return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from QEfficient.architectures import vit
-from QEfficient.architectures.record import Architecture, Config
+from QEfficient.architectures.record import Architecture, Config, positions
 from QEfficient.records import TensorSpec
 
 
 def _limit(config: Config) -> int:
-    return int((config.get("text_config") or {}).get("max_position_embeddings", 77))
+    return positions(config.get("text_config") or {}, 77)
 
 
 def _pairs(config: Config) -> tuple[TensorSpec, ...]:

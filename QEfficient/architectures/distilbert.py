@@ -7,9 +7,5 @@ ARCHITECTURE = Architecture(
     limit=positions,
     default_pad_id=0,
     mask="additive",
-    blocks={
-        "transformers.models.distilbert.modeling_distilbert.DistilBertSelfAttention": (
-            "QEfficient.pytorch_transforms.bert.DistilSelfAttention"
-        )
-    },
+    blocks={"distilbert.DistilBertSelfAttention": "bert.DistilSelfAttention"},
 )

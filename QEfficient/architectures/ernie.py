@@ -6,8 +6,6 @@ from QEfficient.architectures import bert
 from QEfficient.architectures.record import Config
 from QEfficient.records import TokenInput
 
-SOURCE = "transformers.models.ernie.modeling_ernie.ErnieSelfAttention"
-
 
 def tasks(config: Config) -> tuple[TokenInput, ...]:
     """See ``ErnieEmbeddings.forward``."""
@@ -17,7 +15,7 @@ def tasks(config: Config) -> tuple[TokenInput, ...]:
 ARCHITECTURE = replace(
     bert.ARCHITECTURE,
     model_type="ernie",
-    blocks={SOURCE: bert.BLOCK},
+    blocks={"ernie.ErnieSelfAttention": "bert.FoldedSelfAttention"},
     more=tasks,
     left_out={"task_type_ids": "its config has no use_task_id, and HuggingFace's model ignores them then"},
 )

@@ -23,11 +23,7 @@ ARCHITECTURE = Architecture(
     limit=positions,
     default_pad_id=3,
     default_types=4,
-    blocks={
-        "transformers.models.fnet.modeling_fnet.FNetBasicFourierTransform": (
-            "QEfficient.pytorch_transforms.fourier.FourierTransform"
-        )
-    },
+    blocks={"fnet.FNetBasicFourierTransform": "fourier.FourierTransform"},
     inputs=texts,
     pads=never_pads,
     refused=refused,

@@ -5,12 +5,11 @@ from dataclasses import replace
 from QEfficient.architectures import bert
 from QEfficient.architectures.record import ON_A_PAGE, boxes
 
-SOURCE = "transformers.models.layoutlm.modeling_layoutlm.LayoutLMSelfAttention"
 ARCHITECTURE = replace(
     bert.ARCHITECTURE,
     model_type="layoutlm",
     mask="own",
-    blocks={SOURCE: bert.BLOCK},
+    blocks={"layoutlm.LayoutLMSelfAttention": "bert.FoldedSelfAttention"},
     more=boxes,
     loaded_by=ON_A_PAGE,
 )

@@ -2,8 +2,6 @@
 
 from QEfficient.architectures.record import Architecture, positions_after_pad
 
-MODELING = "transformers.models.longformer.modeling_longformer"
-ROOM = "QEfficient.pytorch_transforms.longformer"
 LEFT_OUT = {"global_attention_mask": "a program has the windows, and of far tokens only those that a head asks for"}
 ARCHITECTURE = Architecture(
     model_type="longformer",
@@ -12,7 +10,7 @@ ARCHITECTURE = Architecture(
     default_types=2,
     left_out=LEFT_OUT,
     blocks={
-        f"{MODELING}.LongformerModel": f"{ROOM}.Model",
-        f"{MODELING}.LongformerSelfAttention": f"{ROOM}.SelfAttention",
+        "longformer.LongformerModel": "longformer.WindowedModel",
+        "longformer.LongformerSelfAttention": "longformer.WindowedSelfAttention",
     },
 )

@@ -13,15 +13,13 @@ def refused(config: Config) -> str | None:
     return "the exporter makes a constant of the number of blocks that its transient-global attention averages"
 
 
-MODELING = "transformers.models.longt5.modeling_longt5"
-ROOM = "QEfficient.pytorch_transforms.longt5"
 ARCHITECTURE = replace(
     t5.ARCHITECTURE,
     model_type="longt5",
     mask="own",
     blocks={
-        f"{MODELING}.LongT5Stack": f"{ROOM}.Stack",
-        f"{MODELING}.LongT5LocalAttention": f"{ROOM}.LocalAttention",
+        "longt5.LongT5Stack": "longt5.Stack",
+        "longt5.LongT5LocalAttention": "longt5.LocalAttention",
     },
     refused=refused,
 )

@@ -13,9 +13,5 @@ ARCHITECTURE = Architecture(
     limit=limit,
     default_pad_id=1,
     mask="additive",
-    blocks={
-        "transformers.models.mpnet.modeling_mpnet.MPNetSelfAttention": (
-            "QEfficient.pytorch_transforms.bert.MPNetSelfAttention"
-        )
-    },
+    blocks={"mpnet.MPNetSelfAttention": "bert.MPNetSelfAttention"},
 )

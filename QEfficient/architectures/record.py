@@ -80,7 +80,9 @@ class Architecture:
             among its words, or compares them with one another.
         mask: ``"additive"``: the model takes a finished 4-D mask as it is. ``"own"``: it makes one itself.
             ``"float"``: so it does, by subtracting from 1.0, which the exporter only takes of floats.
-        blocks: Dotted path of a block of transformers → dotted path of the block that takes its place.
+        blocks: Block of transformers, ``"<package of transformers.models>.<class>"``, or with the file's name between
+            the two where it is not ``modeling_<package>`` → the block that takes its place, ``"<file of
+            pytorch_transforms>.<class>"``.
         part: ``"encoder"`` where the encoder is a part of the model, reached by ``get_encoder()``.
         inputs: Config → the graph's inputs, where they are not those of a text model: images or clips.
         more: Config → the graph's inputs beside ids, mask and types, where it is a text model's. One of these names
@@ -194,12 +196,18 @@ class Architecture:
         """The block swaps of this architecture. Imports torch and the model's code."""
         from QEfficient.pytorch_transforms.blocks import Swap  # torch stays out of the warm path
 
-        return tuple(Swap(_load(source), _load(target)) for source, target in self.blocks.items())
+        return tuple(Swap(_theirs(source), _ours(target)) for source, target in self.blocks.items())
 
 
-def _load(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+def _theirs(path: str) -> Any:
+    package, *file, name = path.split(".")
+    module = ".".join((package, *(file or [f"modeling_{package}"])))
+    return getattr(importlib.import_module(f"transformers.models.{module}"), name)
+
+
+def _ours(path: str) -> Any:
+    file, _, name = path.partition(".")
+    return getattr(importlib.import_module(f"QEfficient.pytorch_transforms.{file}"), name)
 
 
 def is_word(config: Config, token: int) -> bool:
@@ -213,9 +221,9 @@ def no_limit(config: Config) -> int | None:
     return None
 
 
-def positions(config: Config, default: int = 512) -> int:
-    """One position a token, counted from 0, in a table of ``max_position_embeddings``."""
-    return int(config.get("max_position_embeddings", default))
+def positions(config: Config, default: int = 512, key: str = "max_position_embeddings") -> int:
+    """One position a token, counted from 0, in a table of the size that ``key`` says."""
+    return int(config.get(key, default))
 
 
 def rotary(config: Config, default: int = 2048) -> int:

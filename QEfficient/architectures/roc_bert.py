@@ -6,7 +6,6 @@ from QEfficient.architectures import bert
 from QEfficient.architectures.record import Config
 from QEfficient.records import TokenInput
 
-SOURCE = "transformers.models.roc_bert.modeling_roc_bert.RoCBertSelfAttention"
 KINDS = ("shape", "pronunciation")
 WHY = "with this config, what is left out is not added at all, and no number stands for that"
 
@@ -21,7 +20,7 @@ def looks_and_sounds(config: Config) -> tuple[TokenInput, ...]:
 ARCHITECTURE = replace(
     bert.ARCHITECTURE,
     model_type="roc_bert",
-    blocks={SOURCE: bert.BLOCK},
+    blocks={"roc_bert.RoCBertSelfAttention": "bert.FoldedSelfAttention"},
     more=looks_and_sounds,
     left_out={f"input_{kind}_ids": WHY for kind in KINDS},
 )

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from QEfficient.architectures import t5
 
-SOURCE = "transformers.models.switch_transformers.modeling_switch_transformers.SwitchTransformers"
-OURS = "QEfficient.pytorch_transforms.moe.Switch"
 ARCHITECTURE = replace(
     t5.ARCHITECTURE,
     model_type="switch_transformers",
     mask="own",
-    blocks={f"{SOURCE}Top1Router": f"{OURS}Router", f"{SOURCE}Experts": f"{OURS}Experts"},
+    blocks={
+        "switch_transformers.SwitchTransformersTop1Router": "moe.SwitchRouter",
+        "switch_transformers.SwitchTransformersExperts": "moe.SwitchExperts",
+    },
     routed=True,
 )

@@ -18,9 +18,7 @@ ARCHITECTURE = Architecture(
     model_type="tapas",
     limit=partial(positions, default=1024),
     default_pad_id=0,
-    blocks={
-        "transformers.models.tapas.modeling_tapas.TapasEmbeddings": "QEfficient.pytorch_transforms.tapas.Embeddings"
-    },
+    blocks={"tapas.TapasEmbeddings": "tapas.Embeddings"},
     more=types,
     left_out={"table_mask": "it belongs to the loss and to the choice of cells"},
 )

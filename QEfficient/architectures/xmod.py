@@ -2,11 +2,8 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import bert, roberta
+from QEfficient.architectures import roberta
 from QEfficient.architectures.record import Config
-
-MODELING = "transformers.models.xmod.modeling_xmod"
-ROOM = "QEfficient.pytorch_transforms.xmod"
 
 
 def refused(config: Config) -> str | None:
@@ -20,9 +17,9 @@ ARCHITECTURE = replace(
     roberta.ARCHITECTURE,
     model_type="xmod",
     blocks={
-        f"{MODELING}.XmodSelfAttention": bert.BLOCK,
-        f"{MODELING}.XmodEncoder": f"{ROOM}.Encoder",
-        f"{MODELING}.XmodOutput": f"{ROOM}.Output",
+        "xmod.XmodSelfAttention": "bert.FoldedSelfAttention",
+        "xmod.XmodEncoder": "xmod.OneLanguageEncoder",
+        "xmod.XmodOutput": "xmod.OneLanguageOutput",
     },
     left_out={"lang_ids": "a program has the adapter of one language, the config's default_language"},
     refused=refused,

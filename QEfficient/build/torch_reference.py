@@ -176,8 +176,7 @@ def _run_reference(module: nn.Module, arrays: Mapping[str, Array], name: str) ->
             f"HuggingFace's own model {name!r} fails on {shapes}, which it has to be compared on.",
             got=f"{type(error).__name__}: {error}",
             allowed="a model that takes batches of rows of any token ids, of every length from 1 to its limit",
-            do="add a file for its model_type with the limit (docs: Add an architecture), "
-            'or take the risk with verify="off"',
+            do='add its model_type with the limit (docs: Add an architecture), or take the risk with verify="off"',
         ) from error
 
 

@@ -53,7 +53,7 @@ def linear_like(old: Any) -> nn.Linear:
     return nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, dtype=old.weight.dtype)
 
 
-class SelfAttention(Block):
+class FoldedSelfAttention(Block):
     """In place of ``BertSelfAttention`` and its copies in other models: returns ``(states, None)``."""
 
     weights: ClassVar[Mapping[str, Rule]] = {

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from QEfficient.pytorch_transforms.blocks import Block
 
 
-class Encoder(Block):
+class WindowedEncoder(Block):
     """In place of ``LEDEncoder``: rows are not filled up to whole windows."""
 
     def __init__(self, old: Any) -> None:

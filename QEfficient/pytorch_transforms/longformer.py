@@ -22,7 +22,7 @@ def _scale(old: Any) -> float:
     return float(old.head_dim**-0.5)
 
 
-class Model(Block):
+class WindowedModel(Block):
     """In place of ``LongformerModel``: rows are not filled up to whole windows."""
 
     def __init__(self, old: Any) -> None:
@@ -47,7 +47,7 @@ class Model(Block):
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
 
-class SelfAttention(Block):
+class WindowedSelfAttention(Block):
     """In place of ``LongformerSelfAttention``; its masks are 1 for a real token, and for one with global attention."""
 
     weights: ClassVar[Mapping[str, Rule]] = {

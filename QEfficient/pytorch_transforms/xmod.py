@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from QEfficient.pytorch_transforms.blocks import Block
 
 
-class Encoder(Block):
+class OneLanguageEncoder(Block):
     """In place of ``XmodEncoder``: tells every layer's output the language of the config."""
 
     def __init__(self, old: Any) -> None:
@@ -32,7 +32,7 @@ class Encoder(Block):
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states)
 
 
-class Output(Block):
+class OneLanguageOutput(Block):
     """In place of ``XmodOutput``: the adapter of one language for all rows."""
 
     language = ""

@@ -4,11 +4,12 @@ writes it; a test fails while the committed one is another."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from QEfficient.architectures import Architecture, find
+from QEfficient.architectures.table import TABLE
 from tests.sweep.all_cases import CASES
 from tests.sweep.case import Case, Kind
 
@@ -90,20 +91,17 @@ def _limit(facts: Architecture) -> str:
 
 
 def _note(facts: Architecture) -> str:
-    """What the file of a type says of it, in its first sentence."""
-    name = facts.model_type.replace("-", "_")
-    lines = (importlib.import_module(f"QEfficient.architectures.{name}").__doc__ or "").strip().split("\n\n")
-    return " ".join(lines[0].split()).replace("|", "\\|")
+    """What a type's line of the table says of it, or the first sentence of its file."""
+    if facts.model_type in TABLE:
+        said = TABLE[facts.model_type].note
+    else:
+        name = facts.model_type.replace("-", "_")
+        said = (importlib.import_module(f"QEfficient.architectures.{name}").__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(said.split()).replace("|", "\\|")
 
 
 def _reason(case: Case) -> str:
     return str(find(case.model_type).refused(case.config))
-
-
-def architecture_files() -> Iterator[str]:
-    """Name of each file of facts."""
-    folder = Path(importlib.import_module("QEfficient.architectures").__file__ or "").parent
-    return (path.stem for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "record"))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,26 @@ import pytest
 import transformers
 
 from QEfficient.architectures import find
+from QEfficient.architectures.table import TABLE, like
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from tests.sweep.all_cases import CASES
 from tests.sweep.case import Case
-from tests.sweep.table import PAGE, architecture_files, graph_inputs, page
+from tests.sweep.table import PAGE, graph_inputs, page
+from tests.tiny_models import files_of_facts, known_types
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "QEfficient" / "architectures"
 TYPES = {case.model_type for case in CASES}
 TEXT = {case.model_type: case for case in CASES if case.kind in ("text encoder", "text decoder", "encoder half")}
 
 
-def test_every_architecture_file_is_in_the_sweep() -> None:
-    """A new file of facts that no case builds fails here."""
-    assert set(architecture_files()) - {name.replace("-", "_") for name in TYPES} == set()
+def test_every_known_type_is_in_the_sweep() -> None:
+    """A new line of the table or file of facts that no case builds fails here."""
+    assert known_types() - {name.replace("-", "_") for name in TYPES} == set()
+
+
+def test_a_type_has_a_line_or_a_file_and_the_lines_are_sorted() -> None:
+    assert list(TABLE) == sorted(TABLE)
+    assert {name.replace("-", "_") for name in TABLE} & set(files_of_facts()) == set()
 
 
 def test_names_of_cases_are_unique() -> None:
@@ -40,13 +46,19 @@ def test_the_table_of_the_docs_is_the_sweep_s() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
-def test_the_how_to_shows_whole_files_of_under_forty_lines() -> None:
+def test_the_how_to_shows_a_whole_file_of_under_forty_lines_and_lines_of_the_table() -> None:
     text = (ROOT / "docs" / "how-to" / "add_an_architecture.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    shown = [block for block in blocks if "ARCHITECTURE = " in block]
-    files = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")]
-    assert len(shown) == 2 and all(block in files for block in shown)
-    assert all(len(block.splitlines()) < 40 for block in shown)
+    (shown,) = [block for block in blocks(text, "python") if "ARCHITECTURE = " in block]
+    assert shown in [path.read_text(encoding="utf-8") for path in files_of_facts().values()]
+    assert len(shown.splitlines()) < 40
+    (shown,) = blocks(text, "text")
+    lines = Path(inspect.getfile(like)).read_text(encoding="utf-8")
+    assert all(line in lines.splitlines() for line in shown.splitlines())
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def defaults(case: Case) -> dict[str, Any]:

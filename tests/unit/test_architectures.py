@@ -13,14 +13,9 @@ import transformers
 
 import QEfficient.architectures
 from QEfficient.architectures import Architecture, find
-from tests.tiny_models import CONFIGS, LIMIT, VOCAB, batch, chain, tiny
+from tests.tiny_models import CONFIGS, LIMIT, VOCAB, batch, chain, known_types, tiny
 
-FILES = sorted(
-    path.stem
-    for path in Path(QEfficient.architectures.__file__).parent.glob("*.py")
-    if path.stem not in {"__init__", "record"}
-)
-WITH_FILE = [model_type for model_type in CONFIGS if model_type.replace("-", "_") in FILES]
+KNOWN = [model_type for model_type in CONFIGS if model_type.replace("-", "_") in known_types()]
 
 
 def test_where_huggingface_takes_longer_rows_than_are_right_here() -> None:
@@ -32,13 +27,13 @@ def test_where_huggingface_takes_longer_rows_than_are_right_here() -> None:
     assert find("bert").whole_length({}) == find("bert").max_length({}) == 512
 
 
-@pytest.mark.parametrize("model_type", WITH_FILE)
-def test_a_file_is_found_by_its_model_type(model_type: str) -> None:
-    assert find(model_type).model_type == model_type
+@pytest.mark.parametrize("model_type", KNOWN)
+def test_facts_are_found_by_model_type(model_type: str) -> None:
+    assert find(model_type).model_type == find(model_type.replace("-", "_").upper()).model_type == model_type
     assert type(tiny(model_type)).config_class.model_type == model_type
 
 
-@pytest.mark.parametrize("model_type", WITH_FILE)
+@pytest.mark.parametrize("model_type", KNOWN)
 def test_facts_of_an_empty_config_are_transformers_defaults(model_type: str) -> None:
     facts = find(model_type)
     defaults = transformers.AutoConfig.for_model(model_type).to_dict()
@@ -81,7 +76,7 @@ def test_limits(model_type: str, config: dict[str, int | None], limit: int | Non
     assert find(model_type).max_length(config) == limit
 
 
-@pytest.mark.parametrize("model_type", [name for name in WITH_FILE if name != "t5"])
+@pytest.mark.parametrize("model_type", [name for name in KNOWN if name != "t5"])
 def test_a_model_takes_its_limit_and_not_one_token_more(model_type: str) -> None:
     model = tiny(model_type)
     limit = find(model_type).max_length(model.config.to_dict())
@@ -98,13 +93,12 @@ def test_t5_has_no_limit() -> None:
     assert states.shape == (1, 700, 32) and torch.isfinite(states).all()
 
 
-@pytest.mark.parametrize("model_type", WITH_FILE)
+@pytest.mark.parametrize("model_type", KNOWN)
 def test_every_block_is_swapped(model_type: str) -> None:
-    facts = find(model_type)
-    kinds = [type(module) for module in chain(tiny(model_type)).modules()]
-    named = {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
-    assert set(facts.blocks.values()) <= named
-    assert not set(facts.blocks) & named
+    swaps = find(model_type).swaps()
+    kinds = {type(module) for module in chain(tiny(model_type)).modules()}
+    assert {swap.target for swap in swaps} <= kinds
+    assert not {swap.source for swap in swaps} & kinds
 
 
 def test_the_encoder_of_an_encoder_decoder_is_its_encoder() -> None:
@@ -127,16 +121,24 @@ def test_a_decoder_makes_its_own_mask() -> None:
     assert find("bert").mask_kind({"is_decoder": True}) == "own"
 
 
-@pytest.mark.parametrize("model_type", ["", "record", "..errors", "os.path", "bert.bert", "__init__", "a-new-type"])
-def test_a_type_without_a_file_gets_cautious_facts(model_type: str) -> None:
+@pytest.mark.parametrize(
+    "model_type", ["", "record", "table", "..errors", "os.path", "bert.bert", "__init__", "a-new-type"]
+)
+def test_a_type_that_is_not_known_gets_cautious_facts(model_type: str) -> None:
     facts = find(model_type)
     assert isinstance(facts, Architecture)
     assert (facts.mask, dict(facts.blocks), facts.part) == ("own", {}, "whole")
     assert facts.pad_id({"pad_token_id": 7}) == 7 and facts.pad_id({}) is None
 
 
-def test_facts_need_no_torch() -> None:
-    code = "import sys; from QEfficient.architectures import find\n" + "".join(
+def test_facts_need_no_torch_and_no_other_type_s_file() -> None:
+    code = (
+        "import sys; from QEfficient.architectures import find\n"
+        "find('camembert')\n"  # as RoBERTa, which is as BERT: no other file is read
+        "files = {name.rpartition('.')[2] for name in sys.modules if name.startswith('QEfficient.architectures.')}\n"
+        "assert files == {'record', 'table', 'bert', 'roberta'}, files\n"
+    )
+    code += "".join(
         f"find({name!r}).max_length({{}}); find({name!r}).pad_id({{}}); find({name!r}).token_types({{}})\n"
         for name in (*CONFIGS, "a-new-type")
     )

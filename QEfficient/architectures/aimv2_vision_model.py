@@ -1,7 +1,0 @@
-"""AIMv2's image side: as ViT."""
-
-from dataclasses import replace
-
-from QEfficient.architectures import vit
-
-ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="aimv2_vision_model")

@@ -1,7 +1,0 @@
-"""BEiT: as ViT."""
-
-from dataclasses import replace
-
-from QEfficient.architectures import vit
-
-ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="beit")

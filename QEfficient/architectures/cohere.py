@@ -1,9 +1,0 @@
-"""Cohere: as Llama, with attention and MLP side by side."""
-
-from dataclasses import replace
-from functools import partial
-
-from QEfficient.architectures import llama
-from QEfficient.architectures.record import rotary
-
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="cohere", limit=partial(rotary, default=8192), default_pad_id=0)

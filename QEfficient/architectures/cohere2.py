@@ -1,9 +1,0 @@
-"""Cohere 2: as Cohere, with windows in most layers."""
-
-from dataclasses import replace
-from functools import partial
-
-from QEfficient.architectures import llama
-from QEfficient.architectures.record import rotary
-
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="cohere2", limit=partial(rotary, default=8192), default_pad_id=0)

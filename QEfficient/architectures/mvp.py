@@ -1,7 +1,0 @@
-"""MVP: as BART."""
-
-from dataclasses import replace
-
-from QEfficient.architectures import bart
-
-ARCHITECTURE = replace(bart.ARCHITECTURE, model_type="mvp")

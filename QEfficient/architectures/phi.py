@@ -1,7 +1,0 @@
-"""Phi: as Llama, turning a part of each head."""
-
-from dataclasses import replace
-
-from QEfficient.architectures import llama
-
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="phi")

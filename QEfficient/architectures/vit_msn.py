@@ -1,7 +1,0 @@
-"""ViT-MSN: as ViT."""
-
-from dataclasses import replace
-
-from QEfficient.architectures import vit
-
-ARCHITECTURE = replace(vit.ARCHITECTURE, model_type="vit_msn")
