@@ -38,9 +38,9 @@ from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
 from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.pytorch_transforms.bert import FoldedSelfAttention, attend
-from QEfficient.pytorch_transforms.blocks import Block, Concat, Rule, Swap, exportable
+from QEfficient.pytorch_transforms.blocks import Block, Concat, Swap, WeightRule, exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 
 SHAPES = [(1, 16), (1, 128), (8, 32), (8, 128), (32, 64), (8, 256)]
 THREADS = 2
@@ -49,7 +49,7 @@ THREADS = 2
 class Split(Block):
     """A fused projection whose result is cut into three along the last dim."""
 
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         f"qkv.{leaf}": Concat((f"query.{leaf}", f"key.{leaf}", f"value.{leaf}")) for leaf in ("weight", "bias")
     }
 
@@ -120,7 +120,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     for name, form in FORMS.items():
         twin, _ = exportable(model, [Swap(BertSelfAttention, form.block)] if form.block else [])
         specs = text_inputs(twin)
-        module = EmbeddingModule(twin, Head.of(form.pooling), [spec.name for spec in specs], "additive").eval()
+        module = EmbeddingModule(twin, HeadModule.of(form.pooling), [spec.name for spec in specs], "additive").eval()
         (folder / name).mkdir()
         exported = export(module, inputs=specs, folder=folder / name)
         graph = apply(exported, folder / f"{name}-done", passes=form.passes)

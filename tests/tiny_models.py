@@ -18,7 +18,7 @@ from QEfficient.architectures import find
 from QEfficient.architectures.table import TABLE
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 
 LIMIT = 24
 """Most tokens that a row of a tiny model can have (where its positions are absolute)."""
@@ -116,4 +116,4 @@ def chain(model: Any, pooling: Any = None) -> EmbeddingModule:
     architecture = find(config["model_type"])
     encoder, _ = exportable(architecture.encoder_of(model), architecture.swaps())
     names = [spec.name for spec in text_inputs(encoder)]
-    return EmbeddingModule(encoder, Head.of(pooling), names, architecture.mask_kind(config)).eval()
+    return EmbeddingModule(encoder, HeadModule.of(pooling), names, architecture.mask_kind(config)).eval()

@@ -6,7 +6,6 @@ ARCHITECTURE = Architecture(
     model_type="bert",
     limit=positions,
     default_pad_id=0,
-    default_types=2,
     mask="additive",
     blocks={"bert.BertSelfAttention": "bert.FoldedSelfAttention"},
 )

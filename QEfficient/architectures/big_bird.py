@@ -22,6 +22,5 @@ ARCHITECTURE = Architecture(
     limit=limit,
     whole=whole,
     default_pad_id=0,
-    default_types=2,
     left_out={"question_lengths": "a question ends with its first separator"},
 )

@@ -22,7 +22,6 @@ ARCHITECTURE = Architecture(
     model_type="fnet",
     limit=positions,
     default_pad_id=3,
-    default_types=4,
     blocks={"fnet.FNetBasicFourierTransform": "fourier.FourierTransform"},
     inputs=texts,
     pads=never_pads,

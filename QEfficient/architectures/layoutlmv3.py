@@ -8,7 +8,6 @@ ARCHITECTURE = Architecture(
     model_type="layoutlmv3",
     limit=positions_after_pad,
     default_pad_id=1,
-    default_types=2,
     more=partial(boxes, ordered=False),  # transformers clips width and height to its table
     left_out={"pixel_values": "a program of it reads text and boxes, not the page's image"},
 )

@@ -7,7 +7,6 @@ ARCHITECTURE = Architecture(
     model_type="longformer",
     limit=positions_after_pad,
     default_pad_id=1,
-    default_types=2,
     left_out=LEFT_OUT,
     blocks={
         "longformer.LongformerModel": "longformer.WindowedModel",

@@ -9,6 +9,5 @@ ARCHITECTURE = Architecture(
     model_type="luke",
     limit=positions_after_pad,
     default_pad_id=1,
-    default_types=2,
     left_out=dict.fromkeys(ENTITIES, WHY),
 )

@@ -21,6 +21,5 @@ ARCHITECTURE = Architecture(
     model_type="markuplm",
     limit=partial(positions_after_pad, default_pad_id=0),
     default_pad_id=0,
-    default_types=2,
     more=paths,
 )

@@ -19,7 +19,6 @@ ARCHITECTURE = Architecture(
     model_type="nystromformer",
     limit=partial(positions, default=510),
     default_pad_id=1,
-    default_types=2,
     pads=never_pads,
     refused=refused,
 )

@@ -75,7 +75,6 @@ class Architecture:
         whole: Config → the same in HuggingFace's model, where that takes longer rows than are right here. A text
             between the two is refused, not shortened.
         default_pad_id: transformers' pad token id when the config names none.
-        default_types: transformers' ``type_vocab_size`` when the config names none; 0 where the model has none.
         zero_types: False where token types of 0 are not what the model takes when it is given none: it looks them up
             among its words, or compares them with one another.
         mask: ``"additive"``: the model takes a finished 4-D mask as it is. ``"own"``: it makes one itself.
@@ -105,7 +104,6 @@ class Architecture:
     limit: Callable[[Config], int | None]
     whole: Callable[[Config], int | None] | None = None
     default_pad_id: int | None = None
-    default_types: int = 0
     zero_types: bool = True
     mask: Literal["additive", "own", "float"] = "own"
     blocks: Mapping[str, str] = field(default_factory=dict)
@@ -162,10 +160,6 @@ class Architecture:
         found = config.get("pad_token_id", self.default_pad_id)
         found = self.default_pad_id if found is None else int(found)
         return found if found is None or is_word(config, found) else None
-
-    def token_types(self, config: Config) -> bool:
-        """Whether the model tells two segments of a row apart, so that ``token_type_ids`` matter."""
-        return bool(self.default_types) and int(config.get("type_vocab_size", self.default_types)) > 1
 
     def rules(self, config: Config, inputs: Sequence[TensorSpec]) -> RowRules:
         """What a row may look like, for a graph with these inputs."""

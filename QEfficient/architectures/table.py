@@ -37,8 +37,8 @@ class Line:
             match name:
                 case "limit":
                     facts["limit"] = partial(rule, default=fact)
-                case "pad_id" | "types":
-                    facts[f"default_{name}"] = fact
+                case "pad_id":
+                    facts["default_pad_id"] = fact
                 case "block":
                     (ours,) = base.blocks.values()
                     facts["blocks"] = {fact: ours}
@@ -56,9 +56,9 @@ def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) ->
         base: The type that it is as; where there is none, the rule of its longest row.
         note: What the table of the docs says of it; of a refused type, where transformers' code shows the reason.
         **facts: What differs, by the fields of :class:`~QEfficient.architectures.record.Architecture`, some of them in
-            short. ``limit``: what the rule takes where the config names no figure. ``pad_id`` and ``types``: the
-            defaults of these. ``block``: the class of transformers in whose place the base's block stands.
-            ``refused``: why no model of this type can be right.
+            short. ``limit``: what the rule takes where the config names no figure. ``pad_id``: its default.
+            ``block``: the class of transformers in whose place the base's block stands. ``refused``: why no model of
+            this type can be right.
     """
     return Line(base, note, facts)
 
@@ -66,15 +66,15 @@ def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) ->
 # fmt: off
 TABLE = {
     "aimv2_vision_model": like("vit", "AIMv2's image side: as ViT."),
-    "albert": like(positions, "ALBERT: as BERT, with one layer that is used several times.", pad_id=0, types=2),
+    "albert": like(positions, "ALBERT: as BERT, with one layer that is used several times.", pad_id=0),
     "altclip_text_model": like("roberta",
-        "The text half of AltCLIP: as RoBERTa, with 514 positions and one token type.",
-        limit=514, types=1, block="altclip.AltRobertaSelfAttention"),
+        "The text half of AltCLIP: as RoBERTa, with 514 positions and one token type.", limit=514,
+        block="altclip.AltRobertaSelfAttention"),
     "altclip_vision_model": like("vit", "AltCLIP's image side: as ViT."),
     "arcee": like("llama", "Arcee: as Llama, with squared ReLU.", limit=4096),
     "beit": like("vit", "BEiT: as ViT."),
     "bert-generation": like("bert", "BertGeneration's encoder: as BERT, without token types.",
-        types=0, block="bert_generation.BertGenerationSelfAttention"),
+        block="bert_generation.BertGenerationSelfAttention"),
     "biogpt": like(positions, "BioGPT: learned positions from 0; the table has two more, as OPT's.",
         limit=1024, pad_id=1),
     "bit": like("resnet", "BiT: as ResNet."),
@@ -82,19 +82,18 @@ TABLE = {
     "blenderbot-small": like("bart", "Blenderbot Small: as BART.", limit=512, pad_id=0),
     "bloom": like(no_limit, "BLOOM: ALiBi, a bias by distance that is counted by the mask; any length."),
     "bros": like(positions, "BROS: ``BrosModel.forward`` raises without ``bbox``.",
-        pad_id=0, types=2,
+        pad_id=0,
         refused="it needs a box on the page for every token (bbox), "
         "and a program must have one for texts without boxes"),
     "camembert": like("roberta", "CamemBERT: as RoBERTa.", block="camembert.CamembertSelfAttention"),
     "canine": like(positions, "CANINE: see the loops of ``CanineAttention.forward``.",
-        limit=16384, pad_id=0, types=16,
+        limit=16384, pad_id=0,
         refused="it attends in chunks that a Python loop cuts, so that a graph could only take rows of one length"),
     "chinese_clip_text_model": like("bert", "The text half of Chinese-CLIP: as BERT.",
         block="chinese_clip.ChineseCLIPTextSelfAttention"),
     "chinese_clip_vision_model": like("vit", "Chinese CLIP's image side: as ViT."),
     "clap_text_model": like("roberta", "The text half of CLAP: as RoBERTa, with 514 positions and one token type.",
-        limit=514, types=1, block="clap.ClapTextSelfAttention",
-        projections={"ClapTextModelWithProjection": ("text_embeds",)}),
+        limit=514, block="clap.ClapTextSelfAttention", projections={"ClapTextModelWithProjection": ("text_embeds",)}),
     "clip_vision_model": like("vit", "CLIP's image side: as ViT.",
         projections={"CLIPVisionModelWithProjection": ("image_embeds",)}),
     "clipseg_text_model": like("clip_text_model", "The text half of CLIPSeg: as CLIP's.", projections={}),
@@ -103,7 +102,7 @@ TABLE = {
     "cohere": like("llama", "Cohere: as Llama, with attention and MLP side by side.", limit=8192, pad_id=0),
     "cohere2": like("cohere", "Cohere 2: as Cohere, with windows in most layers."),
     "convbert": like(positions, "ConvBERT: as BERT, but convolutions along the row see the padding behind it.",
-        pad_id=1, types=2, pads=never_pads),
+        pad_id=1, pads=never_pads),
     "convnext": like("resnet",
         "ConvNeXt: convolutions, any image size; the states are a map (channels, height, width)."),
     "convnextv2": like("convnext", "ConvNeXt V2: as ConvNeXt."),
@@ -119,8 +118,7 @@ TABLE = {
     "dinov2_with_registers": like("dinov2", "DINOv2 with registers: as DINOv2."),
     "dinov3_convnext": like("resnet", "DINOv3's ConvNeXt: the states are the pooled map, then each place of the map."),
     "dinov3_vit": like("resnet", "DINOv3: rotary positions, any image size."),
-    "dpr": like(positions, 'DPR: BERT, whose vector is that of the first token: pooling="pooler_output".',
-        pad_id=0, types=2),
+    "dpr": like(positions, 'DPR: BERT, whose vector is that of the first token: pooling="pooler_output".', pad_id=0),
     "electra": like("bert", "ELECTRA: as BERT, with narrower embeddings.", block="electra.ElectraSelfAttention"),
     "embedding_gemma2_text": like(rotary, "EmbeddingGemma 2 on text: Gemma's layers, read in both directions.",
         limit=262144, pad_id=0),
@@ -131,7 +129,7 @@ TABLE = {
     "eurobert": like(rotary, "EuroBERT: Llama's layers, read in both directions.", limit=8192, pad_id=128001),
     "exaone4": like("llama", "EXAONE 4: as Llama, with windows in most layers."),
     "flaubert": like("xlm", "FlauBERT: as XLM, without languages."),
-    "flava_text_model": like(positions, "The text half of FLAVA: as BERT.", pad_id=0, types=2),
+    "flava_text_model": like(positions, "The text half of FLAVA: as BERT.", pad_id=0),
     "focalnet": like("resnet", "FocalNet: convolutions, any image size."),
     "fsmt": like("m2m_100", "FSMT: as M2M-100, with a vocabulary for each language."),
     "funnel": like(no_limit,
@@ -140,29 +138,28 @@ TABLE = {
     "gemma": like("llama", "Gemma: as Llama, with embeddings scaled up.", limit=8192, pad_id=0),
     "gemma2": like("gemma", "Gemma 2: as Gemma, with capped logits and windows in every other layer."),
     "gemma3_text": like("llama",
-        "Gemma 3: as Gemma; also with a mask that sees both sides (``use_bidirectional_attention``).",
-        limit=131072, pad_id=0),
+        "Gemma 3: as Gemma; also with a mask that sees both sides (``use_bidirectional_attention``).", limit=131072,
+        pad_id=0),
     "glm": like("llama", "GLM: as Llama, turning half of each head.", limit=131072, pad_id=151329),
     "glm4": like("glm", "GLM-4: as GLM, with more norms."),
     "gpt_bigcode": like("gpt2", "GPT-BigCode: as GPT-2, with one key and value for all heads."),
     "gpt_neo": like(positions,
-        "GPT-Neo: learned positions from 0, windows in every other layer, logits that are not scaled.",
-        limit=2048, zero_types=False),
+        "GPT-Neo: learned positions from 0, windows in every other layer, logits that are not scaled.", limit=2048,
+        zero_types=False),
     "gpt_neox": like("llama", "GPT-NeoX: rotary positions on a part of each head."),
     "gptj": like("gpt2", "GPT-J: rotary positions from a table of ``n_positions``.", limit=2048),
     "granite": like("llama", "Granite: as Llama, with multipliers."),
-    "gte": like(rotary, "GTE: BERT with rotary positions.", limit=8192, pad_id=1, types=1),
+    "gte": like(rotary, "GTE: BERT with rotary positions.", limit=8192, pad_id=1),
     "helium": like("llama", "Helium: as Llama.", limit=4096, pad_id=3),
     "hiera": like("vit", "Hiera: as ViT."),
     "hubert": like("wav2vec2", "HuBERT: as wav2vec 2.0."),
-    "ibert": like(positions_after_pad, "I-BERT: as RoBERTa, with blocks of its own.", pad_id=1, types=2),
+    "ibert": like(positions_after_pad, "I-BERT: as RoBERTa, with blocks of its own.", pad_id=1),
     "ijepa": like("vit", "I-JEPA: as ViT, without a class token."),
-    "jina_embeddings_v3": like(rotary, "Jina embeddings v3: XLM-RoBERTa with rotary positions.",
-        limit=8194, pad_id=1, types=1),
+    "jina_embeddings_v3": like(rotary, "Jina embeddings v3: XLM-RoBERTa with rotary positions.", limit=8194, pad_id=1),
     "m2m_100": like("mbart", "M2M-100 and NLLB: as mBART, with a table of sines as positions."),
     "marian": like("bart", "Marian: as BART, with a table of sines as positions.", pad_id=58100),
     "mbart": like("bart", "mBART: as BART, with norms before the blocks."),
-    "megatron-bert": like(positions, "Megatron-BERT: as BERT, with the norm before each block.", pad_id=0, types=2),
+    "megatron-bert": like(positions, "Megatron-BERT: as BERT, with the norm before each block.", pad_id=0),
     "metaclip_2_text_model": like("clip_text_model", "The text half of MetaCLIP 2: as CLIP's.",
         projections={"MetaClip2TextModelWithProjection": ("text_embeds",)}),
     "metaclip_2_vision_model": like("vit", "MetaCLIP 2's image side: as ViT.",
@@ -171,13 +168,13 @@ TABLE = {
     "mistral": like("llama", "Mistral: as Llama; its own mask holds the window.", limit=131072),
     "mlcd_vision_model": like("vit", "MLCD: as ViT, with rotary positions."),
     "mobilebert": like(positions,
-        "MobileBERT: as BERT, but each token's embedding takes in its neighbours', and so the padding's.",
-        pad_id=0, types=2, pads=never_pads),
+        "MobileBERT: as BERT, but each token's embedding takes in its neighbours', and so the padding's.", pad_id=0,
+        pads=never_pads),
     "modernbert": like(rotary, "ModernBERT: rotary positions, local attention in most layers.",
         limit=8192, pad_id=50283),
     "modernbert-decoder": like("llama", "ModernBERT as a decoder: windows in most layers.", limit=8192, pad_id=50283),
     "mra": like(positions, "MRA: ``mra2_attention`` returns zeros when the kernel is not loaded.",
-        pad_id=1, types=1, refused="its attention is a CUDA kernel; on a CPU transformers puts zeros in its place"),
+        pad_id=1, refused="its attention is a CUDA kernel; on a CPU transformers puts zeros in its place"),
     "mt5": like("t5", "mT5: as T5."),
     "mvp": like("bart", "MVP: as BART."),
     "nemotron": like("llama", "Nemotron: as Llama, with squared ReLU.", limit=4096),
@@ -186,7 +183,7 @@ TABLE = {
     "nllb-moe": like("mbart", "NLLB-MoE: see ``NllbMoeTop2Router.route_tokens``.",
         refused="its experts take tokens by their place in the whole batch, "
         "so a row's numbers depend on its neighbours"),
-    "nomic_bert": like(rotary, "Nomic's BERT: rotary positions, two token types.", pad_id=0, types=2),
+    "nomic_bert": like(rotary, "Nomic's BERT: rotary positions, two token types.", pad_id=0),
     "olmo": like("llama", "OLMo: as Llama, with norms that have no weights.", pad_id=1),
     "olmo2": like("olmo", "OLMo 2: as Llama, with the norms behind the blocks."),
     "olmo3": like("olmo2", "OLMo 3: as OLMo 2, with windows in most layers."),
@@ -218,13 +215,13 @@ TABLE = {
     "qwen3_moe": like("mixtral", "Qwen3 MoE: as Qwen3, with a mixture of experts.",
         limit=32768, block="qwen3_moe.Qwen3MoeExperts"),
     "reformer": like(positions,
-        "Reformer: LSH attention turns by a random rotation, unless ``hash_seed`` fixes it for tests.",
-        limit=4096, pad_id=0, refused="its attention hashes with random numbers, so two calls of one text differ"),
+        "Reformer: LSH attention turns by a random rotation, unless ``hash_seed`` fixes it for tests.", limit=4096,
+        pad_id=0, refused="its attention hashes with random numbers, so two calls of one text differ"),
     "regnet": like("resnet", "RegNet: as ResNet."),
-    "rembert": like(positions, "RemBERT: as BERT, with narrower embeddings.", pad_id=0, types=2),
+    "rembert": like(positions, "RemBERT: as BERT, with narrower embeddings.", pad_id=0),
     "roberta-prelayernorm": like("roberta", "RoBERTa with the norm before each block: its positions are RoBERTa's.",
         block="roberta_prelayernorm.RobertaPreLayerNormSelfAttention"),
-    "roformer": like(positions, "RoFormer: rotary positions from a table.", limit=1536, pad_id=0, types=2),
+    "roformer": like(positions, "RoFormer: rotary positions from a table.", limit=1536, pad_id=0),
     "seamless_m4t": like("m2m_100", "SeamlessM4T: its text encoder, as M2M-100.",
         pad_id=0, left_out={"input_features": "a program of it is its text encoder"}),
     "segformer": like("resnet", "SegFormer's encoder: any image size; the states are a map."),
@@ -235,7 +232,7 @@ TABLE = {
         block="splinter.SplinterSelfAttention",
         left_out={"question_positions": "questions have a number of their own, and it answers the first one"}),
     "squeezebert": like(positions, "SqueezeBERT: as BERT, with grouped convolutions of width 1 for its linear layers.",
-        pad_id=0, types=2),
+        pad_id=0),
     "stablelm": like("llama", "StableLM: as Llama, turning a part of each head.", limit=4096),
     "starcoder2": like("llama", "StarCoder 2: as Llama, with a window.", limit=4096),
     "swin": like("resnet", "Swin: windows over an image of any size."),
@@ -260,6 +257,6 @@ TABLE = {
     "xglm": like(positions, "XGLM: a table of sines as positions.", limit=2048, pad_id=1),
     "xlm-roberta": like("roberta", "XLM-RoBERTa: as RoBERTa.", block="xlm_roberta.XLMRobertaSelfAttention"),
     "xlm-roberta-xl": like("roberta", "XLM-RoBERTa-XL: as RoBERTa, with 514 positions and one token type.",
-        limit=514, types=1, block="xlm_roberta_xl.XLMRobertaXLSelfAttention"),
+        limit=514, block="xlm_roberta_xl.XLMRobertaXLSelfAttention"),
 }
 # fmt: on

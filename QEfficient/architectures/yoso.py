@@ -16,7 +16,6 @@ ARCHITECTURE = Architecture(
     model_type="yoso",
     limit=partial(positions, default=4096),
     default_pad_id=1,
-    default_types=1,
     pads=never_pads,
     refused=refused,
 )

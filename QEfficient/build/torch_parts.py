@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.pytorch_transforms.padding_ids import hide_padding, no_end, takes_last_column
 from QEfficient.source.checkpoint import Checkpoint
 
@@ -32,13 +32,13 @@ def hide_ends(twin: nn.Module, recipe: Recipe) -> None:
         hide_padding(twin, no_end((config.get("text_config") or config).get("eos_token_id")))
 
 
-def head_of(recipe: Recipe) -> Head | None:
+def head_of(recipe: Recipe) -> HeadModule | None:
     """What stands behind an encoder; ``None`` where nothing of ours does."""
     if not recipe.task.pools:
         return None
     origin = recipe.origin
     folder = origin.files.folder if isinstance(origin, Checkpoint) else None
-    head = Head(recipe.head.steps, folder=folder, pooling=recipe.head.function)
+    head = HeadModule(recipe.head.steps, folder=folder, pooling=recipe.head.function)
     config = origin.config()
     width = next((config[name] for name in ("hidden_size", "d_model", "dim") if name in config), None)
     if recipe.head.function is not None and isinstance(width, int):

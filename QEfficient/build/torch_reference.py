@@ -22,7 +22,7 @@ from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
 from QEfficient.onnx_transforms import tables
 from QEfficient.pytorch_transforms.blocks import exportable, structural_copy
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.records import OnnxModel, RowRules, Rows, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
 from QEfficient.runtime.tables import Tables
@@ -48,7 +48,7 @@ class ReferenceModule(nn.Module):
         alone: Ask row by row, each without the padding behind it: the model takes no others, or scores the padding.
     """
 
-    def __init__(self, model: nn.Module, task: Task, head: Head | None, *, alone: bool = False) -> None:
+    def __init__(self, model: nn.Module, task: Task, head: HeadModule | None, *, alone: bool = False) -> None:
         super().__init__()
         self.model, self.task, self.head, self.alone = model, task, head, alone
 

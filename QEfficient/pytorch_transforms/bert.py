@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from QEfficient.pytorch_transforms.blocks import Block, Rule, Scaled
+from QEfficient.pytorch_transforms.blocks import Block, Scaled, WeightRule
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -56,7 +56,7 @@ def linear_like(old: Any) -> nn.Linear:
 class FoldedSelfAttention(Block):
     """In place of ``BertSelfAttention`` and its copies in other models: returns ``(states, None)``."""
 
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         "query.weight": Scaled("query.weight", by=scale),
         "query.bias": Scaled("query.bias", by=scale),
     }
@@ -75,7 +75,7 @@ class FoldedSelfAttention(Block):
 class DistilSelfAttention(Block):
     """In place of ``DistilBertSelfAttention``, which holds the output projection too."""
 
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         "q_lin.weight": Scaled("q_lin.weight", by=scale),
         "q_lin.bias": Scaled("q_lin.bias", by=scale),
     }
@@ -95,7 +95,7 @@ class DistilSelfAttention(Block):
 class MPNetSelfAttention(Block):
     """In place of ``MPNetSelfAttention``: output projection inside, relative positions as a bias."""
 
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         "q.weight": Scaled("q.weight", by=scale),
         "q.bias": Scaled("q.bias", by=scale),
     }

@@ -24,7 +24,7 @@ from QEfficient.errors import TransformError
 _CHANGING = frozenset({"longrope", "dynamic"})
 
 
-class Rule(Protocol):
+class WeightRule(Protocol):
     """How one tensor of the new block is made from tensors of the old one."""
 
     @property
@@ -89,7 +89,7 @@ class Block(nn.Module):
     forward takes what the old block's forward takes.
     """
 
-    weights: ClassVar[Mapping[str, Rule]] = {}
+    weights: ClassVar[Mapping[str, WeightRule]] = {}
     """Name of an own tensor → its rule. A name that is not listed keeps its old tensor of the same name."""
 
     def __init__(self, old: nn.Module) -> None:
@@ -258,7 +258,7 @@ def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
     held = _tensors(old)
     kept = {name for name, tensor in _tensors(new).items() if tensor is held.get(name)}
     wanted = {name: tensor for name, tensor in _tensors(new).items() if name not in kept}
-    rules: dict[str, Rule] = {**{name: Same(name) for name in wanted}, **target.weights}
+    rules: dict[str, WeightRule] = {**{name: Same(name) for name in wanted}, **target.weights}
     _check_names(rules, wanted, {name: tensor for name, tensor in held.items() if name not in kept}, path, target)
     for name, rule in rules.items():
         held = _tensors(old)
@@ -272,7 +272,11 @@ def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
 
 
 def _check_names(
-    rules: Mapping[str, Rule], wanted: Mapping[str, Tensor], held: Mapping[str, Tensor], path: str, target: type[Block]
+    rules: Mapping[str, WeightRule],
+    wanted: Mapping[str, Tensor],
+    held: Mapping[str, Tensor],
+    path: str,
+    target: type[Block],
 ) -> None:
     used = [name for rule in rules.values() for name in rule.names]
     wrong = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,13 +24,6 @@ MASKED = -30000.0
 
 POOLING_MASK = TensorSpec("pooling_mask", "int64", ("batch_size", "seq_len"))
 """Which tokens are pooled, where a head leaves out the prompt's: a graph input of the head, not of the model."""
-
-NAMES = (
-    *("input_ids", "attention_mask", "token_type_ids", "pixel_values", "input_values", "input_features"),
-    *("bbox", "task_type_ids", "xpath_tags_seq", "xpath_subs_seq", "input_shape_ids", "input_pronunciation_ids"),
-    POOLING_MASK.name,
-)
-"""What a graph may ask the caller for, in this order; the first three are a text model's."""
 
 _SIGNALS = {
     "pixel_values": ("images", "which size its images have"),
@@ -59,10 +53,10 @@ def text_inputs(model: nn.Module, more: Sequence[TokenInput] = ()) -> tuple[Tens
             allowed="a forward with input_ids and attention_mask, or a model_type whose file says what the inputs are",
             do=_other_inputs(names),
         )
-    wanted = [name for name in NAMES[:2] if name in names] + (["token_type_ids"] if _token_types(model) > 1 else [])
+    wanted = ["input_ids"] + ["attention_mask"] * ("attention_mask" in names) + ["token_type_ids"] * (_types(model) > 1)
     found = {name: TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in wanted}
     found |= {one.name: one.spec for one in more if one.name in names}
-    return tuple(found[name] for name in NAMES if name in found)
+    return tuple(found.values())
 
 
 def _other_inputs(names: set[str]) -> str:
@@ -74,7 +68,7 @@ def _other_inputs(names: set[str]) -> str:
     return "run it with transformers: only models of texts, images and sound are served"
 
 
-def _token_types(model: nn.Module) -> int:
+def _types(model: nn.Module) -> int:
     """Size of the model's table of token types. Some have none and look types up among their words (GPT-2, XLM)."""
     if "token_type_ids" not in inspect.signature(model.forward).parameters:
         return 0
@@ -84,6 +78,23 @@ def _token_types(model: nn.Module) -> int:
 def additive_mask(attention_mask: Tensor) -> Tensor:
     """A 0/1 mask of (batch, length) → what is added to the logits, (batch, 1, 1, length), finite and inside fp16."""
     return (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
+
+
+Finish = Callable[[dict[str, Tensor]], Any]
+
+
+def _by_name(finish: Finish, **arrays: Tensor) -> Any:
+    return finish(arrays)
+
+
+def _forward(finish: Finish, names: Sequence[str]) -> Callable[..., Any]:
+    """A forward that hands its arguments on as one dict; the exporter reads their names off its signature."""
+    made: Any = partial(_by_name, finish)  # no closure: a copy of the module has to call its own ``finish``
+    made.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in names]
+    )
+    forward: Callable[..., Any] = made
+    return forward
 
 
 class GraphModule(nn.Module):
@@ -99,31 +110,8 @@ class GraphModule(nn.Module):
         super().__init__()
         self.encoder = model
         self.inputs, self.mask = tuple(inputs), mask
-        self._types = "input_ids" in self.inputs and _token_types(model) > 0
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        input_values: Tensor | None = None,
-        input_features: Tensor | None = None,
-        bbox: Tensor | None = None,
-        task_type_ids: Tensor | None = None,
-        xpath_tags_seq: Tensor | None = None,
-        xpath_subs_seq: Tensor | None = None,
-        input_shape_ids: Tensor | None = None,
-        input_pronunciation_ids: Tensor | None = None,
-        pooling_mask: Tensor | None = None,
-    ) -> Any:
-        """The graph's inputs by name → its outputs; the names are written out because the exporter reads them."""
-        given = (
-            *(input_ids, attention_mask, token_type_ids, pixel_values, input_values, input_features),
-            *(bbox, task_type_ids, xpath_tags_seq, xpath_subs_seq, input_shape_ids, input_pronunciation_ids),
-            pooling_mask,
-        )
-        return self.finish({name: value for name, value in zip(NAMES, given, strict=True) if value is not None})
+        self._has_types = "input_ids" in self.inputs and _types(model) > 0
+        self.forward = _forward(self.finish, (*self.inputs, POOLING_MASK.name))
 
     def finish(self, arrays: dict[str, Tensor]) -> Any:
         """The graph's outputs, from its inputs by name."""
@@ -135,7 +123,7 @@ class GraphModule(nn.Module):
         Position ids are never asked for: the model counts them as transformers does.
         """
         given = {name: arrays[name] for name in self.inputs if name in arrays}
-        if self._types:  # one type: zeros, which spares the graph the model's own buffer
+        if self._has_types:  # one type: zeros, which spares the graph the model's own buffer
             given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
         if self.mask == "additive" and "attention_mask" in given:
             given["attention_mask"] = additive_mask(given["attention_mask"])

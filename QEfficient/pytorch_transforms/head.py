@@ -15,7 +15,7 @@ from QEfficient.pytorch_transforms.token_pooling import Layers, Pooling
 from QEfficient.pytorch_transforms.vectors import Dense, LayerNorm, Normalize, load_into, read_tensors
 
 
-class Head(nn.Module):
+class HeadModule(nn.Module):
     """The steps of a head, in order.
 
     Args:
@@ -33,7 +33,7 @@ class Head(nn.Module):
         self.steps = nn.ModuleList(_step(step, Path(folder or "."), pooling) for step in steps)
 
     @classmethod
-    def of(cls, pooling: str | Callable[..., Any] | None) -> Head:
+    def of(cls, pooling: str | Callable[..., Any] | None) -> HeadModule:
         """The head of a ``pooling`` argument."""
         return cls(parse_pooling(pooling), pooling=pooling if callable(pooling) else None)
 
@@ -44,18 +44,13 @@ class Head(nn.Module):
             return "hidden_states"
         return POOLER if any(isinstance(step, nn.Identity) for step in self.steps) else "last_hidden_state"
 
-    @property
-    def takes_pooling_mask(self) -> bool:
-        """Whether the graph needs a second mask, for the tokens that are pooled."""
-        return any(isinstance(step, Pooling) and not step.include_prompt for step in self.steps)
-
     def forward(self, states: Tensor, attention_mask: Tensor, pooling_mask: Tensor | None = None) -> Tensor:
         """States and masks → vectors.
 
         Args:
             states: What :attr:`source` names: (batch, length, width), or a tuple of such for ``hidden_states``.
             attention_mask: 0 and 1, (batch, length).
-            pooling_mask: The same for the tokens that are pooled, where :attr:`takes_pooling_mask`.
+            pooling_mask: The same for the tokens that are pooled, where a step leaves out the prompt's.
 
         Returns:
             (batch, dim), or the states themselves without a step.

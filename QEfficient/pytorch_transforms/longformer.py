@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from QEfficient.pytorch_transforms.bert import attend, linear_like
-from QEfficient.pytorch_transforms.blocks import Block, Rule, Scaled
+from QEfficient.pytorch_transforms.blocks import Block, Scaled, WeightRule
 from QEfficient.pytorch_transforms.embedding import MASKED
 
 
@@ -50,7 +50,7 @@ class WindowedModel(Block):
 class WindowedSelfAttention(Block):
     """In place of ``LongformerSelfAttention``; its masks are 1 for a real token, and for one with global attention."""
 
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         f"{name}.{tensor}": Scaled(f"{name}.{tensor}", by=_scale)
         for name in ("query", "query_global")
         for tensor in ("weight", "bias")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from QEfficient.pytorch_transforms.embedding import GraphModule, MaskKind
-    from QEfficient.pytorch_transforms.head import Head
+    from QEfficient.pytorch_transforms.head import HeadModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class Choices(Task):
         """The model's own: it folds choices into rows before it makes its mask."""
         return "own"
 
-    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: Head | None) -> GraphModule:
+    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: HeadModule | None) -> GraphModule:
         """As in the base class, one choice a row."""
         from QEfficient.pytorch_transforms.embedding import TaskModule
 
         return TaskModule(part, self.outputs, inputs, mask, choices=True)
 
-    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: Head | None) -> dict[str, Tensor]:
+    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: HeadModule | None) -> dict[str, Tensor]:
         """As in the base class, one choice a row."""
         from QEfficient.pytorch_transforms.embedding import one_choice
 

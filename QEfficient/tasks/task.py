@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from QEfficient.pytorch_transforms.embedding import GraphModule, MaskKind
-    from QEfficient.pytorch_transforms.head import Head
+    from QEfficient.pytorch_transforms.head import HeadModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Task:
         """How the part takes its mask, where its architecture says ``kind``."""
         return kind
 
-    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: Head | None) -> GraphModule:
+    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: HeadModule | None) -> GraphModule:
         """The module that is exported.
 
         Args:
@@ -90,7 +90,7 @@ class Task:
 
         return TaskModule(part, self.outputs, inputs, mask)
 
-    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: Head | None) -> dict[str, Tensor]:
+    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: HeadModule | None) -> dict[str, Tensor]:
         """What HuggingFace's own model gives for a graph's inputs, by the names of the graph's outputs."""
         output = model(**arrays)
         return {name: getattr(output, name) for name in self.outputs}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from QEfficient.pytorch_transforms.embedding import GraphModule, MaskKind
-    from QEfficient.pytorch_transforms.head import Head
+    from QEfficient.pytorch_transforms.head import HeadModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Embedding(Task):
         """The encoder."""
         return architecture.encoder_of(model)
 
-    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: Head | None) -> GraphModule:
+    def traced(self, part: nn.Module, inputs: Sequence[str], mask: MaskKind, head: HeadModule | None) -> GraphModule:
         """The encoder with its head."""
         from QEfficient.pytorch_transforms.embedding import EmbeddingModule
 
         assert head is not None  # it may be one without steps
         return EmbeddingModule(part, head, inputs, mask)
 
-    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: Head | None) -> dict[str, Tensor]:
+    def reference(self, model: nn.Module, arrays: dict[str, Tensor], head: HeadModule | None) -> dict[str, Tensor]:
         """The encoder's states, with the head behind them."""
         from QEfficient.pytorch_transforms.embedding import POOLING_MASK, mask_of, places, states_of
 

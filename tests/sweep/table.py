@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import transformers
+
 from QEfficient.architectures import Architecture, find
 from QEfficient.architectures.table import TABLE
 from tests.sweep.all_cases import CASES
@@ -58,23 +60,32 @@ def page() -> str:
         refused = sorted(set(cases) - set(served))
         if served:
             parts.append(f"\n## {title}\n\n| type | inputs | longest row | padding | note |\n|---|---|---|---|---|\n")
-            parts.extend(_row(find(name)) for name in served)
+            parts.extend(_row(cases[name]) for name in served)
         if refused:
             parts.append("\nRefused, before anything is exported:\n\n| type | reason |\n|---|---|\n")
             parts.extend(f"| `{name}` | {_reason(cases[name])} |\n" for name in refused)
     return "".join(parts)
 
 
-def graph_inputs(facts: Architecture, config: Mapping[str, Any]) -> list[str]:
-    """Names of a graph's inputs, from the facts alone."""
+def defaults(case: Case) -> dict[str, Any]:
+    """transformers' own default config of a type."""
+    config = getattr(transformers, case.model_class).config_class
+    found: dict[str, Any] = config().to_dict()
+    return found
+
+
+def graph_inputs(facts: Architecture, config: Mapping[str, Any], types: int | None = None) -> list[str]:
+    """Names of a graph's inputs, from the facts and the number of token types that the model's config has."""
     if facts.inputs is not None:
         return [spec.name for spec in facts.inputs(config)]
-    found = ["input_ids", "attention_mask"] + ["token_type_ids"] * facts.token_types(config)
+    found = ["input_ids", "attention_mask"] + ["token_type_ids"] * ((types or 0) > 1)
     return list(dict.fromkeys([*found, *(one.name for one in facts.more(config))]))
 
 
-def _row(facts: Architecture) -> str:
-    names = ", ".join(f"`{name}`" for name in graph_inputs(facts, {}))
+def _row(case: Case) -> str:
+    facts = find(case.model_type)
+    types = defaults(case).get("type_vocab_size") if facts.inputs is None else None
+    names = ", ".join(f"`{name}`" for name in graph_inputs(facts, {}, types))
     padding = "yes" if facts.pads({}) else "no"
     if not facts.has_length({}):
         padding = "one size"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import transformers
@@ -15,7 +14,7 @@ from QEfficient.architectures.table import TABLE, like
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from tests.sweep.all_cases import CASES
 from tests.sweep.case import Case
-from tests.sweep.table import PAGE, graph_inputs, page
+from tests.sweep.table import PAGE, defaults, graph_inputs, page
 from tests.tiny_models import files_of_facts, known_types
 
 ROOT = Path(__file__).parents[2]
@@ -61,13 +60,6 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def defaults(case: Case) -> dict[str, Any]:
-    """transformers' own default config of a type."""
-    config = getattr(transformers, case.model_class).config_class
-    found: dict[str, Any] = config().to_dict()
-    return found
-
-
 TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MaskedLM", "MultipleChoice")
 SERVED = {name: case for name, case in TEXT.items() if not case.refused}
 
@@ -99,4 +91,3 @@ def test_facts_of_an_empty_config_are_transformers_defaults(case: Case) -> None:
     assert facts.model_type == known["model_type"] == case.model_type
     assert facts.max_length({}) == facts.max_length(known)
     assert facts.pad_id({}) == facts.pad_id(known) == known.get("pad_token_id")
-    assert facts.token_types({}) == facts.token_types(known) == ((known.get("type_vocab_size") or 0) > 1)

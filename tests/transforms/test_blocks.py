@@ -13,11 +13,11 @@ from QEfficient.pytorch_transforms.bert import attend
 from QEfficient.pytorch_transforms.blocks import (
     Block,
     Concat,
-    Rule,
     Same,
     Scaled,
     Swap,
     Swapped,
+    WeightRule,
     exportable,
     structural_copy,
     swap_blocks,
@@ -35,7 +35,7 @@ class Pair(nn.Module):
 
 
 class Fused(Block):
-    weights: ClassVar[Mapping[str, Rule]] = {
+    weights: ClassVar[Mapping[str, WeightRule]] = {
         "both.weight": Concat(("left.weight", "right.weight")),
         "both.bias": Concat(("left.bias", "right.bias")),
     }
@@ -126,7 +126,7 @@ def test_old_tensors_are_gone_before_the_next_block_is_made(monkeypatch: pytest.
         ({**Fused.weights, "both.weight": Concat(("right.weight", "left.weight", "left.bias"))}, "twice: left.bias"),
     ],
 )
-def test_a_mapping_that_does_not_fit_is_named(rules: dict[str, Rule], said: str) -> None:
+def test_a_mapping_that_does_not_fit_is_named(rules: dict[str, WeightRule], said: str) -> None:
     target = type("Faulty", (Fused,), {"weights": rules})
     with pytest.raises(TransformError, match=said) as caught:
         swap_blocks(nn.Sequential(Pair()), [Swap(Pair, target)])
@@ -151,7 +151,7 @@ def test_buffers_have_rules_too() -> None:
             self.register_buffer("table", torch.arange(3.0))
 
     class New(Block):
-        weights: ClassVar[Mapping[str, Rule]] = {"table": Scaled("table", by=lambda old: 2.0)}
+        weights: ClassVar[Mapping[str, WeightRule]] = {"table": Scaled("table", by=lambda old: 2.0)}
 
         def __init__(self, old: Any) -> None:
             super().__init__(old)

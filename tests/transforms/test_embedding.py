@@ -1,5 +1,6 @@
 """Inputs from the model's own signature, the mask, and the module that is exported."""
 
+import copy
 import inspect
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import GPT2Config, GPT2Model
 
 from QEfficient.errors import ExportError
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, text_inputs
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 from tests.tiny_models import batch, chain, tiny
 
 
@@ -67,7 +68,19 @@ def test_the_advice_fits_what_the_model_takes(kind: type[nn.Module], advice: str
 
 
 def test_position_ids_are_never_asked_for() -> None:
-    assert "position_ids" not in inspect.signature(EmbeddingModule.forward).parameters
+    module = chain(tiny("bert"))
+    assert list(inspect.signature(module.forward).parameters) == [*module.inputs, "pooling_mask"]
+    assert module.inputs == ("input_ids", "attention_mask", "token_type_ids")
+
+
+def test_a_copy_of_a_module_calls_its_own_parts() -> None:
+    module = chain(tiny("bert"), "mean")
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for weight in twin.encoder.parameters():
+            weight.zero_()
+        ids = torch.arange(5, 11)[None]
+        assert not twin(input_ids=ids).any() and module(input_ids=ids).all()
 
 
 def test_the_mask_is_finite_and_exact_in_fp16() -> None:
@@ -96,7 +109,7 @@ def test_token_types_reach_the_model_and_are_zeros_when_left_out() -> None:
     with torch.no_grad():
         given = module(**inputs)
         zeros = module(**{**inputs, "token_type_ids": torch.zeros_like(inputs["input_ids"])})
-        left_out = module(inputs["input_ids"], inputs["attention_mask"])
+        left_out = module(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
     assert torch.equal(left_out, zeros) and not torch.allclose(given, zeros, atol=1e-2)
 
 
@@ -114,5 +127,5 @@ def test_an_encoder_that_gives_a_tuple() -> None:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, None]:
             return input_ids.unsqueeze(-1).float(), None
 
-    module = EmbeddingModule(Plain(), Head.of("max"), ("input_ids", "attention_mask"))
-    assert module(torch.tensor([[1, 5, 9]]), torch.tensor([[1, 1, 0]])).tolist() == [[5.0]]
+    module = EmbeddingModule(Plain(), HeadModule.of("max"), ("input_ids", "attention_mask"))
+    assert module(input_ids=torch.tensor([[1, 5, 9]]), attention_mask=torch.tensor([[1, 1, 0]])).tolist() == [[5.0]]

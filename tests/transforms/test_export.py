@@ -138,9 +138,9 @@ def test_the_card_gets_no_scatter_no_einsum_and_no_gather_by_coordinates(tmp_pat
     """Every mode at once on BERT. Gather itself is what an embedding table is."""
     module = chain(tiny("bert"), "mean")
     modes = ["cls", "last_token", "max", "mean", "mean_sqrt_len", "weighted_mean"]
-    from QEfficient.pytorch_transforms.head import Head
+    from QEfficient.pytorch_transforms.head import HeadModule
 
-    module.head = Head(({"step": "pooling", "modes": modes}, {"step": "normalize"}))
+    module.head = HeadModule(({"step": "pooling", "modes": modes}, {"step": "normalize"}))
     model = export(module, inputs=text_inputs(module.encoder), folder=tmp_path)
     kinds = {node.op_type for node in onnx.load(model.path, load_external_data=False).graph.node}
     assert not kinds & {"GatherND", "GatherElements", "ScatterND", "ScatterElements", "Einsum", "NonZero", "IsNaN"}

@@ -19,7 +19,7 @@ from QEfficient.errors import LoadError, PoolingError
 from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import apply
 from QEfficient.pytorch_transforms import vectors
-from QEfficient.pytorch_transforms.head import Head
+from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.records import TensorSpec
 from QEfficient.sentence_repo import Module as Entry
 from QEfficient.sentence_repo.steps import ACTIVATIONS, read_steps
@@ -29,7 +29,7 @@ NONE = {"MultiheadAttention": "needs arguments", "Threshold": "needs arguments",
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 
 
-def saved(folder: Path, *modules: Module, config: dict[str, object] | None = None, **save: Any) -> Head:
+def saved(folder: Path, *modules: Module, config: dict[str, object] | None = None, **save: Any) -> HeadModule:
     """The head of modules that sentence-transformers saved behind a Transformer."""
     (folder / "config.json").write_text(json.dumps(config or {}))
     entries = [Entry("sentence_transformers.models.Transformer", folder)]
@@ -38,7 +38,7 @@ def saved(folder: Path, *modules: Module, config: dict[str, object] | None = Non
         place.mkdir()
         module.save(str(place), **save)
         entries.append(Entry(f"sentence_transformers.models.{type(module).__name__}", place))
-    return Head(read_steps(entries, folder), folder=folder).eval()
+    return HeadModule(read_steps(entries, folder), folder=folder).eval()
 
 
 def randomised(module: Any) -> Any:
@@ -158,17 +158,17 @@ DENSE = {"step": "dense", "in": 4, "out": 3, "bias": True, "activation": "Tanh",
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     save_file({"linear.weight": torch.zeros(3, 5), "linear.bias": torch.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(LoadError, match=r"linear.weight.*\(3, 5\)"):
-        Head((DENSE,), folder=tmp_path)
+        HeadModule((DENSE,), folder=tmp_path)
     layers = {"step": "layers", "start": 1, "count": 2, "weights": "w.safetensors"}
     for weights in (torch.ones(3), torch.tensor([1.0, -1.0])):
         save_file({"layer_weights": weights}, tmp_path / "w.safetensors")
         with pytest.raises(LoadError, match="whose sum is not 0"):
-            Head((layers,), folder=tmp_path)
+            HeadModule((layers,), folder=tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"short")
     with pytest.raises(LoadError, match="can't be read"):
-        Head((DENSE,), folder=tmp_path)
+        HeadModule((DENSE,), folder=tmp_path)
 
 
 def test_no_foreign_activation_is_made(tmp_path: Path) -> None:
     with pytest.raises(PoolingError, match="Flatten"):
-        Head(({**DENSE, "activation": "Flatten"},), folder=tmp_path)
+        HeadModule(({**DENSE, "activation": "Flatten"},), folder=tmp_path)
