@@ -15,8 +15,7 @@ from QEfficient.build.torch_parts import by_last_column, head_of, hide_ends, par
 from QEfficient.errors import ExportError
 from QEfficient.export.exporter import LENGTH_DIM, traced
 from QEfficient.export.isolated import isolated
-from QEfficient.onnx_transforms import DEFAULT, finish
-from QEfficient.onnx_transforms.layer_functions import LayerFunctions
+from QEfficient.onnx_transforms import BY_LAYERS, DEFAULT, finish
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import (
     POOLING_MASK,
@@ -46,7 +45,7 @@ def export_graph(recipe: Recipe, folder: Path) -> OnnxModel:
     architecture = recipe.architecture
     with span("load"):
         module, specs = graph_module(recipe)
-    passes = (*DEFAULT, LayerFunctions) if recipe.functions else DEFAULT
+    passes = BY_LAYERS if recipe.functions else DEFAULT
     limit, shortest = architecture.max_length(config), architecture.shortest(config)
     with (
         span("export"),

@@ -15,6 +15,7 @@ from QEfficient.onnx_transforms.constant_reshapes import ConstantReshapes
 from QEfficient.onnx_transforms.fold_constants import FoldConstants
 from QEfficient.onnx_transforms.graph_file import describe, read
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
+from QEfficient.onnx_transforms.layer_functions import LayerFunctions
 from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.onnx_transforms.raise_guards import RaiseGuards
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
@@ -40,6 +41,8 @@ DEFAULT: tuple[PassFactory, ...] = (
     RemoveDeadCode,  # bounds that were raised leave the old ones behind, and sizes what computed them
     CleanMetadata,  # last: NaN errors name the torch module, and folding writes notes of its own
 )
+BY_LAYERS: tuple[PassFactory, ...] = (*DEFAULT, LayerFunctions)
+"""With a function a layer, which ``use_onnx_subfunctions`` asks for."""
 
 
 def apply(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import match, weights
+from QEfficient.onnx_transforms import match, new_values, weights
 
 
 class ConstantReshapes(ir.passes.InPlacePass):
@@ -26,7 +26,7 @@ class ConstantReshapes(ir.passes.InPlacePass):
             for node in (ir.traversal.RecursiveGraphIterator(model.graph) if match.modern(model) else ())
             if (node.domain, node.op_type) == ("", "Reshape") and (told := _told(node)) is not None
         }
-        names = match.Names(model)
+        names = new_values.Names(model)
         constants: dict[tuple[int, ...], ir.Value] = {}
         for node, told in found.items():
             if told not in constants:
@@ -50,9 +50,6 @@ def _told(node: ir.Node) -> tuple[int, ...] | None:
     return None if empty or open_sizes > 1 or (open_sizes and kept) else tuple(told)
 
 
-def _initializer(graph: ir.Graph, told: tuple[int, ...], names: match.Names) -> ir.Value:
+def _initializer(graph: ir.Graph, told: tuple[int, ...], names: new_values.Names) -> ir.Value:
     name = names.new("sizes_" + "_".join("any" if size < 0 else str(size) for size in told))
-    tensor = ir.tensor(np.array(told, np.int64), name=name)
-    value = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(told)]), const_value=tensor)
-    graph.register_initializer(value)
-    return value
+    return new_values.initializer(graph, np.array(told, np.int64), name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import match, weights
+from QEfficient.onnx_transforms import match, new_values, weights
 
 DOMAIN = "com.microsoft"
 _HEADS_FIRST, _KEYS_TURNED = [0, 2, 1, 3], [0, 2, 3, 1]
@@ -28,7 +28,7 @@ class JoinAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        names, masks = match.Names(model), dict[str | None, ir.Value]()
+        names, masks = new_values.Names(model), dict[str | None, ir.Value]()
         modified = False
         for node in list(model.graph) if match.modern(model) else ():
             if node.op_type == "Softmax" and (found := _found(node)) is not None:
@@ -162,7 +162,7 @@ def _is_square(positions: ir.Value, query: _Projection) -> bool:
     return match.same(shape[1:], [query.heads, states[1], states[1]])
 
 
-def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Value], names: match.Names) -> None:
+def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Value], names: new_values.Names) -> None:
     """Puts the operator where the last node of the attention stood."""
     last = found.result.producer()
     assert last is not None and found.result.name is not None

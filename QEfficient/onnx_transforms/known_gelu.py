@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import match, weights
 
 
 class KnownGelu(ir.passes.InPlacePass):
@@ -19,28 +19,24 @@ class KnownGelu(ir.passes.InPlacePass):
         """Changes ``model`` in place."""
         modified = False
         for node in list(weights.nodes(model)):
-            for index in (0, 1) if _is(node, "Mul") else ():
+            for index in (0, 1) if match.is_a(node, "Mul") else ():
                 if _reorder(node, index):
                     modified = True
                     break
         return ir.passes.PassResult(model, modified=modified)
 
 
-def _is(node: ir.Node | None, kind: str) -> bool:
-    return node is not None and (node.domain, node.op_type) == ("", kind)
-
-
 def _reorder(outer: ir.Node, index: int) -> bool:
     """Whether ``outer`` was GELU's last product, with the halved sum as this input."""
     product, x = outer.inputs[index], outer.inputs[1 - index]
     inner = product.producer() if product is not None else None
-    if product is None or x is None or inner is None or not _is(inner, "Mul") or inner.graph is not outer.graph:
+    if product is None or x is None or inner is None or not match.is_a(inner, "Mul") or inner.graph is not outer.graph:
         return False
     if len(product.uses()) != 1 or product.is_graph_output():
         return False
     for place in (0, 1):
         half, grown = inner.inputs[place], inner.inputs[1 - place]
-        if _is_half(half) and grown is not None and _is_erf_of(grown, x):
+        if match.scalar(half) == 0.5 and grown is not None and _is_erf_of(grown, x):
             inner.replace_input_with(1 - place, x)
             outer.replace_input_with(index, grown)
             outer.replace_input_with(1 - index, product)
@@ -48,16 +44,11 @@ def _reorder(outer: ir.Node, index: int) -> bool:
     return False
 
 
-def _is_half(value: ir.Value | None) -> bool:
-    tensor = weights.constant(value)
-    return tensor is not None and tensor.size == 1 and tensor.numpy().item() == 0.5
-
-
 def _is_erf_of(grown: ir.Value, x: ir.Value) -> bool:
     """Whether a value is ``1 + erf(x · c)``."""
     plus = grown.producer()
-    if plus is None or not _is(plus, "Add"):
+    if plus is None or not match.is_a(plus, "Add"):
         return False
-    erf = next((v.producer() for v in plus.inputs if v is not None and _is(v.producer(), "Erf")), None)
+    erf = next((v.producer() for v in plus.inputs if v is not None and match.is_a(v.producer(), "Erf")), None)
     scaled = erf.inputs[0].producer() if erf is not None and erf.inputs[0] is not None else None
     return scaled is not None and scaled.op_type in ("Div", "Mul") and x in scaled.inputs

@@ -14,23 +14,6 @@ from QEfficient.onnx_transforms import weights
 T = TypeVar("T")
 
 
-class Names:
-    """Names for new values, none of which the model has already."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._taken = {value.name for node in weights.nodes(model) for value in node.outputs}
-        for graph in weights.graphs(model):
-            self._taken |= {value.name for value in graph.inputs} | set(graph.initializers)
-
-    def new(self, wanted: str) -> str:
-        """``wanted``, or it with a number behind."""
-        name, number = wanted, 1
-        while name in self._taken:
-            name, number = f"{wanted}_{number}", number + 1
-        self._taken.add(name)
-        return name
-
-
 def modern(model: ir.Model) -> bool:
     """Whether operators mean what they do since opset 13; ``Softmax`` was another function before."""
     return (model.graph.opset_imports.get("") or 0) >= 13
@@ -42,10 +25,15 @@ def same(first: Iterable[int | ir.SymbolicDimProtocol], second: Iterable[int | i
     return one == other and all(isinstance(dim, int) or dim.value is not None for dim in one)
 
 
+def is_a(node: ir.Node | None, kind: str) -> bool:
+    """Whether a node is one of ONNX' own operators, of this kind."""
+    return node is not None and (node.domain, node.op_type) == ("", kind)
+
+
 def made_by(value: ir.Value | None, kind: str, *, shared: bool = False) -> ir.Node | None:
     """The node that made a value, if it is of this kind and, unless it may be shared, nothing else reads the value."""
     node = value.producer() if value is not None else None
-    if value is None or node is None or (node.domain, node.op_type) != ("", kind):
+    if value is None or node is None or not is_a(node, kind):
         return None
     alone = len(value.uses()) == 1 and not value.is_graph_output()
     return node if shared or alone else None
@@ -55,7 +43,7 @@ def only_user(value: ir.Value, kind: str) -> ir.Node | None:
     """The one node that reads a value, if it is of this kind."""
     users = [user for user, _ in value.uses()]
     alone = len(users) == 1 and not value.is_graph_output()
-    return users[0] if alone and (users[0].domain, users[0].op_type) == ("", kind) else None
+    return users[0] if alone and is_a(users[0], kind) else None
 
 
 def both_ways(node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:

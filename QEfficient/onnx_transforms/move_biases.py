@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from QEfficient.onnx_transforms import match, weights
+from QEfficient.onnx_transforms import match, new_values, weights
 
 
 class MoveBiases(ir.passes.InPlacePass):
@@ -22,7 +22,7 @@ class MoveBiases(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
         modified = False
-        names = match.Names(model)
+        names = new_values.Names(model)
         for node in list(model.graph):
             if node.op_type == "LayerNormalization" and (found := _residual(node)) is not None:
                 _move(model.graph, node, found, names)
@@ -65,7 +65,7 @@ def _residual(norm: ir.Node) -> _Residual | None:
     return _Residual(total, product, bias, tuple(linears)) if fits else None
 
 
-def _move(graph: ir.Graph, norm: ir.Node, found: _Residual, names: match.Names) -> None:
+def _move(graph: ir.Graph, norm: ir.Node, found: _Residual, names: new_values.Names) -> None:
     moved = match.numbers(found.bias)
     name = names.new(f"{norm.outputs[0].name}_bias")
     norm.replace_input_with(2, _initializer(graph, norm.inputs[2], moved, name))
@@ -82,11 +82,7 @@ def _move(graph: ir.Graph, norm: ir.Node, found: _Residual, names: match.Names) 
 
 def _initializer(graph: ir.Graph, old: ir.Value | None, more: NDArray[np.float64], name: str) -> ir.Value:
     """An initializer for this one node, with something added."""
-    numbers = (match.numbers(old) + more).astype(np.float32)
-    value = ir.Value(name=name, const_value=ir.tensor(numbers))
-    value.dtype, value.shape = ir.DataType.FLOAT, ir.Shape(numbers.shape)
-    graph.register_initializer(value)
-    return value
+    return new_values.initializer(graph, (match.numbers(old) + more).astype(np.float32), name)
 
 
 def _times(vector: NDArray[np.float64], weight: ir.Value) -> NDArray[np.float64]:

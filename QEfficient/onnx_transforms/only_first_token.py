@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import match, weights
+from QEfficient.onnx_transforms import match, new_values, weights
 
 _OF_ONE = frozenset("Abs Cast Clip Elu Erf Exp Gelu Identity LeakyRelu Neg Relu Sigmoid Softplus Sqrt Tanh".split())
 _OF_MANY = frozenset("Add Div Max Min Mul Pow Sub Where".split())
@@ -33,7 +33,7 @@ class OnlyFirstToken(ir.passes.InPlacePass):
         plan = _plan(model.graph) if match.modern(model) else _Plan()
         if not any(step.node.op_type == "MatMul" for step in plan.steps):
             return ir.passes.PassResult(model, modified=False)
-        names = match.Names(model)
+        names = new_values.Names(model)
         for step in plan.steps:
             _narrow(model.graph, step, names)
         for value, dim, uses in plan.cuts():
@@ -163,7 +163,7 @@ def _axis(node: ir.Node, rank: int) -> int:
     return (axis.as_int() if axis is not None else -1) % rank
 
 
-def _narrow(graph: ir.Graph, step: _Step, names: match.Names) -> None:
+def _narrow(graph: ir.Graph, step: _Step, names: new_values.Names) -> None:
     """Sets the result's new shape, and with ``Reshape`` the sizes that it is told."""
     value = step.node.outputs[0]
     assert value.shape is not None
@@ -179,7 +179,7 @@ def _narrow(graph: ir.Graph, step: _Step, names: match.Names) -> None:
         step.node.attributes.pop("allowzero", None)
 
 
-def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use], names: match.Names) -> None:
+def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use], names: new_values.Names) -> None:
     """Takes the first token of a value that is computed for all."""
     name = names.new(f"{value.name}_first")
     numbers = {"start": 0, "end": 1, "dim": dim}
@@ -198,7 +198,4 @@ def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use], nam
 
 
 def _constant(numbers: Sequence[int], name: str) -> ir.Node:
-    tensor = ir.tensor(np.array(numbers, dtype=np.int64))
-    value = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(numbers)]))
-    value.const_value = tensor
-    return ir.node("Constant", [], {"value": tensor}, outputs=[value], name=f"node_{name}")
+    return new_values.constant(np.array(numbers, dtype=np.int64), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import new_values, weights
 
 SMALLEST = 2.0**-24  # fp16's smallest number, a subnormal; half of it rounds to zero
 _SAME_VALUES = {"Identity", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose"}
@@ -65,10 +65,6 @@ def _raise_bound(node: ir.Node, index: int) -> None:
     tensor = weights.constant(old)
     assert tensor is not None
     name = f"{node.outputs[0].name}_bound"
-    bound = ir.tensor(np.full(tensor.shape.numpy(), SMALLEST, dtype=tensor.dtype.numpy()), name=name)
-    output = ir.Value(
-        name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy()), const_value=bound
-    )
-    made = ir.node("Constant", [], {"value": bound}, outputs=[output], name=f"node_{name}")
+    made = new_values.constant(np.full(tensor.shape.numpy(), SMALLEST, dtype=tensor.dtype.numpy()), name)
     node.graph.insert_before(node, made)
-    node.replace_input_with(index, output)
+    node.replace_input_with(index, made.outputs[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import match, new_values, weights
 
 SMALLEST = 6.2e-5
 """Just above fp16's smallest normal number: the least that a vector is divided by."""
@@ -52,11 +52,11 @@ def _norm(square: ir.Node) -> _Norm | None:
     states = square.inputs[0] if square.inputs else None
     if states is None or not _squares(square) or _is_scaled(states):
         return None
-    mean = _only_user(square, "ReduceMean")
-    add = mean and _only_user(mean, "Add")
-    root = add and _only_user(add, "Sqrt")
-    inverse = root and _only_user(root, "Reciprocal")
-    product = inverse and _only_user(inverse, "Mul")
+    mean = match.only_user(square.outputs[0], "ReduceMean")
+    add = mean and match.only_user(mean.outputs[0], "Add")
+    root = add and match.only_user(add.outputs[0], "Sqrt")
+    inverse = root and match.only_user(root.outputs[0], "Reciprocal")
+    product = inverse and match.only_user(inverse.outputs[0], "Mul")
     if mean is None or add is None or product is None or states not in product.inputs:
         return None
     axes = mean.inputs[1] if len(mean.inputs) > 1 else None
@@ -67,26 +67,15 @@ def _norm(square: ir.Node) -> _Norm | None:
 
 
 def _squares(node: ir.Node) -> bool:
-    if node.domain != "":
-        return False
-    if node.op_type == "Mul":
+    if match.is_a(node, "Mul"):
         return node.inputs[0] is node.inputs[1]
-    power = weights.constant(node.inputs[1]) if node.op_type == "Pow" else None
-    return power is not None and power.size == 1 and power.numpy().item() == 2
+    return match.is_a(node, "Pow") and match.scalar(node.inputs[1]) == 2
 
 
 def _is_scaled(states: ir.Value) -> bool:
     """Whether this pass was here before."""
     node = states.producer()
     return node is not None and node.op_type == "Div" and (states.name or "").endswith(_SCALED)
-
-
-def _only_user(node: ir.Node, kind: str) -> ir.Node | None:
-    """The one node that reads the result, if it is of that kind."""
-    value = node.outputs[0]
-    users = [user for user, _ in value.uses()]
-    one = len(users) == 1 and not value.is_graph_output()
-    return users[0] if one and users[0].domain == "" and users[0].op_type == kind else None
 
 
 def _scale(norm: _Norm) -> None:
@@ -109,23 +98,19 @@ def _scale(norm: _Norm) -> None:
 
 
 def _add(norm: _Norm, kind: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
-    """A new node before the square, of the same torch module."""
-    graph = norm.square.graph
-    assert graph is not None  # the walk over the model found it in one
     like = norm.states if norm.states in inputs else norm.mean.outputs[0]
     output = ir.Value(name=name, type=like.type, shape=like.shape)
-    node = ir.node(kind, inputs, attributes, outputs=[output], name=f"node_{name}")
-    node.metadata_props.update(norm.square.metadata_props)
-    graph.insert_before(norm.square, node)
-    return output
+    return _placed(norm, ir.node(kind, inputs, attributes, outputs=[output], name=f"node_{name}"))
 
 
 def _constant(norm: _Norm, number: np.ndarray, dtype: ir.DataType, name: str) -> ir.Value:
+    return _placed(norm, new_values.constant(number.astype(dtype.numpy()), name))
+
+
+def _placed(norm: _Norm, node: ir.Node) -> ir.Value:
+    """Puts a node before the square, as one of the same torch module."""
     graph = norm.square.graph
-    assert graph is not None
-    tensor = ir.tensor(number.astype(dtype.numpy()))
-    output = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([]), const_value=tensor)
-    node = ir.node("Constant", [], {"value": tensor}, outputs=[output], name=f"node_{name}")
+    assert graph is not None  # the walk over the model found it in one
     node.metadata_props.update(norm.square.metadata_props)
     graph.insert_before(norm.square, node)
-    return output
+    return node.outputs[0]

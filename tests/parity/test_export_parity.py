@@ -13,8 +13,7 @@ from torch.nn.functional import cosine_similarity
 from QEfficient.architectures import find
 from QEfficient.errors import TransformError
 from QEfficient.export.exporter import export
-from QEfficient.onnx_transforms import DEFAULT, apply
-from QEfficient.onnx_transforms.layer_functions import LayerFunctions
+from QEfficient.onnx_transforms import BY_LAYERS, apply
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.records import OnnxModel
 from tests.tiny_models import LIMIT, batch, chain, tiny
@@ -80,9 +79,9 @@ def test_passes_and_layer_functions_keep_the_numbers(exported: Chain, tmp_path: 
     plain = apply(graph, tmp_path / "plain")
     if model_type == "albert":  # one module that is called several times: its path says nothing about which time
         with pytest.raises(TransformError, match="No layer of the graph is repeated"):
-            apply(graph, tmp_path / "functions", passes=(*DEFAULT, LayerFunctions))
+            apply(graph, tmp_path / "functions", passes=BY_LAYERS)
         return
-    repeated = apply(graph, tmp_path / "functions", passes=(*DEFAULT, LayerFunctions))
+    repeated = apply(graph, tmp_path / "functions", passes=BY_LAYERS)
     assert repeated.functions and not plain.functions
     inputs = {name: value for name, value in batch(3, 7).items() if name in module.inputs}
     with torch.no_grad():

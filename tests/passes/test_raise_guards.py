@@ -25,7 +25,7 @@ def test_the_bound_of_a_divisor_is_raised() -> None:
         g (float[n, 3] x) => (float[n, 3] y) <float tiny = {1e-12}, int64[1] axis = {1}, int64[2] shape = {1, 3}>
         {
             norm = ReduceL2 (x, axis)
-            safe_bound = Constant <value: tensor = float safe_bound {5.9604645e-08}> ()
+            safe_bound = Constant <value: tensor = float {5.9604645e-08}> ()
             safe = Clip (norm, safe_bound)
             wide = Expand (safe, shape)
             y = Div (x, wide)
