@@ -77,6 +77,28 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """Which files of a model are meant, and where they are looked for: keywords of ``from_pretrained``.
+
+    Attributes:
+        revision: Branch, tag or commit; ``main`` when left out.
+        token: Access token; ``True`` takes the stored one.
+        cache_dir: The hub's cache; else ``HF_HUB_CACHE``, as huggingface_hub reads it.
+        local_files_only: Never use the network. ``HF_HUB_OFFLINE`` and ``TRANSFORMERS_OFFLINE`` say the same, and
+            ``False`` does not overrule them.
+        force_download: Download even what is in the cache.
+        subfolder: The model's folder inside the repo or folder.
+    """
+
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    local_files_only: bool | None = None
+    force_download: bool = False
+    subfolder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
     """What is asked of the hub."""
 
@@ -84,8 +106,7 @@ class _Request:
     revision: str
     cache_dir: Path
     subfolder: str
-    token: str | bool | None
-    force: bool
+    where: Where
     also: tuple[str, ...] = ()
 
     @property
@@ -102,28 +123,12 @@ class _Request:
         return [f"{self.subfolder}/{name}" for name in names] if self.subfolder else list(names)
 
 
-def resolve(
-    id_or_path: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool | None = None,
-    force_download: bool = False,
-    subfolder: str = "",
-    also: Sequence[str] = (),
-) -> ModelFiles:
+def resolve(id_or_path: str | os.PathLike[str], where: Where | None = None, *, also: Sequence[str] = ()) -> ModelFiles:
     """Finds a model's files, and downloads them when they are not here.
 
     Args:
         id_or_path: A folder, or a repo id of the hub. A folder of that name wins.
-        revision: Branch, tag or commit; ``main`` when left out.
-        token: Access token; ``True`` takes the stored one.
-        cache_dir: The hub's cache; else ``HF_HUB_CACHE``, as huggingface_hub reads it.
-        local_files_only: Never use the network. ``HF_HUB_OFFLINE`` and ``TRANSFORMERS_OFFLINE`` say the same, and
-            ``False`` does not overrule them.
-        force_download: Download even what is in the cache.
-        subfolder: The model's folder inside the repo or folder.
+        where: Which of its files, and where they are looked for.
         also: Names of further files that are wanted, of a repo that has them.
 
     Raises:
@@ -131,15 +136,16 @@ def resolve(
             or the folder holds no model.
     """
     name = os.fspath(id_or_path)
-    inner = _inner_path(subfolder)
+    where = where or Where()
+    inner = _inner_path(where.subfolder)
     local = Path(name).expanduser()
     if name and local.is_dir():
         folder = (local / inner).absolute()
         return ModelFiles(_checked(folder, name), name)
     if local.is_file() or not _REPO_ID.fullmatch(name) or "--" in name or ".." in name:
         raise _no_folder(name, local)
-    request = _Request(name, revision or "main", _cache_dir(cache_dir), inner, token, force_download, tuple(also))
-    if settings.offline() or local_files_only:
+    request = _Request(name, where.revision or "main", _cache_dir(where.cache_dir), inner, where, tuple(also))
+    if settings.offline() or where.local_files_only:
         snapshot = _from_cache(request)
     else:
         snapshot = _from_hub(request)
@@ -155,12 +161,8 @@ def read_json(path: Path) -> Json:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LoadError(
-            f"{path.name} can't be read: {error}",
-            got=str(path),
-            allowed="a readable JSON file in UTF-8",
-            do="restore the file, or download the model again with force_download=True",
-        ) from error
+        what, allowed = f"{path.name} can't be read: {error}", "a readable JSON file in UTF-8"
+        raise broken(what, path, allowed, first="restore the file, or ") from error
 
 
 def read_config(folder: Path) -> dict[str, Json]:
@@ -244,22 +246,20 @@ def _shards(index: Path) -> list[Path]:
     content = read_json(index)
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise LoadError(
-            f"{index.name} has no weight_map.",
-            got=str(index),
-            allowed="an object that maps each tensor's name to a file",
-            do="download the model again with force_download=True",
-        )
+        raise broken(f"{index.name} has no weight_map.", index, "an object that maps each tensor's name to a file")
     shards = [inside(index.parent, name, index) for name in sorted(set(names.values()))]
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
-        raise LoadError(
-            f"{len(missing)} of {len(shards)} weight files are missing.",
-            got=f"{', '.join(missing[:3])} in {index.parent}",
-            allowed=f"every file that {index.name} names",
-            do="download the model again with force_download=True",
-        )
+        got = f"{', '.join(missing[:3])} in {index.parent}"
+        what = f"{len(missing)} of {len(shards)} weight files are missing."
+        raise broken(what, got, f"every file that {index.name} names")
     return shards
+
+
+def broken(what: str, got: object, allowed: str, *, first: str = "") -> LoadError:
+    """The error for a model whose files lack something; ``first``: what may help before another download."""
+    do = f"{first}download the model again with force_download=True"
+    return LoadError(what, got=str(got), allowed=allowed, do=do)
 
 
 def _inner_path(subfolder: str) -> str:
@@ -308,7 +308,7 @@ def _no_folder(name: str, local: Path) -> LoadError:
 
 def _from_cache(request: _Request) -> Path:
     """The cached snapshot's folder, found without a network."""
-    if request.force:
+    if request.where.force_download:
         raise LoadError(
             "force_download needs the network, which is switched off.",
             got=request.repo_id,
@@ -415,9 +415,9 @@ def _download(request: _Request, patterns: Sequence[str]) -> Path:
         folder = snapshot_download(
             request.repo_id,
             revision=request.revision,
-            token=request.token,
+            token=request.where.token,
             cache_dir=request.cache_dir,
-            force_download=request.force,
+            force_download=request.where.force_download,
             allow_patterns=request.patterns(patterns),
             ignore_patterns=request.patterns(_IGNORED) if "*" not in patterns else None,
             tqdm_class=progress.of_downloads(),

@@ -60,7 +60,7 @@ class QEFFTransformersBase(Insight):
         """Resolves files (and downloads them if need be); reads no weights."""
         arguments.path_like("pretrained_model_name_or_path", id_or_path, "a hub id or the path of a folder")
         where = {name: keywords.pop(name) for name in HUB_KEYWORDS if name in keywords}
-        found = hub.resolve(id_or_path, also=language_files(keywords.get("target_lang")), **where)
+        found = hub.resolve(id_or_path, hub.Where(**where), also=language_files(keywords.get("target_lang")))
         self = cls.__new__(cls)
         if hub.is_program(found.folder):
             self._begin(None, saved_program(found, cls._task, keywords))

@@ -20,9 +20,10 @@ from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.counts import RunCounter
+from QEfficient.runtime.refusals import SHOWN
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
-from QEfficient.runtime.tables import SHOWN, Tables
+from QEfficient.runtime.tables import Tables
 from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 

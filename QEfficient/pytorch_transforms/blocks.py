@@ -287,22 +287,24 @@ def _check_names(
     }
     faults = {what: names for what, names in wrong.items() if names}
     if faults:
-        raise TransformError(
-            f"The weights of {target.__name__} do not fit the block at {path!r}.",
-            got="; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items()),
-            allowed="every tensor of the old block used exactly once, every tensor of the new block filled",
-            do=f"correct {target.__name__}.weights, or leave the swap of this block out",
-        )
+        what = f"The weights of {target.__name__} do not fit the block at {path!r}."
+        got = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items())
+        allowed = "every tensor of the old block used exactly once, every tensor of the new block filled"
+        raise _misfit(target, what, got, allowed)
 
 
 def _check_tensor(made: Tensor, wanted: Tensor, path: str, target: type[Block]) -> None:
     if made.shape != wanted.shape or made.dtype != wanted.dtype:
-        raise TransformError(
+        what, got = (
             f"The tensor made for {path!r} does not fit {target.__name__}.",
-            got=f"{tuple(made.shape)}, {made.dtype}",
-            allowed=f"{tuple(wanted.shape)}, {wanted.dtype}",
-            do=f"correct {target.__name__}.weights, or leave the swap of this block out",
+            f"{tuple(made.shape)}, {made.dtype}",
         )
+        raise _misfit(target, what, got, f"{tuple(wanted.shape)}, {wanted.dtype}")
+
+
+def _misfit(target: type[Block], what: str, got: str, allowed: str) -> TransformError:
+    do = f"correct {target.__name__}.weights, or leave the swap of this block out"
+    return TransformError(what, got=got, allowed=allowed, do=do)
 
 
 def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:

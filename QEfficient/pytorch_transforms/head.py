@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from QEfficient.errors import LoadError, PoolingError
-from QEfficient.pytorch_transforms.pooling import POOLER, Steps, callable_name, parse_pooling
+from QEfficient.errors import PoolingError
+from QEfficient.pytorch_transforms.pooling import POOLER, SIGNATURE, Steps, callable_name, parse_pooling
 from QEfficient.pytorch_transforms.token_pooling import Layers, Pooling
-from QEfficient.pytorch_transforms.vectors import Dense, LayerNorm, Normalize, load_into, read_tensors
+from QEfficient.pytorch_transforms.vectors import Dense, LayerNorm, Normalize, load_into, misfit, read_tensors
 
 
 class HeadModule(nn.Module):
@@ -123,7 +123,7 @@ def _step(step: Any, folder: Path, pooling: Callable[..., Any] | None) -> nn.Mod
     raise PoolingError(
         "This step of a head is unknown here.", got=dict(step),
         allowed="pooling, pooler_output, dense, layer_norm, normalize, layers, callable",
-        do="write the pooling as a function (last_hidden_states, attention_mask) -> (batch, dim)",
+        do=f"write the pooling as a function {SIGNATURE}",
     )  # fmt: skip
 
 
@@ -131,12 +131,8 @@ def _layer_weights(path: Path, count: int) -> Tensor:
     held = read_tensors(path)
     weights = held.get("layer_weights")
     if weights is None or tuple(weights.shape) != (count,) or weights.sum() == 0:
-        raise LoadError(
-            "The weights of a WeightedLayerPooling module do not fit its config.",
-            got=f"{path}: { {name: tuple(tensor.shape) for name, tensor in held.items()} }",
-            allowed=f"layer_weights of shape ({count},) whose sum is not 0",
-            do="fetch the repo again",
-        )
+        shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
+        raise misfit("WeightedLayerPooling", path, shapes, f"layer_weights of shape ({count},) whose sum is not 0")
     return weights.float()
 
 

@@ -23,6 +23,9 @@ from QEfficient.records import Json
 
 Steps = tuple[Mapping[str, Json], ...]
 
+SIGNATURE = "(last_hidden_states, attention_mask) -> (batch, dim)"
+"""What the caller's own pooling takes and gives, as errors say it."""
+
 MODES = ("cls", "last_token", "max", "mean", "mean_sqrt_len", "weighted_mean")
 """The pooling modes that a head can compute."""
 
@@ -53,20 +56,15 @@ def parse_pooling(pooling: str | Callable[..., Any] | None) -> Steps:
             return ({"step": POOLER},)
         if mode in MODES:
             return ({"step": "pooling", "modes": [mode]},)
-        raise PoolingError(
-            f"This pooling is unknown here.{nearest(pooling, NAMES)}",
-            got=pooling,
-            allowed=f"{', '.join(NAMES)}, None or a callable (last_hidden_states, attention_mask) -> (batch, dim)",
-            do="choose one of these; pooling='auto' reads the modules.json of a sentence-transformers repo",
-        )
+        fix = "choose one of these; pooling='auto' reads the modules.json of a sentence-transformers repo"
+        raise _no_pooling(f"This pooling is unknown here.{nearest(pooling, NAMES)}", pooling, fix)
     if callable(pooling):
         return ({"step": "callable", "name": callable_name(pooling)},)
-    raise PoolingError(
-        "Pooling is neither a name nor a callable.",
-        got=pooling,
-        allowed=f"{', '.join(NAMES)}, None or a callable (last_hidden_states, attention_mask) -> (batch, dim)",
-        do="pass one of these names, or a function",
-    )
+    raise _no_pooling("Pooling is neither a name nor a callable.", pooling, "pass one of these names, or a function")
+
+
+def _no_pooling(what: str, got: object, do: str) -> PoolingError:
+    return PoolingError(what, got=got, allowed=f"{', '.join(NAMES)}, None or a callable {SIGNATURE}", do=do)
 
 
 def callable_name(pooling: Callable[..., Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import LoadError, PoolingError
+from QEfficient.pytorch_transforms.pooling import SIGNATURE
 from QEfficient.sentence_repo.steps import ACTIVATIONS, ALONG_THE_VECTOR
 
 SMALLEST = 6.2e-5
@@ -88,7 +89,7 @@ def _activation(name: str) -> nn.Module:
         raise PoolingError(
             "The activation of a Dense step is not one that is made by name.", got=name,
             allowed=", ".join(ACTIVATIONS) + " of torch.nn",
-            do="write the pooling as a function (last_hidden_states, attention_mask) -> (batch, dim)",
+            do=f"write the pooling as a function {SIGNATURE}",
         )  # fmt: skip
     kind = _LogSigmoid if name == "LogSigmoid" else getattr(nn, name)
     made: nn.Module = kind(dim=-1) if name in ALONG_THE_VECTOR else kind()
@@ -106,12 +107,15 @@ def load_into(module: nn.Module, path: Path) -> nn.Module:
     wanted = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
     got = {name: tuple(tensor.shape) for name, tensor in held.items()}
     if got != wanted:
-        raise LoadError(
-            f"The weights of a {type(module).__name__} module do not fit its config.",
-            got=f"{path}: {got}", allowed=str(wanted), do="fetch the repo again",
-        )  # fmt: skip
+        raise misfit(type(module).__name__, path, got, str(wanted))
     module.load_state_dict({name: tensor.float() for name, tensor in held.items()}, assign=True)
     return module.requires_grad_(False)
+
+
+def misfit(kind: str, path: Path, got: object, allowed: str) -> LoadError:
+    """The error for a file whose tensors are not those of a module behind the encoder."""
+    what = f"The weights of a {kind} module do not fit its config."
+    return LoadError(what, got=f"{path}: {got}", allowed=allowed, do="fetch the repo again")
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
 from QEfficient.records import RowRules, Rows, TensorSpec, TokenInput
+from QEfficient.runtime.refusals import listed
 
 Ids = NDArray[np.int64]
-
-SHOWN = 8  # rows that an error lists
 
 
 def check_shapes(arrays: Mapping[str, Ids], rules: RowRules, shape: tuple[int, ...]) -> None:
@@ -78,7 +77,7 @@ def rows_where(bad: NDArray[np.bool_]) -> str:
     if not bad.any():
         return ""
     rows = np.unique(np.nonzero(bad)[0]).tolist()
-    return ", ".join(map(str, rows[:SHOWN])) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    return listed([str(row) for row in rows], " and")
 
 
 def filled(one: TokenInput, shape: Sequence[int]) -> Ids:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from QEfficient import arguments
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
-from QEfficient.runtime import beside
+from QEfficient.runtime import beside, refusals
 from QEfficient.runtime.names import refuse_unknown
 
 Ids = NDArray[np.int64]
 
 # What HuggingFace takes for an input that is left out; a pooling mask is then the attention mask.
 _DEFAULTS = {"attention_mask": 1, "token_type_ids": 0, "pooling_mask": 1}
+_PADDED = "tokenizer(texts, padding=True, return_tensors='np')"
 PLAIN = RowRules()  # of a graph of which nothing else is known
 
 
@@ -109,12 +110,8 @@ def _integers(name: str, value: Any, sizes: tuple[int, ...] = ()) -> Ids:
     if array.size == 0 and array.ndim in (1, dims) and array.shape[0] == 0:  # an empty list has no integer dtype
         return np.zeros((0, array.shape[1] if array.ndim == dims else 0, *sizes), np.int64)
     if array.dtype.kind not in "iub":
-        raise InputError(
-            f"{name} does not hold integers.",
-            got=f"dtype {array.dtype}",
-            allowed="an integer or bool dtype",
-            do=f"pass token ids: {name}.astype('int64'), or tokenizer(texts, padding=True, return_tensors='np')",
-        )
+        fix = f"pass token ids: {name}.astype('int64'), or {_PADDED}"
+        raise refusals.wrong_dtype(name, "integers", array.dtype, "an integer or bool dtype", fix)
     if array.ndim != dims:
         one = f"add the dim of rows: {name}[None, :], or [ids] for a list"
         fix = one if array.ndim == dims - 1 else f"give it {dims} dims"
@@ -133,26 +130,17 @@ def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
     try:
         return np.asarray(arguments.on_host(value))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{name} can't be read as an array of integers.",
-            got=f"{type(value).__name__}: {error}",
-            allowed="rows of equal length, of an integer dtype",
-            do="pad the rows: tokenizer(texts, padding=True, return_tensors='np')",
-        ) from error
+        got, allowed = f"{type(value).__name__}: {error}", "rows of equal length, of an integer dtype"
+        raise refusals.unreadable(name, "integers", got, allowed, f"pad the rows: {_PADDED}") from error
 
 
 def _check_names(given: Mapping[str, object], known: Sequence[str], rules: RowRules) -> None:
     """Refuses unknown and missing names."""
     refuse_unknown((name for name in given if name != "token_type_ids"), known, rules)
     optional = [name for name in known if name in _DEFAULTS or name in rules.defaults]
-    missing = [name for name in known if name not in given and name not in optional]
-    if missing:
-        raise InputError(
-            f"{', '.join(missing)} is missing.",
-            got=", ".join(given) or "no inputs",
-            allowed=f"{', '.join(known)} (optional: {', '.join(optional)})",
-            do="pass what the model's tokenizer returns",
-        )
+    if missing := [name for name in known if name not in given and name not in optional]:
+        allowed = f"{', '.join(known)} (optional: {', '.join(optional)})"
+        raise refusals.missing(missing, given, allowed, "pass what the model's tokenizer returns")
 
 
 def _drop_zero_types(arrays: dict[str, Ids], known: Sequence[str], zero_types: bool) -> None:
@@ -196,12 +184,7 @@ def _check_values(columns: Mapping[str, Ids]) -> None:
         )
     for name, array in columns.items():
         if bad := beside.rows_where(array < 0):
-            raise InputError(
-                f"{name} holds negative values.",
-                got=f"rows {bad}, least value {array.min()}",
-                allowed="0 or more",
-                do="replace fill values such as -100 by the tokenizer's pad id, and mask them with 0",
-            )
+            raise refusals.negative(name, f"rows {bad}, least value {array.min()}", ", and mask them with 0")
     if bad := beside.rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
         raise InputError(
             "Rows without a real token have no result.",
@@ -245,23 +228,14 @@ def _lengths(mask: Ids) -> list[int]:
 def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequence[Bucket]) -> None:
     longest = max(lengths, default=0)
     if max_length is not None and longest > max_length:
-        raise InputError(
-            "Rows are longer than the model can take.",
-            got=_list_rows(lengths, max_length),
-            allowed=f"at most {max_length} tokens",
-            do=f"shorten them: tokenizer(texts, truncation=True, max_length={max_length}), or call encode(texts)",
-        )
+        shorter = f"tokenizer(texts, truncation=True, max_length={max_length}), or call encode(texts)"
+        raise _too_long("the model can take", lengths, max_length, f"shorten them: {shorter}")
     limit = max((bucket.length for bucket in buckets), default=longest)
     if longest > limit:
-        raise InputError(
-            "Rows are longer than the largest compiled bucket.",
-            got=_list_rows(lengths, limit),
-            allowed=f"at most {limit} tokens",
-            do=f"compile with seq_len=[…, {longest}], or shorten the rows to {limit} tokens",
-        )
+        fix = f"compile with seq_len=[…, {longest}], or shorten the rows to {limit} tokens"
+        raise _too_long("the largest compiled bucket", lengths, limit, fix)
 
 
-def _list_rows(lengths: Sequence[int], limit: int) -> str:
+def _too_long(what: str, lengths: Sequence[int], limit: int, do: str) -> InputError:
     long = [f"row {row}: {length} tokens" for row, length in enumerate(lengths) if length > limit]
-    more = f", and {len(long) - beside.SHOWN} more" if len(long) > beside.SHOWN else ""
-    return ", ".join(long[: beside.SHOWN]) + more
+    return refusals.too_long(f"Rows are longer than {what}", long, f"{limit} tokens", do)

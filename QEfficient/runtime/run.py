@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from QEfficient import fork
 from QEfficient.backends.base import Arrays, Session, Tunable
-from QEfficient.errors import DeviceError, InputError, ManifestError, NumericsError
+from QEfficient.errors import DeviceError, ManifestError, NumericsError
 from QEfficient.records import Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
+from QEfficient.runtime.refusals import listed, missing
 from QEfficient.runtime.tables import Tables
 
-_SHOWN = 8  # rows that an error lists
 log = logging.getLogger("QEfficient")
 
 
@@ -141,8 +141,7 @@ def rows_named(job: Job, batch: Batch) -> Iterator[None]:
         numbers = list(dict.fromkeys(job.numbers[row] for row in batch.rows))
         if isinstance(error, DeviceError):
             error.rows = tuple(numbers)
-        more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-        error.add_note(f"The batch that failed held the rows {', '.join(map(str, numbers[:_SHOWN]))}{more}.")
+        error.add_note(f"The batch that failed held the rows {listed([str(row) for row in numbers], ' and')}.")
         raise
 
 
@@ -175,10 +174,10 @@ def gather(job: Job, batch: Batch, inputs: Arrays, outputs: Arrays, how: How) ->
 
 
 def _refusal(job: Job, name: str, bad: Sequence[int], how: How) -> NumericsError:
-    named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad[:_SHOWN]]
+    named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad]
     error = NumericsError(
         f"The output {name!r} holds NaN or infinite numbers.",
-        got=", ".join(named) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""),
+        got=listed(named),
         allowed="finite numbers",
         do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
         rows=[job.numbers[row] for row in bad],
@@ -362,14 +361,9 @@ def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[
 
 
 def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
-    missing = [spec.name for spec in inputs if spec.name not in rows.columns]
-    if missing:
-        raise InputError(
-            f"{', '.join(missing)} is missing.",
-            got=", ".join(rows.columns),
-            allowed=", ".join(spec.name for spec in inputs),
-            do="pass every input of the model",
-        )
+    if absent := [spec.name for spec in inputs if spec.name not in rows.columns]:
+        known = ", ".join(spec.name for spec in inputs)
+        raise missing(absent, rows.columns, known, "pass every input of the model")
 
 
 @dataclass(frozen=True, slots=True)

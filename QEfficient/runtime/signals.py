@@ -16,6 +16,7 @@ from QEfficient import arguments
 from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError
 from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.runtime import refusals
 from QEfficient.runtime import rows as texts
 from QEfficient.runtime.names import refuse_unknown
 from QEfficient.runtime.run import frame_count
@@ -26,7 +27,7 @@ MASK = "attention_mask"
 OWNERS = {"text_embeds": "input_ids", "image_embeds": "pixel_values"}
 """Output of a model with two sides → the input whose rows it belongs to."""
 
-_SHOWN = 8  # rows that an error lists
+_PROCESSED = "with the model's own processor: AutoProcessor.from_pretrained(…)"
 
 
 def has_signals(specs: Sequence[TensorSpec]) -> bool:
@@ -77,15 +78,10 @@ def _check_names(given: Mapping[str, object], specs: Sequence[TensorSpec], rules
     known = needed if needed == ["pixel_values"] else [*needed, MASK]
     refuse_unknown(given, known, rules)
     if missing := [name for name in needed if name not in given]:
-        both = " A model of texts and images takes both; for one side load it as a model of its own." * (
+        both = ". A model of texts and images takes both; for one side load it as a model of its own" * (
             "input_ids" in needed and "pixel_values" in needed
         )
-        raise InputError(
-            f"{', '.join(missing)} is missing.{both}",
-            got=", ".join(given) or "no inputs",
-            allowed=", ".join(known),
-            do="pass what the model's own processor returns",
-        )
+        raise refusals.missing(missing, given, ", ".join(known), f"pass what the model's own processor returns{both}")
 
 
 # ---------------------------------------------------------------------------------------------- inputs of one size
@@ -116,25 +112,16 @@ def _size_advice(spec: TensorSpec, shape: tuple[int, ...]) -> str:
         return "put the channels first: pixel_values.transpose(0, 3, 1, 2)"
     if spec.name == "input_ids":
         return f'fill every row up: tokenizer(texts, padding="max_length", max_length={size[0]}, truncation=True)'
-    return f"make {spec.name} with the model's own processor: AutoProcessor.from_pretrained(…)"
+    return f"make {spec.name} {_PROCESSED}"
 
 
 def _integers(spec: TensorSpec, value: object) -> NDArray[np.int64]:
     array = texts.as_numpy(spec.name, value)
     if array.dtype.kind not in "iu" and array.size:
-        raise InputError(
-            f"{spec.name} does not hold integers.",
-            got=f"dtype {array.dtype}",
-            allowed="an integer dtype",
-            do=f"pass token ids: {spec.name}.astype('int64')",
-        )
+        fix = f"pass token ids: {spec.name}.astype('int64')"
+        raise refusals.wrong_dtype(spec.name, "integers", array.dtype, "an integer dtype", fix)
     if array.size and array.min() < 0:
-        raise InputError(
-            f"{spec.name} holds negative values.",
-            got=f"least value {array.min()}",
-            allowed="0 or more",
-            do="replace fill values such as -100 by the tokenizer's pad id",
-        )
+        raise refusals.negative(spec.name, f"least value {array.min()}")
     return array.astype(np.int64, copy=False)
 
 
@@ -200,7 +187,7 @@ def _not_a_clip(spec: TensorSpec, shape: tuple[int, ...], *, one: bool = False) 
     wanted = ", ".join(("rows", _unit(spec), *map(str, spec.shape[2:])))
     other = "mix a clip's channels down to one; see the processor"
     if len(spec.shape) > 2:
-        other = f"make {spec.name} with the model's own processor: AutoProcessor.from_pretrained(…)"
+        other = f"make {spec.name} {_PROCESSED}"
     return InputError(
         f"{spec.name} does not hold one clip a row.",
         got=f"shape {shape}",
@@ -224,7 +211,7 @@ def _lengths(mask: object, clips: Sequence[Floats]) -> list[int]:
     if bad:
         raise InputError(
             "attention_mask is not ones followed by zeros: a clip can be padded at its end only.",
-            got=_rows(bad),
+            got=refusals.listed(_named(bad)),
             allowed="1 for what is of the clip, then 0 for padding",
             do='set padding_side="right" in the feature extractor',
         )
@@ -240,7 +227,7 @@ def _masks(mask: object) -> list[NDArray[np.bool_]]:
     if any(array.ndim != 1 or array.dtype.kind not in "iub" or not np.isin(array, (0, 1)).all() for array in arrays):
         raise InputError(
             "attention_mask does not hold one row of 0 and 1 a clip.",
-            got=", ".join(f"{array.dtype} of shape {array.shape}" for array in arrays[:_SHOWN]),
+            got=", ".join(f"{array.dtype} of shape {array.shape}" for array in arrays[: refusals.SHOWN]),
             allowed="integers or bools of the clips' shape",
             do="pass what the feature extractor returns, or leave attention_mask out",
         )
@@ -254,19 +241,15 @@ def _check_lengths(
     if bad := [row for row, length in enumerate(lengths) if frame_count(length, frames) < 1]:
         raise InputError(
             f"{spec.name} holds clips that are too short for a single frame.",
-            got=_rows(bad, lengths, unit),
+            got=refusals.listed(_named(bad, lengths, unit)),
             allowed=f"at least {shortest_clip(frames)} {unit}",
             do="leave these rows out",
         )
     limit = max((bucket.length for bucket in buckets), default=max(lengths, default=0))
     if bad := [row for row, length in enumerate(lengths) if length > limit]:
-        longest = max(lengths)
-        raise InputError(
-            f"{spec.name} holds clips that are longer than the largest compiled bucket.",
-            got=_rows(bad, lengths, unit),
-            allowed=f"at most {limit} {unit}",
-            do=f"compile with seq_len=[…, {longest}], or cut the clips into pieces of {limit} {unit}",
-        )
+        what = f"{spec.name} holds clips that are longer than the largest compiled bucket"
+        fix = f"compile with seq_len=[…, {max(lengths)}], or cut the clips into pieces of {limit} {unit}"
+        raise refusals.too_long(what, _named(bad, lengths, unit), f"{limit} {unit}", fix)
 
 
 # ---------------------------------------------------------------------------------------------- common
@@ -278,19 +261,11 @@ def _floats(name: str, value: object) -> Floats:
     try:
         array = np.asarray(arguments.on_host(value))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{name} can't be read as an array of floats.",
-            got=f"{type(value).__name__}: {error}",
-            allowed="arrays of equal size, of a float dtype",
-            do="make it with the model's own processor: AutoProcessor.from_pretrained(…)",
-        ) from error
+        got, allowed = f"{type(value).__name__}: {error}", "arrays of equal size, of a float dtype"
+        raise refusals.unreadable(name, "floats", got, allowed, f"make it {_PROCESSED}") from error
     if array.dtype.kind != "f" and array.size:
-        raise InputError(
-            f"{name} does not hold floats.",
-            got=f"dtype {array.dtype}",
-            allowed="float32, float16 or float64: scaled and normalised values, not the file's own integers",
-            do="make it with the model's own processor: AutoProcessor.from_pretrained(…)",
-        )
+        allowed = "float32, float16 or float64: scaled and normalised values, not the file's own integers"
+        raise refusals.wrong_dtype(name, "floats", array.dtype, allowed, f"make it {_PROCESSED}")
     with np.errstate(over="ignore"):  # what float32 can't hold is infinite then, and refused with its row
         return array.astype(np.float32, copy=False)
 
@@ -303,15 +278,14 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
 def _not_finite(name: str, bad: Sequence[int]) -> InputError:
     return InputError(
         f"{name} holds NaN or infinite numbers.",
-        got=_rows(bad),
+        got=refusals.listed(_named(bad)),
         allowed="finite numbers that float32 can hold",
         do="look at how these rows were read and normalised",
     )
 
 
-def _rows(bad: Sequence[int], lengths: Sequence[int] | None = None, unit: str = "") -> str:
-    shown = [f"row {row}" if lengths is None else f"row {row}: {lengths[row]} {unit}" for row in bad[:_SHOWN]]
-    return ", ".join(shown) + (f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+def _named(bad: Sequence[int], lengths: Sequence[int] | None = None, unit: str = "") -> list[str]:
+    return [f"row {row}" if lengths is None else f"row {row}: {lengths[row]} {unit}" for row in bad]
 
 
 def _beside(parts: Sequence[Rows]) -> Rows:

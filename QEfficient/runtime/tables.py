@@ -9,8 +9,8 @@ import numpy as np
 
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
+from QEfficient.runtime.refusals import SHOWN
 
-SHOWN = 8  # ids that an error lists
 _AT_ONCE = 256  # rows whose greatest number is looked for together
 
 

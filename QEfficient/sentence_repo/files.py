@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient.errors import LoadError
-from QEfficient.hub import inside, read_json
+from QEfficient.hub import broken, inside, read_json
 from QEfficient.records import Json
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which sentence-transformers looks
@@ -38,12 +38,7 @@ class Module:
         for name in _WEIGHTS:
             if (self.folder / name).is_file():
                 return (self.folder / name).relative_to(repo).as_posix()
-        raise LoadError(
-            f"A {self.kind} module has no weights.",
-            got=str(self.folder),
-            allowed=" or ".join(_WEIGHTS),
-            do="download the model again with force_download=True",
-        )
+        raise broken(f"A {self.kind} module has no weights.", self.folder, " or ".join(_WEIGHTS))
 
 
 def read_modules(folder: Path, listing: Path) -> tuple[Module, ...]:
@@ -97,9 +92,5 @@ def size_or_none(config: Mapping[str, Json], name: str, folder: Path) -> int | N
 
 def malformed(path: Path, expected: str) -> LoadError:
     """The error for a file that holds something else than expected."""
-    return LoadError(
-        f"{path.name} of a sentence-transformers repo is malformed.",
-        got=str(path),
-        allowed=expected,
-        do="restore the file, or download the model again with force_download=True",
-    )
+    what = f"{path.name} of a sentence-transformers repo is malformed."
+    return broken(what, path, expected, first="restore the file, or ")

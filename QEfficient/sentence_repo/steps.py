@@ -24,6 +24,7 @@ from QEfficient.sentence_repo.files import Module, malformed, read_object, size
 from QEfficient.sentence_repo.refused import refusal
 
 Step = Mapping[str, Json]
+_CHOOSE = 'choose a pooling by name, such as pooling="mean", or pooling=None for token vectors'
 
 # sentence-transformers' name of a mode → ours. Their order is that of its concatenation.
 MODES = {
@@ -99,7 +100,7 @@ def _check_place(module: Module, stage: str, modules: Sequence[Module], repo: Pa
             f"The repo's {module.kind} module does not give back what it works on.",
             got=f"module_input_name={takes!r}, module_output_name={gives!r}",
             allowed="the same name for both",
-            do='choose a pooling by name, such as pooling="mean", or pooling=None for token vectors',
+            do=_CHOOSE,
         )
 
 
@@ -109,7 +110,7 @@ def _no_sentence_vector(modules: Sequence[Module], repo: Path) -> PoolingError:
         got=f"{', '.join(module.kind for module in modules)} in {repo}",
         allowed="Transformer; WeightedLayerPooling, Dense or Normalize on token_embeddings; one Pooling; then Dense, "
         "LayerNorm, Normalize or Dropout on sentence_embedding",
-        do='choose a pooling by name, such as pooling="mean", or pooling=None for token vectors',
+        do=_CHOOSE,
     )
 
 

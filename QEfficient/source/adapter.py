@@ -96,7 +96,7 @@ def _base(name: str, config: Mapping[str, Json], where: Mapping[str, Any]) -> Pa
         )
     options = {key: value for key, value in where.items() if key not in ("revision", "subfolder")}
     try:
-        found = hub.resolve(base, revision=config.get("revision"), **options).folder
+        found = hub.resolve(base, hub.Where(revision=config.get("revision"), **options)).folder
     except LoadError as error:
         raise LoadError(
             f"The base model of the adapter {name!r} can't be found. {error.what}",

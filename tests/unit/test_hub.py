@@ -51,7 +51,7 @@ def cache(tmp_path: Path, model: Path) -> Path:
 
 def refusal(*args: Any, **keywords: Any) -> LoadError:
     with pytest.raises(LoadError) as caught:
-        hub.resolve(*args, **keywords)
+        hub.resolve(*args, hub.Where(**keywords))
     error = caught.value
     assert error.got and error.allowed and error.do
     return error
@@ -71,7 +71,7 @@ def test_a_relative_folder_wins_over_an_id_and_becomes_absolute(
     monkeypatch.chdir(model.parent)
     write(model.parent / "owner" / "tiny-model", "config.json")
     assert hub.resolve("model") == hub.ModelFiles(model, "model")
-    assert hub.resolve(ID, cache_dir=cache) == hub.ModelFiles(model.parent / ID, ID)
+    assert hub.resolve(ID, hub.Where(cache_dir=cache)) == hub.ModelFiles(model.parent / ID, ID)
 
 
 def test_a_home_folder_is_expanded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_home_folder_is_expanded(model: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_subfolder_of_a_folder(model: Path) -> None:
-    assert hub.resolve(model.parent, subfolder="model").folder == model
+    assert hub.resolve(model.parent, hub.Where(subfolder="model")).folder == model
     assert "holds no model" in str(refusal(model.parent))
     assert "no such folder" in str(refusal(model.parent, subfolder="modle"))
     assert "leads out of" in str(refusal(model, subfolder="../model"))
@@ -108,7 +108,7 @@ def test_an_empty_folder_says_that_it_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_cached_snapshot(cache: Path) -> None:
-    found = hub.resolve(ID, cache_dir=cache)
+    found = hub.resolve(ID, hub.Where(cache_dir=cache))
     assert (found.name, found.repo_id) == (ID, ID)
     assert found.folder == cache / "models--owner--tiny-model" / "snapshots" / str(found.commit)
     assert hub.read_config(found.folder) == {"model_type": "bert"}
@@ -116,8 +116,8 @@ def test_a_cached_snapshot(cache: Path) -> None:
 
 
 def test_a_commit_and_a_subfolder(cache: Path) -> None:
-    commit = hub.resolve(ID, cache_dir=cache).commit
-    found = hub.resolve(ID, cache_dir=cache, revision=commit, subfolder="1_Pooling/")
+    commit = hub.resolve(ID, hub.Where(cache_dir=cache)).commit
+    found = hub.resolve(ID, hub.Where(cache_dir=cache, revision=commit, subfolder="1_Pooling/"))
     assert found.commit == commit and found.folder.name == "1_Pooling"
 
 
@@ -129,14 +129,14 @@ def test_offline_flags_are_never_overruled(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv(name, "1")
     monkeypatch.setattr(hub, "_download", lambda *_: pytest.fail("the network was asked"))
-    assert hub.resolve(ID, cache_dir=cache, local_files_only=local_files_only).commit
+    assert hub.resolve(ID, hub.Where(cache_dir=cache, local_files_only=local_files_only)).commit
     assert "not in the hub's cache" in str(refusal("other/model", cache_dir=cache, local_files_only=local_files_only))
 
 
 def test_local_files_only_without_flags(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(hub, "_download", lambda *_: pytest.fail("the network was asked"))
-    assert hub.resolve(ID, cache_dir=cache, local_files_only=True).commit
+    assert hub.resolve(ID, hub.Where(cache_dir=cache, local_files_only=True)).commit
 
 
 def test_what_is_not_cached_names_what_is(cache: Path, tmp_path: Path) -> None:
@@ -148,22 +148,22 @@ def test_what_is_not_cached_names_what_is(cache: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_download_is_refused(cache: Path) -> None:
-    found = hub.resolve(ID, cache_dir=cache)
+    found = hub.resolve(ID, hub.Where(cache_dir=cache))
     listing = cache / "models--owner--tiny-model" / "trees" / f"{found.commit}.json"
     names = ["config.json", "README.md", "onnx/model.onnx", "pytorch_model.bin", "model.fp16.safetensors", SAFETENSORS]
     write(listing.parent, listing.name, text=json.dumps({"format_version": 1, "files": dict.fromkeys(names, {})}))
-    assert hub.resolve(ID, cache_dir=cache) == found  # what it lacks is not wanted
+    assert hub.resolve(ID, hub.Where(cache_dir=cache)) == found  # what it lacks is not wanted
     (found.folder / SAFETENSORS).unlink()
     assert f"without {SAFETENSORS}" in str(refusal(ID, cache_dir=cache))
     listing.write_text('{"format_version": 2}')
-    assert hub.resolve(ID, cache_dir=cache) == found
+    assert hub.resolve(ID, hub.Where(cache_dir=cache)) == found
 
 
 def test_huggingface_hub_reads_the_same_cache(cache: Path) -> None:
     from huggingface_hub import snapshot_download
 
     theirs = snapshot_download(ID, cache_dir=cache, local_files_only=True)
-    assert hub.resolve(ID, cache_dir=cache).folder == Path(theirs)
+    assert hub.resolve(ID, hub.Where(cache_dir=cache)).folder == Path(theirs)
 
 
 def test_offline_imports_nothing_that_talks_to_a_network(cache: Path) -> None:
@@ -249,7 +249,7 @@ def test_the_routes_of_a_router_are_fetched(online: Any) -> None:
 
 def test_a_subfolder_is_fetched_alone(online: Any) -> None:
     fake = online("config.json", SAFETENSORS, "enc/config.json", "enc/pytorch_model.bin", "enc/onnx/model.onnx")
-    assert hub.resolve(ID, subfolder="enc").folder == fake.snapshot / "enc"
+    assert hub.resolve(ID, hub.Where(subfolder="enc")).folder == fake.snapshot / "enc"
     assert fake.fetched == ["enc/config.json", "enc/pytorch_model.bin"]
 
 

@@ -288,7 +288,7 @@ def test_a_download_without_room_is_no_matter_of_the_network(monkeypatch: pytest
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(LoadError, match=str(tmp_path / "hub")) as caught:
-        hub.resolve("org/name", cache_dir=tmp_path / "hub")
+        hub.resolve("org/name", hub.Where(cache_dir=tmp_path / "hub"))
     assert "HF_HOME" in str(caught.value.do) and "network" not in str(caught.value)
 
 
