@@ -18,6 +18,7 @@ Array = NDArray[np.float32]
 Format = Literal["mxfp6", "mxfp6_e3m2", "mxint8"]
 
 BLOCK = 32
+MAX_FP16 = 65504.0
 _SMALLEST_SCALE = np.float32(2.0**-127)  # of E8M0; the largest, 2¹²⁷, no finite float32 can pass
 
 
