@@ -22,7 +22,7 @@ from QEfficient.architectures.record import (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Likeness:
     """What the table says of a type, as :func:`like` takes it."""
 
     base: str | Callable[[Config], int | None]
@@ -49,7 +49,7 @@ class Line:
         return replace(base, model_type=model_type, **facts)
 
 
-def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) -> Line:
+def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) -> Likeness:
     """A line of the table.
 
     Args:
@@ -60,7 +60,7 @@ def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) ->
             ``block``: the class of transformers in whose place the base's block stands. ``refused``: why no model of
             this type can be right.
     """
-    return Line(base, note, facts)
+    return Likeness(base, note, facts)
 
 
 # fmt: off
