@@ -26,7 +26,6 @@ from QEfficient.cache.envelope import listed_only
 from QEfficient.cache.files import sweep, sync_folder, sync_tree
 from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError
 from QEfficient.records import (
-    Bucket,
     CompileOptions,
     FileFacts,
     Json,
@@ -35,6 +34,7 @@ from QEfficient.records import (
     OnnxModel,
     Program,
     RowRules,
+    Shape,
     Target,
     TensorSpec,
     TextFacts,
@@ -48,7 +48,7 @@ class _ProgramBody:
     """The fields of a ``Manifest`` that the envelope does not hold already."""
 
     target: Target
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[Shape, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     onnx: str
@@ -235,8 +235,8 @@ def _manifest(envelope: Envelope) -> Manifest:
 def _check_consistent(manifest: Manifest) -> None:
     """What the types do not say: buckets make sense, and every file that is named is a file of the folder."""
     buckets = manifest.buckets
-    if not buckets or list(buckets) != sorted(set(buckets)) or min(min(b.length, b.batch) for b in buckets) < 1:
-        raise _inconsistent("body.buckets", [b.sizes for b in buckets], "at least one, ascending, sizes from 1 up")
+    if not buckets or list(buckets) != sorted(set(buckets)) or min(min(b.sizes.values()) for b in buckets) < 1:
+        raise _inconsistent("body.buckets", [str(b) for b in buckets], "at least one, ascending, sizes from 1 up")
     _listed("body.onnx", manifest.onnx, manifest.files)
     if manifest.joined is not None:
         _listed("body.joined", manifest.joined, manifest.files)

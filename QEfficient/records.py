@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import total_ordering
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
+"""The two dims that every part of the library knows. Any other name is between a graph and whoever runs it."""
 
 Json = Any  # a value that json.dumps takes; checked where it enters, in cache.canonical_json
 
@@ -28,9 +33,9 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | str, ...]
 
-    def at(self, bucket: Bucket) -> tuple[int, ...]:
-        """The shape with every free dim replaced by its size in ``bucket``."""
-        sizes = bucket.sizes
+    def at(self, shape: Shape) -> tuple[int, ...]:
+        """The shape with every free dim replaced by its size in ``shape``."""
+        sizes = shape.sizes
         return tuple(d if isinstance(d, int) else sizes[d] for d in self.shape)
 
     @property
@@ -39,26 +44,60 @@ class TensorSpec:
         return 0 if self.dtype.startswith("int") and self.name != "input_ids" and not self.name.endswith("mask") else 1
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Bucket:
-    """A size for every free dim of a program's inputs. Buckets order by length, then batch.
+@total_ordering
+@dataclass(frozen=True, slots=True, init=False)
+class Shape:
+    """A size for every free dim of a graph's inputs, by name. They order by length, then batch, then the rest.
+
+    >>> Shape(32, 4).sizes, Shape(batch=4).sizes
+    ({'batch_size': 4, 'seq_len': 32}, {'batch_size': 4})
+    >>> Shape(1, 4, {"ctx_len": 128})
+    Shape(sizes={'batch_size': 4, 'seq_len': 1, 'ctx_len': 128})
 
     Attributes:
-        length: Size of the length dim: tokens of a text, samples of a clip; 1 where there is no such dim.
-        batch: Size of the batch dim, in rows.
-        length_dim, batch_dim: The names of these two dims in the graph; no ``length_dim`` for images of one size.
+        sizes: Dim name → size: batch first, then length, as specialization files list them.
     """
 
-    length: int
-    batch: int = 1
-    length_dim: str = "seq_len"
-    batch_dim: str = "batch_size"
+    sizes: Mapping[str, int]
+
+    def __init__(self, length: int | None = None, batch: int | None = None, sizes: Mapping[str, int] | None = None):
+        """``length`` and ``batch`` go before what ``sizes`` says of these two. An image of one size has no length."""
+        known = sizes or {}
+        named = {BATCH_DIM: known.get(BATCH_DIM, 1) if batch is None else batch}
+        if length is not None or LENGTH_DIM in known:
+            named[LENGTH_DIM] = known[LENGTH_DIM] if length is None else length
+        object.__setattr__(self, "sizes", named | {dim: known[dim] for dim in sorted(known) if dim not in named})
+
+    @classmethod
+    def largest(cls, shapes: Sequence[Shape]) -> Shape:
+        """Each dim at the largest size that it has in any of ``shapes``."""
+        sizes: dict[str, int] = {}
+        for shape in shapes:
+            sizes |= {dim: max(size, sizes.get(dim, size)) for dim, size in shape.sizes.items()}
+        return cls(sizes=sizes)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Dim name → size, batch first, as specialization files list them."""
-        batch = {self.batch_dim: self.batch}
-        return batch | {self.length_dim: self.length} if self.length_dim else batch
+    def batch(self) -> int:
+        """Size of the batch dim, in rows."""
+        return self.sizes[BATCH_DIM]
+
+    @property
+    def length(self) -> int:
+        """Size of the length dim: tokens of a text, samples of a clip; 1 where there is no such dim."""
+        return self.sizes.get(LENGTH_DIM, 1)
+
+    def __str__(self) -> str:
+        known = {BATCH_DIM: "batch", LENGTH_DIM: "length"}
+        return ", ".join(f"{known.get(dim, dim)} {size}" for dim, size in self.sizes.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.sizes.items()))
+
+    def __lt__(self, other: Shape) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[int, int, tuple[tuple[str, int], ...]]:
+        return self.length, self.batch, tuple(self.sizes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +315,7 @@ class Manifest:
     """
 
     target: Target
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[Shape, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     onnx: str
@@ -340,3 +379,16 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+def __getattr__(name: str) -> type[Shape]:
+    """The name under which :class:`Shape` was known, for one release."""
+    if name != "Bucket":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "QEfficient.records.Bucket is now QEfficient.records.Shape, which has a size for any named dim. "
+        "The old name goes with the next release (docs: Move to this version).",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return Shape

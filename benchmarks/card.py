@@ -31,7 +31,7 @@ from onnx import parser
 from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Rows, Target, TensorSpec
+from QEfficient.records import CompileOptions, OnnxModel, Program, Rows, Shape, Target, TensorSpec
 from QEfficient.runtime.run import How, run_rows
 from tests.sdk import FakeSdk, make_sdk
 
@@ -98,7 +98,7 @@ class Bench:
             workdir = self._folder / f"batch-{batch}"
             workdir.mkdir()
             self._programs[batch] = QaicBackend(sdk=Sdk(self.sdk.root)).compile(
-                self._model, [Bucket(LENGTH, batch)], Target("qaic", "fp16", 4), CompileOptions(), workdir
+                self._model, [Shape(LENGTH, batch)], Target("qaic", "fp16", 4), CompileOptions(), workdir
             )
         return self._programs[batch]
 

@@ -27,7 +27,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.formats import BITS_PER_WEIGHT
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket, OnnxModel, TextFacts
+from QEfficient.records import OnnxModel, Shape, TextFacts
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.text.tokenizer import Tokenizer
 from tests import lee_corpus, real_text
@@ -55,7 +55,7 @@ def embed(model: OnnxModel, precision: Precision, texts: Sequence[str]) -> Vecto
     """One vector a text, not normalised, computed in ``precision``."""
     tokenizer = Tokenizer.from_folder(Path(get_model_path()), TextFacts("tokenizer.json", LIMIT))
     rows = tokenizer.encode(texts).rows
-    with open_emulated(model, precision, buckets=[Bucket(LIMIT, 32)]) as session:
+    with open_emulated(model, precision, buckets=[Shape(LIMIT, 32)]) as session:
         return run_rows(session, rows, How())["output"].astype(np.float64)
 
 
@@ -96,7 +96,7 @@ def accuracy(model: OnnxModel, count: int) -> None:
 
 def speed(model: OnnxModel, rounds: int) -> None:
     """Prints the second table."""
-    buckets = [Bucket(512, 64)]
+    buckets = [Shape(512, 64)]
     with (
         open_emulated(model, Precision(half=False), buckets=buckets) as host,
         open_emulated(model, Precision(), buckets=buckets) as card,

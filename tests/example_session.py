@@ -12,13 +12,13 @@ import numpy as np
 
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.input_check import check_inputs
-from QEfficient.records import Bucket, TensorSpec, Tuning
+from QEfficient.records import Shape, TensorSpec, Tuning
 
 INPUTS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
 POOLED = TensorSpec("output", "float32", ("batch_size", 2))
 TOKENS = TensorSpec("output", "float32", ("batch_size", "seq_len", 2))
 SCORES = TensorSpec("start_logits", "float32", ("batch_size", "seq_len"))
-BUCKETS = (Bucket(4, 3), Bucket(8, 3))
+BUCKETS = (Shape(4, 3), Shape(8, 3))
 
 
 class ExampleSession:

@@ -19,10 +19,10 @@ from QEfficient.cache import library_versions
 from QEfficient.numerics.walk import walk
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
-from QEfficient.records import Bucket, OnnxModel, TensorSpec
+from QEfficient.records import OnnxModel, Shape, TensorSpec
 
 
-def analyze(model: OnnxModel, buckets: Sequence[Bucket], *, name: str = "") -> Analysis:
+def analyze(model: OnnxModel, buckets: Sequence[Shape], *, name: str = "") -> Analysis:
     """Analyses a graph on disk. No large weight is held in memory.
 
     What a graph alone does not show (the torch module, texts, fp16 risk, speed, the numeric check) is left empty:

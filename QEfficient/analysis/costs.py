@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from QEfficient.analysis.memory import peak_memory
 from QEfficient.analysis.record import BucketCosts, ModuleCosts, OperatorCosts
 from QEfficient.numerics.node_costs import NodeCost, bytes_moved, complete_walk, cost_of, weights_read, why_unknown
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 
 
-def bucket_costs(model: OnnxModel, bucket: Bucket) -> BucketCosts:
+def bucket_costs(model: OnnxModel, bucket: Shape) -> BucketCosts:
     """What one run of ``model`` at ``bucket`` costs, by node, operator and module.
 
     How a node's costs are counted: see :mod:`QEfficient.numerics.node_costs`.

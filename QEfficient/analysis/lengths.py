@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from QEfficient.analysis.record import BucketLoad, Lengths
 from QEfficient.errors import UsageError
-from QEfficient.records import Bucket
+from QEfficient.records import LENGTH_DIM, Shape
 
 
-def fill(rows: Sequence[int], buckets: Sequence[Bucket], limit: int | None = None) -> Lengths:
+def fill(rows: Sequence[int], buckets: Sequence[Shape], limit: int | None = None) -> Lengths:
     """Each row goes to the smallest bucket that holds it, and is filled up to the bucket's length.
 
     Args:
@@ -22,7 +22,7 @@ def fill(rows: Sequence[int], buckets: Sequence[Bucket], limit: int | None = Non
     Raises:
         UsageError: No rows, or the model's inputs have no length.
     """
-    lengths = sorted({bucket.length for bucket in buckets if bucket.length_dim})
+    lengths = sorted({bucket.length for bucket in buckets if LENGTH_DIM in bucket.sizes})
     if not rows or not lengths:
         raise UsageError(
             "There is nothing to fill the buckets with." if lengths else "The model's inputs have one size.",

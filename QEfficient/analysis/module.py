@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from QEfficient.analysis.record import ModuleAnalysis, ModuleCosts
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ForwardPass:
 
     module: nn.Module
     inputs: Mapping[str, NDArray[np.generic]]
-    bucket: Bucket
+    bucket: Shape
     inside: str = ""
     part: str = ""
 

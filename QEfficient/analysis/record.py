@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.node_costs import NodeCost
 from QEfficient.numerics.ranges import TensorRange
-from QEfficient.records import Bucket, Json
+from QEfficient.records import Json, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ModuleAnalysis:
     bytes: int
     tied: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[ModuleCosts, ...] = ()
-    bucket: Bucket | None = None
+    bucket: Shape | None = None
     flops: int = 0
 
 
@@ -149,7 +149,7 @@ class BucketCosts:
         unknown: Names of nodes whose costs can't be told, with the reason; their FLOPs are in no sum.
     """
 
-    bucket: Bucket
+    bucket: Shape
     flops: int
     vector_ops: int
     activation_bytes: int
@@ -204,7 +204,7 @@ class RooflinePoint:
     """
 
     card: str
-    bucket: Bucket
+    bucket: Shape
     flops: int
     bytes: int
     intensity: float
@@ -302,7 +302,7 @@ class SpeedPoint:
     """
 
     card: str
-    bucket: Bucket
+    bucket: Shape
     options: Mapping[str, Json]
     samples_per_second: float
     latency_ms: float

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import UsageError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target, TensorSpec, Tuning
+from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -56,7 +56,7 @@ class Session(Protocol):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[Shape, ...]
     fixed_shapes: bool
     slots: int
     """How many submitted runs may usefully be in flight at once."""
@@ -159,7 +159,7 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Writes the program's files into ``workdir`` (which exists and holds nothing of the program yet).
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from QEfficient.errors import OptionError
-from QEfficient.records import Bucket, CompileOptions, Manifest, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, Manifest, OnnxModel, Program, Shape, Target
 
 
 def make(
     compute: Sequence[str],
     model: OnnxModel,
-    buckets: Sequence[Bucket],
+    buckets: Sequence[Shape],
     target: Target,
     options: CompileOptions,
     workdir: Path,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import InputError, nearest
-from QEfficient.records import Bucket, TensorSpec
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, Shape, TensorSpec
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -26,7 +26,7 @@ class InputCheck:
         fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
     """
 
-    def __init__(self, inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, fixed_shapes: bool) -> None:
+    def __init__(self, inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, fixed_shapes: bool) -> None:
         self._inputs, self._buckets, self._fixed_shapes = inputs, buckets, fixed_shapes
         self._wanted = [(spec.name, np.dtype(spec.dtype)) for spec in inputs]
         self._known: set[Shapes] = set()
@@ -58,7 +58,7 @@ class InputCheck:
 def check_inputs(
     arrays: Mapping[str, NDArray[np.generic]],
     inputs: Sequence[TensorSpec],
-    buckets: Sequence[Bucket],
+    buckets: Sequence[Shape],
     *,
     fixed_shapes: bool,
 ) -> None:
@@ -87,12 +87,14 @@ def check_inputs(
     if fixed_shapes:
         if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
             return
-        allowed = " or ".join(f"batch {bucket.batch}, length {bucket.length}" for bucket in buckets)
+        allowed = " or ".join(map(str, buckets))
         do = "pad to one of these shapes, or compile with other seq_len and batch_size"
     else:
         if _fits(shapes, inputs, buckets):
             return
-        allowed = f"at least 1 row, 1 to {max(bucket.length for bucket in buckets)} tokens, the same for every input"
+        largest = Shape.largest(buckets)
+        more = "".join(f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM))
+        allowed = f"at least 1 row, 1 to {largest.length} tokens{more}, the same for every input"
         do = "shorten the rows, or compile with a longer seq_len"
     raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
 
@@ -116,8 +118,8 @@ def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
         )
 
 
-def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], buckets: Sequence[Bucket]) -> bool:
-    """Whether one size for each free dim explains all shapes, and the length is no more than the longest bucket's."""
+def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], buckets: Sequence[Shape]) -> bool:
+    """Whether one size for each free dim explains all shapes, and none but the batch is larger than in every shape."""
     sizes: dict[str, int] = {}
     for spec in inputs:
         shape = shapes[spec.name]
@@ -127,5 +129,5 @@ def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], b
             expected = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
             if size != expected or size < 1:
                 return False
-    longest = max(buckets)
-    return sizes.get(longest.length_dim, 1) <= longest.length
+    largest = Shape.largest(buckets).sizes
+    return all(dim == BATCH_DIM or size <= largest.get(dim, size) for dim, size in sizes.items())

@@ -17,7 +17,7 @@ from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -56,7 +56,7 @@ class OnnxRuntimeBackend:
         """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """As :meth:`compile_plain`; and what onnxruntime has one operator for is joined in a second graph.
 
@@ -65,7 +65,7 @@ class OnnxRuntimeBackend:
         return _with_joined(self.compile_plain(model, buckets, target, options, workdir))
 
     def compile_plain(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
 

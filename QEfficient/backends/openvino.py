@@ -14,7 +14,7 @@ from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Availability
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
 
 
 class OpenVinoBackend:
@@ -54,7 +54,7 @@ class OpenVinoBackend:
             raise error
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Links or copies the graph and its external data into ``workdir``, and lets OpenVINO read it once.
 

@@ -22,7 +22,7 @@ import numpy as np
 from QEfficient import fork
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
-from QEfficient.records import Bucket, TensorSpec
+from QEfficient.records import Shape, TensorSpec
 
 INSTALL = "pip install 'QEfficient[openvino]'"
 BF16, INT8 = "bf16", "int8"
@@ -214,15 +214,15 @@ def tables(model: Any) -> dict[str, int]:
     return found
 
 
-def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], longest: Bucket) -> None:
+def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], longest: Shape) -> None:
     """Refuses a graph that does not take the longest row: a run does not check shapes, and reads what is not there.
 
     Raises:
         CorruptArtefactError: Such a row has more positions than the graph's tables, or something else does not fit.
     """
     ov = openvino()
-    sizes: dict[int | str, int] = {longest.batch_dim: -1, longest.length_dim: longest.length}
-    shapes = {spec.name: ov.PartialShape([int(sizes.get(dim, dim)) for dim in spec.shape]) for spec in inputs}
+    any_batch = Shape(batch=-1, sizes=longest.sizes)
+    shapes = {spec.name: ov.PartialShape(list(spec.at(any_batch))) for spec in inputs}
     try:
         model.clone().reshape(shapes)
     except RuntimeError as error:

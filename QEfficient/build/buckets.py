@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, OptionError
-from QEfficient.records import Bucket, TextFacts
+from QEfficient.records import Shape, TextFacts
 from QEfficient.source.lengths import Reach, default_lengths
 
 
@@ -61,10 +61,10 @@ def sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
     return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
 
 
-def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Bucket, ...]:
+def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Shape, ...]:
     """The buckets that ``seq_len`` asks for, each of ``batch`` rows."""
     if reach.free:
-        return tuple(Bucket(length=size, batch=batch) for size in sizes(seq_len, reach, text))
+        return tuple(Shape(length=size, batch=batch) for size in sizes(seq_len, reach, text))
     if seq_len is not None:
         raise OptionError(
             "The model's inputs have one size, so there is no length to choose.",
@@ -72,7 +72,7 @@ def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tu
             allowed="leave seq_len out",
             do="drop seq_len; batch_size bounds a batch where shapes are fixed",
         )
-    return (Bucket(1, batch, length_dim=""),)
+    return (Shape(batch=batch),)
 
 
 def sequence_limit(value: object, limit: int | None) -> int:

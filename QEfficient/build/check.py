@@ -16,7 +16,7 @@ from QEfficient.numerics.host import CHECKED_ON, HOST, host_session
 from QEfficient.numerics.samples import bucket_of
 from QEfficient.numerics.sentences import SENTENCES
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, limits_for, refuse, verify
-from QEfficient.records import Bucket, Json, OnnxModel, Program, Target, TensorSpec
+from QEfficient.records import Json, OnnxModel, Program, Shape, Target, TensorSpec
 
 if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe
@@ -95,7 +95,7 @@ def counts(sample: Sample, target: Target) -> bool:
     return sample.texts or target.compute != "int8"
 
 
-def _fitting(kept: list[Reference], inputs: Sequence[TensorSpec], bucket: Bucket) -> list[Reference]:
+def _fitting(kept: list[Reference], inputs: Sequence[TensorSpec], bucket: Shape) -> list[Reference]:
     """Those that the program can run, or the smallest where none fits."""
     fits = [each for each in kept if bucket_of(inputs, [each[0]]).length <= bucket.length]
     return fits or kept[-1:]

@@ -16,7 +16,7 @@ from QEfficient.build.buckets import buckets_of, named_lengths
 from QEfficient.cache import file_digest, to_json
 from QEfficient.errors import NotYetSupportedError, OptionError, nearest
 from QEfficient.numerics.verify import Limits, limits_for
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Target, TextFacts
+from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
 from QEfficient.source.lengths import reach
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class CompileRequest:
     most_buckets: int | None = None
     precision_file: bool = False
     onnx_path: Path | None = None
-    buckets: tuple[Bucket, ...] = ()
+    buckets: tuple[Shape, ...] = ()
     options: CompileOptions = CompileOptions()
     graph: OnnxModel | None = None
 

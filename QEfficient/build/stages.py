@@ -16,7 +16,7 @@ from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, file_digest, library_versions, link_or_copy, to_json
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
-from QEfficient.records import Bucket, Json, ModelFacts, OnnxModel, Program
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, Json, ModelFacts, OnnxModel, Program, Shape
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
 from QEfficient.source.text import tokenizer_keywords
@@ -85,7 +85,7 @@ def _check(recipe: Recipe, model: OnnxModel) -> None:
     gc.collect()  # the exporter leaves cycles behind that hold the weights
 
 
-def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Bucket], cache: Cache) -> OnnxModel:
+def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Shape], cache: Cache) -> OnnxModel:
     """A graph of the caller's, taken into the cache with its external data, and checked as an export of ours is.
 
     Raises:
@@ -123,7 +123,7 @@ def _check_outputs(graph: OnnxModel, recipe: Recipe) -> None:
         )
 
 
-def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Bucket]) -> None:
+def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Shape]) -> None:
     """Each input is ``(batch, length)``, boxes and the like with their sizes behind that.
 
     A dim is free under its own name, or fixed at every bucket's size.
@@ -132,10 +132,10 @@ def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Bucket]) -> 
     for spec in graph.inputs:
         behind = sizes.get(spec.name, ())
         for bucket in buckets:
-            dims = ((bucket.batch_dim, bucket.batch), (bucket.length_dim, bucket.length), *((size,) for size in behind))
+            dims = ((BATCH_DIM, bucket.batch), (LENGTH_DIM, bucket.length), *((size,) for size in behind))
             wrong = len(spec.shape) != len(dims)
             if wrong or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
-                allowed = ", ".join(map(str, (bucket.batch_dim, bucket.length_dim, *behind)))
+                allowed = ", ".join(map(str, (BATCH_DIM, LENGTH_DIM, *behind)))
                 raise OptionError(
                     "The graph's inputs can't take the lengths that it is to be compiled for.",
                     got=f"{spec.name!r} is {list(spec.shape)}, for seq_len={bucket.length}, batch_size={bucket.batch}",

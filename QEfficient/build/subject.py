@@ -16,7 +16,7 @@ from QEfficient.build.stages import export_stage
 from QEfficient.build.tokenizer import model_tokenizer, program_tokenizer
 from QEfficient.cache import Cache
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import Bucket, Json, OnnxModel, RowRules, TensorSpec, TextFacts
+from QEfficient.records import Json, OnnxModel, RowRules, Shape, TensorSpec, TextFacts
 from QEfficient.source.lengths import reach
 from QEfficient.source.recipe import Recipe
 from QEfficient.source.text import tokenizer_keywords
@@ -70,7 +70,7 @@ class ModelSubject:
         return self.recipe.architecture.inputs is None
 
     @property
-    def bound(self) -> Bucket | None:
+    def bound(self) -> Shape | None:
         """The longest row that it may ever be given, where something else than the model bounds it."""
         return None
 
@@ -158,7 +158,7 @@ class SavedSubject:
         return any(spec.name == "input_ids" for spec in self.loaded.program.manifest.inputs)
 
     @property
-    def bound(self) -> Bucket | None:
+    def bound(self) -> Shape | None:
         """Its longest bucket."""
         return self.loaded.program.manifest.buckets[-1]
 

@@ -13,7 +13,7 @@ from torch import nn
 from QEfficient.architectures import Architecture
 from QEfficient.build.torch_parts import by_last_column, head_of, hide_ends, part_of
 from QEfficient.errors import ExportError
-from QEfficient.export.exporter import LENGTH_DIM, traced
+from QEfficient.export.exporter import traced
 from QEfficient.export.isolated import isolated
 from QEfficient.onnx_transforms import BY_LAYERS, DEFAULT, finish
 from QEfficient.pytorch_transforms.blocks import exportable
@@ -25,7 +25,7 @@ from QEfficient.pytorch_transforms.embedding import (
 from QEfficient.pytorch_transforms.padding_ids import pool_by_mask
 from QEfficient.pytorch_transforms.rotary import tabulate
 from QEfficient.pytorch_transforms.speech import settle_frames
-from QEfficient.records import Json, OnnxModel, RowRules, TensorSpec
+from QEfficient.records import LENGTH_DIM, Json, OnnxModel, RowRules, TensorSpec
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.spans import span
 

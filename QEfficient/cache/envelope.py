@@ -18,7 +18,7 @@ from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, S
 from QEfficient.records import FileFacts, Json
 
 MANIFEST = "qefficient.json"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)

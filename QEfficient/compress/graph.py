@@ -10,7 +10,7 @@ import onnx
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Session
-from QEfficient.records import Bucket, Manifest, Program, Target, TensorSpec
+from QEfficient.records import Manifest, Program, Shape, Target, TensorSpec
 
 LONGEST = 1 << 20  # tokens; a graph that is tried out has no buckets
 
@@ -25,6 +25,6 @@ def opened(
         if value.name not in wanted:
             del proto.graph.output[place]
     onnx.save_model(proto, path)
-    manifest = Manifest(Target("onnxruntime"), (Bucket(LONGEST),), tuple(inputs), tuple(outputs), path.name)
+    manifest = Manifest(Target("onnxruntime"), (Shape(LONGEST),), tuple(inputs), tuple(outputs), path.name)
     with registry.get("onnxruntime").open(Program(path.parent, manifest)) as session:
         yield session

@@ -21,7 +21,7 @@ from QEfficient.errors import OptionError
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.samples import LONGEST, RowSpace, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
-from QEfficient.records import Bucket, Json, OnnxModel, TensorSpec
+from QEfficient.records import LENGTH_DIM, Json, OnnxModel, Shape, TensorSpec
 from QEfficient.runtime.beside import stand_in
 from QEfficient.source.lengths import reach
 from QEfficient.text.tokenizer import Tokenizer
@@ -65,30 +65,30 @@ def analyze_model(subject: Subject, args: AnalyzeArgs) -> Analysis:
     )
 
 
-def _buckets(subject: Subject, args: AnalyzeArgs) -> tuple[Bucket, ...]:
+def _buckets(subject: Subject, args: AnalyzeArgs) -> tuple[Shape, ...]:
     batch = None if args.batch_size is None else arguments.positive("batch_size", args.batch_size, "rows")
     if subject.loaded is not None and (args.seq_len is None or isinstance(subject, SavedSubject)):
         own = subject.loaded.program.manifest.buckets
         found = own if args.seq_len is None else _of_lengths(own[0], args.seq_len)
-        return found if batch is None else tuple(replace(bucket, batch=batch) for bucket in found)
+        return found if batch is None else tuple(Shape(batch=batch, sizes=bucket.sizes) for bucket in found)
     assert isinstance(subject, ModelSubject)  # the other kind has a program
     limits = reach(subject.recipe.origin)
     if not limits.free:
-        only = Bucket(1, batch or 1, length_dim="")
+        only = Shape(batch=batch or 1)
         return (only,) if args.seq_len is None else _of_lengths(only, args.seq_len)
-    return tuple(Bucket(size, batch or 1) for size in sizes(args.seq_len, limits, subject.text))
+    return tuple(Shape(size, batch or 1) for size in sizes(args.seq_len, limits, subject.text))
 
 
-def _of_lengths(bucket: Bucket, seq_len: object) -> tuple[Bucket, ...]:
+def _of_lengths(bucket: Shape, seq_len: object) -> tuple[Shape, ...]:
     """Buckets like this one, of other lengths."""
-    if not bucket.length_dim:
+    if LENGTH_DIM not in bucket.sizes:
         raise OptionError(
             "The model's inputs have one size, so there is no length to choose.",
             got=f"seq_len={seq_len!r}",
             allowed="leave seq_len out",
             do="drop seq_len",
         )
-    return tuple(replace(bucket, length=size) for size in named_lengths(seq_len))
+    return tuple(Shape(size, sizes=bucket.sizes) for size in named_lengths(seq_len))
 
 
 def _verification(subject: Subject, model: OnnxModel) -> Mapping[str, Json] | None:
@@ -116,7 +116,7 @@ def _limit(subject: Subject) -> int:
 
 
 @isolated
-def module_side(subject: ModelSubject, inputs: Sequence[TensorSpec], bucket: Bucket) -> ModuleAnalysis:
+def module_side(subject: ModelSubject, inputs: Sequence[TensorSpec], bucket: Shape) -> ModuleAnalysis:
     """HuggingFace's own module: parameters of all of it, and FLOPs of what is exported, head included.
 
     Args:

@@ -11,7 +11,7 @@ from QEfficient.build.buckets import sizes
 from QEfficient.build.request import CompileRequest
 from QEfficient.build.subject import ModelSubject, Subject
 from QEfficient.errors import MissingExtraError, UsageError
-from QEfficient.records import Bucket, Json
+from QEfficient.records import Json, Shape
 from QEfficient.source.lengths import reach
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def options_for_objective(request: CompileRequest, subject: ModelSubject) -> Com
 
 
 def speed_points(
-    subject: Subject, buckets: Sequence[Bucket], cards: Sequence[str], free_batch: bool
+    subject: Subject, buckets: Sequence[Shape], cards: Sequence[str], free_batch: bool
 ) -> tuple[SpeedPoint, ...]:
     """Predicted speed at each bucket on each card, with the options that are best for each objective.
 

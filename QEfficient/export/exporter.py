@@ -22,12 +22,12 @@ from QEfficient.export.isolated import isolated
 from QEfficient.export.promotions import only_changed_nodes
 from QEfficient.export.work_thread import shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
-from QEfficient.records import OnnxModel, TensorSpec
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, OnnxModel, TensorSpec
 
 OPSET = 18
 """What the vendor's own dynamo exports use; higher ones are undocumented for the card's compiler."""
 
-BATCH_DIM, LENGTH_DIM, FRAMES_DIM = "batch_size", "seq_len", "frames"
+FRAMES_DIM = "frames"
 FILE_NAME = "model.onnx"
 
 # Rows and tokens of the traced example; neither is 0 or 1, which torch.export would make constants.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime.rows import from_arrays
 from QEfficient.runtime.signals import from_signals, has_signals
 from QEfficient.runtime.write_io import InferenceFiles
@@ -39,7 +39,7 @@ def rows(
     *,
     rules: RowRules,
     max_length: int | None = None,
-    buckets: Sequence[Bucket] = (),
+    buckets: Sequence[Shape] = (),
 ) -> Rows:
     """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
     if has_signals(specs):

@@ -15,7 +15,7 @@ from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.errors import DeviceError, NumericsError, UsageError
 from QEfficient.inference.session_handle import SessionHandle
-from QEfficient.records import Json, Program, Rows, TextFacts, Tuning
+from QEfficient.records import LENGTH_DIM, Json, Program, Rows, TextFacts, Tuning
 from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
@@ -292,7 +292,7 @@ class LoadedProgram:
     def per_token(self) -> bool:
         """Whether the output is one vector a token."""
         manifest = self.program.manifest
-        return manifest.buckets[0].length_dim in manifest.outputs[0].shape
+        return LENGTH_DIM in manifest.outputs[0].shape
 
     def run(
         self,

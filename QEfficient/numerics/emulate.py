@@ -32,7 +32,7 @@ from QEfficient.numerics.precision_file import read as read_precision_file
 from QEfficient.numerics.rounded import Rounded
 from QEfficient.onnx_transforms import graph_digest, read, run
 from QEfficient.onnx_transforms.store_weights import StoreWeights
-from QEfficient.records import Bucket, CompileOptions, Manifest, OnnxModel, Program, Target, TensorSpec
+from QEfficient.records import CompileOptions, Manifest, OnnxModel, Program, Shape, Target, TensorSpec
 
 EXACT = frozenset(
     """Abs Concat Expand Flatten Gather GatherElements GatherND Identity If Loop Max MaxPool Min Neg Relu Reshape Scan
@@ -135,7 +135,7 @@ def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Seq
 
 @contextmanager
 def open_emulated(
-    model: OnnxModel, precision: Precision, *, buckets: Sequence[Bucket], watch: Sequence[str] = ()
+    model: OnnxModel, precision: Precision, *, buckets: Sequence[Shape], watch: Sequence[str] = ()
 ) -> Iterator[Session]:
     """An open session that computes ``model`` in ``precision``, in a folder of its own that is removed afterwards.
 

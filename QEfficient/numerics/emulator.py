@@ -9,7 +9,7 @@ from pathlib import Path
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from QEfficient.errors import OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
 
 FOLDER = "emulated"
 
@@ -46,7 +46,7 @@ class EmulatorBackend:
         """Refuses nothing: cores and devices are a card's."""
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Puts the graph into ``workdir``, and beside it, in a folder of its own, the one that computes as a card.
 

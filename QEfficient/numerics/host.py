@@ -9,7 +9,7 @@ from functools import partial
 from QEfficient.backends import host_program, registry
 from QEfficient.backends.base import Session
 from QEfficient.cache import Cache
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target
+from QEfficient.records import CompileOptions, OnnxModel, Shape, Target
 
 HOST = "fp32 on the host"
 CHECKED_ON = "onnxruntime"
@@ -17,7 +17,7 @@ CHECKED_ON = "onnxruntime"
 
 
 @contextmanager
-def host_session(model: OnnxModel, bucket: Bucket, *, plain: bool = False) -> Iterator[Session]:
+def host_session(model: OnnxModel, bucket: Shape, *, plain: bool = False) -> Iterator[Session]:
     """A graph in fp32 on the host, for rows up to ``bucket``'s length; ``plain``: as it is, nothing joined."""
     backend = registry.get(CHECKED_ON)
     with Cache().work_folder() as folder:

@@ -13,11 +13,11 @@ from QEfficient.errors import BackendError, UsageError
 from QEfficient.numerics.host import host_session
 from QEfficient.numerics.steps import Walk
 from QEfficient.onnx_transforms import adopt
-from QEfficient.records import Bucket, OnnxModel, TensorSpec
+from QEfficient.records import OnnxModel, Shape, TensorSpec
 from QEfficient.runtime.beside import stand_in
 
 
-def measured_shapes(model: OnnxModel, bucket: Bucket, walk: Walk) -> dict[str, tuple[str, tuple[int, ...]]]:
+def measured_shapes(model: OnnxModel, bucket: Shape, walk: Walk) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name of each value of the main graph that ``walk`` has no shape of → its numpy dtype's name and shape.
 
     Every input is filled with numbers that every model takes: full rows, valid ids. A run needs the memory of all these

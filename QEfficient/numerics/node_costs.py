@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from QEfficient.numerics.measured_shapes import measured_shapes
 from QEfficient.numerics.steps import VIEWS, Step, Tensor, Walk
 from QEfficient.numerics.walk import walk
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 
 MOVES = VIEWS | frozenset(
     "Transpose Concat Split Slice Gather GatherElements GatherND ScatterElements ScatterND Scatter Expand Tile Pad "
@@ -62,7 +62,7 @@ class NodeCost:
     runs: int = 1
 
 
-def node_costs(model: OnnxModel, bucket: Bucket) -> tuple[NodeCost, ...]:
+def node_costs(model: OnnxModel, bucket: Shape) -> tuple[NodeCost, ...]:
     """The cost of every node of ``model`` at ``bucket``, in the order of running.
 
     Args:
@@ -75,7 +75,7 @@ def node_costs(model: OnnxModel, bucket: Bucket) -> tuple[NodeCost, ...]:
     return tuple(map(cost_of, complete_walk(model, bucket).steps))
 
 
-def complete_walk(model: OnnxModel, bucket: Bucket) -> Walk:
+def complete_walk(model: OnnxModel, bucket: Shape) -> Walk:
     """The walk, with shapes that depend on data as they are in a run on full rows of ones."""
     first = walk(model, bucket)
     if not first.shapeless:

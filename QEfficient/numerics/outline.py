@@ -12,7 +12,7 @@ from onnx_ir.passes import common
 
 from QEfficient.numerics.check import Array, has_length
 from QEfficient.onnx_transforms import read, run, weights
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _SHAPES_ONLY = frozenset({"Shape", "Size"})  # they look at no number
@@ -88,9 +88,9 @@ def reads(node: ir.Node) -> list[ir.Value]:
     return list(dict.fromkeys(values))
 
 
-def bucket_of(inputs: Mapping[str, Array]) -> Bucket:
+def bucket_of(inputs: Mapping[str, Array]) -> Shape:
     """One that is large enough for these arrays."""
-    return Bucket(max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=1))
+    return Shape(max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=1))
 
 
 def one_row(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:

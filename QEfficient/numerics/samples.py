@@ -13,7 +13,7 @@ from QEfficient.numerics.check import Array
 from QEfficient.numerics.probes import Wanted, draw, probes
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Sample
-from QEfficient.records import Bucket, Json, RowRules, TensorSpec
+from QEfficient.records import Json, RowRules, Shape, TensorSpec
 from QEfficient.runtime.beside import of_tokens
 from QEfficient.runtime.tables import Tables
 from QEfficient.text.tokenizer import Tokenizer
@@ -167,9 +167,9 @@ def random_samples(space: RowSpace, *, longest: int | None = None) -> list[Sampl
     ]
 
 
-def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Bucket:
+def bucket_of(inputs: Sequence[TensorSpec], samples: Sequence[Sample]) -> Shape:
     """One that holds every sample; texts that follow are not longer than the longest random row."""
     lengths = [
         sample.inputs[spec.name].shape[1] for spec in inputs if spec.shape[1:2] == ("seq_len",) for sample in samples
     ]
-    return Bucket(max(lengths)) if lengths else Bucket(1, length_dim="")
+    return Shape(max(lengths)) if lengths else Shape()

@@ -21,13 +21,13 @@ from QEfficient.numerics.shape_inference import inferred
 from QEfficient.numerics.steps import VIEWS, Dims, Step, Tensor, Walk
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
-from QEfficient.records import Bucket, OnnxModel, TensorSpec
+from QEfficient.records import OnnxModel, Shape, TensorSpec
 
 Measured = Mapping[str, tuple[str, Dims]]
 """Name of a value of the main graph → its numpy dtype's name and shape."""
 
 
-def walk(model: OnnxModel, bucket: Bucket, measured: Measured | None = None) -> Walk:
+def walk(model: OnnxModel, bucket: Shape, measured: Measured | None = None) -> Walk:
     """Walks ``model`` with its free dims bound to ``bucket``.
 
     Args:
@@ -70,7 +70,7 @@ class _Walker:
         self._shapeless: list[str] = []
         self._runs = 1
 
-    def run(self, model: OnnxModel, bucket: Bucket) -> Walk:
+    def run(self, model: OnnxModel, bucket: Shape) -> Walk:
         """Walks the main graph."""
         graph = self._model.graph
         scope = _Scope({}, graph.opset_imports, main=True)
@@ -224,7 +224,7 @@ _CONTROL: Mapping[str, Callable[[_Walker, ir.Node, _Scope], Sequence[Tensor]]] =
 }
 
 
-def _bound(spec: TensorSpec, bucket: Bucket) -> Dims:
+def _bound(spec: TensorSpec, bucket: Shape) -> Dims:
     free = [dim for dim in spec.shape if isinstance(dim, str) and dim not in bucket.sizes]
     if free:
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from QEfficient.records import Bucket
+from QEfficient.records import LENGTH_DIM, Shape
 
 _LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -55,13 +55,13 @@ def count(items: int, name: str) -> str:
     return f"{items} {name}" if items == 1 else f"{items} {name}s"
 
 
-def label(bucket: Bucket) -> str:
+def label(bucket: Shape) -> str:
     """A bucket's length, with the batch before it where that is not 1.
 
-    >>> label(Bucket(128)), label(Bucket(128, batch=4)), label(Bucket(1, batch=4, length_dim=""))
+    >>> label(Shape(128)), label(Shape(128, batch=4)), label(Shape(batch=4))
     ('128', '4 × 128', 'batch 4')
     """
-    if not bucket.length_dim:
+    if LENGTH_DIM not in bucket.sizes:
         return f"batch {bucket.batch}"
     return str(bucket.length) if bucket.batch == 1 else f"{bucket.batch} × {bucket.length}"
 

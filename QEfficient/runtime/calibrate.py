@@ -24,7 +24,7 @@ from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.backends.host import processor, usable_cpus
 from QEfficient.cache import content_key
 from QEfficient.cache.files import replace_file
-from QEfficient.records import Bucket, Json, Program, Tuning
+from QEfficient.records import Json, Program, Shape, Tuning
 from QEfficient.runtime.beside import stand_in
 from QEfficient.runtime.plan import BATCH_IMAGES
 
@@ -147,7 +147,7 @@ def _batch(session: Session, tokens: int) -> Arrays:
     images = any(len(spec.shape) == 4 for spec in session.inputs)
     length = min(first.length, TYPICAL) if _is_text(session) else first.length
     rows = min(BATCH_IMAGES, max(1, tokens // TYPICAL)) if images else max(1, tokens // length)
-    bucket = Bucket(length, rows, first.length_dim, first.batch_dim)
+    bucket = Shape(length, rows, first.sizes)
     return {spec.name: stand_in(spec, spec.at(bucket)) for spec in session.inputs}
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket
+from QEfficient.records import LENGTH_DIM, Shape
 
 BATCH_TOKENS = 2048
 """Positions of one batch on the host, padding included.
@@ -31,10 +31,10 @@ class Batch:
     """
 
     rows: tuple[int, ...]
-    shape: Bucket
+    shape: Shape
 
 
-def choose_bucket(length: int, buckets: Sequence[Bucket]) -> Bucket:
+def choose_bucket(length: int, buckets: Sequence[Shape]) -> Shape:
     """The smallest bucket that holds ``length`` tokens; of equally long ones the one with fewest rows.
 
     Raises:
@@ -54,7 +54,7 @@ def choose_bucket(length: int, buckets: Sequence[Bucket]) -> Bucket:
 
 def plan(
     lengths: Sequence[int],
-    buckets: Sequence[Bucket],
+    buckets: Sequence[Shape],
     *,
     fixed_shapes: bool,
     pads: bool = True,
@@ -87,7 +87,7 @@ def plan(
         if not pads:
             _check_exact(lengths, buckets)
         return _fixed(order, lengths, buckets)
-    if buckets and not buckets[0].length_dim:
+    if buckets and LENGTH_DIM not in buckets[0].sizes:
         return _images(order, buckets[0], streams)
     most = BATCH_IMAGES if images else len(order)
     if pads:
@@ -95,7 +95,7 @@ def plan(
     return _free(order, lengths, buckets, pads, batch_tokens, most)
 
 
-def _check_exact(lengths: Sequence[int], buckets: Sequence[Bucket]) -> None:
+def _check_exact(lengths: Sequence[int], buckets: Sequence[Shape]) -> None:
     compiled = {bucket.length for bucket in buckets}
     if other := sorted(set(lengths) - compiled):
         raise InputError(
@@ -106,12 +106,12 @@ def _check_exact(lengths: Sequence[int], buckets: Sequence[Bucket]) -> None:
         )
 
 
-def _images(order: Sequence[int], bucket: Bucket, streams: int) -> tuple[Batch, ...]:
+def _images(order: Sequence[int], bucket: Shape, streams: int) -> tuple[Batch, ...]:
     size = BATCH_IMAGES
     if len(order) >= streams:
         size = -(-len(order) // _multiple(-(-len(order) // BATCH_IMAGES), streams)) or 1
     groups = [tuple(order[start : start + size]) for start in range(0, len(order), size)]
-    return tuple(Batch(rows, replace(bucket, batch=len(rows))) for rows in groups)
+    return tuple(Batch(rows, Shape(batch=len(rows), sizes=bucket.sizes)) for rows in groups)
 
 
 def _multiple(batches: int, streams: int) -> int:
@@ -136,7 +136,7 @@ def _count(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int)
 
 
 def _free(
-    order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Bucket], pads: bool, tokens: int, most: int
+    order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Shape], pads: bool, tokens: int, most: int
 ) -> tuple[Batch, ...]:
     if not order:
         return ()
@@ -148,12 +148,12 @@ def _free(
         rows = tuple(order[start : start + max(1, min(most, tokens // longest))])
         if not pads:
             rows = tuple(row for row in rows if lengths[row] == longest)
-        batches.append(Batch(rows, Bucket(longest, len(rows), largest.length_dim, largest.batch_dim)))
+        batches.append(Batch(rows, Shape(longest, len(rows), largest.sizes)))
         start += len(rows)
     return tuple(batches)
 
 
-def _fixed(order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Bucket]) -> tuple[Batch, ...]:
+def _fixed(order: Sequence[int], lengths: Sequence[int], buckets: Sequence[Shape]) -> tuple[Batch, ...]:
     chosen = {length: choose_bucket(length, buckets).length for length in sorted(set(lengths), reverse=True)}
     of_length: dict[int, list[int]] = {}
     for row in order:

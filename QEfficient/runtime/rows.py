@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime import beside, refusals
 from QEfficient.runtime.names import refuse_unknown
 
@@ -32,7 +32,7 @@ def from_arrays(
     specs: Sequence[TensorSpec],
     *,
     max_length: int | None,
-    buckets: Sequence[Bucket],
+    buckets: Sequence[Shape],
     rules: RowRules = PLAIN,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
@@ -225,7 +225,7 @@ def _lengths(mask: Ids) -> list[int]:
     return cast("list[int]", (mask.shape[1] - np.argmax(mask[:, ::-1], axis=1)).tolist())
 
 
-def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequence[Bucket]) -> None:
+def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequence[Shape]) -> None:
     longest = max(lengths, default=0)
     if max_length is not None and longest > max_length:
         shorter = f"tokenizer(texts, truncation=True, max_length={max_length}), or call encode(texts)"

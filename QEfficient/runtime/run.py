@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from QEfficient import fork
 from QEfficient.backends.base import Arrays, Session, Tunable
 from QEfficient.errors import DeviceError, ManifestError, NumericsError
-from QEfficient.records import Rows, TensorSpec
+from QEfficient.records import LENGTH_DIM, Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
@@ -208,11 +208,10 @@ class Job:
     ) -> None:
         self.rows, self.left = rows, batches
         self.numbers = range(len(rows.lengths)) if numbers is None else numbers
-        dim = session.buckets[0].length_dim
         self._kept: dict[str, _Kept | None] = {}
         self._results: Arrays = {}
         for spec in session.outputs:
-            kept = self._kept[spec.name] = _kept(spec, dim, rows.lengths, rows.width, frames)
+            kept = self._kept[spec.name] = _kept(spec, rows.lengths, rows.width, frames)
             self._results[spec.name] = _empty(spec, len(rows.lengths), kept)
 
     def results(self) -> Arrays:
@@ -374,13 +373,11 @@ class _Kept:
     width: int
 
 
-def _kept(
-    spec: TensorSpec, length_dim: str, lengths: Sequence[int], width: int, frames: Sequence[tuple[int, ...]]
-) -> _Kept | None:
+def _kept(spec: TensorSpec, lengths: Sequence[int], width: int, frames: Sequence[tuple[int, ...]]) -> _Kept | None:
     """``None`` for an output with one entry a row."""
     if len(spec.shape) < 2 or isinstance(spec.shape[1], int):
         return None
-    if spec.shape[1] == length_dim:
+    if spec.shape[1] == LENGTH_DIM:
         return _Kept(lengths, width)
     if not frames:  # a dim that nothing is known of: refused in _empty
         return None

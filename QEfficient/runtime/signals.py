@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from QEfficient import arguments
 from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime import refusals
 from QEfficient.runtime import rows as texts
 from QEfficient.runtime.names import refuse_unknown
@@ -40,7 +40,7 @@ def from_signals(
     specs: Sequence[TensorSpec],
     *,
     max_length: int | None = None,
-    buckets: Sequence[Bucket] = (),
+    buckets: Sequence[Shape] = (),
     rules: RowRules = texts.PLAIN,
 ) -> Rows:
     """Checks a caller's arrays and cuts them into rows.
@@ -142,7 +142,7 @@ def _check_unmasked(value: object) -> None:
 def _clips(
     specs: Sequence[TensorSpec],
     given: Mapping[str, object],
-    buckets: Sequence[Bucket],
+    buckets: Sequence[Shape],
     frames: Sequence[tuple[int, ...]],
 ) -> Rows:
     """Rows of unequal length, each cut behind its last real sample."""
@@ -235,7 +235,7 @@ def _masks(mask: object) -> list[NDArray[np.bool_]]:
 
 
 def _check_lengths(
-    spec: TensorSpec, lengths: Sequence[int], buckets: Sequence[Bucket], frames: Sequence[tuple[int, ...]]
+    spec: TensorSpec, lengths: Sequence[int], buckets: Sequence[Shape], frames: Sequence[tuple[int, ...]]
 ) -> None:
     unit = _unit(spec)
     if bad := [row for row, length in enumerate(lengths) if frame_count(length, frames) < 1]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from QEfficient.arguments import listed, whole
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
 Cost = Callable[[int, int], float]
 """Length and batch of a bucket → what one run of it costs, in any unit; infinity rules a shape out."""
@@ -28,7 +28,7 @@ def suggest_buckets(
     cost: Cost = positions,
     batch_sizes: Sequence[int] = (1,),
     longest: int | None = None,
-) -> tuple[Bucket, ...]:
+) -> tuple[Shape, ...]:
     """The ``k`` buckets, or fewer, in which rows of these lengths cost least, with fixed shapes.
 
     Each row goes to the shortest bucket that holds it, and each bucket has the batch size that is cheapest for its
@@ -73,7 +73,7 @@ def suggest_buckets(
     found, end = [], rows
     for step in reversed(range(used + 1)):
         start = int(splits[step - 1][end - 1]) + 1 if step else 0
-        found.append(Bucket(int(sizes[end - 1]), int(batch[start, end])))
+        found.append(Shape(int(sizes[end - 1]), int(batch[start, end])))
         end = start
     return tuple(reversed(found))
 

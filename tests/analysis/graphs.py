@@ -10,11 +10,11 @@ import onnx
 from numpy.typing import NDArray
 
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests.passes.graphs import HEAD
 
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
-BUCKET = Bucket(length=8, batch=2)
+BUCKET = Shape(length=8, batch=2)
 
 
 def write(

@@ -22,7 +22,7 @@ from QEfficient.analysis.record import (
 from QEfficient.numerics.node_costs import NodeCost
 from QEfficient.numerics.ranges import TensorRange
 from QEfficient.numerics.verify import LIMITS, Verification, WorstRow
-from QEfficient.records import Bucket, Json
+from QEfficient.records import Json, Shape
 
 EVIL = "<script>alert('x')</script>&\"{{ 7*7 }}"
 LAYERS = 6
@@ -55,7 +55,7 @@ def costs(length: int, batch: int = 1) -> BucketCosts:
     node = NodeCost("linear_1", "MatMul", "encoder.layer.0.attention.self.query", flops, 0, 1, 1, 1, (1, length, 384))
     peak = PeakMemory(40_000 * length, 20_000 * length, "linear_1", "encoder.layer.0.intermediate.dense")
     return BucketCosts(
-        Bucket(length, batch), flops, vector, 30_000 * length, 22_000_000, 24 * length, peak, operators, parts, (node,)
+        Shape(length, batch), flops, vector, 30_000 * length, 22_000_000, 24 * length, peak, operators, parts, (node,)
     )
 
 
@@ -177,7 +177,7 @@ def full(name: str = "org/tiny-encoder") -> Analysis:
         roofline=points(buckets),
         fits=tuple(CardFit(card, form, 60_000_000, 1, 1) for card in CARDS for form in ("fp16", "mxfp6")),
         model=ModuleAnalysis(
-            "BertModel", "float32", 22_713_216, 90_852_864, {}, modules(512), Bucket(512), 1_000_000_000
+            "BertModel", "float32", 22_713_216, 90_852_864, {}, modules(512), Shape(512), 1_000_000_000
         ),
         lengths=lengths(),
         risk=risk(),

@@ -19,7 +19,7 @@ from QEfficient.analysis.lengths import fill
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.onnx_transforms import apply, describe
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 from tests import tiny_graphs
 from tests.tiny_models import tiny
 from tests.tiny_repo import tiny_repo
@@ -32,7 +32,7 @@ TEXTS = ["My name is", "a longer text than that one", "word " * 100]
 
 def test_everything_about_a_graph(tmp_path: Path) -> None:
     model = tiny_graphs.make(tmp_path)
-    found = analyze(model, [Bucket(16), Bucket(8)], name="tiny")
+    found = analyze(model, [Shape(16), Shape(8)], name="tiny")
     dim, words, places = tiny_graphs.DIM, tiny_graphs.VOCABULARY, tiny_graphs.POSITIONS
     weights = (words + places) * dim + 3 * dim * dim + 8 * dim * dim + dim + 2  # and two scalars
     assert (found.name, found.model, found.graph.parameters) == ("tiny", None, weights)
@@ -48,7 +48,7 @@ def test_everything_about_a_graph(tmp_path: Path) -> None:
 
 
 def test_as_json(tmp_path: Path) -> None:
-    found = replace(analyze(tiny_graphs.make(tmp_path), [Bucket(8)]), lengths=fill([3], [Bucket(8)]))
+    found = replace(analyze(tiny_graphs.make(tmp_path), [Shape(8)]), lengths=fill([3], [Shape(8)]))
     read_back = json.loads(found.to_json())
     assert set(read_back) == {one.name for one in fields(Analysis)}
     assert read_back["buckets"][0]["flops"] == found.buckets[0].flops
@@ -81,8 +81,8 @@ def model(repo: Path) -> QEFFAutoModel:
 def test_before_compile_the_model_is_exported(model: QEFFAutoModel, repo: Path) -> None:
     found = model.analyze(texts=TEXTS)
     assert found.name == str(repo)
-    assert [costs.bucket for costs in found.buckets] == [Bucket(32), Bucket(64)]  # what compile would make
-    assert found.model is not None and found.model.bucket == Bucket(32)
+    assert [costs.bucket for costs in found.buckets] == [Shape(32), Shape(64)]  # what compile would make
+    assert found.model is not None and found.model.bucket == Shape(32)
     layers = 2 * (4 * 32 * 32 + 2 * 32 * 64)
     assert found.graph.weights.matmul_parameters == layers
     # A pooler that nobody asks for stays behind, and of weights that are equal (biases of 0 here) one is kept.
@@ -101,11 +101,11 @@ def test_before_compile_the_model_is_exported(model: QEFFAutoModel, repo: Path) 
 def test_after_compile_the_program_s_own_buckets_are_analysed(model: QEFFAutoModel) -> None:
     model.compile(seq_len=[16, 48], batch_size=4, backend="onnxruntime")
     found = model.analyze(texts=TEXTS, before=False)
-    assert [costs.bucket for costs in found.buckets] == [Bucket(16, 4), Bucket(48, 4)]
+    assert [costs.bucket for costs in found.buckets] == [Shape(16, 4), Shape(48, 4)]
     assert found.model is None
     assert found.lengths is not None and [load.length for load in found.lengths.buckets] == [16, 48]
     one = model.analyze(seq_len=24, batch_size=1, before=False)
-    assert [costs.bucket for costs in one.buckets] == [Bucket(24, 1)]
+    assert [costs.bucket for costs in one.buckets] == [Shape(24, 1)]
 
 
 SAVED = """
@@ -128,7 +128,7 @@ def test_of_a_saved_program_the_graph_is_left_and_no_torch_is_needed(model: QEFF
 def test_layers_as_functions_cost_the_same(model: QEFFAutoModel, tmp_path: Path) -> None:
     plain = describe(Path(model.export()))
     called = apply(plain, tmp_path, passes=(LayerFunctions,))
-    one, other = (bucket_costs(each, Bucket(24, 2)) for each in (plain, called))
+    one, other = (bucket_costs(each, Shape(24, 2)) for each in (plain, called))
     assert (other.flops, other.vector_ops, other.peak) == (one.flops, one.vector_ops, one.peak)
     flops = [{part.path: part.flops for part in costs.modules if part.flops} for costs in (one, other)]
     assert flops[0] == flops[1]

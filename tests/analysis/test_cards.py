@@ -9,7 +9,7 @@ import pytest
 from QEfficient.analysis.cards import CARDS
 from QEfficient.analysis.record import BucketCosts, PeakMemory, WeightBytes
 from QEfficient.analysis.roofline import fits, roofline
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
 STANDARD, PRO, ULTRA = CARDS
 MB, GB = 10**6, 10**9
@@ -17,7 +17,7 @@ MB, GB = 10**6, 10**9
 
 def costs(**changes: object) -> BucketCosts:
     made = BucketCosts(
-        bucket=Bucket(128),
+        bucket=Shape(128),
         flops=10**9,
         vector_ops=0,
         activation_bytes=50 * MB,

@@ -16,14 +16,14 @@ from QEfficient.errors import UsageError
 from QEfficient.numerics.measured_shapes import measured_shapes
 from QEfficient.numerics.node_costs import NodeCost, node_costs
 from QEfficient.numerics.walk import walk
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests import tiny_graphs
 from tests.analysis.graphs import BUCKET, random, write
 
 X = "float[batch_size, seq_len, 6] x"
 
 
-def costs_of(model: OnnxModel, bucket: Bucket = BUCKET) -> dict[str, NodeCost]:
+def costs_of(model: OnnxModel, bucket: Shape = BUCKET) -> dict[str, NodeCost]:
     return {node.name: node for node in node_costs(model, bucket)}
 
 

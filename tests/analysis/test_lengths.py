@@ -7,9 +7,9 @@ import pytest
 from QEfficient.analysis.lengths import fill
 from QEfficient.analysis.record import BucketLoad
 from QEfficient.errors import UsageError
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
-BUCKETS = (Bucket(8), Bucket(16), Bucket(32))
+BUCKETS = (Shape(8), Shape(16), Shape(32))
 
 
 def test_each_row_goes_to_the_smallest_bucket_that_holds_it() -> None:
@@ -29,4 +29,4 @@ def test_no_texts_and_no_lengths_are_errors() -> None:
     with pytest.raises(UsageError, match="nothing to fill"):
         fill([], BUCKETS)
     with pytest.raises(UsageError, match="one size"):
-        fill([3], (Bucket(1, length_dim=""),))
+        fill([3], (Shape(),))

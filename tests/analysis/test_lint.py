@@ -15,14 +15,14 @@ from QEfficient.analysis.memory import weights_of
 from QEfficient.analysis.record import LintFinding
 from QEfficient.numerics.walk import walk
 from QEfficient.onnx_transforms import read
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests import tiny_graphs
 from tests.analysis.graphs import BUCKET, random, write
 
 X = "float[batch_size, seq_len, 32] x"
 
 
-def findings(model: OnnxModel, buckets: tuple[Bucket, ...] = (BUCKET,)) -> list[LintFinding]:
+def findings(model: OnnxModel, buckets: tuple[Shape, ...] = (BUCKET,)) -> list[LintFinding]:
     loaded = read(model.path)
     costs = tuple(bucket_costs(model, bucket) for bucket in buckets)
     return list(lint(LintContext(loaded, walk(model, buckets[0]), weights_of(loaded), costs)))
@@ -109,16 +109,16 @@ def test_an_opset_that_nobody_was_seen_to_use(tmp_path: Path) -> None:
 
 def test_a_vocabulary_s_logits_are_a_large_output(tmp_path: Path) -> None:
     model = write(tmp_path, body("y = MatMul (x, w)"), {"w": random(32, 30_000)})
-    buckets = (Bucket(8), Bucket(128))
+    buckets = (Shape(8), Shape(128))
     found = [one for one in findings(model, buckets) if one.rule == "large-output"]
     assert len(found) == 1 and "15 MB a row at 128" in found[0].text
-    assert not [one for one in findings(model, (Bucket(8),)) if one.rule == "large-output"]
+    assert not [one for one in findings(model, (Shape(8),)) if one.rule == "large-output"]
 
 
 def test_more_buckets_than_usual(tmp_path: Path) -> None:
     model = write(tmp_path, body("y = Tanh (x)"))
-    assert [one.rule for one in findings(model, tuple(Bucket(size) for size in range(8, 23)))] == ["many-buckets"]
-    assert findings(model, tuple(Bucket(size) for size in range(8, 22))) == []
+    assert [one.rule for one in findings(model, tuple(Shape(size) for size in range(8, 23)))] == ["many-buckets"]
+    assert findings(model, tuple(Shape(size) for size in range(8, 22))) == []
 
 
 def test_errors_come_first_and_every_finding_has_its_source(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from QEfficient.analysis.module import ForwardPass, module_analysis
 from QEfficient.analysis.record import ModuleCosts
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
-BUCKET = Bucket(length=8, batch=2)
+BUCKET = Shape(length=8, batch=2)
 IDS = {"ids": np.ones((2, 8), np.int64)}
 
 

@@ -23,7 +23,7 @@ from QEfficient.build.request import Unset, parse
 from QEfficient.build.subject import ModelSubject
 from QEfficient.diagnostics.recommend import options_for_objective, speed_points
 from QEfficient.errors import UsageError
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 from tests.tiny_models import tiny
 
 BASE = {
@@ -237,7 +237,7 @@ def test_an_analysis_holds_predictions_for_every_bucket_card_and_objective(model
         assert point.options["batch_size"] == point.bucket.batch
         assert point.extrapolated  # so small a model was never measured
     before = speed_points(
-        ModelSubject(model._recipe(False, "off"), model._text()), [Bucket(24)], ["standard"], free_batch=True
+        ModelSubject(model._recipe(False, "off"), model._text()), [Shape(24)], ["standard"], free_batch=True
     )
     assert [point.options["batch_size"] > 1 for point in before] == [True, False, True]
 

@@ -32,12 +32,12 @@ import pytest
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.errors import BackendUnavailableError, DeviceError, InputError, OptionError
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Rows, Target, Tuning
+from QEfficient.records import CompileOptions, OnnxModel, Program, Rows, Shape, Target, Tuning
 from QEfficient.runtime.calibrate import calibrate, remember
 from QEfficient.runtime.stream import Source
 from tests import tiny_graphs
 
-SHORT, LONG = Bucket(8, 3), Bucket(16, 3)
+SHORT, LONG = Shape(8, 3), Shape(16, 3)
 LENGTHS = (3, 16, 1, 8, 9, 5, 16, 2, 7, 8, 12)  # two shapes, several batches of each
 
 
@@ -88,7 +88,7 @@ class BackendConformance:
 
     @pytest.fixture
     def build(self, backend: Backend, tmp_path: Path) -> Callable[..., Program]:
-        def build(model: OnnxModel, *buckets: Bucket, name: str = "program") -> Program:
+        def build(model: OnnxModel, *buckets: Shape, name: str = "program") -> Program:
             workdir = tmp_path / name
             workdir.mkdir()
             target = Target(backend.name, backend.compute[0], cores=self.cores)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from QEfficient.backends import input_check
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, TensorSpec
+from QEfficient.records import Shape, TensorSpec
 
 INPUTS = tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in ("input_ids", "attention_mask"))
-BUCKETS = (Bucket(4, 2), Bucket(8, 2))
+BUCKETS = (Shape(4, 2), Shape(8, 2))
 
 
 class Duck:

@@ -36,7 +36,7 @@ from QEfficient.numerics.rewrites import FoldScales
 from QEfficient.numerics.search import quickxplain, share
 from QEfficient.numerics.verify import Criterion, Reference, Sample
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests import tiny_graphs
 from tests.numerics import planted
 from tests.passes import graphs
@@ -57,7 +57,7 @@ def save(folder: Path, text: str, **weights: np.ndarray) -> OnnxModel:
 
 def numbers(model: OnnxModel, *inputs: Mapping[str, np.ndarray]) -> list[Reference]:
     found = []
-    with open_emulated(model, Precision(half=False), buckets=(Bucket(64, 64),)) as session:
+    with open_emulated(model, Precision(half=False), buckets=(Shape(64, 64),)) as session:
         for arrays in inputs:
             rows = len(next(iter(arrays.values())))
             found.append((Sample(arrays, tuple(f"row {row}" for row in range(rows))), session.run(arrays)))
@@ -140,13 +140,13 @@ def test_the_bench_computes_what_the_emulation_does(tmp_path: Path) -> None:
     for share_of in (0.0, 0.5, 1.0):
         chosen = frozenset(name for name in names if random.random() < share_of)
         precision = Precision(weights="mxfp6", fp32_nodes=chosen)
-        with open_emulated(model, precision, buckets=(Bucket(64, 64),)) as session:
+        with open_emulated(model, precision, buckets=(Shape(64, 64),)) as session:
             want = session.run(arrays)["output"]
         got = bench.run(arrays, chosen)["output"]
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)  # sums in another order flip a last bit of fp16
         close = np.abs(got - want) < 1e-6
         assert close.mean() > 0.9
-    with open_emulated(model, Precision(half=False), buckets=(Bucket(64, 64),)) as session:
+    with open_emulated(model, Precision(half=False), buckets=(Shape(64, 64),)) as session:
         full = session.run(arrays)["output"]
     np.testing.assert_allclose(bench.run(arrays, frozenset(names))["output"], full, atol=1e-6)
 
@@ -169,7 +169,7 @@ def test_a_node_of_an_inner_graph_is_found_too(tmp_path: Path) -> None:
     bench = Bench(model, Precision())
     assert {"large", "t", "chosen", "first"} <= {*bench.nodes}
     for fp32 in (frozenset(), frozenset({"large"}), frozenset({"large", "t"}), frozenset(bench.nodes)):
-        with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(Bucket(64, 64),)) as session:
+        with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(Shape(64, 64),)) as session:
             np.testing.assert_array_equal(bench.run(arrays, fp32)["y"], session.run(arrays)["y"])
     found = cure(model, reference)
     assert found.fp32_nodes == ("large", "t") and found.after.passed

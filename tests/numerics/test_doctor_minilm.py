@@ -19,7 +19,7 @@ from QEfficient.numerics.first_bad import first_bad
 from QEfficient.numerics.node_costs import node_costs
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Criterion, Reference, Sample, verify
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests.numerics import planted
 
 LAYER = "layer.3."
@@ -55,7 +55,7 @@ def references(model: OnnxModel, *samples: Sample) -> list[Reference]:
 
 
 def cure(model: OnnxModel, numbers: list[Reference], rewrite_to: Path | None = None) -> Diagnosis:
-    flops = {cost.name: float(cost.flops) for cost in node_costs(model, Bucket(128))}
+    flops = {cost.name: float(cost.flops) for cost in node_costs(model, Shape(128))}
     return diagnose(model, Criterion(numbers, how(model), LIMITS), flops=flops, rewrite_to=rewrite_to)
 
 

@@ -17,11 +17,11 @@ from QEfficient.numerics.emulate import Precision, emulated, open_emulated, prec
 from QEfficient.numerics.formats import mxfp6, mxint8, round_fp16
 from QEfficient.numerics.precision_file import write
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Target
+from QEfficient.records import CompileOptions, OnnxModel, Shape, Target
 from tests import tiny_graphs
 
 HEAD = '<ir_version: 10, opset_import: ["": 18]>\n'
-BUCKETS = (Bucket(64, 64),)
+BUCKETS = (Shape(64, 64),)
 Arrays = dict[str, np.ndarray]
 
 

@@ -21,11 +21,11 @@ import numpy as np
 from benchmarks.memory import memory
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 
 model = describe(__import__("pathlib").Path(sys.argv[1]))
 before = memory("VmHWM")
-with open_emulated(model, Precision(weights=sys.argv[2] or None), buckets=[Bucket(1, 8)]) as session:
+with open_emulated(model, Precision(weights=sys.argv[2] or None), buckets=[Shape(1, 8)]) as session:
     session.run({"x0": np.ones((8, model.inputs[0].shape[1]), np.float32)})
 print(json.dumps([before, memory("VmHWM")]))
 """

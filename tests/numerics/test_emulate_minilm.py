@@ -13,7 +13,7 @@ from benchmarks.precision import PRECISIONS, cosines, embed
 from QEfficient.numerics.emulate import Precision, emulated, open_emulated
 from QEfficient.onnx_transforms import apply
 from QEfficient.onnx_transforms.layer_functions import LayerFunctions
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 from tests import real_text
 from tests.sdk.parts.emulate import emulate
 
@@ -37,7 +37,7 @@ def computed(path: Path, arrays: Arrays, *, optimised: bool = True) -> np.ndarra
 
 
 def ours(model: OnnxModel, precision: Precision) -> np.ndarray:
-    with open_emulated(model, precision, buckets=[Bucket(64, 8)]) as session:
+    with open_emulated(model, precision, buckets=[Shape(64, 8)]) as session:
         return session.run(inputs(model))["output"]
 
 

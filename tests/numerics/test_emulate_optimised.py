@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from QEfficient.numerics.emulate import Precision, emulated, open_emulated
 from QEfficient.onnx_transforms import describe
-from QEfficient.records import Bucket, OnnxModel
+from QEfficient.records import OnnxModel, Shape
 
 HEAD = '<ir_version: 10, opset_import: ["": 18]>\n'
 KNOWN = {
@@ -96,7 +96,7 @@ def plain(model: OnnxModel, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 @pytest.mark.parametrize("text", KNOWN.values(), ids=KNOWN)
 def test_optimisations_change_no_bit(tmp_path: Path, text: str) -> None:
     model, inputs = known(tmp_path, text)
-    with open_emulated(model, Precision(), buckets=[Bucket(8, 8)]) as session:
+    with open_emulated(model, Precision(), buckets=[Shape(8, 8)]) as session:
         found = session.run(inputs)
     want = plain(emulated(model, tmp_path / "emulated", Precision()), inputs)
     for spec, array in zip(model.outputs, want, strict=True):
@@ -108,7 +108,7 @@ def test_every_value_is_a_number_of_fp16(tmp_path: Path, text: str) -> None:
     model, inputs = known(tmp_path, text)
     inner = [name for node in onnx.load(model.path).graph.node for name in node.output]
     watched = emulated(model, tmp_path / "emulated", Precision(), watch=inner)
-    with open_emulated(model, Precision(), buckets=[Bucket(8, 8)], watch=inner) as session:
+    with open_emulated(model, Precision(), buckets=[Shape(8, 8)], watch=inner) as session:
         fused = session.run(inputs)
     assert len(fused) == len(inner)
     for spec, array in zip(watched.outputs, plain(watched, inputs), strict=True):

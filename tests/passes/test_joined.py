@@ -22,7 +22,7 @@ from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, OnnxModel, Program, Shape, Target
 from tests import tiny_models
 from tests.passes.graphs import LAYER, compute, layer
 
@@ -205,7 +205,7 @@ def test_data_of_this_name_is_never_written_over(tmp_path: Path) -> None:
 
 def compiled(plain: OnnxModel, folder: Path) -> Program:
     folder.mkdir()
-    return OnnxRuntimeBackend().compile(plain, [Bucket(16)], Target("onnxruntime"), CompileOptions(), folder)
+    return OnnxRuntimeBackend().compile(plain, [Shape(16)], Target("onnxruntime"), CompileOptions(), folder)
 
 
 def test_the_session_runs_the_joined_graph(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from QEfficient.analysis.costs import bucket_costs
 from QEfficient.analysis.memory import weights_of
 from QEfficient.diagnostics.analyze import module_side
 from QEfficient.onnx_transforms.graph_file import describe, read
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 from tests.sweep import roads
 from tests.sweep.build import tokens
 from tests.sweep.case import LIMIT, Case, Inputs
@@ -113,6 +113,6 @@ def torch_counts(case: Case, model: nn.Module, inputs: Inputs) -> tuple[int, int
     return counter.get_total_flops(), used, sum(one.numel() for one in unique)
 
 
-def _bucket(inputs: Inputs, dims: set[int | str]) -> Bucket:
+def _bucket(inputs: Inputs, dims: set[int | str]) -> Shape:
     rows, length = next(iter(inputs.values())).shape[:2]
-    return Bucket(length, rows) if "seq_len" in dims else Bucket(1, rows, length_dim="")
+    return Shape(length, rows) if "seq_len" in dims else Shape(batch=rows)

@@ -19,13 +19,13 @@ from QEfficient import QEFFAutoModel
 from QEfficient import program as programs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import InputError, OptionError, UsageError
-from QEfficient.records import Bucket, CompileOptions, ModelFacts, Program, Target, TextFacts
+from QEfficient.records import CompileOptions, ModelFacts, Program, Shape, Target, TextFacts
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure
 from QEfficient.runtime.counts import RunCounts
 from tests import tiny_graphs
 
-BUCKETS = (Bucket(8, 2), Bucket(16, 2))
+BUCKETS = (Shape(8, 2), Shape(16, 2))
 
 
 def program(folder: Path, *, pooled: bool = True, texts: bool = True) -> Path:

@@ -13,7 +13,7 @@ from QEfficient.architectures import find
 from QEfficient.errors import InputError
 from QEfficient.numerics.outline import one_row
 from QEfficient.numerics.probes import draw
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec, TokenInput
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec, TokenInput
 from QEfficient.runtime.beside import of_tokens
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.plan import Batch
@@ -31,7 +31,7 @@ BASE = {"input_ids": [[5, 6, 7], [8, 9, 0]], "attention_mask": [[1, 1, 1], [1, 1
 
 def rows_of(inputs: Any, *more: TokenInput) -> Rows:
     specs = (*IDS, *(one.spec for one in more))
-    return from_arrays(inputs, specs, max_length=None, buckets=[Bucket(8)], rules=RowRules(more=more))
+    return from_arrays(inputs, specs, max_length=None, buckets=[Shape(8)], rules=RowRules(more=more))
 
 
 def lists(column: Any) -> Any:
@@ -65,7 +65,7 @@ def test_a_batch_is_filled_up_with_what_stands_for_nothing() -> None:
     """Padding of 0 would be another path than the one that MarkupLM's own processor pads with."""
     rules = RowRules(more=(PATHS,))
     rows = rows_of({**BASE, "xpath_tags_seq": np.full((2, 3, 3), 7)}, PATHS)
-    arrays = build((*IDS, PATHS.spec), rows, Batch((0, 1), Bucket(4, 3)), rules.fill(None))
+    arrays = build((*IDS, PATHS.spec), rows, Batch((0, 1), Shape(4, 3)), rules.fill(None))
     assert arrays["xpath_tags_seq"].shape == (3, 4, 3)
     assert arrays["xpath_tags_seq"][1, :, 0].tolist() == [7, 7, 216, 216]
     assert (arrays["xpath_tags_seq"][2] == arrays["xpath_tags_seq"][0]).all()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from QEfficient import settings
 from QEfficient.cache import canonical_json, content_key, digests, file_digest, library_versions, link_or_copy
 from QEfficient.errors import CacheError, UsageError
-from QEfficient.records import Bucket, CompileOptions
+from QEfficient.records import CompileOptions, Shape
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3))
@@ -56,9 +56,7 @@ def test_records_tuples_and_enums_are_taken() -> None:
     class Mode(StrEnum):
         MEAN = "mean"
 
-    assert canonical_json({"b": (Bucket(32), Mode.MEAN)}) == (
-        '{"b":[{"batch":1,"batch_dim":"batch_size","length":32,"length_dim":"seq_len"},"mean"]}'
-    )
+    assert canonical_json({"b": (Shape(32), Mode.MEAN)}) == ('{"b":[{"sizes":{"batch_size":1,"seq_len":32}},"mean"]}')
     assert len(content_key({})) == 24
 
 

@@ -17,7 +17,7 @@ import pytest
 from QEfficient import settings
 from QEfficient.backends import host
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
-from QEfficient.records import Bucket, CompileOptions, FileFacts, Program, Target, TensorSpec, Tuning
+from QEfficient.records import CompileOptions, FileFacts, Program, Shape, Target, TensorSpec, Tuning
 from QEfficient.runtime import calibrate as calibration
 from QEfficient.runtime.calibrate import calibrate, remember, remembered
 from tests import tiny_graphs
@@ -29,7 +29,7 @@ BACKEND = OnnxRuntimeBackend()
 def program(tmp_path: Path) -> Program:
     (tmp_path / "program").mkdir()
     model = tiny_graphs.make(tmp_path / "graph")
-    made = BACKEND.compile(model, [Bucket(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
+    made = BACKEND.compile(model, [Shape(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
     return Program(made.path, replace(made.manifest, files={"model.onnx": FileFacts(1, "ab" * 32)}))
 
 
@@ -45,7 +45,7 @@ class Machine:
         machine = self
 
         class Session:
-            inputs, buckets, fixed_shapes = machine.inputs, (Bucket(32),), fixed
+            inputs, buckets, fixed_shapes = machine.inputs, (Shape(32),), fixed
 
             def __init__(self) -> None:
                 self.tune(tuning)
@@ -149,7 +149,7 @@ def test_where_shapes_are_fixed_nothing_is_measured() -> None:
 def test_images_and_clips_have_their_batches(inputs: tuple[TensorSpec, ...]) -> None:
     arrays = calibration._batch(Machine({}, inputs).session(Tuning(2, 1, 256)), 512)
     assert {name: (array.dtype.name, array.shape[1:]) for name, array in arrays.items()} == {
-        spec.name: (spec.dtype, spec.at(Bucket(32))[1:]) for spec in inputs
+        spec.name: (spec.dtype, spec.at(Shape(32))[1:]) for spec in inputs
     }
     assert len({len(array) for array in arrays.values()}) == 1
 

@@ -12,7 +12,7 @@ import pytest
 from QEfficient.backends import registry
 from QEfficient.build.request import NOT_IN_KEY, CompileRequest
 from QEfficient.cache import content_key
-from QEfficient.records import Bucket, CompileOptions, OnnxModel, TensorSpec, TextFacts
+from QEfficient.records import CompileOptions, OnnxModel, Shape, TensorSpec, TextFacts
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def request_(tmp_path: Path) -> CompileRequest:
         most_buckets=3,
         precision_file=False,
         onnx_path=tmp_path / "model.onnx",
-        buckets=(Bucket(32),),
+        buckets=(Shape(32),),
         options=CompileOptions({"mos": 1}, {"node_precision_info": tmp_path / "nodes.yaml"}, ("-x",)),
         graph=OnnxModel(tmp_path / "model.onnx", (spec,), (spec,), "digest"),
     )

@@ -25,7 +25,7 @@ from QEfficient.auto import multiple_choice
 from QEfficient.diagnostics import analyze as analysis
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate import mteb
-from QEfficient.records import Bucket, TensorSpec
+from QEfficient.records import Shape, TensorSpec
 from QEfficient.runtime.signals import from_signals
 from QEfficient.runtime.suggest import suggest_buckets
 from tests.containers import LISTS, OF_PAIRS, OF_STRINGS, PAIR_ROWS_REFUSED, REFUSED, ROWS_REFUSED, objects, series
@@ -423,7 +423,7 @@ def test_clips_and_images_by_position(kind: str) -> None:
     rng = np.random.default_rng(0)
     clips = [rng.standard_normal(length).astype(np.float32) for length in (5, 3, 4)]
     images = [rng.standard_normal((3, 2, 2)).astype(np.float32) for _ in range(3)]
-    found = from_signals({"input_values": LISTS[kind](clips)}, [CLIP], buckets=[Bucket(8)])
+    found = from_signals({"input_values": LISTS[kind](clips)}, [CLIP], buckets=[Shape(8)])
     assert same(list(found.columns["input_values"]), clips)
     found = from_signals({"pixel_values": LISTS[kind](images)}, [IMAGE])
     assert same(list(found.columns["pixel_values"]), images)
@@ -434,4 +434,4 @@ def test_clips_and_images_by_position(kind: str) -> None:
 def test_other_containers_of_clips_and_images_are_named(spec: TensorSpec, kind: str) -> None:
     value = REFUSED[kind]([1.0, 2.0])
     with pytest.raises(InputError, match=f"{spec.name} is (?s:.*){type(value).__name__}: "):
-        from_signals({spec.name: value}, [spec], buckets=[Bucket(8)])
+        from_signals({spec.name: value}, [spec], buckets=[Shape(8)])

@@ -18,7 +18,6 @@ from QEfficient.cache import MANIFEST, Envelope, to_json
 from QEfficient.cache.envelope import _seal
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import (
-    Bucket,
     CompileOptions,
     FileFacts,
     Manifest,
@@ -26,6 +25,7 @@ from QEfficient.records import (
     OnnxModel,
     Program,
     RowRules,
+    Shape,
     Target,
     TensorSpec,
     TextFacts,
@@ -36,7 +36,7 @@ IDS = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
 OUTPUT = TensorSpec("output", "float32", ("batch_size", 384))
 MANIFEST_RECORD = Manifest(
     target=Target("qaic", "fp16", 14, 2),
-    buckets=(Bucket(32), Bucket(64)),
+    buckets=(Shape(32), Shape(64)),
     inputs=(IDS,),
     outputs=(OUTPUT,),
     onnx="model.onnx",
@@ -108,7 +108,11 @@ SCALARS = st.none() | st.booleans() | INTS | st.floats(allow_nan=False, allow_in
 JSON = st.recursive(SCALARS, lambda v: st.lists(v, max_size=2) | st.dictionaries(TEXT, v, max_size=2), max_leaves=5)
 OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 SPECS = st.lists(st.builds(TensorSpec, TEXT, TEXT, st.lists(INTS | TEXT, max_size=3).map(tuple)), max_size=3).map(tuple)
-BUCKETS = st.sets(st.builds(Bucket, st.integers(1, 512), st.integers(1, 8), TEXT, TEXT), min_size=1, max_size=4)
+BUCKETS = st.sets(
+    st.builds(Shape, st.integers(1, 512), st.integers(1, 8), st.dictionaries(TEXT, st.integers(1, 9))),
+    min_size=1,
+    max_size=4,
+)
 MANIFESTS = st.builds(
     Manifest,
     target=st.builds(Target, TEXT, TEXT, INTS, INTS),
@@ -215,7 +219,7 @@ def test_a_field_of_the_wrong_type_is_named(path: str, made: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["target", "target/cores", "buckets/0/length", "onnx", "text/pad_id", "model/config", "rules/more", "int8"]
+    "path", ["target", "target/cores", "buckets/0/sizes", "onnx", "text/pad_id", "model/config", "rules/more", "int8"]
 )
 def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", ...)
@@ -239,10 +243,10 @@ def test_an_unknown_field_is_named(path: str, made: Program) -> None:
         ("sdk", 1),
         ("inputs/0/shape", ["batch_size", True]),
         ("buckets", []),
-        ("buckets/0/length", 0),
-        ("buckets/0/length", 64),
-        ("buckets/0/length", 128),
-        ("buckets/1/batch", -1),
+        ("buckets/0/sizes/seq_len", 0),
+        ("buckets/0/sizes/seq_len", 64),
+        ("buckets/0/sizes/seq_len", 128),
+        ("buckets/1/sizes/batch_size", -1),
         ("onnx", "other.onnx"),
         ("onnx", "../model.onnx"),
         ("text/tokenizer", "/etc/passwd"),
@@ -259,7 +263,7 @@ def test_a_manifest_that_contradicts_itself_names_the_field(path: str, value: ob
     assert path.split("/")[0] in str(caught.value.got)
 
 
-@pytest.mark.parametrize("path", ["text/pad_id", "text/max_length", "target/cores", "buckets/1/length"])
+@pytest.mark.parametrize("path", ["text/pad_id", "text/max_length", "target/cores", "buckets/1/sizes/seq_len"])
 def test_an_edit_that_keeps_the_types_is_refused(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", 100, seal=False)
     with pytest.raises(ManifestError, match="changed after it was written"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime.rows import from_arrays
 
 BERT = tuple(
@@ -24,7 +24,7 @@ MASK = [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def rows_of(inputs: Any, specs: tuple[TensorSpec, ...] = PLAIN, *, limit: int | None = None, bucket: int = 32) -> Rows:
-    return from_arrays(inputs, specs, max_length=limit, buckets=[Bucket(8), Bucket(bucket)])
+    return from_arrays(inputs, specs, max_length=limit, buckets=[Shape(8), Shape(bucket)])
 
 
 def lists(rows: Rows) -> dict[str, list[list[int]]]:
@@ -202,7 +202,7 @@ def test_a_pooling_mask_names_real_tokens(second: list[int]) -> None:
 
 
 def exact(inputs: Any, specs: tuple[TensorSpec, ...]) -> Rows:
-    return from_arrays(inputs, specs, max_length=None, buckets=[Bucket(8)], rules=RowRules(pads=False))
+    return from_arrays(inputs, specs, max_length=None, buckets=[Shape(8)], rules=RowRules(pads=False))
 
 
 def test_a_model_that_can_not_be_padded_gets_rows_without_padding() -> None:

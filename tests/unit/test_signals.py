@@ -10,7 +10,7 @@ import torch
 
 from QEfficient.architectures.record import shortest_clip
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket, RowRules, Rows, TensorSpec
+from QEfficient.records import RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime.plan import BATCH_IMAGES, plan
 from QEfficient.runtime.signals import from_signals, has_signals
 
@@ -125,7 +125,7 @@ def test_the_shortest_clip_makes_one_frame(frames: Any) -> None:
 
 
 def test_images_beside_texts_bound_a_batch() -> None:
-    batches = plan([5] * 20, [Bucket(32)], fixed_shapes=False, images=True)
+    batches = plan([5] * 20, [Shape(32)], fixed_shapes=False, images=True)
     assert [len(batch.rows) for batch in batches] == [BATCH_IMAGES, BATCH_IMAGES, 4]
 
 
@@ -172,4 +172,4 @@ REFUSED: list[tuple[Any, tuple[TensorSpec, ...], str]] = [
 @pytest.mark.parametrize(("inputs", "specs", "message"), REFUSED)
 def test_what_is_refused(inputs: Any, specs: tuple[TensorSpec, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        rows_of(inputs, specs, rules=RowRules(frames=FRAMES), buckets=[Bucket(64)])
+        rows_of(inputs, specs, rules=RowRules(frames=FRAMES), buckets=[Shape(64)])

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient.errors import InputError
-from QEfficient.records import Bucket
+from QEfficient.records import Shape
 from QEfficient.runtime.plan import choose_bucket, plan
 from QEfficient.runtime.suggest import Cost, positions, suggest_buckets
 
 
-def total(lengths: Sequence[int], buckets: Sequence[Bucket], cost: Cost) -> float:
+def total(lengths: Sequence[int], buckets: Sequence[Shape], cost: Cost) -> float:
     """What the planner's own batches cost."""
     return sum(cost(batch.shape.length, batch.shape.batch) for batch in plan(lengths, buckets, fixed_shapes=True))
 
@@ -31,7 +31,7 @@ def brute_force(lengths: Sequence[int], k: int, cost: Cost, batches: Sequence[in
     for count in range(1, min(k, len(sizes)) + 1):
         for chosen in itertools.combinations(sizes[:-1], count - 1):
             for each in itertools.product(batches, repeat=count):
-                buckets = [Bucket(size, batch) for size, batch in zip((*chosen, sizes[-1]), each, strict=True)]
+                buckets = [Shape(size, batch) for size, batch in zip((*chosen, sizes[-1]), each, strict=True)]
                 best = min(best, total(lengths, buckets, cost))
     return best
 
@@ -60,8 +60,8 @@ def test_a_histogram_is_as_good_and_more_buckets_never_cost_more(lengths: list[i
 
 
 def test_one_bucket_a_length_has_no_padding() -> None:
-    assert suggest_buckets([5, 9, 9, 30], 3) == (Bucket(5), Bucket(9), Bucket(30))
-    assert suggest_buckets([5, 5], 3) == (Bucket(5),)
+    assert suggest_buckets([5, 9, 9, 30], 3) == (Shape(5), Shape(9), Shape(30))
+    assert suggest_buckets([5, 5], 3) == (Shape(5),)
 
 
 def test_a_shape_of_infinite_cost_is_taken_by_nobody() -> None:
@@ -69,13 +69,13 @@ def test_a_shape_of_infinite_cost_is_taken_by_nobody() -> None:
         return np.inf if length * batch > 40 else 10 + length * batch
 
     found = suggest_buckets([5] * 9 + [20] * 4, 3, cost=cost, batch_sizes=(4, 1, 2), longest=30)
-    assert found == (Bucket(5, 4), Bucket(20, 2), Bucket(30, 4))  # nobody pays for what no row takes
+    assert found == (Shape(5, 4), Shape(20, 2), Shape(30, 4))  # nobody pays for what no row takes
 
 
 def test_the_last_bucket_may_be_longer_than_every_row() -> None:
-    assert suggest_buckets([5, 9], 2, longest=64) == (Bucket(9), Bucket(64))
-    assert suggest_buckets([5, 9], 3, longest=64) == (Bucket(5), Bucket(9), Bucket(64))
-    assert suggest_buckets([5, 9], 1, longest=64) == (Bucket(64),)
+    assert suggest_buckets([5, 9], 2, longest=64) == (Shape(9), Shape(64))
+    assert suggest_buckets([5, 9], 3, longest=64) == (Shape(5), Shape(9), Shape(64))
+    assert suggest_buckets([5, 9], 1, longest=64) == (Shape(64),)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, Manifest, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, Json, Manifest, OnnxModel, Program, Shape, Target
 
 QPC = "qpc"
 OPTION_FILES = "options"
@@ -108,7 +108,7 @@ class QaicBackend:
         check_cores(native.devices(self.sdk), target.cores, target.devices)
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Bucket], target: Target, options: CompileOptions, workdir: Path
+        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Writes graph, option files and ``qpc/programqpc.bin`` into ``workdir``.
 
@@ -168,7 +168,7 @@ class QaicBackend:
         self,
         compiler: Compiler,
         model: OnnxModel,
-        buckets: Sequence[Bucket],
+        buckets: Sequence[Shape],
         target: Target,
         wanted: CompileOptions,
         workdir: Path,

@@ -13,7 +13,7 @@ from pathlib import Path
 from QEfficient.backends.card_options import TABLE, raw_file_name
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
-from QEfficient.records import Bucket, CompileOptions, Json, Target, TensorSpec
+from QEfficient.records import CompileOptions, Json, Shape, Target, TensorSpec
 
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
 
@@ -110,7 +110,7 @@ def _raw(raw: Sequence[str], files: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Bucket], *, named: bool) -> str | None:
+def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, named: bool) -> str | None:
     """Text of the specialization file: one entry a bucket, ascending.
 
     Args:

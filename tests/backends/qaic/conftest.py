@@ -12,11 +12,11 @@ import pytest
 
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.backends.qaic.compiler import BINARY, Completed, run_subprocess
-from QEfficient.records import Bucket, OnnxModel, Program, Target
+from QEfficient.records import OnnxModel, Program, Shape, Target
 from tests import tiny_graphs
 from tests.sdk import FakeSdk, make_sdk
 
-SHORT, LONG = Bucket(8, 2), Bucket(16, 2)
+SHORT, LONG = Shape(8, 2), Shape(16, 2)
 Compile = Callable[..., Program]
 
 
@@ -77,7 +77,7 @@ def compile_model(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> Com
     """Compiles the tiny graph: ``compile_model(SHORT, LONG, cores=4, mos=1)``."""
 
     def compile_model(
-        *buckets: Bucket, name: str = "program", graph: OnnxModel = model, cores: int = 4, devices: int = 1, **kw: Any
+        *buckets: Shape, name: str = "program", graph: OnnxModel = model, cores: int = 4, devices: int = 1, **kw: Any
     ) -> Program:
         (tmp_path / name).mkdir()
         target = Target("qaic", kw.pop("compute", "fp16"), cores, devices)

@@ -205,7 +205,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.cache import Cache
-from QEfficient.records import Bucket, Target
+from QEfficient.records import Shape, Target
 from tests import tiny_graphs
 
 folder = Path(sys.argv[1])
@@ -221,7 +221,7 @@ def fork_later():  # a worker, such as multiprocessing forks, that lives on
 threading.Thread(target=fork_later, daemon=True).start()
 backend = QaicBackend()
 model, target = tiny_graphs.make(folder / "graph"), Target("qaic", "fp16", 4, 1)
-build = lambda work: backend.compile(model, (Bucket(8, 2),), target, backend.parse_options({}), work)
+build = lambda work: backend.compile(model, (Shape(8, 2),), target, backend.parse_options({}), work)
 Cache(folder / "home").get_or_build("tiny", "program", {"key": 1}, build)
 """
 

@@ -22,7 +22,7 @@ from QEfficient.backends.qaic.options import (
 )
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
-from QEfficient.records import Bucket, CompileOptions, Target, TensorSpec
+from QEfficient.records import CompileOptions, Shape, Target, TensorSpec
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "qaic"
 NEW = Compiler("qaic-compile", Path("/opt/qti-aic/exec/qaic-compile"))
@@ -93,7 +93,7 @@ def test_argv(name: str) -> None:
 @pytest.mark.parametrize("named", [True, False], ids=["named", "flat"])
 @pytest.mark.parametrize("lengths", [(32,), (128, 32)], ids=["one", "several"])
 def test_specializations(lengths: tuple[int, ...], named: bool) -> None:
-    text = specializations(IDS, [Bucket(length, 4) for length in lengths], named=named)
+    text = specializations(IDS, [Shape(length, 4) for length in lengths], named=named)
     assert text is not None
     form = "named" if named else "flat"
     same_as_golden(f"specializations_{form}_{len(lengths)}.json", text)
@@ -101,15 +101,15 @@ def test_specializations(lengths: tuple[int, ...], named: bool) -> None:
 
 def test_only_free_dims_are_bound() -> None:
     inputs = (TensorSpec("input_ids", "int64", (1, "seq_len")),)
-    text = specializations(inputs, [Bucket(32)], named=False)
+    text = specializations(inputs, [Shape(32)], named=False)
     assert json.loads(text or "") == {"specializations": [{"seq_len": "32"}]}
-    assert specializations((TensorSpec("input_ids", "int64", (1, 32)),), [Bucket(32)], named=True) is None
+    assert specializations((TensorSpec("input_ids", "int64", (1, 32)),), [Shape(32)], named=True) is None
 
 
 def test_a_dim_that_no_bucket_sizes() -> None:
     inputs = (TensorSpec("pixels", "float32", ("batch_size", "height")),)
     with pytest.raises(CompileError, match="height"):
-        specializations(inputs, [Bucket(32)], named=True)
+        specializations(inputs, [Shape(32)], named=True)
 
 
 def test_partition() -> None:
