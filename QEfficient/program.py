@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from QEfficient.cache import (
     MANIFEST,
@@ -28,13 +28,13 @@ from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, M
 from QEfficient.records import (
     CompileOptions,
     FileFacts,
+    GraphFacts,
     Json,
     Manifest,
     ModelFacts,
     OnnxModel,
     Program,
     RowRules,
-    Shape,
     Target,
     TensorSpec,
     TextFacts,
@@ -48,13 +48,8 @@ class _ProgramBody:
     """The fields of a ``Manifest`` that the envelope does not hold already."""
 
     target: Target
-    buckets: tuple[Shape, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    onnx: str
+    graphs: Mapping[str, GraphFacts]
     options: CompileOptions
-    joined: str | None
-    binary: str | None
     sdk: str | None
     text: TextFacts | None
     model: ModelFacts | None
@@ -76,13 +71,13 @@ class _OnnxBody:
     functions: bool
 
 
-def write(program: Program, graph: OnnxModel | None = None) -> Program:
+def write(program: Program, graphs: Mapping[str, OnnxModel] | None = None) -> Program:
     """Seals a program's folder: digests every file in it and writes its manifest last.
 
     Args:
         program: Its folder holds all its files. ``files`` and ``created`` of its manifest are set here, and
             ``versions`` when they are empty.
-        graph: What it was compiled from. A file that is linked from there has the digest that it has there.
+        graphs: What it was compiled from, by name. A file that is linked from there has the digest that it has there.
 
     Returns:
         The program with the manifest as it was written.
@@ -94,19 +89,32 @@ def write(program: Program, graph: OnnxModel | None = None) -> Program:
     manifest = program.manifest
     versions = dict(manifest.versions) or library_versions()
     body = {f.name: getattr(manifest, f.name) for f in fields(_ProgramBody)}
-    known = {} if graph is None else _linked(graph, program.path)
+    known: dict[str, str] = {}
+    for name, graph in (graphs or {}).items():
+        known |= _linked(graph, program.path, PurePosixPath(manifest.graphs[name].onnx).parent)
     envelope = write_envelope(program.path, stage=PROGRAM, key=manifest.key, versions=versions, body=body, known=known)
     return Program(program.path, _manifest(envelope))
 
 
-def _linked(graph: OnnxModel, folder: Path) -> dict[str, str]:
-    """The known digests of a graph's files that the folder holds too: the very same files, not copies."""
-    pairs = {name: (graph.path.parent / name, folder / name) for name in graph.files}
+def _linked(graph: OnnxModel, folder: Path, inside: PurePosixPath) -> dict[str, str]:
+    """The known digests of a graph's files that the folder holds too, ``inside`` it: the same files, not copies."""
+    pairs = {name: (graph.path.parent / name, folder / inside / name) for name in graph.files}
     return {
-        name: graph.files[name]
+        str(inside / name): graph.files[name]
         for name, (there, here) in pairs.items()
         if there.is_file() and here.is_file() and here.samefile(there)
     }
+
+
+def graphs_of(program: Program) -> dict[str, OnnxModel]:
+    """A program's graphs by name, as they can be compiled again for another backend."""
+    found = {}
+    for name, facts in program.manifest.graphs.items():
+        path, inside = program.path / facts.onnx, PurePosixPath(facts.onnx).parent
+        files = {PurePosixPath(file): known.sha256 for file, known in program.manifest.files.items()}
+        own = {str(file.relative_to(inside)): sha for file, sha in files.items() if file.is_relative_to(inside)}
+        found[name] = OnnxModel(path, facts.inputs, facts.outputs, digest="", files=own)
+    return found
 
 
 def load(folder: str | Path, *, check: bool = False) -> Program:
@@ -233,19 +241,26 @@ def _manifest(envelope: Envelope) -> Manifest:
 
 
 def _check_consistent(manifest: Manifest) -> None:
-    """What the types do not say: buckets make sense, and every file that is named is a file of the folder."""
-    buckets = manifest.buckets
-    if not buckets or list(buckets) != sorted(set(buckets)) or min(min(b.sizes.values()) for b in buckets) < 1:
-        raise _inconsistent("body.buckets", [str(b) for b in buckets], "at least one, ascending, sizes from 1 up")
-    _listed("body.onnx", manifest.onnx, manifest.files)
-    if manifest.joined is not None:
-        _listed("body.joined", manifest.joined, manifest.files)
+    """What the types do not say: shapes make sense, and every file that is named is a file of the folder."""
+    if not manifest.graphs:
+        raise _inconsistent("body.graphs", "", "at least one graph")
+    for name, graph in manifest.graphs.items():
+        _check_graph(f"body.graphs.{name}", graph, manifest.files)
     if manifest.text is not None and manifest.text.tokenizer is not None:
         _listed("body.text.tokenizer", manifest.text.tokenizer, manifest.files)
     if manifest.model is not None and manifest.model.config is not None:
         _listed("body.model.config", manifest.model.config, manifest.files)
-    if manifest.binary is not None and not any(name.startswith(f"{manifest.binary}/") for name in manifest.files):
-        raise _inconsistent("body.binary", manifest.binary, "a folder with files that the manifest lists")
+
+
+def _check_graph(where: str, graph: GraphFacts, files: Mapping[str, FileFacts]) -> None:
+    shapes = graph.shapes
+    if not shapes or list(shapes) != sorted(set(shapes)) or min(min(shape.sizes.values()) for shape in shapes) < 1:
+        raise _inconsistent(f"{where}.shapes", list(map(str, shapes)), "at least one, ascending, sizes from 1 up")
+    _listed(f"{where}.onnx", graph.onnx, files)
+    if graph.joined is not None:
+        _listed(f"{where}.joined", graph.joined, files)
+    if graph.binary is not None and not any(name.startswith(f"{graph.binary}/") for name in files):
+        raise _inconsistent(f"{where}.binary", graph.binary, "a folder with files that the manifest lists")
 
 
 def _listed(where: str, name: str, files: Mapping[str, FileFacts]) -> None:

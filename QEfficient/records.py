@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import total_ordering
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from QEfficient.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
 """The two dims that every part of the library knows. Any other name is between a graph and whoever runs it."""
+
+MODEL = "model"
+"""Name of the graph of a program that has only one."""
 
 Json = Any  # a value that json.dumps takes; checked where it enters, in cache.canonical_json
 
@@ -94,10 +99,7 @@ class Shape:
         return hash(tuple(self.sizes.items()))
 
     def __lt__(self, other: Shape) -> bool:
-        return self._order() < other._order()
-
-    def _order(self) -> tuple[int, int, tuple[tuple[str, int], ...]]:
-        return self.length, self.batch, tuple(self.sizes.items())
+        return (self.length, self.batch, *self.sizes.items()) < (other.length, other.batch, *other.sizes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,14 +295,32 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """One graph of a program. Its files are named as they stand in the program's folder, with ``/``.
+
+    Attributes:
+        shapes: What it was compiled for; they ascend.
+        inputs, outputs: In graph order.
+        onnx: Its file.
+        joined: The file that onnxruntime runs in its place; ``None``: that one itself.
+        binary: Folder of its QPC, ``None`` on the host.
+    """
+
+    shapes: tuple[Shape, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    onnx: str
+    joined: str | None = None
+    binary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The parsed ``qefficient.json`` of a program folder.
 
     Attributes:
-        target, buckets, inputs, outputs, options: As compiled. Buckets ascend.
-        onnx: File name of the graph in the folder.
-        joined: File name of the graph that onnxruntime runs in its place; ``None``: that one itself.
-        binary: Folder of the QPC inside the program's folder, ``None`` on the host.
+        target, options: As compiled.
+        graphs: The graphs by name: ``"model"`` where there is one, else what each is for (``"encoder"``).
         sdk: The SDK's version for a card program, else ``None``.
         text, model: What the text and model rooms need; ``None`` for a bare graph.
         rules: What a row may look like.
@@ -315,13 +335,8 @@ class Manifest:
     """
 
     target: Target
-    buckets: tuple[Shape, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    onnx: str
+    graphs: Mapping[str, GraphFacts]
     options: CompileOptions = field(default_factory=CompileOptions)
-    joined: str | None = None
-    binary: str | None = None
     sdk: str | None = None
     text: TextFacts | None = None
     model: ModelFacts | None = None
@@ -335,28 +350,69 @@ class Manifest:
     files: Mapping[str, FileFacts] = field(default_factory=dict)
     created: str = ""
 
+    @property
+    def graph(self) -> GraphFacts:
+        """The only graph.
+
+        Raises:
+            UsageError: There are several.
+        """
+        first, *more = self.graphs.items()
+        if more:
+            what, do = "The program has several graphs, and none was named.", f"name one: program.only({first[0]!r})"
+            raise UsageError(what, got=", ".join(self.graphs), allowed="one of them", do=do)
+        return first[1]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs of the only graph."""
+        return self.graph.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs of the only graph."""
+        return self.graph.outputs
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What the only graph was compiled for; they ascend."""
+        return self.graph.shapes
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program folder: where it stands, and its parsed manifest."""
+    """A program folder: where it stands, and its parsed manifest. The paths are those of its only graph."""
 
     path: Path
     manifest: Manifest
 
+    def only(self, name: str) -> Program:
+        """The program as though it had this one of its graphs alone: so it is opened, one session a graph.
+
+        Raises:
+            UsageError: It has no such graph.
+        """
+        graphs = self.manifest.graphs
+        if name not in graphs:
+            what = f"The program has no graph {name!r}.{nearest(name, list(graphs))}"
+            raise UsageError(what, got=name, allowed=", ".join(graphs), do="correct the name")
+        return replace(self, manifest=replace(self.manifest, graphs={name: graphs[name]}))
+
     @property
     def onnx_path(self) -> Path:
         """The graph file."""
-        return self.path / self.manifest.onnx
+        return self.path / self.manifest.graph.onnx
 
     @property
     def joined_path(self) -> Path:
         """The graph file that onnxruntime runs."""
-        return self.path / (self.manifest.joined or self.manifest.onnx)
+        return self.path / (self.manifest.graph.joined or self.manifest.graph.onnx)
 
     @property
     def binary_path(self) -> Path | None:
         """The folder that holds ``programqpc.bin``; ``None`` for a host program."""
-        return None if self.manifest.binary is None else self.path / self.manifest.binary
+        binary = self.manifest.graph.binary
+        return None if binary is None else self.path / binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,8 +442,7 @@ def __getattr__(name: str) -> type[Shape]:
     if name != "Bucket":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(
-        "QEfficient.records.Bucket is now QEfficient.records.Shape, which has a size for any named dim. "
-        "The old name goes with the next release (docs: Move to this version).",
+        "QEfficient.records.Bucket is now Shape; the old name goes with the next release (docs: Move to this version).",
         DeprecationWarning,
         stacklevel=2,
     )

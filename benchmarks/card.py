@@ -31,7 +31,7 @@ from onnx import parser
 from QEfficient.backends.qaic import QaicBackend, native
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS
-from QEfficient.records import CompileOptions, OnnxModel, Program, Rows, Shape, Target, TensorSpec
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Rows, Shape, Target, TensorSpec
 from QEfficient.runtime.run import How, run_rows
 from tests.sdk import FakeSdk, make_sdk
 
@@ -97,9 +97,9 @@ class Bench:
         if batch not in self._programs:
             workdir = self._folder / f"batch-{batch}"
             workdir.mkdir()
-            self._programs[batch] = QaicBackend(sdk=Sdk(self.sdk.root)).compile(
-                self._model, [Shape(LENGTH, batch)], Target("qaic", "fp16", 4), CompileOptions(), workdir
-            )
+            graphs, shapes = {MODEL: self._model}, {MODEL: [Shape(LENGTH, batch)]}
+            backend, target = QaicBackend(sdk=Sdk(self.sdk.root)), Target("qaic", "fp16", 4)
+            self._programs[batch] = backend.compile(graphs, shapes, target, CompileOptions(), workdir)
         return self._programs[batch]
 
     def run(self, rows: Rows, expected: np.ndarray, devices: int, batch: int, slots: int, **switches: Any) -> Run:

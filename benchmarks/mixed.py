@@ -121,9 +121,7 @@ def measure(model: QEFFAutoModel, name: str, texts: list[str], most: int) -> Non
     )
     strict = loaded(seq_len="auto", texts=texts, strict=True)
     ours, _, done = encoded(strict, texts)
-    buckets = ", ".join(
-        f"{bucket.batch} x {bucket.length}" for bucket in strict._need_loaded().program.manifest.buckets
-    )
+    buckets = ", ".join(f"{bucket.batch} x {bucket.length}" for bucket in strict._need_loaded().program.manifest.shapes)
     print(
         f"  strict, buckets {buckets}: {done.positions / done.tokens:.4f} positions a token, at least "
         f"{least(tokens_of(model, texts).lengths):.4f}; vectors differ by {np.abs(ours - vectors).max():.1e}",

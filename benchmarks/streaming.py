@@ -40,7 +40,7 @@ class NoSession:
 
     def __init__(self, program: Program) -> None:
         manifest = program.manifest
-        self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
+        self.inputs, self.outputs, self.shapes = manifest.inputs, manifest.outputs, manifest.shapes
         self.fixed_shapes, self.slots = False, 2
         self._worker = ThreadPoolExecutor(1)
 

@@ -32,19 +32,19 @@ class ExampleSession:
         workers: int | None = None,
         before: Callable[[Arrays], None] = lambda arrays: None,
     ) -> None:
-        self.inputs, self.outputs, self.buckets = INPUTS, outputs or (POOLED,), BUCKETS
+        self.inputs, self.outputs, self.shapes = INPUTS, outputs or (POOLED,), BUCKETS
         self.fixed_shapes, self.slots, self.before = fixed, slots, before
-        self.shapes: list[tuple[int, int]] = []
+        self.seen: list[tuple[int, int]] = []
         self.flying = self.most = self.held = self.most_held = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers or slots)
 
     def run(self, arrays: Mapping[str, Any]) -> Arrays:
-        check_inputs(arrays, self.inputs, self.buckets, fixed_shapes=self.fixed_shapes)
+        check_inputs(arrays, self.inputs, self.shapes, fixed_shapes=self.fixed_shapes)
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)
-            self.shapes.append(arrays["input_ids"].shape)
+            self.seen.append(arrays["input_ids"].shape)
         try:
             self.before(dict(arrays))
             return self._answer(arrays["input_ids"], arrays["attention_mask"])

@@ -99,7 +99,7 @@ class QEFFTransformersBase(Insight):
         if self._origin is not None:
             limit = reach(self._origin).whole
         else:
-            limit = self._need_loaded().program.manifest.buckets[-1].length
+            limit = self._need_loaded().program.manifest.shapes[-1].length
         self._max_seq_length = sequence_limit(value, limit)
 
     def get_max_seq_length(self) -> int:
@@ -272,7 +272,7 @@ class QEFFTransformersBase(Insight):
         else:
             loaded = self._need_loaded()
             manifest = loaded.program.manifest
-            rows = rows_of(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.buckets)
+            rows = rows_of(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.shapes)
             rows = loaded.tables.without_padding(rows, manifest.rules.fill(manifest.text))
             files = inference_files() if write_io else None
             arrays = loaded.run(rows, device_ids, record=files.add if files else None)

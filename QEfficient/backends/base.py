@@ -46,17 +46,17 @@ class OfOneProcess:
 
 
 class Session(Protocol):
-    """A loaded program.
+    """A loaded graph of a program.
 
     A caller may rely on this: ``run`` and ``submit`` may be called from many threads; results are new arrays that
-    the caller owns; with ``fixed_shapes`` only shapes of ``buckets`` are taken, without it any batch and any length
-    up to the largest bucket; a failed call raises and leaves the session usable or closed, never returns garbage;
+    the caller owns; with ``fixed_shapes`` only those of ``shapes`` are taken, without it any batch, and each other dim
+    up to its largest size there; a failed call raises and leaves the session usable or closed, never returns garbage;
     ``close`` may be called twice. A session used in a forked child reopens itself.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    buckets: tuple[Shape, ...]
+    shapes: tuple[Shape, ...]
     fixed_shapes: bool
     slots: int
     """How many submitted runs may usefully be in flight at once."""
@@ -159,15 +159,28 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
         """Writes the program's files into ``workdir`` (which exists and holds nothing of the program yet).
 
-        The graph with its external data is copied (hard-linked where possible) there, and whatever the backend
-        builds. The returned manifest holds what the backend knows: target, buckets, specs, options, onnx, binary,
-        sdk. ``program.write`` adds the rest. ``model.path`` is never changed.
+        Each graph with its external data is copied (hard-linked where possible) there, and whatever the backend
+        builds: see ``graphs.jobs``. The returned manifest holds what the backend knows: target, graphs, options, sdk.
+        ``program.write`` adds the rest. A graph's own file is never changed.
+
+        Args:
+            graphs: Name → graph: ``"model"`` where there is one, else what each is for (``"encoder"``).
+            shapes: Name → what that graph is compiled for.
+            target: For all of them, as the options are.
+            options: As :meth:`parse_options` gives them.
+            workdir: The program's folder.
 
         Raises:
+            OptionError: A graph has no shapes, or as :meth:`check`.
             CompileError: The compiler failed; its output is kept.
             BackendUnavailableError: Something is missing on this machine.
         """
@@ -177,7 +190,7 @@ class Backend(Protocol):
         """Loads a program.
 
         Args:
-            program: As :meth:`compile` made it, possibly moved.
+            program: As :meth:`compile` made it, possibly moved, with one graph: ``program.only(name)`` of several.
             devices: Device ids; ``None`` lets the backend choose. The host refuses anything but ``None``.
             strict: Take only the compiled shapes, as a card does. Always so on a card.
         """

@@ -1,34 +1,35 @@
-"""What a program of every host backend is made of: the graph with its external data, and nothing else."""
+"""What a program of every host backend is made of: its graphs with their external data, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from QEfficient.backends.graphs import jobs
 from QEfficient.errors import OptionError
 from QEfficient.records import CompileOptions, Manifest, OnnxModel, Program, Shape, Target
 
 
 def make(
     compute: Sequence[str],
-    model: OnnxModel,
-    buckets: Sequence[Shape],
+    graphs: Mapping[str, OnnxModel],
+    shapes: Mapping[str, Sequence[Shape]],
     target: Target,
     options: CompileOptions,
     workdir: Path,
 ) -> Program:
-    """Links or copies the graph and its external data into ``workdir``; no runtime has looked at it yet.
+    """Links or copies the graphs and their external data into ``workdir``; no runtime has looked at them yet.
 
     Args:
         compute: The backend's precisions.
-        model: The graph.
-        buckets: Shapes to compile for.
+        graphs: By name.
+        shapes: What each is compiled for, by the graphs' names.
         target: What the program is for.
         options: Recorded; the host does not use them.
         workdir: Where it goes.
 
     Raises:
-        OptionError: No buckets, or another precision.
+        OptionError: No shapes, or another precision.
         CorruptArtefactError: External data is missing or stands outside the graph's folder.
     """
     if target.compute not in compute:
@@ -38,23 +39,11 @@ def make(
             allowed=", ".join(compute),
             do=f"pass compute={compute[0]!r}, or leave it out",
         )
-    if not buckets:
-        raise OptionError(
-            "There are no shapes to compile for.",
-            got="no buckets",
-            allowed="at least one bucket",
-            do="pass seq_len=128, or leave it out",
-        )
-    _copy_graph(model.path, workdir)
-    manifest = Manifest(
-        target=target,
-        buckets=tuple(sorted(buckets)),
-        inputs=model.inputs,
-        outputs=model.outputs,
-        onnx=model.path.name,
-        options=options,
-    )
-    return Program(workdir, manifest)
+    found = {}
+    for name, job in jobs(graphs, shapes, workdir).items():
+        _copy_graph(job.model.path, job.folder)
+        found[name] = job.facts()
+    return Program(workdir, Manifest(target, found, options))
 
 
 def refuse_devices(devices: Sequence[int] | None) -> None:
@@ -72,12 +61,12 @@ def refuse_devices(devices: Sequence[int] | None) -> None:
         )
 
 
-def _copy_graph(source: Path, workdir: Path) -> None:
+def _copy_graph(source: Path, folder: Path) -> None:
     """The graph and every external file that it names, to the same relative places."""
     from QEfficient.cache import link_or_copy
     from QEfficient.onnx_transforms import external_files  # imports onnx, which a session must not need
 
     for file in (source, *external_files(source)):
-        copy = workdir / file.relative_to(source.parent)
+        copy = folder / file.relative_to(source.parent)
         copy.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(file, copy)

@@ -50,9 +50,9 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def __init__(self, program: Program, *, strict: bool) -> None:
         manifest = program.manifest
-        self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
+        self.inputs, self.outputs, self.shapes = manifest.inputs, manifest.outputs, manifest.shapes
         self.fixed_shapes = strict
-        self._input_check = InputCheck(self.inputs, self.buckets, fixed_shapes=strict)
+        self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=strict)
         self._path, self._compute = self._graph(program), manifest.target.compute
         self.tuning = guess(_bytes(program.onnx_path))
         self.slots = self.tuning.streams

@@ -17,7 +17,7 @@ from QEfficient.backends import host_program
 from QEfficient.backends.base import Availability
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
+from QEfficient.records import CompileOptions, GraphFacts, Json, OnnxModel, Program, Shape, Target
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -56,35 +56,46 @@ class OnnxRuntimeBackend:
         """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
-        """As :meth:`compile_plain`; and what onnxruntime has one operator for is joined in a second graph.
+        """As :meth:`compile_plain`; and what onnxruntime has one operator for is joined in a second graph beside each.
 
         See ``onnx_transforms.joined``. The session runs that one.
         """
-        return _with_joined(self.compile_plain(model, buckets, target, options, workdir))
+        return _with_joined(self.compile_plain(graphs, shapes, target, options, workdir))
 
     def compile_plain(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
-        """Links or copies the graph and its external data into ``workdir``, and lets onnxruntime load it once.
+        """Links or copies each graph and its external data into ``workdir``, and lets onnxruntime load it once.
 
         Raises:
-            OptionError: No buckets, or a precision that it does not have.
+            OptionError: No shapes, or a precision that it does not have.
             CorruptArtefactError: External data is missing or stands outside the graph's folder.
             CompileError: onnxruntime refuses the graph; its message is kept.
             BackendUnavailableError: onnxruntime is not installed.
         """
-        program = host_program.make(self.compute, model, buckets, target, options, workdir)
-        try:
-            load(program.onnx_path, threads=1, check_only=True)
-        except (CorruptArtefactError, DeviceError) as error:
-            raise CompileError(
-                "onnxruntime does not load the graph.",
-                got=str(error.got),
-                allowed="a graph that onnxruntime supports",
-                do=f"check the graph: onnx.checker.check_model({str(model.path)!r})",
-            ) from error
+        program = host_program.make(self.compute, graphs, shapes, target, options, workdir)
+        for name, model in graphs.items():
+            try:
+                load(program.only(name).onnx_path, threads=1, check_only=True)
+            except (CorruptArtefactError, DeviceError) as error:
+                raise CompileError(
+                    "onnxruntime does not load the graph.",
+                    got=str(error.got),
+                    allowed="a graph that onnxruntime supports",
+                    do=f"check the graph: onnx.checker.check_model({str(model.path)!r})",
+                ) from error
         return program
 
     def open(
@@ -103,16 +114,22 @@ class OnnxRuntimeBackend:
 
 
 def _with_joined(program: Program) -> Program:
-    """The program with a graph of fewer nodes beside its own, where there is something to join."""
+    """The program with a graph of fewer nodes beside each of its own, where there is something to join."""
+    graphs = {name: _joined(program.only(name)) for name in program.manifest.graphs}
+    return replace(program, manifest=replace(program.manifest, graphs=graphs))
+
+
+def _joined(program: Program) -> GraphFacts:
+    """The facts of a program's only graph, with that of fewer nodes."""
     from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
 
-    path = program.onnx_path.with_suffix(".onnxruntime.onnx")
+    graph, path = program.manifest.graph, program.onnx_path.with_suffix(".onnxruntime.onnx")
     if not write_joined(program.onnx_path, path):
-        return program
+        return graph
     try:
         load(path, threads=1, check_only=True)
     except (CorruptArtefactError, DeviceError) as error:  # to be faster is no reason to fail
         log.warning("onnxruntime does not load %s and runs the plain graph: %s", path.name, error.got)
         path.unlink()
-        return program
-    return replace(program, manifest=replace(program.manifest, joined=path.name))
+        return graph
+    return replace(graph, joined=path.relative_to(program.path).as_posix())

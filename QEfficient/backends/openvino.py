@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from QEfficient.backends import host_program
-from QEfficient.backends import openvino_graph as graphs
+from QEfficient.backends import host_program, openvino_graph
 from QEfficient.backends.base import Availability
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
@@ -21,7 +20,7 @@ class OpenVinoBackend:
     """Compiles a graph by copying it, and runs it on the CPU in fp32, bf16 or int8."""
 
     name = "openvino"
-    compute: tuple[str, ...] = ("fp32", graphs.BF16, graphs.INT8)
+    compute: tuple[str, ...] = ("fp32", openvino_graph.BF16, openvino_graph.INT8)
 
     def can_compile(self) -> Availability:
         """Wherever openvino can be imported."""
@@ -36,7 +35,7 @@ class OpenVinoBackend:
 
     def version(self) -> str:
         """The version of openvino."""
-        return graphs.version()
+        return openvino_graph.version()
 
     def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
         """Checks the card's options as the card would; the host records them and does not use them."""
@@ -50,32 +49,39 @@ class OpenVinoBackend:
         Raises:
             BackendUnavailableError: openvino is not installed, or the CPU has no bf16.
         """
-        if error := graphs.missing(target.compute):
+        if error := openvino_graph.missing(target.compute):
             raise error
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
-        """Links or copies the graph and its external data into ``workdir``, and lets OpenVINO read it once.
+        """Links or copies each graph and its external data into ``workdir``, and lets OpenVINO read it once.
 
         Raises:
-            OptionError: No buckets, or a precision that it does not have.
+            OptionError: No shapes, or a precision that it does not have.
             CorruptArtefactError: External data is missing or stands outside the graph's folder.
             CompileError: OpenVINO refuses the graph; its message is kept.
             BackendUnavailableError: openvino is not installed.
         """
-        graphs.openvino()
-        program = host_program.make(self.compute, model, buckets, target, options, workdir)
-        try:
-            read = graphs.read(program.onnx_path)
-            graphs.check_longest(read, program.onnx_path, model.inputs, program.manifest.buckets[-1])
-        except (CorruptArtefactError, DeviceError) as error:
-            raise CompileError(
-                "OpenVINO does not load the graph.",
-                got=str(error.got),
-                allowed="a graph that OpenVINO supports",
-                do="compile for another backend: backend='onnxruntime'",
-            ) from error
+        openvino_graph.openvino()
+        program = host_program.make(self.compute, graphs, shapes, target, options, workdir)
+        for name in graphs:
+            one = program.only(name)
+            try:
+                read = openvino_graph.read(one.onnx_path)
+                openvino_graph.check_longest(read, one.onnx_path, one.manifest.inputs, one.manifest.shapes)
+            except (CorruptArtefactError, DeviceError) as error:
+                raise CompileError(
+                    "OpenVINO does not load the graph.",
+                    got=str(error.got),
+                    allowed="a graph that OpenVINO supports",
+                    do="compile for another backend: backend='onnxruntime'",
+                ) from error
         return program
 
     def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> OpenVinoSession:

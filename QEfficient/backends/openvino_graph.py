@@ -214,17 +214,17 @@ def tables(model: Any) -> dict[str, int]:
     return found
 
 
-def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], longest: Shape) -> None:
+def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], shapes: Sequence[Shape]) -> None:
     """Refuses a graph that does not take the longest row: a run does not check shapes, and reads what is not there.
 
     Raises:
         CorruptArtefactError: Such a row has more positions than the graph's tables, or something else does not fit.
     """
     ov = openvino()
-    any_batch = Shape(batch=-1, sizes=longest.sizes)
-    shapes = {spec.name: ov.PartialShape(list(spec.at(any_batch))) for spec in inputs}
+    longest = Shape(batch=-1, sizes=Shape.largest(shapes).sizes)  # of any batch
+    partial = {spec.name: ov.PartialShape(list(spec.at(longest))) for spec in inputs}
     try:
-        model.clone().reshape(shapes)
+        model.clone().reshape(partial)
     except RuntimeError as error:
         raise CorruptArtefactError(
             f"The graph {path.name} does not take a row of {longest.length}, the program's longest.",

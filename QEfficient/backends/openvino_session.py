@@ -37,7 +37,7 @@ class OpenVinoSession(HostSession[_Compiled]):
         outputs = _places(model.outputs, self.outputs)
         check_names(self._path, "inputs", self.inputs, [*inputs, *_others(model.inputs, inputs)])
         check_names(self._path, "outputs", self.outputs, [*outputs, *_others(model.outputs, outputs)])
-        graphs.check_longest(model, self._path, self.inputs, self.buckets[-1])
+        graphs.check_longest(model, self._path, self.inputs, self.shapes)
         self._tables, self._tensor = graphs.tables(model), graphs.openvino().Tensor
         self._results = [outputs[spec.name] for spec in self.outputs]
         return _Compiled(graphs.compiled(model, self._compute, streams=streams, threads=threads), inputs)

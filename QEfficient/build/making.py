@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from QEfficient.build.check import check_made, check_program, runs_itself
 from QEfficient.build.int8 import int8_stage
 from QEfficient.cache import Cache
-from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.records import MODEL, Json, OnnxModel, Program
 
 if TYPE_CHECKING:
     from QEfficient.build.request import CompileRequest
@@ -31,7 +31,7 @@ def make(
     graph = model
     if request.target.compute == "int8":
         graph, table = int8_stage(recipe, request, model, cache)
-    made = request.backend.compile(graph, request.buckets, request.target, request.options, workdir)
+    made = request.backend.compile({MODEL: graph}, {MODEL: request.buckets}, request.target, request.options, workdir)
     made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=table))
     if runs_itself(request.target) and recipe.verify == "on":
         verified = check_made(recipe, request, model, made) | {"graph": dict(verified)}

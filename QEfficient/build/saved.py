@@ -14,7 +14,7 @@ from QEfficient.cache import Cache, library_versions, link_or_copy
 from QEfficient.errors import UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
-from QEfficient.records import Json, OnnxModel, Program
+from QEfficient.records import Json, Program
 from QEfficient.tasks.task import Task
 from QEfficient.text.facts import preprocessing_files
 
@@ -52,16 +52,16 @@ def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -
 
 
 def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
-    """The same graph and buckets, compiled for another backend; needs no torch."""
-    files = {name: facts.sha256 for name, facts in program.manifest.files.items()}
-    model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="", files=files)
+    """The same graphs and shapes, compiled for another backend; needs no torch."""
+    graphs = programs.graphs_of(program)
+    shapes = {name: graph.shapes for name, graph in program.manifest.graphs.items()}
     target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
     key["backend_version"] = backend.version()
 
     def build(workdir: Path) -> None:
         programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
-        made = backend.compile(model, program.manifest.buckets, target, program.manifest.options, workdir)
+        made = backend.compile(graphs, shapes, target, program.manifest.options, workdir)
         config = program.manifest.model.config if program.manifest.model else None
         kept = [*preprocessing_files(program.path), *([program.path / config] if config else [])]
         for path in kept:
@@ -77,7 +77,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             versions=library_versions(),
             verify=program.manifest.verify,
         )
-        programs.write(Program(made.path, manifest), model)
+        programs.write(Program(made.path, manifest), graphs)
 
     name = program.manifest.model.name if program.manifest.model else program.path.name
     path, _ = cache.get_or_build(name, "program", key, build)

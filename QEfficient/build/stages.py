@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, file_digest, library_versions, link_or_copy, to_json
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.pytorch_transforms.pooling import Steps
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, Json, ModelFacts, OnnxModel, Program, Shape
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, MODEL, Json, ModelFacts, OnnxModel, Program, Shape
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
 from QEfficient.source.text import tokenizer_keywords
@@ -38,13 +38,29 @@ def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
     """The recipe's graph, from the cache or exported now."""
     ingredients = recipe.ingredients()
     if ingredients is not None:
-        folder, hit = cache.get_or_build(
-            recipe.origin.name, "onnx", ingredients, lambda workdir: _build_onnx(recipe, workdir, ingredients)
-        )
-        log.info("ONNX graph of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", folder)
-        return programs.load_onnx(folder, check=hit)  # what was built now was digested now
+        return graph_stage(recipe.origin.name, ingredients, lambda workdir: _export_unchanged(recipe, workdir), cache)
     with cache.work_folder() as scratch:
         return _keep_onnx(_export(recipe, scratch), recipe, cache)
+
+
+def graph_stage(
+    name: str, ingredients: Mapping[str, Json], make: Callable[[Path], OnnxModel], cache: Cache
+) -> OnnxModel:
+    """One graph, from the cache or made now. A task with several has an entry for each.
+
+    Args:
+        name: The model's name.
+        ingredients: Of the cache's key: all that shapes the graph.
+        make: Writes it into the folder that it is given.
+        cache: Looked into first.
+    """
+
+    def build(workdir: Path) -> None:
+        programs.write_onnx(make(workdir), key=ingredients, versions=library_versions())
+
+    folder, hit = cache.get_or_build(name, "onnx", ingredients, build)
+    log.info("ONNX graph of %s: %s %s", name, "found in" if hit else "written to", folder)
+    return programs.load_onnx(folder, check=hit)  # what was built now was digested now
 
 
 def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json = None) -> OnnxModel:
@@ -64,17 +80,16 @@ def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json
     elif (model.path.parent / references.FILE).is_file():
         ingredients["reference"] = file_digest(model.path.parent / references.FILE)
 
-    def build(workdir: Path) -> None:
+    def adopted(workdir: Path) -> OnnxModel:
         for file in sorted(model.path.parent.iterdir()):
             if file.is_file():
                 link_or_copy(file, workdir / file.name)
         moved = dataclasses.replace(model, path=workdir / model.path.name)
         if checked_for is not None:
             _check(recipe, moved)
-        programs.write_onnx(moved, key=ingredients, versions=library_versions())
+        return moved
 
-    folder, hit = cache.get_or_build(recipe.origin.name, "onnx", ingredients, build)
-    return programs.load_onnx(folder, check=hit)
+    return graph_stage(recipe.origin.name, ingredients, adopted, cache)
 
 
 def _check(recipe: Recipe, model: OnnxModel) -> None:
@@ -132,10 +147,10 @@ def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Shape]) -> N
     for spec in graph.inputs:
         behind = sizes.get(spec.name, ())
         for bucket in buckets:
-            dims = ((BATCH_DIM, bucket.batch), (LENGTH_DIM, bucket.length), *((size,) for size in behind))
+            dims = ((BATCH_DIM, bucket.batch), (LENGTH_DIM, MODEL, bucket.length), *((size,) for size in behind))
             wrong = len(spec.shape) != len(dims)
             if wrong or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
-                allowed = ", ".join(map(str, (BATCH_DIM, LENGTH_DIM, *behind)))
+                allowed = ", ".join(map(str, (BATCH_DIM, LENGTH_DIM, MODEL, *behind)))
                 raise OptionError(
                     "The graph's inputs can't take the lengths that it is to be compiled for.",
                     got=f"{spec.name!r} is {list(spec.shape)}, for seq_len={bucket.length}, batch_size={bucket.batch}",
@@ -162,10 +177,10 @@ def copy_onnx(model: OnnxModel, parent: Path) -> Path:
     return programs.copy_folder(folder, parent.expanduser() / folder.name) / model.path.name
 
 
-def _build_onnx(recipe: Recipe, workdir: Path, ingredients: Mapping[str, Json]) -> None:
+def _export_unchanged(recipe: Recipe, workdir: Path) -> OnnxModel:
     model = _export(recipe, workdir)
     recipe.refuse_changed()
-    programs.write_onnx(model, key=ingredients, versions=library_versions())
+    return model
 
 
 def _export(recipe: Recipe, folder: Path) -> OnnxModel:
@@ -212,7 +227,7 @@ def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache) -> Prog
 
         model = onnx if onnx is not None else export_stage(recipe, cache)
         made, graph, verified = make(recipe, request, model, workdir, cache)
-        programs.write(_finished(made, recipe, request, head, model, ingredients, verified), graph)
+        programs.write(_finished(made, recipe, request, head, model, ingredients, verified), {MODEL: graph})
 
     path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
     log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)

@@ -104,7 +104,7 @@ class ModelSubject:
     def longest(self) -> int:
         """Tokens of the longest bucket: the program's, or ``compile``'s default."""
         if self.loaded is not None:
-            return self.loaded.program.manifest.buckets[-1].length
+            return self.loaded.program.manifest.shapes[-1].length
         return reach(self.recipe.origin).longest(self.text)
 
     def references(self, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
@@ -160,7 +160,7 @@ class SavedSubject:
     @property
     def bound(self) -> Shape | None:
         """Its longest bucket."""
-        return self.loaded.program.manifest.buckets[-1]
+        return self.loaded.program.manifest.shapes[-1]
 
     def config(self) -> Mapping[str, Json]:
         """The model's config, empty where it is not kept."""
@@ -192,7 +192,7 @@ class SavedSubject:
 
     def longest(self) -> int:
         """Tokens of its longest bucket."""
-        return self.loaded.program.manifest.buckets[-1].length
+        return self.loaded.program.manifest.shapes[-1].length
 
     def references(self, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
         """What the program's own graph gives for each sample, in fp32 on the host, with nothing joined."""

@@ -10,7 +10,7 @@ import onnx
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Session
-from QEfficient.records import Manifest, Program, Shape, Target, TensorSpec
+from QEfficient.records import MODEL, GraphFacts, Manifest, Program, Shape, Target, TensorSpec
 
 LONGEST = 1 << 20  # tokens; a graph that is tried out has no buckets
 
@@ -25,6 +25,7 @@ def opened(
         if value.name not in wanted:
             del proto.graph.output[place]
     onnx.save_model(proto, path)
-    manifest = Manifest(Target("onnxruntime"), (Shape(LONGEST),), tuple(inputs), tuple(outputs), path.name)
+    graph = GraphFacts((Shape(LONGEST),), tuple(inputs), tuple(outputs), path.name)
+    manifest = Manifest(Target("onnxruntime"), {MODEL: graph})
     with registry.get("onnxruntime").open(Program(path.parent, manifest)) as session:
         yield session

@@ -68,7 +68,7 @@ def analyze_model(subject: Subject, args: AnalyzeArgs) -> Analysis:
 def _buckets(subject: Subject, args: AnalyzeArgs) -> tuple[Shape, ...]:
     batch = None if args.batch_size is None else arguments.positive("batch_size", args.batch_size, "rows")
     if subject.loaded is not None and (args.seq_len is None or isinstance(subject, SavedSubject)):
-        own = subject.loaded.program.manifest.buckets
+        own = subject.loaded.program.manifest.shapes
         found = own if args.seq_len is None else _of_lengths(own[0], args.seq_len)
         return found if batch is None else tuple(Shape(batch=batch, sizes=bucket.sizes) for bucket in found)
     assert isinstance(subject, ModelSubject)  # the other kind has a program

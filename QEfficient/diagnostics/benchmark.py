@@ -144,14 +144,14 @@ def _built_in(loaded: LoadedProgram) -> list[str]:
     prompt = find_prompt(all_prompts(facts), facts.default_prompt, None, None)
     lengths = loaded.tokenizer.encode(SENTENCES, prompt=prompt).rows.lengths
     fits = zip(SENTENCES, lengths, strict=True)
-    return [text for text, length in fits if length <= manifest.buckets[-1].length]
+    return [text for text, length in fits if length <= manifest.shapes[-1].length]
 
 
 def _tokenise_and_run(loaded: LoadedProgram, args: BenchmarkArgs) -> Call:
     """For a class that takes ids: what its caller would write around ``generate``."""
     manifest = loaded.program.manifest
     limit = loaded.limited(args.max_seq_length).max_length
-    longest = min(limit, manifest.buckets[-1].length)
+    longest = min(limit, manifest.shapes[-1].length)
 
     def call(texts: Sequence[str]) -> object:
         with spans.span("tokenise"):
@@ -169,7 +169,7 @@ def random_rows(loaded: LoadedProgram, seed: int = 0) -> Rows:
     text = config.get("text_config") or config
     vocabulary = int(manifest.tables.get("input_ids") or text.get("vocab_size") or VOCABULARY)
     rng = np.random.default_rng(seed)
-    lengths = tuple(manifest.buckets[i % len(manifest.buckets)].length for i in range(ROWS))
+    lengths = tuple(manifest.shapes[i % len(manifest.shapes)].length for i in range(ROWS))
     columns = {spec.name: [_row(spec, length, vocabulary, rng) for length in lengths] for spec in manifest.inputs}
     return Rows(columns, max(lengths), lengths)
 

@@ -53,7 +53,7 @@ def verify_subject(
     numbers = list(subject.references(model, samples))
     run = partial(_run_rows, loaded)
     if emulate:
-        with open_emulated(model, precision, buckets=manifest.buckets) as session:
+        with open_emulated(model, precision, buckets=manifest.shapes) as session:
             result = verify(numbers, partial(run, session), how, checked, EMULATED)
     else:
         plain = target.compute == "fp32" and not runs_itself(target)
@@ -75,13 +75,13 @@ def _samples(subject: Subject, loaded: LoadedProgram, texts: Sequence[str]) -> l
     else:
         tokenizer, limit = loaded.tokenizer, manifest.text.max_length
     space = RowSpace(subject.config(), manifest.inputs, manifest.rules, manifest.tables, subject.pools_end)
-    return all_samples(space, tokenizer, texts, longest=manifest.buckets[-1].length, limit=limit)
+    return all_samples(space, tokenizer, texts, longest=manifest.shapes[-1].length, limit=limit)
 
 
 def _run_rows(loaded: LoadedProgram, session: Session, arrays: Mapping[str, Array]) -> Arrays:
     """As ``generate`` runs them: planned, padded to buckets, and cut back; NaN and Inf come through to be counted."""
     manifest = loaded.program.manifest
     rules = manifest.rules
-    rows = rows_of(arrays, manifest.inputs, rules=rules, buckets=manifest.buckets)
+    rows = rows_of(arrays, manifest.inputs, rules=rules, buckets=manifest.shapes)
     fill = rules.fill(manifest.text)
     return run_rows(session, rows, How(fill, rules.pads, rules.frames, finite=False))

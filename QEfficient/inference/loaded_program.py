@@ -92,7 +92,7 @@ class LoadedProgram:
         """
         if max_seq_length is None:
             return self.text
-        longest = max(self.text.max_length, self.program.manifest.buckets[-1].length)
+        longest = max(self.text.max_length, self.program.manifest.shapes[-1].length)
         if max_seq_length > longest:
             raise UsageError(
                 "max_seq_length was raised after compile, past the program's longest bucket.",
@@ -202,7 +202,7 @@ class LoadedProgram:
         if found is not None:
             self._adopt(found)
         with self.session(devices) as session:
-            for bucket in session.buckets:
+            for bucket in session.shapes:
                 arrays = {spec.name: stand_in(spec, spec.at(bucket)) for spec in session.inputs}
                 session.run(arrays)
                 if not session.fixed_shapes and session.slots > 1:
@@ -248,7 +248,7 @@ class LoadedProgram:
                     do="load the model by name, from a repo whose tokenizer has a fast form",
                 )
             # Two threads may both read it; either copy serves.
-            longest = max(self.text.max_length, self.program.manifest.buckets[-1].length)
+            longest = max(self.text.max_length, self.program.manifest.shapes[-1].length)
             facts = dataclasses.replace(self.text, max_length=longest)  # a caller may raise max_seq_length that far
             self._tokenizer = Tokenizer.from_folder(self.program.path, facts)
         return self._tokenizer
@@ -366,7 +366,7 @@ class LoadedProgram:
             "backend": self.backend.name,
             "reason": self.reason,
             "compute": manifest.target.compute,
-            "buckets": [bucket.sizes for bucket in manifest.buckets],
+            "buckets": [bucket.sizes for bucket in manifest.shapes],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
             **({"int8": dict(manifest.int8)} if manifest.int8 else {}),

@@ -32,7 +32,17 @@ from QEfficient.numerics.precision_file import read as read_precision_file
 from QEfficient.numerics.rounded import Rounded
 from QEfficient.onnx_transforms import graph_digest, read, run
 from QEfficient.onnx_transforms.store_weights import StoreWeights
-from QEfficient.records import CompileOptions, Manifest, OnnxModel, Program, Shape, Target, TensorSpec
+from QEfficient.records import (
+    MODEL,
+    CompileOptions,
+    GraphFacts,
+    Manifest,
+    OnnxModel,
+    Program,
+    Shape,
+    Target,
+    TensorSpec,
+)
 
 EXACT = frozenset(
     """Abs Concat Expand Flatten Gather GatherElements GatherND Identity If Loop Max MaxPool Min Neg Relu Reshape Scan
@@ -151,13 +161,8 @@ def open_emulated(
     """
     with Cache().work_folder() as folder:
         made = emulated(model, folder, precision, watch=watch)
-        manifest = Manifest(
-            target=Target("onnxruntime"),
-            buckets=tuple(sorted(buckets)),
-            inputs=made.inputs,
-            outputs=made.outputs,
-            onnx=made.path.name,
-        )
+        graph = GraphFacts(tuple(sorted(buckets)), made.inputs, made.outputs, made.path.name)
+        manifest = Manifest(Target("onnxruntime"), {MODEL: graph})
         with OnnxRuntimeSession(Program(folder, manifest), strict=False) as session:
             yield session
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from QEfficient.backends.base import Availability
+from QEfficient.backends.graphs import jobs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from QEfficient.errors import OptionError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
@@ -46,12 +47,17 @@ class EmulatorBackend:
         """Refuses nothing: cores and devices are a card's."""
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
-        """Puts the graph into ``workdir``, and beside it, in a folder of its own, the one that computes as a card.
+        """Puts each graph into ``workdir``, and beside it, in a folder of its own, the one that computes as a card.
 
         Raises:
-            OptionError: No buckets, or a node-precision file that does not fit the graph.
+            OptionError: No shapes, or a node-precision file that does not fit the graph.
             CompileError: onnxruntime refuses the graph; its message is kept.
         """
         from QEfficient.numerics.emulate import emulated, precision_of  # onnx, which a session must not need
@@ -64,13 +70,20 @@ class EmulatorBackend:
                 do="leave compute out, or compile for the host with backend='onnxruntime'",
             )
         host = dataclasses.replace(target, compute=self._host.compute[0])
-        made = self._host.compile_plain(model, buckets, host, options, workdir)
-        emulated(model, workdir / FOLDER, precision_of(options, target))
-        return Program(workdir, dataclasses.replace(made.manifest, target=target, binary=FOLDER))
+        made = self._host.compile_plain(graphs, shapes, host, options, workdir)
+        facts = {}
+        for name, job in jobs(graphs, shapes, workdir).items():
+            emulated(job.model, job.folder / FOLDER, precision_of(options, target))
+            facts[name] = job.facts(binary=FOLDER)
+        return Program(workdir, dataclasses.replace(made.manifest, target=target, graphs=facts))
 
     def open(
         self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
     ) -> OnnxRuntimeSession:
         """Loads a program; as the host's backend does."""
-        manifest = dataclasses.replace(program.manifest, onnx="model.onnx")
-        return self._host.open(Program(program.path / FOLDER, manifest), devices, strict=strict)
+        graphs = {
+            name: dataclasses.replace(graph, onnx=f"{graph.binary}/model.onnx")
+            for name, graph in program.manifest.graphs.items()
+        }
+        emulated = dataclasses.replace(program, manifest=dataclasses.replace(program.manifest, graphs=graphs))
+        return self._host.open(emulated, devices, strict=strict)

@@ -9,7 +9,7 @@ from functools import partial
 from QEfficient.backends import host_program, registry
 from QEfficient.backends.base import Session
 from QEfficient.cache import Cache
-from QEfficient.records import CompileOptions, OnnxModel, Shape, Target
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Shape, Target
 
 HOST = "fp32 on the host"
 CHECKED_ON = "onnxruntime"
@@ -23,6 +23,6 @@ def host_session(model: OnnxModel, bucket: Shape, *, plain: bool = False) -> Ite
     with Cache().work_folder() as folder:
         target = Target(backend=backend.name, compute=backend.compute[0])
         make = partial(host_program.make, backend.compute) if plain else backend.compile
-        program = make(model, (bucket,), target, CompileOptions(), folder)
+        program = make({MODEL: model}, {MODEL: (bucket,)}, target, CompileOptions(), folder)
         with backend.open(program) as session:
             yield session

@@ -143,7 +143,7 @@ def _streams(guess: Tuning) -> Sequence[int]:
 
 def _batch(session: Session, tokens: int) -> Arrays:
     """One batch of typical rows."""
-    first = session.buckets[0]
+    first = session.shapes[0]
     images = any(len(spec.shape) == 4 for spec in session.inputs)
     length = min(first.length, TYPICAL) if _is_text(session) else first.length
     rows = min(BATCH_IMAGES, max(1, tokens // TYPICAL)) if images else max(1, tokens // length)
@@ -217,7 +217,7 @@ def _facts(program: Program, backend: Backend) -> dict[str, Json]:
         "backend": backend.name,
         "version": backend.version(),
         "compute": manifest.target.compute,
-        "graph": manifest.files[manifest.onnx].sha256 if manifest.onnx in manifest.files else "",
+        "graph": manifest.files[onnx].sha256 if (onnx := manifest.graph.onnx) in manifest.files else "",
     }
 
 

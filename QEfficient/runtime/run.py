@@ -101,7 +101,7 @@ def planned(session: Session, rows: Rows, how: How, numbers: Sequence[int] | Non
         how.tables.check(rows, numbers)
         batches = plan(
             rows.lengths,
-            session.buckets,
+            session.shapes,
             fixed_shapes=session.fixed_shapes,
             pads=how.pads,
             images=4 in [len(spec.shape) for spec in session.inputs],

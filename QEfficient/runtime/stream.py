@@ -185,7 +185,7 @@ class Stream(Generic[W]):
         self._made: tuple[W, tuple[Batch, ...]] | None = None
         self._jobs: deque[tuple[W, Job]] = deque()
         self._open = 0  # rows of the jobs
-        batches = [bucket.batch for bucket in session.buckets] if session.fixed_shapes else [1]
+        batches = [shape.batch for shape in session.shapes] if session.fixed_shapes else [1]
         if max(batches) > 1:
             source.begin(max(FIRST, FULL * sum(batches)))
         self._room = 2 * source.window + session.slots * max(batches)

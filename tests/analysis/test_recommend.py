@@ -174,7 +174,7 @@ def model(home: Path) -> QEFFAutoModel:
 
 def compiled(model: QEFFAutoModel) -> dict[str, Any]:
     manifest = model._need_loaded().program.manifest
-    found = {"batch_size": manifest.buckets[-1].batch, "num_cores": manifest.target.cores}
+    found = {"batch_size": manifest.shapes[-1].batch, "num_cores": manifest.target.cores}
     return found | dict(manifest.options.flags)
 
 

@@ -32,7 +32,7 @@ import pytest
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.errors import BackendUnavailableError, DeviceError, InputError, OptionError
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import CompileOptions, OnnxModel, Program, Rows, Shape, Target, Tuning
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Rows, Shape, Target, Tuning
 from QEfficient.runtime.calibrate import calibrate, remember
 from QEfficient.runtime.stream import Source
 from tests import tiny_graphs
@@ -92,7 +92,7 @@ class BackendConformance:
             workdir = tmp_path / name
             workdir.mkdir()
             target = Target(backend.name, backend.compute[0], cores=self.cores)
-            return backend.compile(model, buckets or (SHORT, LONG), target, CompileOptions(), workdir)
+            return backend.compile({MODEL: model}, {MODEL: buckets or (SHORT, LONG)}, target, CompileOptions(), workdir)
 
         return build
 
@@ -127,7 +127,9 @@ class BackendConformance:
             assert not availability.ok
             assert availability.reason and availability.hint
         with pytest.raises(BackendUnavailableError):
-            absent.compile(model, (SHORT,), Target(absent.name, absent.compute[0]), CompileOptions(), tmp_path)
+            absent.compile(
+                {MODEL: model}, {MODEL: (SHORT,)}, Target(absent.name, absent.compute[0]), CompileOptions(), tmp_path
+            )
 
     def test_a_documented_option_is_taken(self, backend: Backend) -> None:
         assert backend.parse_options({"mos": 1}).flags["mos"] == 1
@@ -139,7 +141,7 @@ class BackendConformance:
     # -------------------------------------------------------------------------------------------- compile
 
     def test_buckets_ascend(self, build: Callable[..., Program], model: OnnxModel) -> None:
-        assert build(model, LONG, SHORT).manifest.buckets == (SHORT, LONG)
+        assert build(model, LONG, SHORT).manifest.shapes == (SHORT, LONG)
 
     def test_the_graph_is_in_the_program(self, program: Program, model: OnnxModel) -> None:
         assert program.onnx_path.is_file() and program.onnx_path.is_relative_to(program.path)
@@ -251,7 +253,7 @@ class BackendConformance:
 
     def test_specs_are_the_manifests(self, session: Session, program: Program) -> None:
         assert (session.inputs, session.outputs) == (program.manifest.inputs, program.manifest.outputs)
-        assert session.buckets == program.manifest.buckets
+        assert session.shapes == program.manifest.shapes
         assert session.slots >= 1
 
     def test_outputs_are_as_specified(self, session: Session) -> None:

@@ -15,7 +15,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.backends.huge_pages import Range
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.backends.openvino import OpenVinoBackend
-from QEfficient.records import CompileOptions, Shape, Target
+from QEfficient.records import MODEL, CompileOptions, Shape, Target
 from tests import tiny_graphs
 
 SIZE = 2 * 2**20
@@ -116,7 +116,9 @@ def test_a_file_with_an_odd_name_is_in_nobody_s_way(tmp_path: Path, monkeypatch:
 def test_a_session_moves_what_it_loads(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_graphs.make(tmp_path / "graph")
     (tmp_path / "program").mkdir()
-    program = backend.compile(model, [Shape(8, 2)], Target(backend.name), CompileOptions(), tmp_path / "program")
+    program = backend.compile(
+        {MODEL: model}, {MODEL: [Shape(8, 2)]}, Target(backend.name), CompileOptions(), tmp_path / "program"
+    )
     huge_pages._taken.clear()  # of the compile
     told = [[(0, SIZE)], [(0, SIZE), (4 * SIZE, 9 * SIZE)]]
     monkeypatch.setattr(huge_pages, "_memory", lambda: told.pop(0) if told else [])

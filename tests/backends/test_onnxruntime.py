@@ -22,7 +22,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import CompileError, CorruptArtefactError, DeviceError, InputError, OptionError
-from QEfficient.records import CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
 
@@ -45,7 +45,7 @@ class TestOnnxRuntime(BackendConformance):
 def program(tmp_path: Path) -> Program:
     (tmp_path / "program").mkdir()
     model = tiny_graphs.make(tmp_path / "graph")
-    return BACKEND.compile(model, [Shape(16)], HOST, CompileOptions(), tmp_path / "program")
+    return BACKEND.compile({MODEL: model}, {MODEL: [Shape(16)]}, HOST, CompileOptions(), tmp_path / "program")
 
 
 def move_external_data(program: Program, location: str) -> None:
@@ -101,7 +101,7 @@ def test_the_weights_are_held_once_where_once_is_enough(program: Program, monkey
 def test_weights_of_the_cache_are_linked_not_copied(tmp_path: Path) -> None:
     model = tiny_graphs.make(settings.home() / "graph")
     (tmp_path / "work").mkdir()
-    program = BACKEND.compile(model, [Shape(16)], HOST, CompileOptions(), tmp_path / "work")
+    program = BACKEND.compile({MODEL: model}, {MODEL: [Shape(16)]}, HOST, CompileOptions(), tmp_path / "work")
     assert (program.path / tiny_graphs.EXTERNAL).samefile(model.path.parent / tiny_graphs.EXTERNAL)
 
 
@@ -111,7 +111,7 @@ def test_external_data_in_a_folder_below(program: Program, tmp_path: Path) -> No
     (program.path / tiny_graphs.EXTERNAL).rename(program.path / "weights/all.bin")
     model = OnnxModel(program.onnx_path, program.manifest.inputs, program.manifest.outputs, digest="")
     (tmp_path / "again").mkdir()
-    again = BACKEND.compile(model, [Shape(16)], HOST, CompileOptions(), tmp_path / "again")
+    again = BACKEND.compile({MODEL: model}, {MODEL: [Shape(16)]}, HOST, CompileOptions(), tmp_path / "again")
     with BACKEND.open(again) as session:
         assert session.run(tiny_graphs.feed(3))["output"].shape == (1, tiny_graphs.DIM)
 
@@ -128,7 +128,7 @@ def test_what_the_host_can_not_compile(target: Target, buckets: list[Shape], tmp
     model = tiny_graphs.make(tmp_path / "graph")
     (tmp_path / "work").mkdir()
     with pytest.raises(OptionError):
-        BACKEND.compile(model, buckets, target, CompileOptions(), tmp_path / "work")
+        BACKEND.compile({MODEL: model}, {MODEL: buckets}, target, CompileOptions(), tmp_path / "work")
 
 
 def test_a_graph_that_onnxruntime_refuses(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_graph_that_onnxruntime_refuses(tmp_path: Path) -> None:
     model = OnnxModel(tmp_path / "model.onnx", (spec,), (replace(spec, name="y"),), digest="")
     (tmp_path / "work").mkdir()
     with pytest.raises(CompileError, match="NoSuchOperator"):
-        BACKEND.compile(model, [Shape(8)], HOST, CompileOptions(), tmp_path / "work")
+        BACKEND.compile({MODEL: model}, {MODEL: [Shape(8)]}, HOST, CompileOptions(), tmp_path / "work")
 
 
 @pytest.mark.parametrize("form", ["climb", "hidden climb", "absolute", "link"])
@@ -168,7 +168,8 @@ def test_a_damaged_file(program: Program, name: str, size: int | None) -> None:
 
 
 def test_a_manifest_of_another_graph(program: Program) -> None:
-    other = replace(program.manifest, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    graph = replace(program.manifest.graph, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    other = replace(program.manifest, graphs={MODEL: graph})
     with pytest.raises(CorruptArtefactError, match="logits"):
         BACKEND.open(Program(program.path, other))
 
@@ -183,7 +184,8 @@ def test_an_id_outside_of_the_vocabulary(program: Program) -> None:
 
 
 def test_a_run_that_fails_inside(program: Program) -> None:
-    too_long = replace(program.manifest, buckets=(Shape(2 * tiny_graphs.POSITIONS),))  # more than it has positions
+    longer = replace(program.manifest.graph, shapes=(Shape(2 * tiny_graphs.POSITIONS),))  # more than it has positions
+    too_long = replace(program.manifest, graphs={MODEL: longer})
     with BACKEND.open(Program(program.path, too_long)) as session:
         with pytest.raises(DeviceError) as caught:
             session.run(tiny_graphs.feed(tiny_graphs.POSITIONS + 1))
@@ -214,10 +216,10 @@ from QEfficient.runtime.run import How, run_rows
 ids = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
 mask = TensorSpec("attention_mask", "int64", ("batch_size", "seq_len"))
 out = TensorSpec("output", "float32", ("batch_size", {tiny_graphs.DIM}))
-manifest = Manifest(Target("onnxruntime"), (Shape(16),), (ids, mask), (out,), "model.onnx")
+manifest = Manifest(Target("onnxruntime"), {{MODEL: GraphFacts((Shape(16),), (ids, mask), (out,), "model.onnx")}})
 backend = registry.get("onnxruntime")
 with backend.open(Program(Path({str(program.path)!r}), manifest)) as session:
-    rows = from_arrays({{"input_ids": [[1, 2, 3]]}}, session.inputs, max_length=None, buckets=session.buckets)
+    rows = from_arrays({{"input_ids": [[1, 2, 3]]}}, session.inputs, max_length=None, buckets=session.shapes)
     print(run_rows(session, rows, How())["output"].shape)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

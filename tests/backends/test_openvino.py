@@ -26,7 +26,7 @@ from QEfficient.errors import (
 )
 from QEfficient.export.exporter import export
 from QEfficient.pytorch_transforms.token_pooling import Pooling
-from QEfficient.records import CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
 
@@ -49,14 +49,14 @@ class TestOpenVino(BackendConformance):
 def program(tmp_path: Path) -> Program:
     (tmp_path / "program").mkdir()
     model = tiny_graphs.make(tmp_path / "graph")
-    return BACKEND.compile(model, [Shape(16)], HOST, CompileOptions(), tmp_path / "program")
+    return BACKEND.compile({MODEL: model}, {MODEL: [Shape(16)]}, HOST, CompileOptions(), tmp_path / "program")
 
 
 @pytest.fixture
 def halved(tmp_path: Path) -> Program:
     (tmp_path / "halved").mkdir()
     model = tiny_graphs.make(tmp_path / "graph")
-    return BACKEND.compile(model, [Shape(16)], BF16, CompileOptions(), tmp_path / "halved")
+    return BACKEND.compile({MODEL: model}, {MODEL: [Shape(16)]}, BF16, CompileOptions(), tmp_path / "halved")
 
 
 def move_external_data(program: Program, location: str) -> None:
@@ -113,11 +113,12 @@ def test_a_graph_that_openvino_refuses(tmp_path: Path) -> None:
     model = OnnxModel(tmp_path / "model.onnx", (spec,), (replace(spec, name="y"),), digest="")
     (tmp_path / "work").mkdir()
     with pytest.raises(CompileError, match="NoSuchOperator"):
-        BACKEND.compile(model, [Shape(8)], HOST, CompileOptions(), tmp_path / "work")
+        BACKEND.compile({MODEL: model}, {MODEL: [Shape(8)]}, HOST, CompileOptions(), tmp_path / "work")
 
 
 def test_a_manifest_of_another_graph(program: Program) -> None:
-    other = replace(program.manifest, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    graph = replace(program.manifest.graph, outputs=(TensorSpec("logits", "float32", ("batch_size", 2)),))
+    other = replace(program.manifest, graphs={MODEL: graph})
     with pytest.raises(CorruptArtefactError, match="logits"):
         BACKEND.open(Program(program.path, other))
 
@@ -142,10 +143,11 @@ def test_an_id_outside_of_the_vocabulary(
 
 def test_buckets_past_the_graphs_positions(program: Program, tmp_path: Path) -> None:
     long = (Shape(tiny_graphs.POSITIONS + 1),)  # a run of it would read past the table, and may well end the process
+    graphs = {MODEL: replace(program.manifest.graph, shapes=long)}
     with pytest.raises(CorruptArtefactError, match="does not take a row of 65"):
-        BACKEND.open(Program(program.path, replace(program.manifest, buckets=long)))
+        BACKEND.open(Program(program.path, replace(program.manifest, graphs=graphs)))
     with pytest.raises(CompileError, match="shapes are inconsistent"):
-        BACKEND.compile(tiny_graphs.make(tmp_path / "again"), long, HOST, CompileOptions(), tmp_path)
+        BACKEND.compile({MODEL: tiny_graphs.make(tmp_path / "again")}, {MODEL: long}, HOST, CompileOptions(), tmp_path)
 
 
 def test_a_run_that_fails_inside(program: Program) -> None:
@@ -234,7 +236,7 @@ from QEfficient.records import *
 ids = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
 mask = TensorSpec("attention_mask", "int64", ("batch_size", "seq_len"))
 out = TensorSpec("output", "float32", ("batch_size", {tiny_graphs.DIM}))
-manifest = Manifest(Target("openvino"), (Shape(16),), (ids, mask), (out,), "model.onnx")
+manifest = Manifest(Target("openvino"), {{MODEL: GraphFacts((Shape(16),), (ids, mask), (out,), "model.onnx")}})
 with registry.get("openvino").open(Program(Path({str(program.path)!r}), manifest)) as session:
     row = np.array([[1, 2, 3]])
     print(session.run({{"input_ids": row, "attention_mask": np.ones_like(row)}})["output"].shape)

@@ -14,7 +14,7 @@ from QEfficient.backends.base import Backend
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import CompileError
 from QEfficient.numerics.emulator import EmulatorBackend
-from QEfficient.records import CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
 
@@ -36,7 +36,7 @@ def compiled(backend: Backend, folder: Path, options: CompileOptions = CompileOp
     (folder / "program").mkdir(parents=True)
     model = tiny_graphs.make(folder / "graph")
     target = Target(backend.name, backend.compute[0])
-    return backend.compile(model, [Shape(16)], target, options, folder / "program")
+    return backend.compile({MODEL: model}, {MODEL: [Shape(16)]}, target, options, folder / "program")
 
 
 def test_results_are_numbers_of_fp16(tmp_path: Path) -> None:
@@ -61,7 +61,9 @@ def test_a_graph_that_onnxruntime_refuses_is_no_program(tmp_path: Path) -> None:
     model = OnnxModel(path, (TensorSpec("x", "int64", ("n",)),), (TensorSpec("y", "int64", ("n",)),), digest="")
     (tmp_path / "program").mkdir()
     with pytest.raises(CompileError, match="NoSuchOperator"):
-        EmulatorBackend().compile(model, [Shape(8)], Target("emulator", "fp16"), CompileOptions(), tmp_path / "program")
+        EmulatorBackend().compile(
+            {MODEL: model}, {MODEL: [Shape(8)]}, Target("emulator", "fp16"), CompileOptions(), tmp_path / "program"
+        )
 
 
 def test_it_is_never_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

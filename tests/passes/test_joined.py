@@ -22,7 +22,7 @@ from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
-from QEfficient.records import CompileOptions, OnnxModel, Program, Shape, Target
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target
 from tests import tiny_models
 from tests.passes.graphs import LAYER, compute, layer
 
@@ -205,13 +205,15 @@ def test_data_of_this_name_is_never_written_over(tmp_path: Path) -> None:
 
 def compiled(plain: OnnxModel, folder: Path) -> Program:
     folder.mkdir()
-    return OnnxRuntimeBackend().compile(plain, [Shape(16)], Target("onnxruntime"), CompileOptions(), folder)
+    return OnnxRuntimeBackend().compile(
+        {MODEL: plain}, {MODEL: [Shape(16)]}, Target("onnxruntime"), CompileOptions(), folder
+    )
 
 
 def test_the_session_runs_the_joined_graph(tmp_path: Path) -> None:
     backend, plain = OnnxRuntimeBackend(), exported("bert", tmp_path)
     program = compiled(plain, tmp_path / "program")
-    assert (program.manifest.onnx, program.manifest.joined) == ("model.onnx", "model.onnxruntime.onnx")
+    assert (program.manifest.graph.onnx, program.manifest.graph.joined) == ("model.onnx", "model.onnxruntime.onnx")
     [first, *_] = batches(plain)
     with backend.open(program) as session:
         found = session.run(first)["output"]
@@ -219,14 +221,15 @@ def test_the_session_runs_the_joined_graph(tmp_path: Path) -> None:
     program.joined_path.write_bytes(b"not a graph")
     with pytest.raises(CorruptArtefactError):
         backend.open(program)
-    of_before = replace(program, manifest=replace(program.manifest, joined=None))  # what no manifest names is not read
+    graphs = {MODEL: replace(program.manifest.graph, joined=None)}  # what no manifest names is not read
+    of_before = replace(program, manifest=replace(program.manifest, graphs=graphs))
     with backend.open(of_before) as session:
         assert np.allclose(session.run(first)["output"], found, atol=1e-5)
 
 
 def test_the_manifest_lists_it(tmp_path: Path) -> None:
     written = programs.write(compiled(exported("bert", tmp_path), tmp_path / "program"))
-    assert written.manifest.joined in written.manifest.files
+    assert written.manifest.graph.joined in written.manifest.files
     assert programs.load(written.path).joined_path == written.joined_path
     manifest = written.path / "qefficient.json"
     manifest.write_text(manifest.read_text().replace('"joined": "model.onnxruntime.onnx"', '"joined": "other.onnx"'))
@@ -241,7 +244,7 @@ def test_what_does_not_load_is_not_used(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("QEfficient.onnx_transforms.joined.write_joined", wrong)
     program = compiled(exported("bert", tmp_path), tmp_path / "program")
-    assert program.manifest.joined is None and program.joined_path == program.onnx_path
+    assert program.manifest.graph.joined is None and program.joined_path == program.onnx_path
     assert not (program.path / "model.onnxruntime.onnx").exists()
 
 
@@ -274,7 +277,7 @@ def test_external_data_in_a_subgraph(tmp_path: Path) -> None:
     path = tmp_path / "graph/model.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
     program = compiled(describe(path), tmp_path / "program")
-    assert program.manifest.joined
+    assert program.manifest.graph.joined
     for yes in (True, False):
         inputs = feed() | {"yes": np.array(yes)}
         assert np.allclose(compute(program.joined_path, inputs)[0], compute(path, inputs)[0], atol=1e-5)

@@ -132,7 +132,7 @@ def test_small_habits(model: QEFFAutoModel) -> None:
     assert model.device == torch.device("cpu")
     assert model.dtype == torch.float32
     assert model.warmup() is model
-    assert model.qpc_session.buckets[-1].length == 64
+    assert model.qpc_session.shapes[-1].length == 64
     report = model.device_report()
     assert report["backend"] == "onnxruntime"
     assert report["reason"]
@@ -142,7 +142,7 @@ def test_small_habits(model: QEFFAutoModel) -> None:
 @pytest.mark.parametrize("end", ["compile", "close"])
 def test_a_session_that_was_handed_out_ends_with_a_clear_error(model: QEFFAutoModel, end: str) -> None:
     session = model.qpc_session
-    arrays = {spec.name: np.ones(spec.at(session.buckets[0]), spec.dtype) for spec in session.inputs}
+    arrays = {spec.name: np.ones(spec.at(session.shapes[0]), spec.dtype) for spec in session.inputs}
     expected = session.run(arrays)["output"]
     assert np.array_equal(session.submit(arrays).result()["output"], expected)
     model.compile()  # the same program, so the same session

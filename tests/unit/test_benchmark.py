@@ -19,7 +19,7 @@ from QEfficient import QEFFAutoModel
 from QEfficient import program as programs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import InputError, OptionError, UsageError
-from QEfficient.records import CompileOptions, ModelFacts, Program, Shape, Target, TextFacts
+from QEfficient.records import MODEL, CompileOptions, ModelFacts, Program, Shape, Target, TextFacts
 from QEfficient.runtime import spans
 from QEfficient.runtime.benchmark import Benchmark, measure
 from QEfficient.runtime.counts import RunCounts
@@ -33,7 +33,7 @@ def program(folder: Path, *, pooled: bool = True, texts: bool = True) -> Path:
     graph = tiny_graphs.make(folder / "graph", pooled=pooled, external=False)
     home = folder / "program"
     home.mkdir()
-    made = OnnxRuntimeBackend().compile(graph, BUCKETS, Target("onnxruntime"), CompileOptions(), home)
+    made = OnnxRuntimeBackend().compile({MODEL: graph}, {MODEL: BUCKETS}, Target("onnxruntime"), CompileOptions(), home)
     words = {"[PAD]": 0, "[UNK]": 1, "the": 2, "a": 3}
     tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()

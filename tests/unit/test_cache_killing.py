@@ -4,7 +4,7 @@ from pathlib import Path
 
 from QEfficient import program as programs
 from QEfficient.cache import Cache, check_files
-from QEfficient.records import Manifest, Program, Shape, Target
+from QEfficient.records import MODEL, GraphFacts, Manifest, Program, Shape, Target
 from tests.cache_builds import KEY, NAME, STAGE, assert_right, build, leftovers
 from tests.killing import Outcome, Zygote, kill_at_points
 
@@ -59,7 +59,8 @@ def make_program(folder: Path, sdk: str) -> Program:
     folder.mkdir()
     for index in range(8):
         (folder / f"{index}.bin").write_bytes(sdk.encode() * 300_000)
-    return programs.write(Program(folder, Manifest(Target("qaic"), (Shape(32),), (), (), "0.bin", sdk=sdk)))
+    graphs = {MODEL: GraphFacts((Shape(32),), (), (), "0.bin")}
+    return programs.write(Program(folder, Manifest(Target("qaic"), graphs, sdk=sdk)))
 
 
 def put_old_program(home: Path) -> None:

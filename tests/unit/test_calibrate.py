@@ -17,7 +17,7 @@ import pytest
 from QEfficient import settings
 from QEfficient.backends import host
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
-from QEfficient.records import CompileOptions, FileFacts, Program, Shape, Target, TensorSpec, Tuning
+from QEfficient.records import MODEL, CompileOptions, FileFacts, Program, Shape, Target, TensorSpec, Tuning
 from QEfficient.runtime import calibrate as calibration
 from QEfficient.runtime.calibrate import calibrate, remember, remembered
 from tests import tiny_graphs
@@ -29,7 +29,9 @@ BACKEND = OnnxRuntimeBackend()
 def program(tmp_path: Path) -> Program:
     (tmp_path / "program").mkdir()
     model = tiny_graphs.make(tmp_path / "graph")
-    made = BACKEND.compile(model, [Shape(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
+    made = BACKEND.compile(
+        {MODEL: model}, {MODEL: [Shape(16)]}, Target("onnxruntime"), CompileOptions(), tmp_path / "program"
+    )
     return Program(made.path, replace(made.manifest, files={"model.onnx": FileFacts(1, "ab" * 32)}))
 
 
@@ -45,7 +47,7 @@ class Machine:
         machine = self
 
         class Session:
-            inputs, buckets, fixed_shapes = machine.inputs, (Shape(32),), fixed
+            inputs, shapes, fixed_shapes = machine.inputs, (Shape(32),), fixed
 
             def __init__(self) -> None:
                 self.tune(tuning)

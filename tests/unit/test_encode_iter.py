@@ -22,7 +22,7 @@ from QEfficient.backends.base import Tunable
 from QEfficient.errors import InputError, UsageError
 from QEfficient.inference import encode as embed
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import TensorSpec, Tuning
+from QEfficient.records import MODEL, TensorSpec, Tuning
 from tests.example_session import ExampleSession
 from tests.tiny_repo import tiny_repo
 
@@ -161,7 +161,8 @@ def test_all_before_an_error_comes_out_before_it(model: QEFFAutoModel, bad: Any,
 
 def test_a_text_that_fits_no_bucket_comes_after_all_before_it(model: QEFFAutoModel) -> None:
     ready = model._need_loaded()
-    shorter = replace(ready.program.manifest, buckets=ready.program.manifest.buckets[:1])
+    graph = ready.program.manifest.graph
+    shorter = replace(ready.program.manifest, graphs={MODEL: replace(graph, shapes=graph.shapes[:1])})
     model._loaded = LoadedProgram(replace(ready.program, manifest=shorter), ready.backend, "a test")
     seen = 0
     with pytest.raises(InputError, match="longer than the largest compiled bucket") as caught:
@@ -215,7 +216,7 @@ class StubSession(ExampleSession):
     def __init__(self, ready: LoadedProgram) -> None:
         manifest = ready.program.manifest
         super().__init__(TensorSpec("output", "float32", ("batch_size", 32)), slots=2)
-        self.inputs, self.buckets = manifest.inputs, manifest.buckets
+        self.inputs, self.shapes = manifest.inputs, manifest.shapes
 
     def _answer(self, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
         return {"output": np.zeros((len(ids), 32), np.float32)}

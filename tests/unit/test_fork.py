@@ -17,7 +17,7 @@ import pytest
 from QEfficient import fork
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import CompileOptions, Rows, Shape, Target
+from QEfficient.records import MODEL, CompileOptions, Rows, Shape, Target
 from QEfficient.runtime.counts import RunCounter
 from tests import tiny_graphs
 
@@ -96,7 +96,9 @@ def test_a_program_in_use_is_free_in_a_child(tmp_path: Path) -> None:
     """Another thread of the parent uses it, and a third one holds its lock."""
     (tmp_path / "program").mkdir()
     backend, model = OnnxRuntimeBackend(), tiny_graphs.make(tmp_path / "graph")
-    program = backend.compile(model, [Shape(16)], Target("onnxruntime"), CompileOptions(), tmp_path / "program")
+    program = backend.compile(
+        {MODEL: model}, {MODEL: [Shape(16)]}, Target("onnxruntime"), CompileOptions(), tmp_path / "program"
+    )
     ready = LoadedProgram(program, backend, "a test")
     arrays = tiny_graphs.feed(3)
     rows = Rows({name: list(array) for name, array in arrays.items()}, 3, (3,))

@@ -28,7 +28,7 @@ from QEfficient.errors import UsageError, VerificationError
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.sentences import SENTENCES
 from QEfficient.numerics.verify import LIMITS, Limits, Sample, Verification
-from QEfficient.records import Manifest, OnnxModel, Program, Shape, Target
+from QEfficient.records import MODEL, GraphFacts, Manifest, OnnxModel, Program, Shape, Target
 from tests import real_text
 from tests.tiny_graphs import feed, make
 
@@ -97,7 +97,8 @@ def test_what_else_reads_a_layers_input_gets_the_exact_numbers(whole: Quantised)
 def test_a_row_beside_thirty_neighbourhoods(tiny: OnnxModel, whole: Quantised, name: str) -> None:
     row, path = feed(11, seed=1), tiny.path.parent / "run.onnx"
     onnx.save_model(whole.without(()), path)
-    manifest = Manifest(Target(name, "int8"), (Shape(64),), tiny.inputs, tiny.outputs, path.name)
+    graph = GraphFacts((Shape(64),), tiny.inputs, tiny.outputs, path.name)
+    manifest = Manifest(Target(name, "int8"), {MODEL: graph})
     with registry.get(name).open(Program(path.parent, manifest)) as session:
         alone = session.run(row)["output"][0]
         for seed in range(30):

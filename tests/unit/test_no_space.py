@@ -32,7 +32,7 @@ from QEfficient.errors import CacheError, ExportError, LoadError, TransformError
 from QEfficient.numerics import precision_file
 from QEfficient.onnx_transforms import apply
 from QEfficient.onnx_transforms.graph_file import describe
-from QEfficient.records import Manifest, Program, Shape, Target
+from QEfficient.records import MODEL, GraphFacts, Manifest, Program, Shape, Target
 from QEfficient.report import replace_file
 from QEfficient.runtime.write_io import InferenceFiles
 from tests import tiny_graphs
@@ -235,7 +235,7 @@ def test_a_save_without_room_names_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "0.bin").write_bytes(bytes(300_000))
     made = programs.write(
-        Program(tmp_path / "made", Manifest(Target("onnxruntime"), (Shape(32),), (), (), onnx="0.bin"))
+        Program(tmp_path / "made", Manifest(Target("onnxruntime"), {MODEL: GraphFacts((Shape(32),), (), (), "0.bin")}))
     )
     with pytest.raises(CacheError, match="can't be saved") as caught, files_up_to(200_000):
         programs.save(made, tmp_path / "saved")

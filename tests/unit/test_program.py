@@ -18,8 +18,10 @@ from QEfficient.cache import MANIFEST, Envelope, to_json
 from QEfficient.cache.envelope import _seal
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import (
+    MODEL,
     CompileOptions,
     FileFacts,
+    GraphFacts,
     Manifest,
     ModelFacts,
     OnnxModel,
@@ -36,12 +38,8 @@ IDS = TensorSpec("input_ids", "int64", ("batch_size", "seq_len"))
 OUTPUT = TensorSpec("output", "float32", ("batch_size", 384))
 MANIFEST_RECORD = Manifest(
     target=Target("qaic", "fp16", 14, 2),
-    buckets=(Shape(32), Shape(64)),
-    inputs=(IDS,),
-    outputs=(OUTPUT,),
-    onnx="model.onnx",
+    graphs={MODEL: GraphFacts((Shape(32), Shape(64)), (IDS,), (OUTPUT,), "model.onnx", binary="qpc")},
     options=CompileOptions({"mos": 1}, {"node_precision_info": Path("fp32.yaml")}, ("-x",)),
-    binary="qpc",
     sdk="1.20",
     text=TextFacts("tokenizer.json", 256, prompts={"query": "q: "}),
     model=ModelFacts("org/m", "BertModel", "bert", "feature-extraction", ({"step": "normalize"},), 384, "config.json"),
@@ -108,25 +106,30 @@ SCALARS = st.none() | st.booleans() | INTS | st.floats(allow_nan=False, allow_in
 JSON = st.recursive(SCALARS, lambda v: st.lists(v, max_size=2) | st.dictionaries(TEXT, v, max_size=2), max_leaves=5)
 OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 SPECS = st.lists(st.builds(TensorSpec, TEXT, TEXT, st.lists(INTS | TEXT, max_size=3).map(tuple)), max_size=3).map(tuple)
-BUCKETS = st.sets(
+SHAPES = st.sets(
     st.builds(Shape, st.integers(1, 512), st.integers(1, 8), st.dictionaries(TEXT, st.integers(1, 9))),
     min_size=1,
     max_size=4,
 )
-MANIFESTS = st.builds(
-    Manifest,
-    target=st.builds(Target, TEXT, TEXT, INTS, INTS),
-    buckets=BUCKETS.map(lambda found: tuple(sorted(found))),
+GRAPHS = st.builds(
+    GraphFacts,
+    shapes=SHAPES.map(lambda found: tuple(sorted(found))),
     inputs=SPECS,
     outputs=SPECS,
     onnx=st.just("model.onnx"),
+    joined=st.sampled_from([None, "model.onnx"]),
+    binary=st.sampled_from([None, "qpc"]),
+)
+MANIFESTS = st.builds(
+    Manifest,
+    target=st.builds(Target, TEXT, TEXT, INTS, INTS),
+    graphs=st.dictionaries(TEXT, GRAPHS, min_size=1, max_size=2),
     options=st.builds(
         CompileOptions,
         OBJECTS,
         st.dictionaries(TEXT, TEXT.map(Path), max_size=2),
         st.lists(TEXT, max_size=2).map(tuple),
     ),
-    binary=st.sampled_from([None, "qpc"]),
     sdk=st.none() | TEXT,
     text=st.none()
     | st.builds(
@@ -197,6 +200,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
             yield from leaves(item, (*path, str(index)))
 
 
+GRAPH = "graphs/model"
 FREE = ("flags", "head", "verify", "key")  # JSON without a declared type
 TYPED = [
     path
@@ -219,7 +223,17 @@ def test_a_field_of_the_wrong_type_is_named(path: str, made: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["target", "target/cores", "buckets/0/sizes", "onnx", "text/pad_id", "model/config", "rules/more", "int8"]
+    "path",
+    [
+        "target",
+        "target/cores",
+        "graphs",
+        f"{GRAPH}/shapes/0/sizes",
+        f"{GRAPH}/onnx",
+        "text/pad_id",
+        "int8",
+        "rules/more",
+    ],
 )
 def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", ...)
@@ -228,7 +242,9 @@ def test_a_missing_field_is_named_though_it_has_a_default(path: str, made: Progr
     assert path.rpartition("/")[2] in str(caught.value.got)
 
 
-@pytest.mark.parametrize("path", ["surprise", "target/surprise", "buckets/1/surprise", "model/surprise"])
+@pytest.mark.parametrize(
+    "path", ["surprise", "target/surprise", f"{GRAPH}/surprise", f"{GRAPH}/shapes/1/surprise", "model/surprise"]
+)
 def test_an_unknown_field_is_named(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", 1)
     with pytest.raises(ManifestError, match="surprise"):
@@ -241,19 +257,20 @@ def test_an_unknown_field_is_named(path: str, made: Program) -> None:
         ("target/cores", True),
         ("target/cores", "16"),
         ("sdk", 1),
-        ("inputs/0/shape", ["batch_size", True]),
-        ("buckets", []),
-        ("buckets/0/sizes/seq_len", 0),
-        ("buckets/0/sizes/seq_len", 64),
-        ("buckets/0/sizes/seq_len", 128),
-        ("buckets/1/sizes/batch_size", -1),
-        ("onnx", "other.onnx"),
-        ("onnx", "../model.onnx"),
+        ("graphs", {}),
+        (f"{GRAPH}/inputs/0/shape", ["batch_size", True]),
+        (f"{GRAPH}/shapes", []),
+        (f"{GRAPH}/shapes/0/sizes/seq_len", 0),
+        (f"{GRAPH}/shapes/0/sizes/seq_len", 64),
+        (f"{GRAPH}/shapes/0/sizes/seq_len", 128),
+        (f"{GRAPH}/shapes/1/sizes/batch_size", -1),
+        (f"{GRAPH}/onnx", "other.onnx"),
+        (f"{GRAPH}/onnx", "../model.onnx"),
         ("text/tokenizer", "/etc/passwd"),
         ("model/config", "missing.json"),
-        ("binary", "elsewhere"),
-        ("binary", ".."),
-        ("binary", ""),
+        (f"{GRAPH}/binary", "elsewhere"),
+        (f"{GRAPH}/binary", ".."),
+        (f"{GRAPH}/binary", ""),
     ],
 )
 def test_a_manifest_that_contradicts_itself_names_the_field(path: str, value: object, made: Program) -> None:
@@ -263,7 +280,7 @@ def test_a_manifest_that_contradicts_itself_names_the_field(path: str, value: ob
     assert path.split("/")[0] in str(caught.value.got)
 
 
-@pytest.mark.parametrize("path", ["text/pad_id", "text/max_length", "target/cores", "buckets/1/sizes/seq_len"])
+@pytest.mark.parametrize("path", ["text/pad_id", "text/max_length", "target/cores", f"{GRAPH}/shapes/1/sizes/seq_len"])
 def test_an_edit_that_keeps_the_types_is_refused(path: str, made: Program) -> None:
     edit(made.path, f"body/{path}", 100, seal=False)
     with pytest.raises(ManifestError, match="changed after it was written"):
@@ -278,7 +295,7 @@ def test_another_format_is_stale_with_the_models_name(made: Program) -> None:
 
 def test_a_manifest_that_contradicts_the_folder_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no.onnx"):
-        make(tmp_path, replace(MANIFEST_RECORD, onnx="no.onnx"))
+        make(tmp_path, replace(MANIFEST_RECORD, graphs={MODEL: replace(MANIFEST_RECORD.graph, onnx="no.onnx")}))
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -65,14 +65,14 @@ def test_any_number_of_rows(rows: int, fixed: bool) -> None:
     assert result["output"].tolist() == [[400 * row + 10, 4] for row in range(rows)]
     assert result["start_logits"].tolist() == [[100 * row + place + 1 for place in range(4)] for row in range(rows)]
     if fixed:
-        assert set(session.shapes) <= {(3, 4)} and len(session.shapes) == -(-rows // 3)
+        assert set(session.seen) <= {(3, 4)} and len(session.seen) == -(-rows // 3)
 
 
 @pytest.mark.parametrize(("spec", "shape"), [(POOLED, (0, 2)), (TOKENS, (0, 5, 2)), (SCORES, (0, 5))])
 def test_no_rows_in_no_rows_out(spec: TensorSpec, shape: tuple[int, ...]) -> None:
     with ExampleSession(spec) as session:
         result = run_rows(session, rows_of(np.zeros((0, 5))), How())[spec.name]
-    assert result.shape == shape and result.dtype == np.float32 and not session.shapes
+    assert result.shape == shape and result.dtype == np.float32 and not session.seen
 
 
 def test_fill_goes_where_a_row_ends() -> None:
@@ -86,7 +86,7 @@ def test_fill_goes_where_a_row_ends() -> None:
 def test_the_host_runs_true_lengths() -> None:
     with ExampleSession() as session:
         run_rows(session, full(2, 7, 5), How())
-    assert session.shapes == [(3, 7)]
+    assert session.seen == [(3, 7)]
 
 
 def test_progress_counts_rows() -> None:
@@ -99,21 +99,21 @@ def test_progress_counts_rows() -> None:
 def test_one_more_than_slots_are_handed_over() -> None:
     with ExampleSession(fixed=True, slots=3, before=lambda arrays: time.sleep(0.002)) as session:
         run_rows(session, full(*[2] * 60), How())
-    assert len(session.shapes) == 20
+    assert len(session.seen) == 20
     assert 2 <= session.most <= 3
     assert session.most_held == 4
 
 
 def test_the_first_failure_stops_the_rest() -> None:
     def fail(arrays: Arrays) -> None:
-        if len(session.shapes) == 4:
+        if len(session.seen) == 4:
             raise DeviceError("The device is gone.", status="QS_DEV_ERROR")
 
     with ExampleSession(fixed=True, slots=2, before=fail) as session:
         with pytest.raises(DeviceError, match="gone"):
             run_rows(session, full(*[2] * 90), How())
         assert session.flying == 0
-        assert len(session.shapes) <= 6
+        assert len(session.seen) <= 6
 
 
 def test_a_failure_cancels_what_has_not_begun() -> None:
@@ -124,7 +124,7 @@ def test_a_failure_cancels_what_has_not_begun() -> None:
     with ExampleSession(fixed=True, slots=3, workers=1, before=fail) as session:
         with pytest.raises(DeviceError, match="gone"):
             run_rows(session, full(*[2] * 9), How())
-    assert len(session.shapes) <= 2  # the worker may take the next one before it can be cancelled
+    assert len(session.seen) <= 2  # the worker may take the next one before it can be cancelled
 
 
 def test_an_interrupt_leaves_nothing_running() -> None:
@@ -135,9 +135,9 @@ def test_an_interrupt_leaves_nothing_running() -> None:
         with pytest.raises(KeyboardInterrupt):
             run_rows(session, full(*[2] * 90), How(progress=interrupt))
         assert session.flying == 0
-        started = len(session.shapes)
+        started = len(session.seen)
         time.sleep(0.02)
-        assert len(session.shapes) == started < 10
+        assert len(session.seen) == started < 10
 
 
 class Spoiled(ExampleSession):

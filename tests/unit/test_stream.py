@@ -93,8 +93,8 @@ def test_any_words_come_back_in_order(
     assert session.most <= slots and session.most_held <= slots + 1
     assert counter.total.rows == len(words)
     assert counter.total.tokens == sum(map(len, words)) <= counter.total.positions
-    assert counter.total.batches == len(session.shapes)
-    assert counter.total.positions == sum(batch * length for batch, length in session.shapes)
+    assert counter.total.batches == len(session.seen)
+    assert counter.total.positions == sum(batch * length for batch, length in session.seen)
 
 
 @settings(deadline=None, max_examples=60)  # a busy machine is no failure
@@ -137,13 +137,13 @@ def test_a_refused_item_of_a_list_is_said_at_once() -> None:
             Stream(session, Source(words, window=40), prepare, How()) as stream,
         ):
             next(stream)
-    assert not session.shapes
+    assert not session.seen
 
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_failing_session_ends_the_stream(slots: int) -> None:
     def fail(arrays: Arrays) -> None:
-        if len(session.shapes) == 9:
+        if len(session.seen) == 9:
             raise DeviceError("The device is gone.")
 
     with ExampleSession(fixed=True, slots=slots, before=fail) as session:
@@ -154,7 +154,7 @@ def test_a_failing_session_ends_the_stream(slots: int) -> None:
             for _ in stream:
                 pass
         assert session.flying == 0
-        assert len(session.shapes) <= 9 + slots
+        assert len(session.seen) <= 9 + slots
 
 
 def test_a_number_that_is_not_finite_is_named_by_its_place_in_the_source() -> None:
@@ -189,9 +189,9 @@ def test_an_endless_source_is_read_a_little_ahead_and_closing_leaves_nothing() -
             # the window that is given out, two in the runs and what the slots hold, one that is made, one that is read
             assert read <= 100 + 8 * 5 + 2 * 3
         assert session.flying == 0
-        started = len(session.shapes)
+        started = len(session.seen)
         time.sleep(0.01)
-        assert len(session.shapes) == started
+        assert len(session.seen) == started
     assert found == expected(itertools.islice(itertools.cycle(some_words(64)), 100))
 
 
@@ -242,7 +242,7 @@ def test_rows_are_made_while_others_run() -> None:
         return prepare(first, items)
 
     def hold(arrays: Arrays) -> None:
-        if len(session.shapes) <= 2:  # the first window's runs
+        if len(session.seen) <= 2:  # the first window's runs
             assert made.acquire(timeout=20)
 
     with TunableSession(tokens=8, before=hold) as session:
@@ -254,13 +254,13 @@ def test_a_busy_reader_of_results_keeps_the_session_fed() -> None:
     with TunableSession(tokens=8) as session:
         with Stream(session, Source(["abcdefgh"] * 30, window=10), prepare, How()) as stream:
             next(stream)
-            before = len(session.shapes)
+            before = len(session.seen)
             for _ in range(100):
                 stream.pump()
                 time.sleep(0.001)
-                if len(session.shapes) >= before + 8:
+                if len(session.seen) >= before + 8:
                     break
-            assert len(session.shapes) >= before + 8
+            assert len(session.seen) >= before + 8
 
 
 def test_stages_are_marked_in_whoever_watches() -> None:

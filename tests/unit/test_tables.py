@@ -316,7 +316,7 @@ def test_no_run_is_started_for_a_row_past_its_table() -> None:
     with ExampleSession() as session:
         with pytest.raises(InputError, match="row 1: id 9 past the table of 9"):
             run_rows(session, rows_of([1], [9]), How(tables=Tables({"input_ids": 9})))
-        assert session.shapes == []
+        assert session.seen == []
 
 
 def test_a_program_that_is_hosted_elsewhere_keeps_its_tables(programs: dict[str, Path]) -> None:

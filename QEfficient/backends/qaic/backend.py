@@ -9,6 +9,7 @@ from pathlib import Path
 from QEfficient import settings
 from QEfficient.backends import card_options
 from QEfficient.backends.base import Availability
+from QEfficient.backends.graphs import GraphJob, jobs
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
 from QEfficient.backends.qaic.options import check_devices
@@ -108,9 +109,14 @@ class QaicBackend:
         check_cores(native.devices(self.sdk), target.cores, target.devices)
 
     def compile(
-        self, model: OnnxModel, buckets: Sequence[Shape], target: Target, options: CompileOptions, workdir: Path
+        self,
+        graphs: Mapping[str, OnnxModel],
+        shapes: Mapping[str, Sequence[Shape]],
+        target: Target,
+        options: CompileOptions,
+        workdir: Path,
     ) -> Program:
-        """Writes graph, option files and ``qpc/programqpc.bin`` into ``workdir``.
+        """Writes each graph with its ``qpc/programqpc.bin`` into ``workdir``, and the option files.
 
         In the returned manifest ``options.files`` are relative to the program's folder.
 
@@ -121,37 +127,33 @@ class QaicBackend:
         """
         self.check(target, options)
         compiler = self._compiler()
-        if not buckets:
-            raise OptionError(
-                "There is no shape to compile for.",
-                got="no buckets",
-                allowed="at least one shape",
-                do="leave seq_len= out for the model's own lengths",
-            )
-        # imports onnx, which a machine that only runs programs need not have
-        from QEfficient.onnx_transforms.graph_file import adopt
-
-        graph = dataclasses.replace(model, path=adopt(model.path, workdir).path)
-        options = dataclasses.replace(options, files=_copy_files(options.files, workdir))
-        compile_program(
-            self._argv(compiler, graph, buckets, target, options, workdir),
-            outdir=workdir / QPC,
-            workdir=workdir,
-            title=f"{compiler.kind}: {len(buckets)} shape{'s' if len(buckets) > 1 else ''}, {target.cores} cores",
-            timeout=settings.compile_timeout(),
-            runner=self._runner,
-        )
+        found = jobs(graphs, shapes, workdir)
+        files = _copy_files(options.files, workdir)
+        absolute = dataclasses.replace(options, files={name: workdir / path for name, path in files.items()})
+        for job in found.values():
+            self._compile(compiler, job, target, absolute)
         manifest = Manifest(
             target=target,
-            buckets=tuple(sorted(buckets)),
-            inputs=model.inputs,
-            outputs=model.outputs,
-            onnx=graph.path.name,
-            options=options,
-            binary=QPC,
+            graphs={name: job.facts(binary=QPC) for name, job in found.items()},
+            options=dataclasses.replace(options, files=files),
             sdk=self.sdk.version,
         )
         return Program(workdir, manifest)
+
+    def _compile(self, compiler: Compiler, job: GraphJob, target: Target, wanted: CompileOptions) -> None:
+        """One graph, all its shapes in one QPC."""
+        # imports onnx, which a machine that only runs programs need not have
+        from QEfficient.onnx_transforms.graph_file import adopt
+
+        graph, count = adopt(job.model.path, job.folder).path, len(job.shapes)
+        compile_program(
+            self._argv(compiler, graph, job, target, wanted),
+            outdir=job.folder / QPC,
+            workdir=job.folder,
+            title=f"{compiler.kind}: {count} shape{'s' if count > 1 else ''}, {target.cores} cores",
+            timeout=settings.compile_timeout(),
+            runner=self._runner,
+        )
 
     def _compiler(self) -> Compiler:
         compiler = self.sdk.compiler
@@ -167,31 +169,31 @@ class QaicBackend:
     def _argv(
         self,
         compiler: Compiler,
-        model: OnnxModel,
-        buckets: Sequence[Shape],
+        graph: Path,
+        job: GraphJob,
         target: Target,
         wanted: CompileOptions,
-        workdir: Path,
     ) -> tuple[str, ...]:
-        """The command, after its small input files were written; ``wanted.files`` are relative to ``workdir``."""
+        """The command, after its small input files were written."""
         own_partition = wanted.files.get("mdp_load_partition_config")
         if own_partition is not None:
-            options.check_partition((workdir / own_partition).read_text(errors="replace"), target)
+            options.check_partition(own_partition.read_text(errors="replace"), target)
+        named = compiler.kind == "qaic-compile"
         texts = {
-            "specializations": options.specializations(model.inputs, buckets, named=compiler.kind == "qaic-compile"),
+            "specializations": options.specializations(job.model.inputs, job.shapes, named=named),
             "partition": None if own_partition else options.partition(target),
         }
         written = {}
         for name, text in texts.items():
             if text is not None:
-                written[name] = workdir / f"{name}.json"
+                written[name] = job.folder / f"{name}.json"
                 written[name].write_text(text)
         return options.argv(
             compiler,
             options.hardware(compiler, wanted.flags.get("aic_hw_version"), self.sdk.hw_version()),
-            options.CompilerFiles(model.path, workdir / QPC, **written),
+            options.CompilerFiles(graph, job.folder / QPC, **written),
             target,
-            dataclasses.replace(wanted, files={name: workdir / path for name, path in wanted.files.items()}),
+            wanted,
         )
 
     def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> QaicSession:

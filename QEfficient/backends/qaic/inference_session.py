@@ -227,17 +227,18 @@ class QAICInferenceSession(OfOneProcess):
 
 def _locate(path: Path) -> tuple[Path, Program | None]:
     """The folder with ``programqpc.bin``, and the program that it belongs to where there is a manifest."""
-    for folder in (path, path.parent):
+    for folder in (path, *path.parents[:2]):
         if (folder / MANIFEST).is_file():
             program = programs.load(folder)
-            binary = program.binary_path
-            if binary is not None and path in (folder, binary):
-                return binary, program
+            found = [program.only(name) for name in program.manifest.graphs]
+            named = found if path == folder else [one for one in found if one.binary_path == path]
+            if len(named) == 1 and (binary := named[0].binary_path) is not None:
+                return binary, named[0]
     if not (path / BINARY).is_file():
         raise LoadError(
             "There is no compiled program for the card in this folder.",
             got=str(path),
-            allowed=f"a folder with {BINARY}, or the folder of a program for the card",
+            allowed=f"a folder with {BINARY}, or the folder of a program with one graph for the card",
             do="pass what compile(backend='qaic') returned",
         )
     return path, None

@@ -50,7 +50,7 @@ class QaicSession(OfOneProcess):
         slots: int = SLOTS,
         facts: Mapping[str, Json] | None = None,
     ) -> None:
-        self.inputs, self.outputs, self.buckets = manifest.inputs, manifest.outputs, manifest.buckets
+        self.inputs, self.outputs, self.shapes = manifest.inputs, manifest.outputs, manifest.shapes
         self._connect, self._per_replica, self._facts = connect, slots, dict(facts or {})
         self._closed = False
         self._begin()
@@ -58,7 +58,7 @@ class QaicSession(OfOneProcess):
         live = self._current()
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
-        self._input_check = InputCheck(self.inputs, self.buckets, fixed_shapes=True)
+        self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=True)
         self._layouts: dict[tuple[Dims, ...], Layout] = {}  # by the shapes of the inputs
         try:
             self._agree()
@@ -76,7 +76,7 @@ class QaicSession(OfOneProcess):
         self._closer: int | None = None  # the thread that is in close()
 
     def _agree(self) -> None:
-        """Check the manifest against what the program says of itself, and note each bucket's shapes."""
+        """Check the manifest against what the program says of itself, and note the dims of each shape."""
         by_name = {binding.name: binding for binding in self._descriptor.bindings}
         inputs = {binding.name for binding in self._descriptor.bindings if binding.is_input}
         if inputs != {spec.name for spec in self.inputs} or not {spec.name for spec in self.outputs} <= set(by_name):
@@ -87,17 +87,17 @@ class QaicSession(OfOneProcess):
                 raise _disagree(f"the type of {spec.name!r}", f"scaled {binding.dtype}", spec.dtype, do=_UNSCALED)
             if _kind(binding.dtype) != _kind(spec.dtype):
                 raise _disagree(f"the type of {spec.name!r}", binding.dtype, spec.dtype)
-        for bucket in self.buckets:
-            known = bucket.sizes  # an output's frames are the graph's own affair
+        for shape in self.shapes:
+            known = shape.sizes  # an output's frames are the graph's own affair
             given = {
-                spec.name: spec.at(bucket)
+                spec.name: spec.at(shape)
                 for spec in (*self.inputs, *self.outputs)
                 if all(isinstance(dim, int) or dim in known for dim in spec.shape)
             }
             shapes = self._descriptor.match(given)
             if shapes is None:
                 raise _disagree("shapes", [list(s) for s in self._descriptor.shapes], given)
-            key = tuple(spec.at(bucket) for spec in self.inputs)
+            key = tuple(spec.at(shape) for spec in self.inputs)
             wanted = {spec.name: spec.dtype for spec in self.outputs}
             self._layouts[key] = Layout.of(self._descriptor.bindings, shapes, wanted)
 
@@ -115,7 +115,7 @@ class QaicSession(OfOneProcess):
             return self._live
 
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        """Input name → array in, output name → new array out. Shapes are those of one bucket."""
+        """Input name → array in, output name → new array out. Their dims are those of one of its shapes."""
         return self._current().run(self._inference(arrays))
 
     def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:

@@ -12,7 +12,7 @@ import pytest
 
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.backends.qaic.compiler import BINARY, Completed, run_subprocess
-from QEfficient.records import OnnxModel, Program, Shape, Target
+from QEfficient.records import MODEL, OnnxModel, Program, Shape, Target
 from tests import tiny_graphs
 from tests.sdk import FakeSdk, make_sdk
 
@@ -82,7 +82,7 @@ def compile_model(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> Com
         (tmp_path / name).mkdir()
         target = Target("qaic", kw.pop("compute", "fp16"), cores, devices)
         options = backend.parse_options(kw)
-        return backend.compile(graph, buckets or (SHORT, LONG), target, options, tmp_path / name)
+        return backend.compile({MODEL: graph}, {MODEL: buckets or (SHORT, LONG)}, target, options, tmp_path / name)
 
     return compile_model
 

@@ -23,7 +23,7 @@ from QEfficient.backends.qaic.compiler import BINARY, Completed, compile_program
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.cache import Cache
 from QEfficient.errors import BackendUnavailableError, CompileError, OptionError, QEfficientError
-from QEfficient.records import CompileOptions, OnnxModel, Program, Target
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Target
 from tests.backends.qaic.conftest import LONG, SHORT, Compile
 from tests.refusals import files_up_to
 from tests.sdk import FakeSdk, make_sdk
@@ -47,7 +47,7 @@ def test_a_program_is_complete(compile_model: Compile, model: OnnxModel) -> None
     assert {path.name for path in program.path.iterdir()} == FOLDERS
     assert "Generated binary is present at" in (program.path / "compiler.log").read_text()
     manifest = program.manifest
-    assert (manifest.buckets, manifest.sdk, manifest.binary) == ((SHORT, LONG), "1.22.0", "qpc")
+    assert (manifest.shapes, manifest.sdk, manifest.graph.binary) == ((SHORT, LONG), "1.22.0", "qpc")
     assert program.binary_path and (program.binary_path / BINARY).is_file()
     written = json.loads((program.path / "specializations.json").read_text())
     assert [entry["name"] for entry in written["specializations"]] == ["Embedding_0", "Embedding_1"]
@@ -76,7 +76,7 @@ def test_option_files_are_copied_and_the_copy_is_compiled(compile_model: Compile
 def test_odd_paths(end: str, backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
     workdir = tmp_path / ("a b; $(false) 'c'" if end == "space" else "a=b,c")
     workdir.mkdir()
-    program = backend.compile(model, [SHORT], Target("qaic", "fp16", 4), CompileOptions(), workdir)
+    program = backend.compile({MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), CompileOptions(), workdir)
     assert (workdir / "qpc" / BINARY).is_file() and program.path == workdir
 
 
@@ -205,7 +205,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from QEfficient.backends.qaic import QaicBackend
 from QEfficient.cache import Cache
-from QEfficient.records import Shape, Target
+from QEfficient.records import MODEL, Shape, Target
 from tests import tiny_graphs
 
 folder = Path(sys.argv[1])
@@ -221,7 +221,7 @@ def fork_later():  # a worker, such as multiprocessing forks, that lives on
 threading.Thread(target=fork_later, daemon=True).start()
 backend = QaicBackend()
 model, target = tiny_graphs.make(folder / "graph"), Target("qaic", "fp16", 4, 1)
-build = lambda work: backend.compile(model, (Shape(8, 2),), target, backend.parse_options({}), work)
+build = lambda work: backend.compile({MODEL: model}, {MODEL: (Shape(8, 2),)}, target, backend.parse_options({}), work)
 Cache(folder / "home").get_or_build("tiny", "program", {"key": 1}, build)
 """
 
@@ -291,7 +291,7 @@ def test_nothing_is_drawn_where_there_is_no_terminal(compile_model: Compile, cap
 def test_stale_output_is_removed(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
     (tmp_path / "work" / "qpc").mkdir(parents=True)
     (tmp_path / "work" / "qpc" / BINARY).write_bytes(b"old")
-    backend.compile(model, [SHORT], Target("qaic", "fp16", 4), CompileOptions(), tmp_path / "work")
+    backend.compile({MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), CompileOptions(), tmp_path / "work")
     assert (tmp_path / "work" / "qpc" / BINARY).read_bytes() != b"old"
 
 
@@ -301,7 +301,9 @@ def test_too_many_cores_are_refused_before_compiling(sdk: FakeSdk, model: OnnxMo
 
     sdk.set(devices=[{"qid": 0, "status": "Ready", "nsp_total": 14, "busy": 0}])
     with pytest.raises(OptionError) as caught:
-        QaicBackend(runner=never).compile(model, [SHORT], Target("qaic", "fp16", 16), CompileOptions(), tmp_path)
+        QaicBackend(runner=never).compile(
+            {MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 16), CompileOptions(), tmp_path
+        )
     assert "num_cores=14" in str(caught.value.do) and caught.value.got == 16
 
 
@@ -326,7 +328,7 @@ def test_precision(compile_model: Compile, compute: str) -> None:
 def test_what_can_not_be_compiled(backend: QaicBackend, model: OnnxModel, tmp_path: Path) -> None:
     for target, buckets in ((Target("qaic", "int4"), [SHORT]), (Target("qaic", "fp16"), [])):
         with pytest.raises(OptionError):
-            backend.compile(model, buckets, target, CompileOptions(), tmp_path / "work")
+            backend.compile({MODEL: model}, {MODEL: buckets}, target, CompileOptions(), tmp_path / "work")
 
 
 def test_the_key_holds_sdk_and_hardware(sdk: FakeSdk, backend: QaicBackend) -> None:
@@ -345,12 +347,14 @@ def test_the_old_compiler_has_its_own_name_of_the_hardware(tmp_path: Path, model
     for wanted in ("ai100", "2.0"):
         (tmp_path / wanted).mkdir()
         options = backend.parse_options({"aic_hw_version": wanted})
-        program = backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / wanted)
+        program = backend.compile(
+            {MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), options, tmp_path / wanted
+        )
         assert argument(program, "aic-hw-version") == "2.0"
     (tmp_path / "ai200").mkdir()
     with pytest.raises(OptionError, match="ai200"):
         options = backend.parse_options({"aic_hw_version": "ai200"})
-        backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / "ai200")
+        backend.compile({MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), options, tmp_path / "ai200")
 
 
 def test_without_a_version_the_key_holds_the_compiler_itself(sdk: FakeSdk, backend: QaicBackend) -> None:
@@ -366,7 +370,7 @@ def test_an_option_file_that_is_gone(backend: QaicBackend, model: OnnxModel, tmp
     (tmp_path / "work").mkdir()
     options = CompileOptions(files={"node_precision_info": tmp_path / "gone.yaml"})
     with pytest.raises(OptionError, match=r"gone\.yaml"):
-        backend.compile(model, [SHORT], Target("qaic", "fp16", 4), options, tmp_path / "work")
+        backend.compile({MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), options, tmp_path / "work")
 
 
 def test_no_compiler(sdk: FakeSdk, compile_model: Compile) -> None:

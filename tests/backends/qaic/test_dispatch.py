@@ -26,7 +26,7 @@ from QEfficient.backends.qaic.dispatch import TRIES
 from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import DeviceError
-from QEfficient.records import CompileOptions, Program, Rows, Target
+from QEfficient.records import MODEL, CompileOptions, Program, Rows, Target
 from QEfficient.runtime.run import How, run_rows
 from tests import tiny_graphs
 from tests.backends.qaic.conftest import LONG, SHORT
@@ -45,7 +45,9 @@ class Card:
         (folder / "program").mkdir()
         backend, model = QaicBackend(sdk=Sdk(self.sdk.root)), tiny_graphs.make(folder / "graph")
         target, options = Target("qaic", "fp16", 4), CompileOptions()
-        self.program: Program = backend.compile(model, [SHORT, LONG], target, options, folder / "program")
+        self.program: Program = backend.compile(
+            {MODEL: model}, {MODEL: [SHORT, LONG]}, target, options, folder / "program"
+        )
 
     @property
     def fake(self) -> Any:

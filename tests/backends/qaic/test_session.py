@@ -19,7 +19,7 @@ from QEfficient.backends.qaic.sdk import Sdk
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import BackendUnavailableError, DeviceError, OptionError, StaleProgramError, UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import Program, TensorSpec
+from QEfficient.records import MODEL, Program, Shape, TensorSpec
 from tests import tiny_graphs
 from tests.backends.qaic.conftest import LONG, SHORT, Compile, Remembering
 from tests.sdk import FakeSdk, make_sdk
@@ -230,14 +230,15 @@ def test_a_damaged_binary(backend: QaicBackend, program: Program, damage: str) -
         {"outputs": (TensorSpec("output", "int64", ("batch_size", tiny_graphs.DIM)),)},
         {"outputs": (TensorSpec("output", "float32", ("batch_size", 3)),)},
         {"inputs": (TensorSpec("input_ids", "int64", ("batch_size", "seq_len")),)},
-        {"buckets": (replace(SHORT, length=9),)},
+        {"shapes": (Shape(9, SHORT.batch),)},
     ],
 )
 def test_a_manifest_of_another_program(
     sdk: FakeSdk, backend: QaicBackend, program: Program, change: dict[str, Any]
 ) -> None:
+    graphs = {MODEL: replace(program.manifest.graph, **change)}
     with pytest.raises(DeviceError, match="disagree"):
-        backend.open(replace(program, manifest=replace(program.manifest, **change)))
+        backend.open(replace(program, manifest=replace(program.manifest, graphs=graphs)))
     assert free_cores(sdk) == {0: 16}
 
 
@@ -260,7 +261,9 @@ def test_a_device_that_takes_too_long(
     (tmp_path / "program").mkdir()
     from QEfficient.records import CompileOptions, Target
 
-    program = backend.compile(model, [SHORT], Target("qaic", "fp16", 4), CompileOptions(), tmp_path / "program")
+    program = backend.compile(
+        {MODEL: model}, {MODEL: [SHORT]}, Target("qaic", "fp16", 4), CompileOptions(), tmp_path / "program"
+    )
     with backend.open(program) as session:
         sdk.set(device_time_ms=1000)
         start = time.monotonic()
@@ -318,7 +321,7 @@ def test_no_device_offers_the_host(sdk: FakeSdk, backend: QaicBackend, program: 
 
 
 def test_a_host_program_is_refused(backend: QaicBackend, program: Program) -> None:
-    host = replace(program.manifest, target=replace(program.manifest.target, backend="onnxruntime"), binary=None)
+    host = replace(program.manifest, target=replace(program.manifest.target, backend="onnxruntime"))
     with pytest.raises(OptionError, match="onnxruntime"):
         backend.open(replace(program, manifest=host))
 
