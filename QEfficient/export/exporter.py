@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import threading
@@ -30,13 +31,13 @@ OPSET = 18
 FRAMES_DIM = "frames"
 FILE_NAME = "model.onnx"
 
-# Rows and tokens of the traced example; neither is 0 or 1, which torch.export would make constants.
-_EXAMPLE_BATCH, _EXAMPLE_LENGTH = 2, 16
+# Sizes of the traced example's dims; none is 0 or 1, which torch.export would make constants.
+_EXAMPLE_BATCH, _EXAMPLE_LENGTH, _EXAMPLE_OTHER = 2, 16, 19
 
 # Messages of the exporter that are wrong or no one's business, each matched from its first character.
 _NOISE = (
-    # It keeps the names: both axes are named as asked, in inputs and outputs.
-    (r"# The axis name: (batch_size|seq_len) will not be used, since it shares the same shape", UserWarning),
+    # It keeps the names: all axes are named as asked, in inputs and outputs.
+    (r"# The axis name: \w+ will not be used, since it shares the same shape", UserWarning),
     # torch copying its own tree specs.
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
     # transformers' WavLM calls torch so.
@@ -51,7 +52,7 @@ def export(
     module: nn.Module,
     *,
     inputs: Sequence[TensorSpec],
-    outputs: Sequence[str] = ("output",),
+    outputs: Sequence[str | TensorSpec] = ("output",),
     folder: Path,
     length_limit: int | None = None,
     shortest: int = 1,
@@ -61,7 +62,7 @@ def export(
     Args:
         module: As :func:`traced` takes it, like the rest.
         inputs: The graph's inputs.
-        outputs: Names of the graph's outputs.
+        outputs: The graph's outputs.
         folder: Exists; the two files are written there.
         length_limit: Most tokens of a row.
         shortest: Least tokens of a row.
@@ -86,7 +87,7 @@ def traced(
     module: nn.Module,
     *,
     inputs: Sequence[TensorSpec],
-    outputs: Sequence[str] = ("output",),
+    outputs: Sequence[str | TensorSpec] = ("output",),
     length_limit: int | None = None,
     shortest: int = 1,
 ) -> Iterator[ir.Model]:
@@ -95,15 +96,14 @@ def traced(
     Args:
         module: Its forward takes ``inputs`` by name. Its attention is eager and its tensors float32 already, as
             ``pytorch_transforms.blocks.exportable`` makes them. It is exported in eval mode; its own mode is put back.
-        inputs: The graph's inputs, in the order of the forward's parameters; their free dims are ``batch_size`` and
-            ``seq_len``.
-        outputs: Names of the graph's outputs, in order.
+        inputs: The graph's inputs, whose shapes name its free dims: ``batch_size``, ``seq_len`` and any other.
+        outputs: The graph's outputs, in order: their names; or specs, whose shapes name the dims that are computed from
+            the inputs' as well.
         length_limit: Most tokens that a row can have, where the model has such a limit.
         shortest: Least tokens, or samples, that a row can have.
 
     Yields:
-        The graph, with the free dims ``batch_size`` and ``seq_len``, and ``frames`` where an output has another length
-        than the inputs.
+        The graph, with the inputs' free dims; a computed one that nobody named is called ``frames``.
 
     Raises:
         NumericsError: A weight is NaN or infinite.
@@ -121,17 +121,24 @@ def traced(
 
 @isolated
 def _graph_of(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str], length: _Length
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str | TensorSpec], length: _Length
 ) -> tuple[ir.Model, list[ir.Value]]:
     """The graph, and the weights that it had before it was optimised."""
     check_finite(module)
-    with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
+    with (
+        shielded("torch's tracing"),
+        _eval_mode(module),
+        _named(module, inputs),
+        _quiet(),
+        torch.no_grad(),
+        MaskedWrites(),
+    ):
         try:
             with only_where_needed(), only_changed_nodes():
                 program = _trace(module, inputs, outputs, length)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
-            _name_frames(program.model.graph.outputs)
+            _name_computed(program.model.graph.outputs, outputs, _free(inputs))
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
             if _interrupted(error):
                 raise KeyboardInterrupt from error
@@ -175,9 +182,18 @@ def _length_dim(limit: int | None, shortest: int) -> _Length:
     )
 
 
-def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str], length: _Length) -> Any:
-    sizes = {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length.example}
-    free = {BATCH_DIM: torch.export.Dim(BATCH_DIM), LENGTH_DIM: length.dim}
+def _free(inputs: Sequence[TensorSpec]) -> list[str]:
+    """The inputs' free dims, in their order."""
+    return list(dict.fromkeys(dim for spec in inputs for dim in spec.shape if isinstance(dim, str)))
+
+
+def _trace(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str | TensorSpec], length: _Length
+) -> Any:
+    others = [dim for dim in _free(inputs) if dim != LENGTH_DIM]
+    free = {dim: torch.export.Dim(dim) for dim in others} | {LENGTH_DIM: length.dim}
+    sizes = {dim: _EXAMPLE_OTHER + place for place, dim in enumerate(others)}
+    sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length.example}
     example = {spec.name: _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
     shapes = {
         spec.name: {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs
@@ -188,7 +204,7 @@ def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[st
         dynamo=True,
         opset_version=OPSET,
         input_names=[spec.name for spec in inputs],
-        output_names=outputs,
+        output_names=[one if isinstance(one, str) else one.name for one in outputs],
         dynamic_shapes=shapes,
         external_data=True,
         optimize=False,  # done by export(), which must know the weights that it replaces
@@ -207,12 +223,31 @@ def _example(spec: TensorSpec, shape: Sequence[Any]) -> Tensor:
     return example
 
 
-def _name_frames(outputs: Sequence[Any]) -> None:
-    """A length that is computed from the inputs' gets a name in place of its formula, which no reader needs."""
-    for value in outputs:
+def _name_computed(values: Sequence[Any], outputs: Sequence[str | TensorSpec], free: Sequence[str]) -> None:
+    """A dim that is computed from the inputs' gets a name in place of its formula, which no reader needs."""
+    for value, wanted in zip(values, outputs, strict=True):
+        named = dict(enumerate(wanted.shape)) if isinstance(wanted, TensorSpec) else {}
         for axis, dim in enumerate(value.shape or ()):
-            if not isinstance(dim, int) and str(dim.value) not in (BATCH_DIM, LENGTH_DIM):
-                value.shape[axis] = FRAMES_DIM
+            if not isinstance(dim, int) and str(dim.value) not in free:
+                value.shape[axis] = named.get(axis, FRAMES_DIM)
+
+
+@contextmanager
+def _named(module: nn.Module, inputs: Sequence[TensorSpec]) -> Iterator[None]:
+    """Writes the inputs' names into the forward's signature, which the exporter reads: ``**arrays`` tells it none."""
+    own = module.forward
+
+    def forward(*args: Any, **arrays: Any) -> Any:
+        return own(*args, **arrays)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [inspect.Parameter(spec.name, kind) for spec in inputs]
+    forward.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 def check_finite(module: nn.Module) -> None:
