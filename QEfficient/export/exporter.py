@@ -235,7 +235,7 @@ def _name_computed(values: Sequence[Any], outputs: Sequence[str | TensorSpec], f
 @contextmanager
 def _named(module: nn.Module, inputs: Sequence[TensorSpec]) -> Iterator[None]:
     """Writes the inputs' names into the forward's signature, which the exporter reads: ``**arrays`` tells it none."""
-    own = module.forward
+    own, wrapped = module.forward, "forward" in vars(module)
 
     def forward(*args: Any, **arrays: Any) -> Any:
         return own(*args, **arrays)
@@ -248,6 +248,8 @@ def _named(module: nn.Module, inputs: Sequence[TensorSpec]) -> Iterator[None]:
         yield
     finally:
         del module.forward
+        if wrapped:
+            module.forward = own
 
 
 def check_finite(module: nn.Module) -> None:

@@ -66,7 +66,7 @@ def test_the_largest_has_each_dim_at_its_largest() -> None:
 
 
 def test_the_old_name_works_for_one_release_and_warns() -> None:
-    with pytest.warns(DeprecationWarning, match="records.Shape"):
+    with pytest.warns(DeprecationWarning, match="is now Shape"):
         old = records.Bucket
     bucket = old(32, 4)
     assert bucket == old(length=32, batch=4) == Shape(32, 4) and isinstance(bucket, old)
