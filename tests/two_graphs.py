@@ -45,8 +45,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.table, self.mix = nn.Embedding(WORDS, WIDE), nn.Linear(WIDE, WIDE)
 
-    def forward(self, **arrays: Tensor) -> Tensor:
-        mixed: Tensor = self.mix(self.table(arrays["input_ids"]))[:, ::2].tanh()
+    def forward(self, input_ids: Tensor) -> Tensor:
+        mixed: Tensor = self.mix(self.table(input_ids))[:, ::2].tanh()
         return mixed
 
 
@@ -57,10 +57,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.table, self.head = nn.Embedding(WORDS, WIDE), nn.Linear(WIDE, WORDS)
 
-    def forward(self, **arrays: Tensor) -> tuple[Tensor, Tensor]:
-        asked = self.table(arrays["input_ids"])
-        seen = [(asked @ keys.mT).softmax(-1) @ keys for keys in (arrays["states"], arrays["past_key"])]
-        return self.head(asked + seen[0] + seen[1]), arrays["past_key"] * 0.5
+    def forward(self, input_ids: Tensor, states: Tensor, past_key: Tensor) -> tuple[Tensor, Tensor]:
+        asked = self.table(input_ids)
+        seen = [(asked @ keys.mT).softmax(-1) @ keys for keys in (states, past_key)]
+        return self.head(asked + seen[0] + seen[1]), past_key * 0.5
 
 
 def modules() -> dict[str, nn.Module]:

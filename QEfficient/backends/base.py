@@ -22,6 +22,9 @@ from QEfficient.errors import UsageError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 
 Arrays = dict[str, NDArray[np.generic]]
+Graphs = Mapping[str, OnnxModel]
+GraphShapes = Mapping[str, Sequence[Shape]]
+"""What each graph is compiled for, by the graphs' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +162,7 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Writes the program's files into ``workdir`` (which exists and holds nothing of the program yet).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from QEfficient.backends.base import Graphs, GraphShapes
 from QEfficient.errors import OptionError
 from QEfficient.records import MODEL, GraphFacts, OnnxModel, Shape
 
@@ -17,14 +17,14 @@ class GraphJob:
     Attributes:
         model: The graph.
         shapes: What to compile it for, ascending.
-        workdir: The program's folder.
-        folder: Where the graph's files go: the program's folder for the graph ``model``, else one named after it.
+        folder: Where its files go: the program's own folder for the graph ``model``, else one in there named after it.
+        inside: That folder's name in the program's, ending with ``/``; empty for the program's own.
     """
 
     model: OnnxModel
     shapes: tuple[Shape, ...]
-    workdir: Path
     folder: Path
+    inside: str
 
     def facts(self, *, binary: str | None = None) -> GraphFacts:
         """What the manifest says of the graph.
@@ -32,19 +32,11 @@ class GraphJob:
         Args:
             binary: Folder of its QPC, inside of :attr:`folder`.
         """
-        return GraphFacts(
-            shapes=self.shapes,
-            inputs=self.model.inputs,
-            outputs=self.model.outputs,
-            onnx=self._inside(self.model.path.name),
-            binary=None if binary is None else self._inside(binary),
-        )
-
-    def _inside(self, name: str) -> str:
-        return (self.folder / name).relative_to(self.workdir).as_posix()
+        onnx, binary = self.inside + self.model.path.name, binary and self.inside + binary
+        return GraphFacts(self.shapes, self.model.inputs, self.model.outputs, onnx, binary=binary)
 
 
-def jobs(graphs: Mapping[str, OnnxModel], shapes: Mapping[str, Sequence[Shape]], workdir: Path) -> dict[str, GraphJob]:
+def jobs(graphs: Graphs, shapes: GraphShapes, workdir: Path) -> dict[str, GraphJob]:
     """What there is to compile, by the graphs' names. Their folders exist then.
 
     Raises:
@@ -60,7 +52,7 @@ def jobs(graphs: Mapping[str, OnnxModel], shapes: Mapping[str, Sequence[Shape]],
             )
     found = {}
     for name, model in graphs.items():
-        folder = workdir if name == MODEL else workdir / name
-        folder.mkdir(exist_ok=True)
-        found[name] = GraphJob(model, tuple(sorted(shapes[name])), workdir, folder)
+        inside = "" if name == MODEL else f"{name}/"
+        (workdir / inside).mkdir(exist_ok=True)
+        found[name] = GraphJob(model, tuple(sorted(shapes[name])), workdir / inside, inside)
     return found

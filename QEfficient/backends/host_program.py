@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from QEfficient.backends.base import Graphs, GraphShapes
 from QEfficient.backends.graphs import jobs
 from QEfficient.errors import OptionError
-from QEfficient.records import CompileOptions, Manifest, OnnxModel, Program, Shape, Target
+from QEfficient.records import CompileOptions, Manifest, Program, Target
 
 
 def make(
     compute: Sequence[str],
-    graphs: Mapping[str, OnnxModel],
-    shapes: Mapping[str, Sequence[Shape]],
+    graphs: Graphs,
+    shapes: GraphShapes,
     target: Target,
     options: CompileOptions,
     workdir: Path,

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from QEfficient.backends import host_program
-from QEfficient.backends.base import Availability
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import CompileOptions, GraphFacts, Json, OnnxModel, Program, Shape, Target
+from QEfficient.records import CompileOptions, GraphFacts, Json, Program, Target
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -56,12 +56,7 @@ class OnnxRuntimeBackend:
         """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def compile(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """As :meth:`compile_plain`; and what onnxruntime has one operator for is joined in a second graph beside each.
 
@@ -70,12 +65,7 @@ class OnnxRuntimeBackend:
         return _with_joined(self.compile_plain(graphs, shapes, target, options, workdir))
 
     def compile_plain(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Links or copies each graph and its external data into ``workdir``, and lets onnxruntime load it once.
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from QEfficient.backends import host_program, openvino_graph
-from QEfficient.backends.base import Availability
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError
-from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
+from QEfficient.records import CompileOptions, Json, Program, Target
 
 
 class OpenVinoBackend:
@@ -53,12 +53,7 @@ class OpenVinoBackend:
             raise error
 
     def compile(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Links or copies each graph and its external data into ``workdir``, and lets OpenVINO read it once.
 

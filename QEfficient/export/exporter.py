@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import threading
@@ -96,7 +95,8 @@ def traced(
     Args:
         module: Its forward takes ``inputs`` by name. Its attention is eager and its tensors float32 already, as
             ``pytorch_transforms.blocks.exportable`` makes them. It is exported in eval mode; its own mode is put back.
-        inputs: The graph's inputs, whose shapes name its free dims: ``batch_size``, ``seq_len`` and any other.
+        inputs: The graph's inputs, in the order of the forward's parameters. Their shapes name the free dims:
+            ``batch_size``, ``seq_len`` and any other.
         outputs: The graph's outputs, in order: their names; or specs, whose shapes name the dims that are computed from
             the inputs' as well.
         length_limit: Most tokens that a row can have, where the model has such a limit.
@@ -125,14 +125,7 @@ def _graph_of(
 ) -> tuple[ir.Model, list[ir.Value]]:
     """The graph, and the weights that it had before it was optimised."""
     check_finite(module)
-    with (
-        shielded("torch's tracing"),
-        _eval_mode(module),
-        _named(module, inputs),
-        _quiet(),
-        torch.no_grad(),
-        MaskedWrites(),
-    ):
+    with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
             with only_where_needed(), only_changed_nodes():
                 program = _trace(module, inputs, outputs, length)
@@ -230,26 +223,6 @@ def _name_computed(values: Sequence[Any], outputs: Sequence[str | TensorSpec], f
         for axis, dim in enumerate(value.shape or ()):
             if not isinstance(dim, int) and str(dim.value) not in free:
                 value.shape[axis] = named.get(axis, FRAMES_DIM)
-
-
-@contextmanager
-def _named(module: nn.Module, inputs: Sequence[TensorSpec]) -> Iterator[None]:
-    """Writes the inputs' names into the forward's signature, which the exporter reads: ``**arrays`` tells it none."""
-    own, wrapped = module.forward, "forward" in vars(module)
-
-    def forward(*args: Any, **arrays: Any) -> Any:
-        return own(*args, **arrays)
-
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    names = [inspect.Parameter(spec.name, kind) for spec in inputs]
-    forward.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if wrapped:
-            module.forward = own
 
 
 def check_finite(module: nn.Module) -> None:

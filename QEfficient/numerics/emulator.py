@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from QEfficient.backends.base import Availability
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import jobs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
 from QEfficient.errors import OptionError
-from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target
+from QEfficient.records import MODEL, CompileOptions, Json, Program, Target
 
 FOLDER = "emulated"
 
@@ -47,12 +47,7 @@ class EmulatorBackend:
         """Refuses nothing: cores and devices are a card's."""
 
     def compile(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Puts each graph into ``workdir``, and beside it, in a folder of its own, the one that computes as a card.
 
@@ -81,9 +76,7 @@ class EmulatorBackend:
         self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
     ) -> OnnxRuntimeSession:
         """Loads a program; as the host's backend does."""
-        graphs = {
-            name: dataclasses.replace(graph, onnx=f"{graph.binary}/model.onnx")
-            for name, graph in program.manifest.graphs.items()
-        }
-        emulated = dataclasses.replace(program, manifest=dataclasses.replace(program.manifest, graphs=graphs))
-        return self._host.open(emulated, devices, strict=strict)
+        graph = program.manifest.graph
+        emulated = dataclasses.replace(graph, onnx=f"{graph.binary}/model.onnx")
+        manifest = dataclasses.replace(program.manifest, graphs={MODEL: emulated})
+        return self._host.open(Program(program.path, manifest), devices, strict=strict)

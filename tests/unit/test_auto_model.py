@@ -155,7 +155,7 @@ def test_a_session_that_was_handed_out_ends_with_a_clear_error(model: QEFFAutoMo
         assert "anew" in str(caught.value.do)
     session.close()  # it has ended already: the one that is open now goes on
     anew = model.qpc_session
-    arrays = {spec.name: np.ones(spec.at(anew.buckets[0]), spec.dtype) for spec in anew.inputs}
+    arrays = {spec.name: np.ones(spec.at(anew.shapes[0]), spec.dtype) for spec in anew.inputs}
     assert np.isfinite(anew.run(arrays)["output"]).all()
 
 

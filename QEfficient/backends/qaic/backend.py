@@ -8,7 +8,7 @@ from pathlib import Path
 
 from QEfficient import settings
 from QEfficient.backends import card_options
-from QEfficient.backends.base import Availability
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import GraphJob, jobs
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
@@ -17,7 +17,7 @@ from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
-from QEfficient.records import CompileOptions, Json, Manifest, OnnxModel, Program, Shape, Target
+from QEfficient.records import CompileOptions, Json, Manifest, Program, Target
 
 QPC = "qpc"
 OPTION_FILES = "options"
@@ -109,12 +109,7 @@ class QaicBackend:
         check_cores(native.devices(self.sdk), target.cores, target.devices)
 
     def compile(
-        self,
-        graphs: Mapping[str, OnnxModel],
-        shapes: Mapping[str, Sequence[Shape]],
-        target: Target,
-        options: CompileOptions,
-        workdir: Path,
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
     ) -> Program:
         """Writes each graph with its ``qpc/programqpc.bin`` into ``workdir``, and the option files.
 
