@@ -20,7 +20,7 @@ from QEfficient.analysis.record import (
     RooflinePoint,
     SpeedPoint,
 )
-from QEfficient.records import Json
+from QEfficient.records import Json, Shape
 from QEfficient.report import terminal
 from QEfficient.report.page import Page
 
@@ -112,6 +112,8 @@ class Analysis:
 
 def _plain(value: Any) -> Json:
     """Records → dicts; numbers that JSON has no form for → text."""
+    if isinstance(value, Shape):  # the names that programs read
+        return {"length": value.length, "batch": value.batch, "sizes": _plain(value.sizes)}
     if dataclasses.is_dataclass(value):
         return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
