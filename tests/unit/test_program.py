@@ -293,6 +293,16 @@ def test_another_format_is_stale_with_the_models_name(made: Program) -> None:
         programs.load(made.path)
 
 
+def test_a_program_of_the_last_format_names_both_and_the_line_that_recompiles(made: Program) -> None:
+    bucket = {"length": 32, "batch": 1, "length_dim": "seq_len", "batch_dim": "batch_size"}
+    for path, value in (("body/graphs", ...), ("body/buckets", [bucket]), ("body/onnx", "model.onnx"), ("format", 3)):
+        edit(made.path, path, value)
+    with pytest.raises(StaleProgramError) as caught:
+        programs.load(made.path)
+    assert "format 3, made by QEfficient" in str(caught.value.got) and caught.value.allowed == "format 4"
+    assert caught.value.do == 'compile it again: QEFFAutoModel.from_pretrained("org/m").compile()'
+
+
 def test_a_manifest_that_contradicts_the_folder_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no.onnx"):
         make(tmp_path, replace(MANIFEST_RECORD, graphs={MODEL: replace(MANIFEST_RECORD.graph, onnx="no.onnx")}))
