@@ -94,7 +94,7 @@ def agree(case: Case, ours: QEFFAutoModel, model: nn.Module) -> None:
     assert not costs.unknown
     assert abs(costs.flops - known.flops - flops) <= TOLERANCE * flops, (costs.flops, flops, known.why)
     assert abs(parameters - known.parameters - used) <= TOLERANCE * used, (parameters, used, known.why)
-    before = module_side(ours._recipe(False, "off"), graph.inputs, bucket)
+    before = module_side(ours._subject(), graph.inputs, bucket)
     assert before.parameters == sum(part.parameters for part in before.modules) == whole
     assert before.flops == sum(part.flops for part in before.modules)
     assert abs(before.flops - flops) <= TOLERANCE * flops
