@@ -1,1 +1,1 @@
-"""The public face: one file a task. The only room that chains the stages."""
+"""The public face: the road's methods and their signatures, one file a task."""

@@ -198,7 +198,9 @@ class QEFFTransformersBase(Insight):
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        request = parse(locals(), compiler_options, self._text())
+        given = locals()
+        self._need_origin("export or compile")
+        request = parse(given, compiler_options, self._text())
         subject = ModelSubject(self._recipe(use_onnx_subfunctions, verify), request.text)
         with self._lock:
             for complete in COMPLETIONS:

@@ -170,7 +170,7 @@ class Description:
 
     @property
     def onnx_path(self) -> str | None:
-        """The exported graph, once there is one."""
+        """What ``export`` gave, else the graph of the compiled program."""
         if self._onnx_path is not None:
             return str(self._onnx_path)
         return str(self._loaded.program.onnx_path) if self._loaded else None

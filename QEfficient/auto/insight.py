@@ -1,4 +1,4 @@
-"""What can be known of a model's numbers and speed: the rooms ``numerics`` and ``analysis`` as methods.
+"""What can be known of a model's numbers and speed: the room ``diagnostics`` as methods.
 
 Each method is a thin call; the room is loaded on use, so that a warm cache and a saved program never pay for it.
 """
@@ -120,8 +120,7 @@ class Insight(PipelineModel):
         from QEfficient.diagnostics.doctor import DoctorArgs, diagnosis
 
         args = DoctorArgs(arguments.optional_strings("texts", texts), verify_limits(limits), margin, rewrite)
-        with self._lock:
-            return diagnosis(self._subject(), args, Cache())
+        return diagnosis(self._subject(), args, Cache())
 
     def analyze(
         self,
@@ -163,8 +162,7 @@ class Insight(PipelineModel):
         from QEfficient.report import report_path, write_report
 
         target = None if report is None else report_path(report)
-        with self._lock:
-            found = analyze_model(self._subject(), AnalyzeArgs(seq_len, batch_size, texts, before, fp16))
+        found = analyze_model(self._subject(), AnalyzeArgs(seq_len, batch_size, texts, before, fp16))
         if target is not None:
             write_report(found, target)
         return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from QEfficient.backends.base import Graphs, GraphShapes
 from QEfficient.backends.graphs import jobs
+from QEfficient.backends.option_files import copied_files
 from QEfficient.errors import OptionError
 from QEfficient.records import CompileOptions, Manifest, Program, Target
 
@@ -26,11 +28,11 @@ def make(
         graphs: By name.
         shapes: What each is compiled for, by the graphs' names.
         target: What the program is for.
-        options: Recorded; the host does not use them.
+        options: Recorded, their files with them; the host does not use them.
         workdir: Where it goes.
 
     Raises:
-        OptionError: No shapes, or another precision.
+        OptionError: No shapes, another precision, or the file of an option is gone.
         CorruptArtefactError: External data is missing or stands outside the graph's folder.
     """
     if target.compute not in compute:
@@ -44,7 +46,8 @@ def make(
     for name, job in jobs(graphs, shapes, workdir).items():
         _copy_graph(job.model.path, job.folder)
         found[name] = job.facts()
-    return Program(workdir, Manifest(target, found, options))
+    kept = replace(options, files=copied_files(options.files, workdir))
+    return Program(workdir, Manifest(target, found, kept))
 
 
 def refuse_devices(devices: Sequence[int] | None) -> None:

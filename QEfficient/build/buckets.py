@@ -68,7 +68,7 @@ def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tu
     if seq_len is not None:
         raise OptionError(
             "The model's inputs have one size, so there is no length to choose.",
-            got=f"seq_len={seq_len!r}",
+            got=f"seq_len={list(seq_len) if isinstance(seq_len, tuple) else seq_len!r}",
             allowed="leave seq_len out",
             do="drop seq_len; batch_size bounds a batch where shapes are fixed",
         )

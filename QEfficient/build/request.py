@@ -101,8 +101,13 @@ NOT_IN_KEY: Mapping[tuple[type, str], str] = {
 _SCALARS = (str, bool, int, type(None))
 
 
-def _content(value: Any) -> Json:
-    """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields."""
+def _content(value: Any, where: str = "the request") -> Json:
+    """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields.
+
+    Args:
+        value: The value.
+        where: What an error calls it.
+    """
     if isinstance(value, Path):
         return file_digest(value)
     if isinstance(value, Backend):
@@ -111,10 +116,13 @@ def _content(value: Any) -> Json:
         names = [each.name for each in dataclasses.fields(value) if (type(value), each.name) not in NOT_IN_KEY]
         value = {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
-        return {name: item if isinstance(item, _SCALARS) else _content(item) for name, item in value.items()}
+        return {
+            name: item if isinstance(item, _SCALARS) else _content(item, f"{where}.{name}")
+            for name, item in value.items()
+        }
     if isinstance(value, tuple | list):
-        return [item if isinstance(item, _SCALARS) else _content(item) for item in value]
-    return to_json(value)
+        return [item if isinstance(item, _SCALARS) else _content(item, where) for item in value]
+    return to_json(value, where=where)
 
 
 def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts) -> CompileRequest:

@@ -58,10 +58,12 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
     key["backend_version"] = backend.version()
+    own = program.manifest.options
+    options = dataclasses.replace(own, files={name: program.path / path for name, path in own.files.items()})
 
     def build(workdir: Path) -> None:
         programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
-        made = backend.compile(graphs, shapes, target, program.manifest.options, workdir)
+        made = backend.compile(graphs, shapes, target, options, workdir)
         config = program.manifest.model.config if program.manifest.model else None
         kept = [*preprocessing_files(program.path), *([program.path / config] if config else [])]
         for path in kept:

@@ -210,6 +210,7 @@ def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache) -> Prog
     if onnx is not None:
         head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
         ingredients["rules"] = to_json(recipe.architecture.rules(recipe.origin.config(), onnx.inputs))
+        ingredients |= {"verify": recipe.verify, "task": recipe.task.name}
     elif (source := recipe.ingredients()) is not None:
         ingredients["onnx"] = source
     else:

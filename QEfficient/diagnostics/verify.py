@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from QEfficient.architectures import find
 from QEfficient.backends.base import Arrays, Session
@@ -18,11 +17,8 @@ from QEfficient.numerics.emulate import computed_in, limits_name, open_emulated
 from QEfficient.numerics.host import HOST
 from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples, refuse_texts
 from QEfficient.numerics.verify import Sample, Verification, limits_for, refuse, verify
-from QEfficient.records import ModelFacts, OnnxModel
+from QEfficient.records import OnnxModel
 from QEfficient.runtime.run import How, run_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 def verify_subject(
@@ -46,9 +42,9 @@ def verify_subject(
     model = OnnxModel(loaded.program.onnx_path, manifest.inputs, manifest.outputs, digest="")
     target = dataclasses.replace(manifest.target, compute="fp16") if emulate else manifest.target
     precision = computed_in(manifest.options, target, loaded.program.path)
-    facts = manifest.model or ModelFacts(loaded.program.path.name, "", "", "feature-extraction")
-    checked = limits_for(limits_name(precision, target), limits, routed=find(facts.model_type).routed)
-    how = Comparison(facts.name, manifest.outputs, facts.task != "feature-extraction", manifest.rules.frames)
+    routed = find(manifest.model.model_type if manifest.model else "").routed
+    checked = limits_for(limits_name(precision, target), limits, routed=routed)
+    how = Comparison(subject.name, manifest.outputs, subject.task.scores, manifest.rules.frames)
     samples = [sample for sample in _samples(subject, loaded, texts) if counts(sample, target)]
     numbers = list(subject.references(model, samples))
     run = partial(_run_rows, loaded)

@@ -40,7 +40,7 @@ class EncodeArgs:
 
 
 def encode(loaded: LoadedProgram, facts: TextFacts, sentences: object, args: EncodeArgs, name: str = "inputs") -> Any:
-    """One or many strings → vectors in the container that the args names; ``name`` is what an error calls them."""
+    """One or many strings → vectors in the container that the arguments name; ``name`` is what an error calls them."""
     dim = _checked_dim(loaded, facts, args)
     single = isinstance(sentences, str)
     texts = [sentences] if isinstance(sentences, str) else arguments.strings(name, sentences)
@@ -114,7 +114,7 @@ def _reading(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> Readi
 
 
 def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> int:
-    """How many dims a vector has, once the args is known to fit the program."""
+    """How many dims a vector has, once the arguments are known to fit the program."""
     if args.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
         raise NotYetSupportedError(
             "encode returns float32 vectors only.",

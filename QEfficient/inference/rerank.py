@@ -42,7 +42,7 @@ class PredictArgs:
 
 
 def predict(loaded: LoadedProgram, facts: TextFacts, inputs: object, args: PredictArgs) -> Any:
-    """One or many pairs → scores in the container that the args names; one label: one number a pair."""
+    """One or many pairs → scores in the container that the arguments name; one label: one number a pair."""
     texts, single = _texts(inputs)
     scores = _scores(loaded, facts, texts, args)
     if args.convert_to_tensor or not args.convert_to_numpy:

@@ -42,7 +42,12 @@ def explain(program: Program, error: NumericsError, row: Arrays) -> NumericsErro
     manifest = program.manifest
     arrays = {name: column[None] for name, column in row.items()}
     model = OnnxModel(program.onnx_path, manifest.inputs, manifest.outputs, digest="")
-    place = place_of(model, arrays, computed_in(manifest.options, manifest.target, program.path))
+    try:
+        precision = computed_in(manifest.options, manifest.target, program.path)
+    except QEfficientError as missing:  # what it would be added to says more
+        log.warning("the layer that numbers stop being finite in could not be looked for: %s", missing)
+        return error
+    place = place_of(model, arrays, precision)
     if not place:
         return error
     what = f"{error.what} In row {error.rows[0]} the first one comes from {place}."

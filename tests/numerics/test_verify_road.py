@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from transformers import BertConfig, BertModel
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, program
 from QEfficient.build.check import EMULATED, HOST
 from QEfficient.errors import NumericsError, OptionError, TransformError, UsageError, VerificationError
+from QEfficient.numerics.explain import explain
 from QEfficient.numerics.verify import LIMITS, Limits, Verification
-from QEfficient.records import Manifest
+from QEfficient.records import CompileOptions, Manifest, Program
 from tests.numerics.planted import rescale_value
 from tests.sdk import FakeSdk, make_sdk
 from tests.task_repos import text_repo
@@ -238,6 +240,48 @@ def test_overflow_is_found_before_the_compiler_runs(sdk: FakeSdk, home: Path, ho
     assert "hold NaN or Inf" in str(error.got) and "doctor()" in str(error.do)
     assert error.verification.not_finite > 0 and error.verification.limits == LIMITS["fp16"]
     assert model.program_path is None and not list((home / "tmp").iterdir())
+
+
+def test_a_graph_of_the_caller_s_that_was_not_verified_does_not_stand_for_one_that_is(home: Path, hot: Path) -> None:
+    model = load(hot)
+    keywords: dict[str, Any] = {"onnx_path": model.export(), "backend": "emulator", "seq_len": 32}
+    model.compile(**keywords, verify="off")
+    with pytest.raises(VerificationError):
+        model.compile(**keywords)
+
+
+def test_a_saved_program_holds_the_files_of_its_options(
+    sdk: FakeSdk, hot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine has neither the doctor's file nor the cache that it stood in."""
+    model, saved = load(hot), {}
+    for backend in ("qaic", "emulator", "onnxruntime"):
+        model.compile(backend=backend, num_cores=14, seq_len=32, node_precision_info=True)
+        saved[backend] = model.save_pretrained(tmp_path / backend)
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "another"))
+    for backend, other in (("emulator", None), ("qaic", "emulator"), ("qaic", "onnxruntime"), ("onnxruntime", None)):
+        opened = QEFFAutoModel.from_pretrained(saved[backend], backend=other)
+        files = manifest_of(opened).options.files
+        assert set(files) == {"node_precision_info"} and not any(file.is_absolute() for file in files.values())
+        assert opened.verify(emulate=True).passed
+
+
+def test_an_error_about_nan_stays_where_the_precision_can_t_be_known(home: Path, hot: Path) -> None:
+    model = load(hot)
+    model.compile(backend="emulator", seq_len=32, verify="off")
+    folder = Path(str(model.program_path))
+    nodes = CompileOptions(files={"node_precision_info": Path("gone.yaml")})
+    lost = Program(folder, replace(manifest_of(model), options=nodes))
+    error = NumericsError("NaN.", got="row 3", allowed="finite", do="look", rows=[3])
+    row = {name: np.ones(4, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    assert explain(lost, error, row) is error
+
+
+def test_a_saved_program_can_t_be_compiled(home: Path, right: Path, tmp_path: Path) -> None:
+    model = load(right)
+    model.compile(seq_len=32)
+    with pytest.raises(UsageError, match="export or compile needs the torch model"):
+        load(Path(model.save_pretrained(tmp_path / "saved"))).compile()
 
 
 def test_a_card_s_program_says_how_far_it_is_off(sdk: FakeSdk, right: Path) -> None:

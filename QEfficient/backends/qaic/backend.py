@@ -10,6 +10,7 @@ from QEfficient import settings
 from QEfficient.backends import card_options
 from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import GraphJob, jobs
+from QEfficient.backends.option_files import copied_files
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
 from QEfficient.backends.qaic.options import check_devices
@@ -20,7 +21,6 @@ from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
 from QEfficient.records import CompileOptions, Json, Manifest, Program, Target
 
 QPC = "qpc"
-OPTION_FILES = "options"
 _INSTALL = "install the Qualcomm Cloud AI SDK, or set QEFF_QAIC_SDK to the root of one"
 
 
@@ -123,7 +123,7 @@ class QaicBackend:
         self.check(target, options)
         compiler = self._compiler()
         found = jobs(graphs, shapes, workdir)
-        files = _copy_files(options.files, workdir)
+        files = copied_files(options.files, workdir)
         absolute = dataclasses.replace(options, files={name: workdir / path for name, path in files.items()})
         for job in found.values():
             self._compile(compiler, job, target, absolute)
@@ -237,25 +237,3 @@ class QaicBackend:
             slots=self._slots,
             facts={"backend": self.name, "sdk": sdk.version, "cores": target.cores, "compute": target.compute},
         )
-
-
-def _copy_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
-    """Copies of the option files in the program's folder: name → path relative to it.
-
-    Raises:
-        OptionError: A file is gone.
-    """
-    if files:
-        (workdir / OPTION_FILES).mkdir()
-    copies = {}
-    for position, (name, source) in enumerate(files.items()):
-        if not source.is_file():
-            raise OptionError(
-                f"The file of the option {name!r} is not there any more.",
-                got=str(source),
-                allowed="a file that exists",
-                do="give the option again",
-            )
-        copies[name] = Path(OPTION_FILES) / f"{position}-{source.name}"
-        (workdir / copies[name]).write_bytes(source.read_bytes())
-    return copies
