@@ -12,7 +12,7 @@ from collections.abc import Callable
 from inspect import ismethod
 
 _process = object()
-_begins: set[weakref.ref[Callable[[], None]]] = set()
+_begins: set[tuple[weakref.ref[object] | None, Callable[..., None]]] = set()
 _leaked: list[object] = []
 
 
@@ -27,7 +27,11 @@ def in_child(begin: Callable[[], None]) -> None:
     Args:
         begin: A function of a module, or a method, which is forgotten with its object.
     """
-    _begins.add(weakref.WeakMethod(begin, _begins.discard) if ismethod(begin) else weakref.ref(begin))
+    for owner, function in _begins.copy():
+        if owner is not None and owner() is None:
+            _begins.discard((owner, function))
+    # No WeakMethod: its own callback fails where the interpreter ends.
+    _begins.add((weakref.ref(begin.__self__), begin.__func__) if ismethod(begin) else (None, begin))
 
 
 def leak(*objects: object) -> None:
@@ -38,10 +42,18 @@ def leak(*objects: object) -> None:
 def _forked() -> None:
     global _process
     _process = object()
-    for reference in _begins.copy():  # in one step: the garbage collector may take from the set at any time
-        begin = reference()
-        if begin is not None:
-            begin()
+    failed: Exception | None = None
+    for owner, function in _begins.copy():  # in one step: another thread may have been adding to it
+        of = None if owner is None else owner()
+        try:
+            if owner is None:
+                function()
+            elif of is not None:
+                function(of)
+        except Exception as error:  # the others have locks to begin anew all the same
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -34,7 +34,8 @@ def _as_it_is(node: Node) -> None:
 
 
 def _reversed(node: Node) -> None:
-    node.args = (node.args[1], node.args[0], *node.args[2:])
+    alpha = dict(zip(("alpha",), node.args[2:], strict=False))  # by position there, by name only in what follows
+    node.args, node.kwargs = (node.args[1], node.args[0]), alpha | node.kwargs
 
 
 def _squared(node: Node) -> None:
@@ -117,7 +118,9 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
 def _writes_unread(node: Node) -> bool:
     """Whether nobody but the node reads the memory that it writes into, and its result's type is the inputs' own."""
     written, dtype = node.args[0], node.meta["val"].dtype
-    one_type = all(each.meta["val"].dtype == dtype for each in node.all_input_nodes)
+    one_type = all(
+        getattr(each.meta["val"], "dtype", None) == dtype for each in node.all_input_nodes
+    )  # a size has none
     return isinstance(written, Node) and list(written.users) == [node] and _has_own_memory(written) and one_type
 
 

@@ -126,12 +126,11 @@ class LoadedProgram:
                 self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted or self._unclosed:
                 self._close()
-                self._session = self.backend.open(self.program, devices, strict=self.strict)
-                if isinstance(self._session, Tunable):
-                    self._tuning = self._tuning or remembered(self.program, self.backend)
-                    if self._tuning is not None:
-                        self._session.tune(self._tuning)
-                self._devices = wanted
+                self._tuning = self._tuning or remembered(self.program, self.backend)
+                session = self.backend.open(self.program, devices, strict=self.strict)
+                if self._tuning is not None and isinstance(session, Tunable):
+                    session.tune(self._tuning)
+                self._session, self._devices = session, wanted
             self._users[user] = self._users.get(user, 0) + 1
             return self._session, user
 
@@ -164,7 +163,9 @@ class LoadedProgram:
     def _close_this(self, session: Session) -> None:
         with self._lock:
             if session is self._session:
-                self.close()
+                self._wait(lambda: session is not self._session)
+            if session is self._session:  # else another was opened meanwhile, which is not ours to close
+                self._close()
 
     def _take_back(self, user: _User) -> None:
         if user[0] is not fork.process():  # a child inherits iterators, which end there too; nothing was lent there
@@ -173,12 +174,12 @@ class LoadedProgram:
             self._users[user] -= 1
             if not self._users[user]:
                 del self._users[user]
+            self._changed.notify_all()  # first: closing may fail, and who waits must not wait for ever
             if (self._retired or self._outdated) and not self._users:
                 if user[1] == threading.get_ident():
                     self._close()
                 else:  # the garbage collector's, which may be one that closing waits for
                     self._close_aside()
-            self._changed.notify_all()
 
     def _close_aside(self) -> None:
         def close() -> None:

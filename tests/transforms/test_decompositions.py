@@ -57,6 +57,22 @@ class InPlace(nn.Module):
         return states.square()
 
 
+class BySize(nn.Module):
+    """Writes what a size of the input gives."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        states = input_ids.float() * 2
+        states.mul_(input_ids.shape[1]).div_(input_ids.shape[0])
+        return states + attention_mask
+
+
+class FromANumber(nn.Module):
+    """Subtracts some of itself from a number."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return torch.rsub(input_ids.float(), 2, alpha=3) + attention_mask
+
+
 class Viewed(nn.Module):
     """Writes into what a view shows."""
 
@@ -132,8 +148,8 @@ def agree(module: nn.Module, model: OnnxModel) -> None:
     np.testing.assert_allclose(found[0], module(ids.clone(), mask).numpy(), rtol=1e-6)
 
 
-def test_a_flattened_expansion(tmp_path: Path) -> None:
-    module = Expanded()
+@pytest.mark.parametrize("module", [Expanded(), FromANumber()])
+def test_operators_that_are_written_out(module: nn.Module, tmp_path: Path) -> None:
     agree(module, write(module, tmp_path / "model"))
 
 
@@ -150,7 +166,7 @@ def test_renamed_operators(module: nn.Module, tmp_path: Path, monkeypatch: pytes
     assert kinds(renamed) == kinds(whole)
 
 
-@pytest.mark.parametrize("module", [InPlace(), Viewed(), ReadBehind(), OfTheCaller()])
+@pytest.mark.parametrize("module", [InPlace(), BySize(), Viewed(), ReadBehind(), OfTheCaller()])
 def test_a_graph_that_needs_it(module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     model = write(module, tmp_path / "graph")

@@ -6,7 +6,8 @@ import json
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from QEfficient import QEFFAutoModel, QEFFTransformersBase
 from QEfficient.backends.registry import get
 from QEfficient.build.saved import rehost
 from QEfficient.cache import Cache
-from QEfficient.errors import CorruptArtefactError, LoadError, NumericsError, OptionError, UsageError
+from QEfficient.errors import CorruptArtefactError, DeviceError, LoadError, NumericsError, OptionError, UsageError
 from QEfficient.program import load
 from tests.tiny_repo import tiny_repo
 
@@ -167,6 +168,56 @@ def test_whoever_closes_a_session_that_was_handed_out_closes_the_model_s(model: 
     assert np.array_equal(model.encode("a text"), expected)
     with pytest.raises(UsageError, match="qpc_session"):
         session.run({})
+
+
+def test_closing_what_was_handed_out_leaves_a_session_that_was_opened_meanwhile(model: QEFFAutoModel) -> None:
+    """While its close waits for those who use it, somebody may have another one opened."""
+    loaded = model._need_loaded()
+    old = model.qpc_session
+    with loaded._lock:
+        other = loaded.backend.open(loaded.program)
+
+    def wait(enough: Callable[[], bool]) -> None:
+        loaded._session, closed = other, loaded._session
+        assert closed is not None and enough()
+        closed.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaded, "_wait", wait)
+        old.close()
+    assert loaded._session is other
+    assert model.encode("a text").shape == (32,)
+
+
+def test_a_close_that_fails_leaves_nobody_waiting(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = model._need_loaded()
+    inside, go, ended = threading.Event(), threading.Event(), []
+
+    def use() -> None:
+        with suppress(DeviceError), loaded.session():
+            inside.set()
+            go.wait(60)
+
+    def close() -> None:
+        with suppress(DeviceError):
+            loaded.close()
+        ended.append("close")
+
+    def refuse() -> None:
+        raise DeviceError("It refuses.", got="", allowed="", do="")
+
+    user, closer = threading.Thread(target=use), threading.Thread(target=close, daemon=True)
+    user.start()
+    assert inside.wait(60)
+    with loaded._lock:
+        assert loaded._session is not None
+        monkeypatch.setattr(loaded._session, "close", refuse)
+    closer.start()
+    loaded.retire()
+    go.set()
+    user.join()
+    closer.join(60)
+    assert ended == ["close"]
 
 
 def test_dtype_left_out_is_float32_whatever_the_checkpoint_holds(repo: Path, tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_a_child_is_another_process_and_so_is_its_own() -> None:
     assert fork.process() is mine
 
 
+class Failing:
+    """Its lock can't be begun anew."""
+
+    def __init__(self) -> None:
+        fork.in_child(self.begin)
+
+    def begin(self) -> None:
+        raise RuntimeError("not to be seen but on stderr")
+
+
 def test_what_lives_begins_once_in_each_child() -> None:
     one = Counting()
     assert in_a_child(lambda: (one.begun, in_a_child(lambda: one.begun))) == (1, 2)
@@ -67,7 +77,21 @@ def test_what_is_gone_is_forgotten() -> None:
     gone = weakref.ref(one)
     del one
     gc.collect()
-    assert gone() is None and len(fork._begins) < before
+    fork.in_child(_nothing)  # whoever comes next clears up
+    assert gone() is None and len(fork._begins) <= before
+
+
+def _nothing() -> None:
+    pass
+
+
+def test_one_that_fails_keeps_no_other_from_beginning() -> None:
+    many = [Counting() for _ in range(5)]
+    bad = Failing()
+    try:
+        assert in_a_child(lambda: [one.begun for one in many]) == [1] * 5
+    finally:
+        del bad
 
 
 def test_what_is_leaked_is_not_destroyed_in_the_child() -> None:

@@ -171,11 +171,12 @@ class Dispatcher:
     def _assign(self, later: _Later) -> None:
         """Gives waiting inferences the slots that are idle, and ends those that nobody is left for."""
         for inference in list(self._retries):
-            worker = self._best(inference)
+            abandoned = inference.future.done()  # close() may be past waiting for it
+            worker = None if abandoned else self._best(inference)
             if worker is not None:
                 self._need_thread(worker)
                 worker.assign(inference)
-            elif not any(other.may_take(inference) for other in self._workers):
+            elif abandoned or not any(other.may_take(inference) for other in self._workers):
                 self._end(inference, inference.tried[0][1], later)
             else:
                 continue
