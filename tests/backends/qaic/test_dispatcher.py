@@ -238,3 +238,24 @@ def test_a_leased_slot_is_its_holder_s_alone(monkeypatch: pytest.MonkeyPatch) ->
     slots.give_back(second)
     assert (slots.idle, slots.leased, slots.working) == (1, 0, 1)
     assert slots.lease() is second
+
+
+def test_what_was_abandoned_is_not_tried_again_behind_a_close(two: tuple[Dispatcher, Device, Device]) -> None:
+    """Its caller was interrupted, so that nobody waits for it; then its device fails."""
+    dispatcher, *_ = two
+    gate, tried = Gate(then=breaks(0)), []
+
+    def finish(device: int) -> object:
+        tried.append(device)
+        return gate(device) if device == 0 else device
+
+    lost = inference(finish)
+    dispatcher.submit(lost)
+    assert gate.reached.wait(WAIT)
+    lost.abandon(KeyboardInterrupt())
+    closing = threading.Thread(target=dispatcher.close)
+    closing.start()
+    gate.opened.set()
+    closing.join(WAIT)
+    assert not closing.is_alive() and tried == [0]
+    assert [worker.slots.leased for worker in dispatcher._workers] == [0, 0]
