@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import fork
-from QEfficient.backends.base import Arrays, Session, Tunable
+from QEfficient.backends.base import Arrays, Session
 from QEfficient.errors import DeviceError, ManifestError, NumericsError
-from QEfficient.records import LENGTH_DIM, Rows, TensorSpec
+from QEfficient.records import LENGTH_DIM, Rows, TensorSpec, Tuning
 from QEfficient.runtime import spans
 from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
@@ -99,13 +99,15 @@ def planned(session: Session, rows: Rows, how: How, numbers: Sequence[int] | Non
     with spans.span("plan"):
         _check_columns(session.inputs, rows)
         how.tables.check(rows, numbers)
+        # A Tunable's. To ask isinstance of a protocol takes longer than the plan of one text.
+        tuning: Tuning | None = getattr(session, "tuning", None)
         batches = plan(
             rows.lengths,
             session.shapes,
             fixed_shapes=session.fixed_shapes,
             pads=how.pads,
             images=4 in [len(spec.shape) for spec in session.inputs],
-            batch_tokens=session.tuning.batch_tokens if isinstance(session, Tunable) else BATCH_TOKENS,
+            batch_tokens=BATCH_TOKENS if tuning is None else tuning.batch_tokens,
             streams=session.slots,
         )
     if log.isEnabledFor(logging.DEBUG):

@@ -174,18 +174,16 @@ class Dispatcher:
             abandoned = inference.future.done()  # close() may be past waiting for it
             worker = None if abandoned else self._best(inference)
             if worker is not None:
-                self._need_thread(worker)
-                worker.assign(inference)
+                self._hand_over(worker, inference, later)
             elif abandoned or not any(other.may_take(inference) for other in self._workers):
                 self._end(inference, inference.tried[0][1], later)
             else:
                 continue
             self._retries.remove(inference)
         while self._queue and (worker := self._best(self._queue[0])) is not None:
-            self._need_thread(worker)
             inference = self._queue.popleft()
             if inference.start():  # else it was cancelled
-                worker.assign(inference)
+                self._hand_over(worker, inference, later)
         if self._queue and not self._serving():
             for inference in self._queue:
                 if inference.start():
@@ -196,6 +194,15 @@ class Dispatcher:
         """Of the workers that take it now, the one that has the fewest in flight."""
         takers = [worker for worker in self._workers if worker.takes(inference)]
         return min(takers, key=lambda worker: worker.slots.leased, default=None)
+
+    def _hand_over(self, worker: Worker, inference: Inference, later: _Later) -> None:
+        """Assigns the inference; its caller hears of it where the system has no more threads."""
+        try:
+            self._need_thread(worker)
+        except RuntimeError as error:
+            self._end(inference, error, later)
+        else:
+            worker.assign(inference)
 
     def _need_thread(self, worker: Worker) -> None:
         if worker.thread is None:

@@ -198,11 +198,18 @@ def test_where_no_thread_can_be_started_the_caller_hears_of_it(
     def refuses(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    one = inference()
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+    one, gate = inference(), Gate(breaks(0))
+    with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuses)
         dispatcher.submit(one)
-    assert one.future.cancelled()
+        assert outcome(one.future) is RuntimeError
+    retried = inference(gate)
+    dispatcher.submit(retried)
+    assert gate.reached.wait(WAIT)
+    with monkeypatch.context() as patch:  # it would go to the other device, which has no thread yet
+        patch.setattr(threading.Thread, "start", refuses)
+        gate.opened.set()
+        assert outcome(retried.future) is RuntimeError
     later = inference()
     dispatcher.submit(later)
     assert outcome(later.future) == 0
