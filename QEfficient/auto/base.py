@@ -11,7 +11,7 @@ from QEfficient import program as programs
 from QEfficient.auto.insight import Insight
 from QEfficient.backends.base import Arrays
 from QEfficient.build.buckets import sequence_limit
-from QEfficient.build.request import Unset, parse, settled, verify_mode
+from QEfficient.build.request import CORES, Unset, parse, settled, verify_mode
 from QEfficient.build.saved import saved_program
 from QEfficient.build.stages import compile_stage, copy_onnx, export_stage, with_graph
 from QEfficient.build.subject import ModelSubject
@@ -139,7 +139,7 @@ class QEFFTransformersBase(Insight):
         seq_len: int | Iterable[int] | Literal["auto"] | None = None,
         batch_size: int = Unset(1),
         num_devices: int = 1,
-        num_cores: int = Unset(16),
+        num_cores: int = Unset(CORES),
         mxfp6_matmul: bool = False,
         use_onnx_subfunctions: bool = False,
         backend: str | None = None,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from QEfficient.build.request import PRECISION_FILE, CompileRequest
 from QEfficient.build.subject import ModelSubject, Subject
 from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
-from QEfficient.errors import UsageError
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
 from QEfficient.text.facts import preprocessing_files
@@ -93,6 +92,7 @@ def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) ->
 
 
 def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Path) -> Diagnosis:
+    from QEfficient.diagnostics.samples import samples_of  # onnx
     from QEfficient.numerics.check import Comparison
     from QEfficient.numerics.doctor import LIMITS, MARGIN, diagnose, refuse_functions
     from QEfficient.numerics.node_costs import node_costs
@@ -100,7 +100,7 @@ def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Pat
     from QEfficient.numerics.verify import Criterion
 
     refuse_functions(model)
-    samples = _samples(model, subject, args.texts)
+    samples = samples_of(subject, model, args.texts, None if subject.bound is None else subject.bound.length)
     frames = subject.rules(model.inputs).frames
     limits = LIMITS if args.limits is None else dataclasses.replace(LIMITS, **args.limits)
     costs = node_costs(model, bucket_of(model.inputs, samples))
@@ -119,28 +119,6 @@ def _diagnose(model: OnnxModel, subject: Subject, args: DoctorArgs, workdir: Pat
         )
     before, after = (dataclasses.replace(each, reference=REFERENCE) for each in (found.before, found.after))
     return dataclasses.replace(found, before=before, after=after)
-
-
-def _samples(model: OnnxModel, subject: Subject, texts: Sequence[str]) -> list[Sample]:
-    """As ``verify`` runs them; of a model that is not compiled up to its own limit."""
-    from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples
-    from QEfficient.onnx_transforms import tables
-
-    tokenizer = subject.tokenizer()
-    if tokenizer is None or subject.text is None:
-        if texts:
-            raise UsageError(
-                "This model has no tokenizer, so it can't be diagnosed on texts.",
-                got=f"{len(texts)} texts",
-                allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
-                do="leave texts out: random rows are run then",
-            )
-        tokenizer, limit = None, LONGEST
-    else:
-        limit = subject.text.max_length
-    space = RowSpace(subject.config(), model.inputs, subject.rules(model.inputs), tables(model.path), subject.pools_end)
-    longest = None if subject.bound is None else subject.bound.length
-    return all_samples(space, tokenizer, texts, longest=longest, limit=limit)
 
 
 def _references(model: OnnxModel, samples: Sequence[Sample]) -> list[Reference]:

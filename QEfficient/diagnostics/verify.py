@@ -10,13 +10,13 @@ from QEfficient.architectures import find
 from QEfficient.backends.base import Arrays, Session
 from QEfficient.build.check import EMULATED, advice, counts, runs_itself
 from QEfficient.build.subject import Subject
+from QEfficient.diagnostics.samples import samples_of
 from QEfficient.inference.arrays import rows as rows_of
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import computed_in, limits_name, open_emulated
 from QEfficient.numerics.host import HOST
-from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples, refuse_texts
-from QEfficient.numerics.verify import Sample, Verification, limits_for, refuse, verify
+from QEfficient.numerics.verify import Verification, limits_for, refuse, verify
 from QEfficient.records import OnnxModel
 from QEfficient.runtime.run import How, run_rows
 
@@ -45,7 +45,9 @@ def verify_subject(
     routed = find(manifest.model.model_type if manifest.model else "").routed
     checked = limits_for(limits_name(precision, target), limits, routed=routed)
     how = Comparison(subject.name, manifest.outputs, subject.task.scores, manifest.rules.frames)
-    samples = [sample for sample in _samples(subject, loaded, texts) if counts(sample, target)]
+    samples = [
+        sample for sample in samples_of(subject, model, texts, manifest.shapes[-1].length) if counts(sample, target)
+    ]
     numbers = list(subject.references(model, samples))
     run = partial(_run_rows, loaded)
     if emulate:
@@ -60,18 +62,6 @@ def verify_subject(
     if check:
         refuse(result, how.name, *advice(model, precision, numbers, result))
     return result
-
-
-def _samples(subject: Subject, loaded: LoadedProgram, texts: Sequence[str]) -> list[Sample]:
-    """Random rows and texts that fit the program's buckets."""
-    manifest = loaded.program.manifest
-    if manifest.text is None or manifest.text.tokenizer is None:
-        refuse_texts(texts, str(loaded.program.path))
-        tokenizer, limit = None, LONGEST
-    else:
-        tokenizer, limit = loaded.tokenizer, manifest.text.max_length
-    space = RowSpace(subject.config(), manifest.inputs, manifest.rules, manifest.tables, subject.pools_end)
-    return all_samples(space, tokenizer, texts, longest=manifest.shapes[-1].length, limit=limit)
 
 
 def _run_rows(loaded: LoadedProgram, session: Session, arrays: Mapping[str, Array]) -> Arrays:

@@ -81,10 +81,10 @@ def refuse_texts(texts: Sequence[str], name: str) -> None:
     """
     if texts:
         raise UsageError(
-            "The model takes no texts here, or has no tokenizer, so it can't be verified on texts.",
+            "The model takes no texts here, or has no tokenizer, so it can't be run on texts.",
             got=f"{len(texts)} texts for {name}",
             allowed="texts=None: random rows are compared then",
-            do="load the model by name, from a repo whose tokenizer has a fast form",
+            do="leave texts out, or load the model by name, from a repo whose tokenizer has a fast form",
         )
 
 

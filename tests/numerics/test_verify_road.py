@@ -208,7 +208,7 @@ def test_a_model_in_memory_has_random_rows_only(home: Path) -> None:
         assert found.passed and found.rank_agreement is None and found.label_agreement is None
         assert all(row.row.startswith("random row") for row in found.worst)
     for call in (model.compile, model.verify):
-        with pytest.raises(UsageError, match="can't be verified on texts"):
+        with pytest.raises(UsageError, match="can't be run on texts"):
             call(texts=OWN)
 
 
