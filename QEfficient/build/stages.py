@@ -147,10 +147,10 @@ def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Shape]) -> N
     for spec in graph.inputs:
         behind = sizes.get(spec.name, ())
         for bucket in buckets:
-            dims = ((BATCH_DIM, bucket.batch), (LENGTH_DIM, MODEL, bucket.length), *((size,) for size in behind))
+            dims = ((BATCH_DIM, bucket.batch), (LENGTH_DIM, bucket.length), *((size,) for size in behind))
             wrong = len(spec.shape) != len(dims)
             if wrong or any(dim not in known for dim, known in zip(spec.shape, dims, strict=True)):
-                allowed = ", ".join(map(str, (BATCH_DIM, LENGTH_DIM, MODEL, *behind)))
+                allowed = ", ".join(map(str, (BATCH_DIM, LENGTH_DIM, *behind)))
                 raise OptionError(
                     "The graph's inputs can't take the lengths that it is to be compiled for.",
                     got=f"{spec.name!r} is {list(spec.shape)}, for seq_len={bucket.length}, batch_size={bucket.batch}",

@@ -126,10 +126,11 @@ class LoadedProgram:
                 self._wait(lambda: self._devices == wanted)
             if self._session is None or self._devices != wanted or self._unclosed:
                 self._close()
-                self._tuning = self._tuning or remembered(self.program, self.backend)
                 session = self.backend.open(self.program, devices, strict=self.strict)
-                if self._tuning is not None and isinstance(session, Tunable):
-                    session.tune(self._tuning)
+                if isinstance(session, Tunable):
+                    self._tuning = self._tuning or remembered(self.program, self.backend)
+                    if self._tuning is not None:
+                        session.tune(self._tuning)
                 self._session, self._devices = session, wanted
             self._users[user] = self._users.get(user, 0) + 1
             return self._session, user

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from QEfficient.build.gc_paused import not_collected
-from QEfficient.export import isolated as module
+from QEfficient.export import work_thread as module
 from QEfficient.export.global_state import default_state
 from QEfficient.export.isolated import isolated
 from QEfficient.export.work_thread import held
 from tests.torch_states import STATES, settings_of
 
-OURS = ("isolated.py", "process_wide.py", "global_state.py", "garbage.py", "contextlib.py", "test_interrupted.py")
+OURS = (
+    *("work_thread.py", "process_wide.py", "global_state.py", "gc_paused.py", "contextlib.py"),
+    "test_interrupted.py",
+)
 
 
 class Interrupter:
@@ -33,7 +36,7 @@ class Interrupter:
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
         if not frame.f_code.co_filename.endswith(OURS) or frame.f_code.co_name in ("_interrupt", "_raise_in"):
             return None
-        if "self" in frame.f_locals and isinstance(frame.f_locals["self"], module._Work):
+        if "self" in frame.f_locals and isinstance(frame.f_locals["self"], module.WorkThread):
             self.works = [frame.f_locals["self"]]
         if event == "line" and self.works and self.works[0]._claim.locked() and not self.works[0]._lock.locked():
             self.passed += 1
@@ -75,7 +78,7 @@ def test_torchs_state() -> None:
         outside = settings_of()
         places = at_each_line(lambda: torch.ones(1), state)
         assert settings_of() == outside
-    assert {name for name in OURS if any(f"/{name}:" in place for place in places)} == {*OURS} - {"garbage.py"}
+    assert {name for name in OURS if any(f"/{name}:" in place for place in places)} == {*OURS} - {"gc_paused.py"}
 
 
 def collects() -> None:
@@ -85,14 +88,14 @@ def collects() -> None:
 
 def test_the_search_for_garbage() -> None:
     places = at_each_line(collects, inside)
-    assert any("/garbage.py:" in place for place in places)
+    assert any("/gc_paused.py:" in place for place in places)
 
 
 def test_what_is_held_is_finished_whatever_comes() -> None:
     over: list[str] = []
 
     def work() -> None:
-        mine = module._HERE.get()
+        mine = module.HERE.get()
         assert mine is not None
         with held():
             for _ in range(3):
@@ -108,13 +111,13 @@ def test_what_is_held_is_finished_whatever_comes() -> None:
 
 def test_one_that_comes_before_the_call_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     over: list[str] = []
-    call = module._Work._call
+    call = module.WorkThread._call
 
     def late(work: Any) -> Any:
         work._interrupt(at_once=False)
         return call(work)
 
-    monkeypatch.setattr(module._Work, "_call", late)
+    monkeypatch.setattr(module.WorkThread, "_call", late)
     with pytest.raises(KeyboardInterrupt):
         isolated(lambda: over.append("done"))()
     assert over == []

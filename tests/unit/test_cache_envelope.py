@@ -11,6 +11,8 @@ from QEfficient.cache.envelope import _seal
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, QEfficientError, StaleProgramError
 from QEfficient.records import FileFacts
 
+pytestmark = pytest.mark.own_exports  # what the cache does itself is looked at
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

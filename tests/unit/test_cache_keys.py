@@ -23,6 +23,8 @@ from QEfficient.records import CompileOptions, Shape
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3))
 
+pytestmark = pytest.mark.own_exports  # what the cache does itself is looked at
+
 
 # ---------------------------------------------------------------------------------------------- canonical JSON
 

@@ -16,6 +16,8 @@ from QEfficient.cache import Cache, Difference, safe_name, total_bytes, write_en
 from QEfficient.errors import CacheError
 from tests.cache_builds import KEY, NAME, STAGE, assert_right, build, build_once, leftovers
 
+pytestmark = pytest.mark.own_exports  # what the cache does itself is looked at
+
 
 def never(folder: Path) -> None:
     raise AssertionError("it was built again")
