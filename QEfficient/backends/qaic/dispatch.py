@@ -196,13 +196,22 @@ class Dispatcher:
         return min(takers, key=lambda worker: worker.slots.leased, default=None)
 
     def _hand_over(self, worker: Worker, inference: Inference, later: _Later) -> None:
-        """Assigns the inference; its caller hears of it where the system has no more threads."""
+        """Assigns the inference. Where no thread can be started it runs on this one, once the lock is let go.
+
+        So it is once the main thread has ended (Python 3.12 on), and where the system has no more threads to give.
+        """
         try:
             self._need_thread(worker)
-        except RuntimeError as error:
-            self._end(inference, error, later)
+        except RuntimeError:
+            later.append(partial(self._run_here, worker, worker.slots.lease(), inference))
         else:
             worker.assign(inference)
+
+    def _run_here(self, worker: Worker, slot: Slot, inference: Inference) -> None:
+        if self._start(worker, slot, inference):
+            results = self._finish(worker, slot, inference)
+            if results is not None:
+                inference.succeed(results)
 
     def _need_thread(self, worker: Worker) -> None:
         if worker.thread is None:
