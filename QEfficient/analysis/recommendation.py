@@ -153,7 +153,7 @@ def _best(fitted: Predictor, runs: list[Run], objective: str, card: Card, exact:
     first, second = (-latency, rate) if objective == "latency" else (rate, -latency)
     if exact:
         return runs[int(np.argmax(first))]
-    close = first >= first.max() + np.log(_KEEP[objective])
+    close = first >= np.max(first) + np.log(_KEEP[objective])
     return runs[int(np.argmax(np.where(close, second, -np.inf)))]
 
 

@@ -83,15 +83,15 @@ def _others(ports: Sequence[Any], known: Mapping[str, int]) -> list[str]:
     return [sorted(port.get_names() or {"?"})[0] for place, port in enumerate(ports) if place not in known.values()]
 
 
-def _check_ids(name: str, ids: NDArray[np.generic], rows: int) -> None:
+def _check_ids(name: str, ids: NDArray[Any], rows: int) -> None:
     """OpenVINO itself takes a row of zeros for an id past the end of a table, and says nothing.
 
     A model's own methods have checked their rows before (``runtime.tables``); this is for who opens a session alone.
     """
-    if int(ids.max()) >= rows or int(ids.min()) < -rows:
+    if int(np.max(ids)) >= rows or int(np.min(ids)) < -rows:
         raise InputError(
             "An id is outside of the model's table.",
-            got=f"{name} from {ids.min()} to {ids.max()}, for a table of {rows} rows",
+            got=f"{name} from {np.min(ids)} to {np.max(ids)}, for a table of {rows} rows",
             allowed="ids that every table of the model has a row for",
             do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
         )

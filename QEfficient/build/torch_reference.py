@@ -226,7 +226,10 @@ def _past_a_table(model: Any, rows: Rows, error: IndexError) -> InputError:
         return named
     except (AttributeError, NotImplementedError):  # no plain table, or none that the model tells of
         pass
-    greatest = (f"{name} up to {max(int(each.max()) for each in column)}" for name, column in rows.columns.items())
+    greatest = (
+        f"{name} up to {max(int(np.asarray(each, np.int64).max()) for each in column)}"
+        for name, column in rows.columns.items()
+    )
     return InputError(
         "An input is past the end of a table of the torch model.",
         got=f"{', '.join(greatest)}: {error}",

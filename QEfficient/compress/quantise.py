@@ -84,7 +84,7 @@ def quantise(model: OnnxModel, layers: Sequence[Layer], ranges: Mapping[str, Ran
         name = f"{layer.tensor}/int8"
         weights = [_values(stored[weight]) for weight in layer.weights]
         factor = _factor(ranges[layer.tensor], weights)
-        observed = (ranges[layer.tensor].low / factor).min(), (ranges[layer.tensor].high / factor).max()
+        observed = np.min(ranges[layer.tensor].low / factor), np.max(ranges[layer.tensor].high / factor)
         alone = _layer_graph(layer, name, [weight * factor[:, None] for weight in weights], full.opset_import)
         full.graph.initializer.append(numpy_helper.from_array(1 / factor, f"{name}/factor"))
         multiply = helper.make_node("Mul", [layer.tensor, f"{name}/factor"], [name], name=name)
@@ -166,7 +166,7 @@ def _values(weight: ir.Value) -> NDArray[np.float32]:
 def _floored(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """The median for what is below it: that a channel was small in these texts says little about the next ones."""
     exact = values.astype(np.float64)
-    return np.maximum(exact, max(float(np.median(exact)), 1e-5 * float(exact.max()), 1e-12))
+    return np.maximum(exact, max(float(np.median(exact)), 1e-5 * float(np.max(exact)), 1e-12))
 
 
 @contextmanager

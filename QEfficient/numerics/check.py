@@ -159,11 +159,11 @@ def check_padding(
             if how.whole:
                 want, got = want.reshape(1, -1), got.reshape(1, -1)
             cosine, difference = figures(want, got)
-            if cosine.min(initial=1.0) < PADDING_COSINE or difference.max(initial=0.0) > PADDING_DIFFERENCE:
+            if np.min(cosine, initial=1.0) < PADDING_COSINE or np.max(difference, initial=0.0) > PADDING_DIFFERENCE:
                 raise NumericsError(
                     f"{how.name} gives a row other numbers when padding stands behind it, so what a row gets would "
                     "depend on its neighbours.",
-                    got=f"cosine {cosine.min():.7f}, difference {difference.max():.2e} of the row's norm",
+                    got=f"cosine {np.min(cosine):.7f}, difference {np.max(difference):.2e} of the row's norm",
                     allowed=f"cosine ≥ {PADDING_COSINE}, difference ≤ {PADDING_DIFFERENCE} between a row alone "
                     "and padded",
                     do=do,

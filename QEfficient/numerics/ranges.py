@@ -157,7 +157,7 @@ class _Probes:
     def read(self, name: str, results: Arrays, sample: Sample, maker: NodeInfo) -> TensorRange:
         """What one run met in the value ``name``."""
         channels = np.asarray(results[f"{name}/channels"], np.float64)
-        largest, norm = float(channels.max(initial=0.0)), float(results[f"{name}/norm"])
+        largest, norm = float(np.max(channels, initial=0.0)), float(results[f"{name}/norm"])
         lost = float(results[f"{name}/lost"]) / norm if 0 < norm < np.inf else 0.0
         rows = results.get(f"{name}/rows")
         row = sample.names[int(np.argmax(rows))] if rows is not None and len(rows) == len(sample.names) else ""
@@ -177,7 +177,7 @@ class _Probes:
 def _outlier(channels: NDArray[np.float64]) -> int | None:
     if channels.size < 8 or not np.isfinite(channels).all():
         return None
-    place = int(channels.argmax())
+    place = int(np.argmax(channels))
     return place if channels[place] > OUTLIER * np.median(channels) > 0 else None
 
 

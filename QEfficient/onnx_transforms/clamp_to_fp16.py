@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -127,8 +128,9 @@ def _like(attribute: ir.Attr, tensor: ir.TensorProtocol) -> ir.Attr:
 def _range(tensor: ir.TensorProtocol) -> _Range:
     low, high = np.inf, -np.inf
     for block in weights.blocks(tensor):
+        numbers: NDArray[Any] = block
         # numpy's min and max carry NaN along; Python's do not, hence np.minimum.
-        low, high = np.minimum(low, float(block.min())), np.maximum(high, float(block.max()))
+        low, high = np.minimum(low, float(np.min(numbers))), np.maximum(high, float(np.max(numbers)))
     return _Range(float(low), float(high))
 
 

@@ -53,7 +53,7 @@ def check_values(columns: Mapping[str, Ids], rules: RowRules) -> None:
         if one.below and (bad := rows_where((array < 0) | (array >= np.array(one.below)))):
             raise InputError(
                 f"{one.name} holds numbers that the model's tables do not have.",
-                got=f"rows {bad}, values from {array.min()} to {array.max()}",
+                got=f"rows {bad}, values from {np.min(array)} to {np.max(array)}",
                 allowed=f"0 to {_most(one)}",
                 do="scale boxes to the page: 0 to 1000" if one.boxes else "make it with the model's own processor",
             )

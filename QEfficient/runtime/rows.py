@@ -184,7 +184,7 @@ def _check_values(columns: Mapping[str, Ids]) -> None:
         )
     for name, array in columns.items():
         if bad := beside.rows_where(array < 0):
-            raise refusals.negative(name, f"rows {bad}, least value {array.min()}", ", and mask them with 0")
+            raise refusals.negative(name, f"rows {bad}, least value {np.min(array)}", ", and mask them with 0")
     if bad := beside.rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
         raise InputError(
             "Rows without a real token have no result.",

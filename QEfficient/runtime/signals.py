@@ -116,12 +116,12 @@ def _size_advice(spec: TensorSpec, shape: tuple[int, ...]) -> str:
 
 
 def _integers(spec: TensorSpec, value: object) -> NDArray[np.int64]:
-    array = texts.as_numpy(spec.name, value)
+    array: NDArray[Any] = texts.as_numpy(spec.name, value)
     if array.dtype.kind not in "iu" and array.size:
         fix = f"pass token ids: {spec.name}.astype('int64')"
         raise refusals.wrong_dtype(spec.name, "integers", array.dtype, "an integer dtype", fix)
-    if array.size and array.min() < 0:
-        raise refusals.negative(spec.name, f"least value {array.min()}")
+    if array.size and np.min(array) < 0:
+        raise refusals.negative(spec.name, f"least value {np.min(array)}")
     return array.astype(np.int64, copy=False)
 
 
