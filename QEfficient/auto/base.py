@@ -11,7 +11,7 @@ from QEfficient import program as programs
 from QEfficient.auto.insight import Insight
 from QEfficient.backends.base import Arrays
 from QEfficient.build.buckets import sequence_limit
-from QEfficient.build.request import CORES, Unset, parse, settled, verify_mode
+from QEfficient.build.request import CORES, Unset, parse, verify_mode, with_defaults
 from QEfficient.build.saved import saved_program
 from QEfficient.build.stages import compile_stage, copy_onnx, export_stage, with_graph
 from QEfficient.build.subject import ModelSubject
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
 
-COMPLETIONS = (options_for_objective, buckets_for_texts, settled, with_graph, with_precision_file)
+COMPLETIONS = (options_for_objective, buckets_for_texts, with_defaults, with_graph, with_precision_file)
 """What fills in a request to compile, in this order. Each takes it and the model, and gives it back filled in."""
 
 

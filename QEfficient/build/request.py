@@ -168,7 +168,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     )
 
 
-def settled(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
+def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
     """The request with its buckets and options, of which the caller's and what was filled in go before the defaults.
 
     Warns:

@@ -9,6 +9,7 @@ from functools import cache
 from QEfficient.build.request import CompileRequest
 from QEfficient.build.subject import ModelSubject
 from QEfficient.build.tokenizer import text_lengths
+from QEfficient.diagnostics.recommend import columns, require_analysis
 from QEfficient.errors import UsageError
 from QEfficient.runtime.suggest import Cost, suggest_buckets
 from QEfficient.source.lengths import reach
@@ -66,8 +67,6 @@ def card_cost(subject: ModelSubject, cores: int) -> Cost | None:
         subject: Which model.
         cores: AI cores of an instance; the card holds as many instances as fit.
     """
-    from QEfficient.diagnostics.recommend import columns, require_analysis
-
     require_analysis('compile(seq_len="auto") for a card')
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict

@@ -230,10 +230,10 @@ class Dispatcher:
                 (self._retries if inference.tried else self._queue).appendleft(inference)
 
     def _end(self, inference: Inference, error: BaseException, later: _Later) -> None:
-        self._settle(inference)
+        self._clear_doubts(inference)
         later.append(partial(inference.fail, error))
 
-    def _settle(self, inference: Inference) -> list[tuple[Worker, DeviceError]]:
+    def _clear_doubts(self, inference: Inference) -> list[tuple[Worker, DeviceError]]:
         """It is over, one way or the other: no worker is in doubt for it any more."""
         tried, inference.tried = inference.tried, []
         for worker, _ in tried:
@@ -312,7 +312,7 @@ class Dispatcher:
             with self._changing() as later:
                 worker.runs += 1
                 worker.slots.give_back(slot)
-                for culprit, reason in self._settle(inference):  # the inference was right, so they were not
+                for culprit, reason in self._clear_doubts(inference):  # the inference was right, so they were not
                     self._lose(culprit, reason, later)
             return results
         finally:

@@ -184,7 +184,7 @@ def test_ctrl_c_behind_an_inference_leaves_nothing_that_close_waits_for(
 
     one = inference()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(dispatcher, "_settle", interrupted)
+        patch.setattr(dispatcher, "_clear_doubts", interrupted)
         dispatcher.run(one)
     assert outcome(one.future) is KeyboardInterrupt
     assert dispatcher.run(inference())["output"] == 0
