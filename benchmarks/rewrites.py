@@ -32,15 +32,16 @@ from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from QEfficient.backends.onnxruntime_session import SLOW_FUSIONS
-from QEfficient.export.exporter import export
-from QEfficient.onnx_transforms import DEFAULT, PassFactory, apply
+from QEfficient.export.exporter import traced
+from QEfficient.onnx_transforms import DEFAULT, PassFactory, finish
 from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.known_gelu import KnownGelu
 from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.pytorch_transforms.bert import FoldedSelfAttention, attend
-from QEfficient.pytorch_transforms.blocks import Block, Concat, Swap, WeightRule, exportable
+from QEfficient.pytorch_transforms.blocks import Block, Swap, WeightRule, exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import HeadModule
+from QEfficient.pytorch_transforms.pooling import parse_pooling
 
 SHAPES = [(1, 16), (1, 128), (8, 32), (8, 128), (32, 64), (8, 256)]
 THREADS = 2
@@ -50,7 +51,10 @@ class Split(Block):
     """A fused projection whose result is cut into three along the last dim."""
 
     weights: ClassVar[Mapping[str, WeightRule]] = {
-        f"qkv.{leaf}": Concat((f"query.{leaf}", f"key.{leaf}", f"value.{leaf}")) for leaf in ("weight", "bias")
+        f"qkv.{leaf}": WeightRule(
+            (f"query.{leaf}", f"key.{leaf}", f"value.{leaf}"), lambda tensors, old: torch.cat(list(tensors))
+        )
+        for leaf in ("weight", "bias")
     }
 
     def __init__(self, old: Any) -> None:
@@ -120,10 +124,10 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     for name, form in FORMS.items():
         twin, _ = exportable(model, [Swap(BertSelfAttention, form.block)] if form.block else [])
         specs = text_inputs(twin)
-        module = EmbeddingModule(twin, HeadModule.of(form.pooling), [spec.name for spec in specs], "additive").eval()
-        (folder / name).mkdir()
-        exported = export(module, inputs=specs, folder=folder / name)
-        graph = apply(exported, folder / f"{name}-done", passes=form.passes)
+        head = HeadModule(parse_pooling(form.pooling))
+        module = EmbeddingModule(twin, head, [spec.name for spec in specs], "additive").eval()
+        with traced(module, inputs=specs) as exported:
+            graph = finish(exported, folder / name, passes=form.passes)
         path = graph.path.with_name("joined.onnx")
         if form.joins and not write_joined(graph.path, path):
             raise RuntimeError("There was no attention to join.")

@@ -19,6 +19,7 @@ from QEfficient.architectures.table import TABLE
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import HeadModule
+from QEfficient.pytorch_transforms.pooling import parse_pooling
 
 LIMIT = 24
 """Most tokens that a row of a tiny model can have (where its positions are absolute)."""
@@ -110,10 +111,15 @@ def batch(rows: int, length: int, *, padding: str = "right", seed: int = 0) -> d
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
+def head_of(pooling: Any) -> HeadModule:
+    """The head of a ``pooling`` argument."""
+    return HeadModule(parse_pooling(pooling), pooling=pooling if callable(pooling) else None)
+
+
 def chain(model: Any, pooling: Any = None) -> EmbeddingModule:
     """The module that is exported for a model: swapped blocks, finished mask, head."""
     config = model.config.to_dict()
     architecture = find(config["model_type"])
     encoder, _ = exportable(architecture.encoder_of(model), architecture.swaps())
     names = [spec.name for spec in text_inputs(encoder)]
-    return EmbeddingModule(encoder, HeadModule.of(pooling), names, architecture.mask_kind(config)).eval()
+    return EmbeddingModule(encoder, head_of(pooling), names, architecture.mask_kind(config)).eval()

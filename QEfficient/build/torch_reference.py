@@ -17,7 +17,8 @@ from QEfficient.errors import ExportError, InputError, PoolingError
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.check import Array, Comparison, Run, check_padding
 from QEfficient.numerics.host import host_session
-from QEfficient.numerics.samples import CUTS, LONGEST, RowSpace, bucket_of, random_samples, refuse_texts, text_samples
+from QEfficient.numerics.probes import RowSpace
+from QEfficient.numerics.samples import CUTS, LONGEST, bucket_of, random_samples, refuse_texts, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import LIMITS, Reference, Sample, Verification, refuse, verify
 from QEfficient.onnx_transforms import tables

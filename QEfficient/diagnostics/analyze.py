@@ -19,7 +19,8 @@ from QEfficient.build.tokenizer import text_lengths
 from QEfficient.diagnostics.recommend import speed_points
 from QEfficient.errors import OptionError
 from QEfficient.export.isolated import isolated
-from QEfficient.numerics.samples import LONGEST, RowSpace, text_samples
+from QEfficient.numerics.probes import RowSpace
+from QEfficient.numerics.samples import LONGEST, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import LENGTH_DIM, Json, OnnxModel, Shape, TensorSpec
 from QEfficient.runtime.beside import stand_in

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from QEfficient.build.subject import Subject
-from QEfficient.numerics.samples import LONGEST, RowSpace, all_samples, refuse_texts
+from QEfficient.numerics.probes import RowSpace
+from QEfficient.numerics.samples import LONGEST, all_samples, refuse_texts
 from QEfficient.numerics.verify import Sample
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import OnnxModel

@@ -117,11 +117,9 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
 
 def _writes_unread(node: Node) -> bool:
     """Whether nobody but the node reads the memory that it writes into, and its result's type is the inputs' own."""
-    written, dtype = node.args[0], node.meta["val"].dtype
-    one_type = all(
-        getattr(each.meta["val"], "dtype", None) == dtype for each in node.all_input_nodes
-    )  # a size has none
-    return isinstance(written, Node) and list(written.users) == [node] and _has_own_memory(written) and one_type
+    written = node.args[0]
+    types = {getattr(each.meta["val"], "dtype", None) for each in (node, *node.all_input_nodes)}  # a size has none
+    return isinstance(written, Node) and list(written.users) == [node] and _has_own_memory(written) and len(types) == 1
 
 
 def _has_own_memory(node: Node) -> bool:

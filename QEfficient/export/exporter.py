@@ -8,8 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import onnx_ir as ir
@@ -22,13 +21,12 @@ from QEfficient.export.isolated import isolated
 from QEfficient.export.promotions import only_changed_nodes
 from QEfficient.export.work_thread import shielded
 from QEfficient.pytorch_transforms.speech import MaskedWrites
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, OnnxModel, TensorSpec
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, TensorSpec
 
 OPSET = 18
 """What the vendor's own dynamo exports use; higher ones are undocumented for the card's compiler."""
 
 FRAMES_DIM = "frames"
-FILE_NAME = "model.onnx"
 
 # Sizes of the traced example's dims; none is 0 or 1, which torch.export would make constants.
 _EXAMPLE_BATCH, _EXAMPLE_LENGTH, _EXAMPLE_OTHER = 2, 16, 19
@@ -44,41 +42,10 @@ _NOISE = (
 )
 _ONE_AT_A_TIME = threading.Lock()  # torch.export keeps its state in globals: two at once break each other
 
+Outputs = Sequence[str | TensorSpec]
+"""A graph's outputs, in order: their names; or specs, whose shapes name the dims that are computed from the inputs'."""
+
 _REGISTRATION = "torch.onnx._internal.exporter._registration"
-
-
-def export(
-    module: nn.Module,
-    *,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[str | TensorSpec] = ("output",),
-    folder: Path,
-    length_limit: int | None = None,
-    shortest: int = 1,
-) -> OnnxModel:
-    """Writes a module's graph as it was traced to ``folder/model.onnx``, its weights beside it to ``model.onnx.data``.
-
-    Args:
-        module: As :func:`traced` takes it, like the rest.
-        inputs: The graph's inputs.
-        outputs: The graph's outputs.
-        folder: Exists; the two files are written there.
-        length_limit: Most tokens of a row.
-        shortest: Least tokens of a row.
-
-    Returns:
-        The graph on disk. Its ``digest`` is empty: nodes still carry stack traces with paths of this machine, which
-        the graph passes take out.
-
-    Raises:
-        NumericsError: A weight is NaN or infinite.
-        ExportError: The exporter refused the module; its own error is the cause.
-    """
-    path = folder / FILE_NAME
-    with traced(module, inputs=inputs, outputs=outputs, length_limit=length_limit, shortest=shortest) as graph:
-        specs = tuple(map(_spec, graph.graph.inputs)), tuple(map(_spec, graph.graph.outputs))
-        ir.save(graph, path, external_data=f"{FILE_NAME}.data")
-    return OnnxModel(path=path, inputs=specs[0], outputs=specs[1], digest="")
 
 
 @contextmanager
@@ -86,7 +53,7 @@ def traced(
     module: nn.Module,
     *,
     inputs: Sequence[TensorSpec],
-    outputs: Sequence[str | TensorSpec] = ("output",),
+    outputs: Outputs = ("output",),
     length_limit: int | None = None,
     shortest: int = 1,
 ) -> Iterator[ir.Model]:
@@ -97,8 +64,7 @@ def traced(
             ``pytorch_transforms.blocks.exportable`` makes them. It is exported in eval mode; its own mode is put back.
         inputs: The graph's inputs, in the order of the forward's parameters. Their shapes name the free dims:
             ``batch_size``, ``seq_len`` and any other.
-        outputs: The graph's outputs, in order: their names; or specs, whose shapes name the dims that are computed from
-            the inputs' as well.
+        outputs: The graph's outputs.
         length_limit: Most tokens that a row can have, where the model has such a limit.
         shortest: Least tokens, or samples, that a row can have.
 
@@ -110,7 +76,7 @@ def traced(
         ExportError: The exporter refused the module; its own error is the cause.
     """
     with _turn():
-        model, weights = _graph_of(module, inputs, outputs, _length_dim(length_limit, shortest))
+        model, weights = _graph_of(module, inputs, outputs, length_limit, shortest)
     weights += model.graph.initializers.values()
     try:
         yield model
@@ -121,22 +87,22 @@ def traced(
 
 @isolated
 def _graph_of(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str | TensorSpec], length: _Length
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limit: int | None, shortest: int
 ) -> tuple[ir.Model, list[ir.Value]]:
     """The graph, and the weights that it had before it was optimised."""
     check_finite(module)
     with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
             with only_where_needed(), only_changed_nodes():
-                program = _trace(module, inputs, outputs, length)
+                program = _trace(module, inputs, outputs, limit, shortest)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
             _name_computed(program.model.graph.outputs, outputs, _free(inputs))
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
-            if _interrupted(error):
-                raise KeyboardInterrupt from error
-            if (own := _own(error)) is not None:
-                raise own from error
+            if any(isinstance(one, KeyboardInterrupt) for one in _behind(error)):
+                raise KeyboardInterrupt from error  # torch's clean-up failed on the way out, which hid the Ctrl-C
+            if (own := next((one for one in _behind(error) if isinstance(one, QEfficientError)), None)) is not None:
+                raise own from error  # a module of ours refused: it names the reason, and needs no words around it
             raise ExportError(
                 f"The ONNX exporter refused {_name(module)}.",
                 got=f"{type(error).__name__}: {_first_lines(error)}",
@@ -159,34 +125,19 @@ def _turn() -> Iterator[None]:
             _ONE_AT_A_TIME.release()
 
 
-@dataclass(frozen=True, slots=True)
-class _Length:
-    """The length dim of a trace, and its size in the traced example."""
-
-    dim: Any
-    example: int
-
-
-def _length_dim(limit: int | None, shortest: int) -> _Length:
-    least = None if shortest == 1 else shortest  # torch's own least; a 1 would be a promise that lengths differ from 0
-    example = _EXAMPLE_LENGTH * shortest
-    return _Length(
-        torch.export.Dim(LENGTH_DIM, min=least, max=limit), example if limit is None else min(example, limit)
-    )
-
-
 def _free(inputs: Sequence[TensorSpec]) -> list[str]:
     """The inputs' free dims, in their order."""
     return list(dict.fromkeys(dim for spec in inputs for dim in spec.shape if isinstance(dim, str)))
 
 
-def _trace(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str | TensorSpec], length: _Length
-) -> Any:
+def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limit: int | None, shortest: int) -> Any:
+    least = None if shortest == 1 else shortest  # torch's own least; a 1 would be a promise that lengths differ from 0
     others = [dim for dim in _free(inputs) if dim != LENGTH_DIM]
-    free = {dim: torch.export.Dim(dim) for dim in others} | {LENGTH_DIM: length.dim}
+    free = {dim: torch.export.Dim(dim) for dim in others}
+    free[LENGTH_DIM] = torch.export.Dim(LENGTH_DIM, min=least, max=limit)
     sizes = {dim: _EXAMPLE_OTHER + place for place, dim in enumerate(others)}
-    sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length.example}
+    length = _EXAMPLE_LENGTH * shortest
+    sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length if limit is None else min(length, limit)}
     example = {spec.name: _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
     shapes = {
         spec.name: {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs
@@ -216,7 +167,7 @@ def _example(spec: TensorSpec, shape: Sequence[Any]) -> Tensor:
     return example
 
 
-def _name_computed(values: Sequence[Any], outputs: Sequence[str | TensorSpec], free: Sequence[str]) -> None:
+def _name_computed(values: Sequence[Any], outputs: Outputs, free: Sequence[str]) -> None:
     """A dim that is computed from the inputs' gets a name in place of its formula, which no reader needs."""
     for value, wanted in zip(values, outputs, strict=True):
         named = dict(enumerate(wanted.shape)) if isinstance(wanted, TensorSpec) else {}
@@ -231,7 +182,7 @@ def check_finite(module: nn.Module) -> None:
     Raises:
         NumericsError: Names the first such tensor.
     """
-    for name, tensor in _named_tensors(module):
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
         if not tensor.is_floating_point() or tensor.numel() == 0:
             continue
         low, high = torch.aminmax(tensor.detach())
@@ -242,11 +193,6 @@ def check_finite(module: nn.Module) -> None:
                 allowed="finite float32 numbers",
                 do="load the weights again, or repair them before wrapping the model",
             )
-
-
-def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()
 
 
 @contextmanager
@@ -278,29 +224,17 @@ def _quiet() -> Iterator[None]:
         logger.removeFilter(not_torchvision)
 
 
-def _spec(value: Any) -> TensorSpec:
-    dims = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
-    return TensorSpec(name=value.name, dtype=value.dtype.numpy().name, shape=dims)
-
-
 def _name(module: nn.Module) -> str:
     return type(getattr(module, "encoder", module)).__name__
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether a Ctrl-C is behind it: torch's clean-up may fail on the way out, and then its error hides the Ctrl-C."""
-    if error is None or isinstance(error, KeyboardInterrupt):
-        return error is not None
-    return _interrupted(error.__cause__) or (
-        error.__context__ is not error.__cause__ and _interrupted(error.__context__)
-    )
-
-
-def _own(error: BaseException | None) -> QEfficientError | None:
-    """What a module of ours refused while it was traced: it names the reason, and needs no words around it."""
-    while error is not None and not isinstance(error, QEfficientError):
-        error = error.__cause__ or error.__context__
-    return error
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and every other one that led to it or that was being handled when it came."""
+    if error is not None:
+        yield error
+        yield from _behind(error.__cause__)
+        if error.__context__ is not error.__cause__:
+            yield from _behind(error.__context__)
 
 
 def _first_lines(error: Exception, lines: int = 6, width: int = 200) -> str:

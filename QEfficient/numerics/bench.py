@@ -21,29 +21,27 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import usable_cpus
 from QEfficient.errors import DeviceError
 from QEfficient.numerics.check import Array
-from QEfficient.numerics.emulate import Precision, casts_behind, summed_axis
-from QEfficient.numerics.outline import inlined, is_float
+from QEfficient.numerics.emulate import casts_behind
+from QEfficient.numerics.outline import SHAPES_ONLY, inlined, is_float
 from QEfficient.numerics.rounded import Rounded
-from QEfficient.onnx_transforms import run, weights
+from QEfficient.onnx_transforms import new_values, run, weights
 from QEfficient.records import OnnxModel
 
 FLAGS = "fp32_nodes"  # the input that says of each node whether it computes in fp32
-_IGNORED = frozenset({"Shape", "Size"})  # they look at no number
 
 
 class Bench:
-    """A graph opened for many runs in many precisions.
+    """A graph opened for many runs, with other nodes in fp32 in each; the rest computes in fp16.
 
     Args:
         model: The graph.
-        precision: What nodes that are not in fp32 compute in; its own ``fp32_nodes`` are not looked at.
     """
 
-    def __init__(self, model: OnnxModel, precision: Precision) -> None:
+    def __init__(self, model: OnnxModel) -> None:
         graph = inlined(model)
         run(graph, (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),))
         self._outputs = [spec.name for spec in model.outputs]
-        self._switches = _Switches(graph, precision)
+        self._switches = _Switches(graph)
         self._others = {name: ort_value(tensor.numpy()) for name, tensor in feed_weights(graph).items()}
         self._session = open_bare(graph)
         self._stored: dict[tuple[str, bool], Any] = {}
@@ -57,28 +55,26 @@ class Bench:
         """The graph's outputs with these nodes in fp32."""
         feeds = {name: ort_value(array) for name, array in arrays.items()}
         feeds[FLAGS] = ort_value(np.array([name in fp32_nodes for name in self._switches.flags]))
-        for weight in self._switches.weights:
-            feeds[weight.name] = self._weight(weight, weight.node in fp32_nodes)
+        for weight in self._switches.weights.values():
+            feeds[str(weight.taken.name)] = self._weight(weight, weight.node in fp32_nodes)
         feeds |= self._others
         return run_bare(self._session, self._outputs, feeds)
 
     def _weight(self, weight: _Weight, fp32: bool) -> Any:
         """Made when it is first asked for; what is on disk is mapped, not read."""
-        key = (f"{weight.tensor.name}/{weight.axis}", fp32)
+        key = (str(weight.tensor.name), fp32)
         if key not in self._stored:
-            self._stored[key] = ort_value((weight.tensor if fp32 else weight.rounded).numpy())
+            self._stored[key] = ort_value((weight.tensor if fp32 else Rounded(weight.tensor, half=True)).numpy())
         return self._stored[key]
 
 
 @dataclass(frozen=True, slots=True)
 class _Weight:
-    """A weight as one node reads it: the input that takes it, and its numbers in both precisions."""
+    """A weight as one node reads it: the input that takes it, and its numbers."""
 
-    name: str
+    taken: ir.Value
     node: str
-    axis: int | None
     tensor: ir.TensorProtocol
-    rounded: ir.TensorProtocol
 
 
 class _Switches:
@@ -88,16 +84,15 @@ class _Switches:
     made is rounded, and an fp16 node rounds what it reads.
     """
 
-    def __init__(self, model: ir.Model, precision: Precision) -> None:
-        self.graph, self.precision = model.graph, precision
+    def __init__(self, model: ir.Model) -> None:
+        self.graph = model.graph
         self.flags: dict[str, ir.Value] = {}
-        self.weights: list[_Weight] = []
-        self._inputs: dict[tuple[ir.Value, str], ir.Value] = {}
+        self.weights: dict[tuple[ir.Value, str], _Weight] = {}
         self._rounded: dict[ir.Value, ir.Value] = {}
         self._both: dict[tuple[str, str], ir.Value] = {}
         self._flags = ir.Value(name=FLAGS, shape=ir.Shape(["nodes"]), type=ir.TensorType(ir.DataType.BOOL))
-        nodes = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.op_type not in _IGNORED]
-        self._first = model.graph[0]
+        nodes = [node for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.op_type not in SHAPES_ONLY]
+        self._first = model.graph[0]  # what reads flags only stands before it
         for node in nodes:
             self._node(node)
         for index, value in enumerate(model.graph.outputs):
@@ -114,7 +109,7 @@ class _Switches:
         read: dict[ir.Value, ir.Value] = {}
         for index, value in floats:
             if weights.constant(value) is not None:
-                node.replace_input_with(index, self._stored(node, index, value))
+                node.replace_input_with(index, self._stored(node, value))
                 continue
             if value not in read:
                 read[value] = self._read(node, value, flag)
@@ -122,39 +117,32 @@ class _Switches:
 
     def _flag(self, name: str) -> ir.Value:
         if name not in self.flags:
-            place = _tensor(np.array(len(self.flags)), f"{name}/place")
-            self.graph.register_initializer(place)
-            self.flags[name] = self._add("Gather", [self._flags, place], f"{name}/fp32", ir.DataType.BOOL)
+            place = new_values.initializer(self.graph, np.array(len(self.flags)), f"{name}/place")
+            self.flags[name] = new_values.insert(self._first, "Gather", [self._flags, place], f"{name}/fp32")
         return self.flags[name]
 
-    def _stored(self, node: ir.Node, index: int, value: ir.Value) -> ir.Value:
+    def _stored(self, node: ir.Node, value: ir.Value) -> ir.Value:
         """An input of the graph that takes the weight as ``node`` reads it."""
-        tensor, axis = weights.constant(value), summed_axis(node, index)
+        tensor, key = weights.constant(value), (value, _name(node))
         assert tensor is not None
-        blocks = self.precision.weights if axis is not None and len(tensor.shape) > 1 else None
-        axis = axis if blocks else None
-        key = (value, f"{_name(node)}/{axis}")
-        if key not in self._inputs:
+        if key not in self.weights:
             made = ir.Value(name=f"{value.name}/{len(self.weights)}", shape=value.shape, type=value.type)
-            rounded = Rounded(tensor, half=self.precision.half, blocks=blocks, axis=axis or -1)
-            self.weights.append(_Weight(str(made.name), _name(node), axis, tensor, rounded))
+            self.weights[key] = _Weight(made, _name(node), tensor)
             self.graph.inputs.append(made)
-            self._inputs[key] = made
-        return self._inputs[key]
+        return self.weights[key].taken
 
     def _read(self, node: ir.Node, value: ir.Value, flag: ir.Value) -> ir.Value:
         """``value`` as ``node`` reads it."""
-        if not self.precision.half:
-            return value
         maker = value.producer()
         both = flag
         if maker is not None and _name(maker) in self.flags:
             key = (_name(maker), _name(node))
             if key not in self._both:
                 inputs = [self.flags[key[0]], flag]
-                self._both[key] = self._add("And", inputs, f"{key[0]}/{key[1]}/both", ir.DataType.BOOL)
+                self._both[key] = new_values.insert(self._first, "And", inputs, f"{key[0]}/{key[1]}/both")
             both = self._both[key]
-        return _before(node, "Where", [both, value, self._round(value)], f"{value.name}/{_name(node)}")
+        inputs = [both, value, self._round(value)]
+        return new_values.insert(node, "Where", inputs, f"{value.name}/{_name(node)}", like=value)
 
     def _output(self, value: ir.Value, flag: ir.Value) -> ir.Value:
         name = str(value.name)
@@ -168,28 +156,9 @@ class _Switches:
             self._rounded[value] = casts_behind(value, f"{value.name}/16", f"{value.name}/rounded")[1]
         return self._rounded[value]
 
-    def _add(self, kind: str, inputs: Sequence[ir.Value], name: str, dtype: ir.DataType) -> ir.Value:
-        """A new node at the graph's start: it reads flags only."""
-        made = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([]))
-        self.graph.insert_before(self._first, ir.node(kind, inputs, outputs=[made]))
-        return made
-
-
-def _before(node: ir.Node, kind: str, inputs: Sequence[ir.Value], name: str) -> ir.Value:
-    made = ir.Value(name=name, type=inputs[-1].type, shape=inputs[-1].shape)
-    assert node.graph is not None
-    node.graph.insert_before(node, ir.node(kind, inputs, outputs=[made]))
-    return made
-
 
 def _name(node: ir.Node) -> str:
     return str(node.outputs[0].name)
-
-
-def _tensor(array: Array, name: str) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    shape = ir.Shape(tensor.shape.numpy())
-    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
 
 
 # ---------------------------------------------------------------------------------------------- onnxruntime, bare

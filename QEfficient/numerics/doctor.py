@@ -11,9 +11,10 @@ from QEfficient.numerics.bench import Bench
 from QEfficient.numerics.diagnosis import Diagnosis
 from QEfficient.numerics.emulate import Precision, open_emulated
 from QEfficient.numerics.findings import findings
-from QEfficient.numerics.outline import NodeInfo, bucket_of, inlined, outline
+from QEfficient.numerics.outline import NodeInfo, inlined, outline
 from QEfficient.numerics.ranges import TensorRange, ranges
 from QEfficient.numerics.rewrites import rewrite
+from QEfficient.numerics.samples import bucket_of
 from QEfficient.numerics.search import Trials, share, smallest
 from QEfficient.numerics.verify import Criterion, Limits, Verification
 from QEfficient.records import OnnxModel
@@ -85,9 +86,7 @@ class _Case:
 
     def emulate(self, model: OnnxModel, fp32: frozenset[str]) -> Verification:
         """How well the graph does on a card with these nodes in fp32."""
-        bucket = max(
-            (bucket_of(sample.inputs) for sample, _ in self.criterion.references), key=lambda each: each.length
-        )
+        bucket = bucket_of(model.inputs, [sample for sample, _ in self.criterion.references])
         with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(bucket,)) as session:
             return self.criterion.check(session.run, "the card's fp16, emulated")
 
@@ -97,7 +96,7 @@ class _Case:
         """The smallest set of nodes in fp32, and how well the graph does with it."""
         if before.passed:
             return frozenset(), before
-        bench, goal = Bench(model, Precision()), self.criterion
+        bench, goal = Bench(model), self.criterion
         for _ in range(_ATTEMPTS):
             chosen = smallest(Trials(bench, goal, self.progress), nodes, found, self.flops)
             after = self.emulate(model, chosen)

@@ -26,11 +26,12 @@ from QEfficient.backends.onnxruntime import OnnxRuntimeSession
 from QEfficient.cache import Cache
 from QEfficient.errors import TransformError
 from QEfficient.numerics.formats import Format
-from QEfficient.numerics.outline import infer_types, is_float
+from QEfficient.numerics.outline import inlined, is_float
 from QEfficient.numerics.precision_file import check_names
 from QEfficient.numerics.precision_file import read as read_precision_file
 from QEfficient.numerics.rounded import Rounded
-from QEfficient.onnx_transforms import graph_digest, read, run
+from QEfficient.onnx_transforms import new_values, run, weights
+from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.store_weights import StoreWeights
 from QEfficient.records import (
     MODEL,
@@ -122,25 +123,24 @@ def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Seq
         watch: Names of values of the main graph that become further outputs, in this order.
 
     Returns:
-        The new graph; its inputs and first outputs are those of ``model``.
+        The new graph, without a digest; its inputs and first outputs are those of ``model``.
 
     Raises:
         OptionError: ``fp32_nodes`` or ``watch`` names something that the graph does not have.
         TransformError: The graph uses an operator whose result type is not known.
         CorruptArtefactError: The graph or its data can't be read.
     """
-    graph = read(model.path)
+    graph = inlined(model)
     folder.mkdir(parents=True, exist_ok=True)
-    run(graph, (common.InlinePass(), infer_types()))
     names = {str(node.outputs[0].name) for node in ir.traversal.RecursiveGraphIterator(graph.graph)}
     check_names(precision.fp32_nodes, names, "fp32_nodes")
     run(graph, (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),))
-    _Rounding(graph, precision).rewrite()
+    _Rounding(graph, precision).graph(graph.graph, fp32_owner=True)
     watched = _watch(graph.graph, watch)
-    run(graph, (StoreWeights(folder),))
+    run(graph, (RemoveDeadCode(), StoreWeights(folder)))
     path = folder / "model.onnx"
     onnx.save_model(ir.to_proto(graph), path)
-    return OnnxModel(path, model.inputs, (*model.outputs, *watched), graph_digest(path))
+    return OnnxModel(path, model.inputs, (*model.outputs, *watched), digest="")
 
 
 @contextmanager
@@ -187,27 +187,19 @@ class _Rounding:
     """One rewrite of one graph, in place."""
 
     def __init__(self, model: ir.Model, precision: Precision) -> None:
-        self.model, self.precision = model, precision
+        self.precision = precision
         self.rounded: set[ir.Value] = set()  # these hold fp16 numbers already
         self.copies: dict[tuple[ir.Value, str], ir.Value] = {}  # what fp16 nodes read in a value's place
-        self.names = {value.name for value in _values(model)}
+        self.names = new_values.Names(model)
 
-    def rewrite(self) -> None:
-        self._graph(self.model.graph, fp32_owner=True)
-        for graph in (self.model.graph, *self.model.graph.subgraphs()):
-            for name, value in list(graph.initializers.items()):
-                if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-                    del graph.initializers[name]
-
-    def _graph(self, graph: ir.Graph, *, fp32_owner: bool) -> None:
+    def graph(self, graph: ir.Graph, *, fp32_owner: bool) -> None:
         """``fp32_owner``: whether inputs arrive, and outputs leave, without being rounded."""
         if not fp32_owner:
             self.rounded.update(graph.inputs)
         for node in list(graph):
             fp32 = node.outputs[0].name in self.precision.fp32_nodes
-            for attribute in node.attributes.values():
-                for subgraph in _subgraphs(attribute):
-                    self._graph(subgraph, fp32_owner=fp32)
+            for subgraph in weights.graphs_in(node):
+                self.graph(subgraph, fp32_owner=fp32)
             if not fp32:
                 self._half(node)
         if not fp32_owner:
@@ -249,9 +241,7 @@ class _Rounding:
         suffix = f"{blocks}{axis}" if blocks else "half"
         if (value, suffix) not in self.copies:
             made = Rounded(tensor, half=self.precision.half, blocks=blocks, axis=axis or -1)
-            name = self._new_name(f"{value.name}/{suffix}")
-            copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=made)
-            value.graph.register_initializer(copy)
+            copy = new_values.initializer(value.graph, made, self.names.new(f"{value.name}/{suffix}"))
             self.copies[value, suffix] = copy
             self.rounded.add(copy)
         return self.copies[value, suffix]
@@ -262,17 +252,11 @@ class _Rounding:
         narrow, rounded = self._casts(value)
         value.replace_all_uses_with(rounded, replace_graph_outputs=True)
         narrow.replace_input_with(0, value)
-        value.name, rounded.name = self._new_name(f"{name}/full"), name
+        value.name, rounded.name = self.names.new(f"{name}/full"), name
         self.rounded.add(rounded)
 
     def _casts(self, value: ir.Value) -> tuple[ir.Node, ir.Value]:
-        return casts_behind(value, self._new_name(f"{value.name}/fp16"), self._new_name(f"{value.name}/half"))
-
-    def _new_name(self, wanted: str) -> str:
-        while wanted in self.names:
-            wanted += "_"
-        self.names.add(wanted)
-        return wanted
+        return casts_behind(value, self.names.new(f"{value.name}/fp16"), self.names.new(f"{value.name}/half"))
 
 
 def casts_behind(value: ir.Value, half: str, name: str) -> tuple[ir.Node, ir.Value]:
@@ -290,20 +274,8 @@ def casts_behind(value: ir.Value, half: str, name: str) -> tuple[ir.Node, ir.Val
     narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, outputs=[ir.Value(name=half)])
     rounded = ir.Value(name=name, type=value.type, shape=value.shape)
     widen = ir.node("Cast", narrow.outputs, {"to": value.dtype}, outputs=[rounded])
-    producer = value.producer()
-    if producer is not None:
-        value.graph.insert_after(producer, [narrow, widen])
-    else:  # an input of the graph
-        value.graph.insert_before(value.graph[0], [narrow, widen])
+    new_values.behind(value, value.graph, [narrow, widen])
     return narrow, rounded
-
-
-def _values(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in (model.graph, *model.graph.subgraphs()):
-        yield from graph.inputs
-        yield from graph.initializers.values()
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        yield from node.outputs
 
 
 def _is_float(value: ir.Value, node: ir.Node) -> bool:
@@ -323,10 +295,3 @@ def summed_axis(node: ir.Node, index: int) -> int | None:
         return None
     turn = node.attributes.get_int("transB" if index else "transA", 0)
     return -1 if bool(index) == bool(turn) else -2
-
-
-def _subgraphs(attribute: ir.Attr) -> Iterator[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        yield attribute.as_graph()
-    elif attribute.type == ir.AttributeType.GRAPHS:
-        yield from attribute.as_graphs()

@@ -15,8 +15,8 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
-from QEfficient.numerics.outline import is_float, reads
-from QEfficient.onnx_transforms import weights
+from QEfficient.numerics.outline import SHAPES_ONLY, is_float, reads
+from QEfficient.onnx_transforms import match, weights
 
 _SAME = frozenset(
     """Abs Add AveragePool Clip Concat CumSum DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND
@@ -26,8 +26,9 @@ _SAME = frozenset(
 )
 """All values that they read and make have one exponent."""
 _PRODUCTS = frozenset({"MatMul", "Mul", "Gemm", "Conv", "ConvTranspose"})
+_OF_ONE = {"Sqrt": (1, -2), "Reciprocal": (1, 1), "ReduceSumSquare": (2, -1), "Pow": (2, -1), "Cast": (1, -1)}
+"""Operators of one value → the factors of its exponent and of the result's; ``Pow`` is by 2, ``Cast`` to a float."""
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization"})
-_SHAPES_ONLY = frozenset({"Shape", "Size"})
 _BRANCHES = 200  # choices that one seed may try: what needs more is left to a node-precision file
 
 Exponents = dict[ir.Value, Fraction]
@@ -41,11 +42,20 @@ class Equation:
     constant: int | None = None
     coefficient: Fraction = Fraction(1)
 
+    def rest(self, exponents: Exponents) -> Fraction:
+        """The sum over those values whose exponents are known."""
+        known = (factor * exponents[value] for value, factor in self.values.items() if value in exponents)
+        return sum(known, Fraction(0))
+
+    def unknown(self, exponents: Exponents) -> list[ir.Value]:
+        """The others."""
+        return [value for value in self.values if value not in exponents]
+
 
 def equations(node: ir.Node) -> Iterator[Equation]:
     """What ``node`` demands of the exponents of what it reads and makes."""
     made = [value for value in node.outputs if value.name and _counts(value)]
-    if node.op_type in _SHAPES_ONLY:
+    if node.op_type in SHAPES_ONLY:
         return
     known = node.domain == "" and made and all(value.type is not None for value in made)
     form = _form(node) if known else None
@@ -73,18 +83,10 @@ def _form(node: ir.Node) -> tuple[list[_Term], list[int]] | None:
         return [(0, 1), (1, 1), (out, -1)], present[2:]
     if op == "Div":
         return [(0, 1), (1, -1), (out, -1)], []
-    if op == "Sqrt":
-        return [(0, 1), (out, -2)], []
-    if op == "Reciprocal":
-        return [(0, 1), (out, 1)], []
-    if op == "ReduceSumSquare":
-        return [(0, 2), (out, -1)], []
-    power = weights.constant(node.inputs[1]) if op == "Pow" else None
-    if power is not None and power.size == 1 and power.numpy().item() == 2:
-        return [(0, 2), (out, -1)], []
-    if op == "Cast" and present:  # between floats
-        return [(0, 1), (out, -1)], []
-    return None
+    if not present or (op == "Pow" and match.scalar(node.inputs[1]) != 2):
+        return None
+    factors = _OF_ONE.get(op)
+    return None if factors is None else ([(0, factors[0]), (out, factors[1])], [])
 
 
 def _counts(value: ir.Value) -> bool:
@@ -120,7 +122,7 @@ class System:
     """The equations of a graph, ready to be solved from one value on."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        self._fixed = {value for value in (*graph.inputs, *graph.outputs)}
+        self._fixed = {*graph.inputs, *graph.outputs}
         self._of: dict[ir.Value, list[Equation]] = {}
         self.constants: dict[ir.Node, list[Equation]] = {}
         for node in graph:
@@ -157,11 +159,7 @@ class System:
             if value in self._fixed:
                 return None
             for equation in self._of.get(value, []):
-                unknown = [other for other in equation.values if other not in exponents]
-                rest = sum(
-                    (factor * exponents[other] for other, factor in equation.values.items() if other in exponents),
-                    Fraction(0),
-                )
+                unknown, rest = equation.unknown(exponents), equation.rest(exponents)
                 if not unknown and rest:
                     return None
                 if len(unknown) == 1:
@@ -173,13 +171,10 @@ class System:
         return exponents if opened is None else self._choices(exponents, opened)
 
     def _choices(self, exponents: Exponents, opened: Equation) -> Exponents | list[Exponents] | None:
-        unknown = [other for other in opened.values if other not in exponents]
+        unknown, rest = opened.unknown(exponents), opened.rest(exponents)
         if len(unknown) < 2:  # what was open was settled on the way
             return self._propagate(exponents)
         # the product's own result first: its reader may take the factor out, and nothing else is touched
         unknown.sort(key=lambda value: opened.values[value])
         none = dict.fromkeys(unknown, Fraction(0))
-        rest = sum(
-            (opened.values[value] * exponents[value] for value in opened.values if value in exponents), Fraction(0)
-        )
         return [exponents | none | {value: -rest / opened.values[value]} for value in unknown]

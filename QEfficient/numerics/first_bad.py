@@ -10,7 +10,9 @@ from QEfficient.backends.base import Arrays
 from QEfficient.numerics.check import Array
 from QEfficient.numerics.diagnosis import Finding
 from QEfficient.numerics.emulate import Precision, open_emulated
-from QEfficient.numerics.outline import NodeInfo, bucket_of, inlined, one_row, outline
+from QEfficient.numerics.outline import NodeInfo, inlined, one_row, outline
+from QEfficient.numerics.samples import bucket_of
+from QEfficient.numerics.verify import Sample
 from QEfficient.records import OnnxModel
 
 
@@ -33,7 +35,8 @@ def first_bad(model: OnnxModel, arrays: Mapping[str, Array], precision: Precisio
     outputs = [spec.name for spec in model.outputs]
     rows = [one_row(arrays, row) for row in range(len(next(iter(arrays.values()))))]
     inner = [name for name in watch if name not in outputs]
-    with open_emulated(model, precision, buckets=(bucket_of(arrays),), watch=inner) as session:
+    bucket = bucket_of(model.inputs, [Sample(arrays, ())])
+    with open_emulated(model, precision, buckets=(bucket,), watch=inner) as session:
         for row in sorted(rows, key=lambda each: max(array.size for array in each.values())):
             values = session.run(row)
             bad = [name for name in outputs if badness(values[name])]

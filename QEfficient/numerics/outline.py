@@ -12,10 +12,10 @@ from onnx_ir.passes import common
 
 from QEfficient.numerics.check import Array, has_length
 from QEfficient.onnx_transforms import read, run, weights
-from QEfficient.records import OnnxModel, Shape
+from QEfficient.records import OnnxModel
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
-_SHAPES_ONLY = frozenset({"Shape", "Size"})  # they look at no number
+SHAPES_ONLY = frozenset({"Shape", "Size"})  # they look at no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def outline(graph: ir.Model) -> tuple[NodeInfo, ...]:
     """The nodes of the main graph that have to do with floating-point numbers, in graph order."""
     found = []
     for node in graph.graph:
-        if node.op_type in ("Constant", *_SHAPES_ONLY):
+        if node.op_type in ("Constant", *SHAPES_ONLY):
             continue
         inputs = [value for value in reads(node) if is_float(value)]
         outputs = tuple(str(value.name) for value in node.outputs if value.name and is_float(value))
@@ -79,18 +79,10 @@ def is_float(value: ir.Value) -> bool:
 def reads(node: ir.Node) -> list[ir.Value]:
     """What a node reads of its own graph, also in the graphs inside it, however deep."""
     values = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            inner = [
-                value for each in ir.traversal.RecursiveGraphIterator(attribute.as_graph()) for value in each.inputs
-            ]
-            values += [value for value in inner if value is not None and value.graph is node.graph]
+    for graph in weights.graphs_in(node):
+        inner = [value for each in ir.traversal.RecursiveGraphIterator(graph) for value in each.inputs]
+        values += [value for value in inner if value is not None and value.graph is node.graph]
     return list(dict.fromkeys(values))
-
-
-def bucket_of(inputs: Mapping[str, Array]) -> Shape:
-    """One that is large enough for these arrays."""
-    return Shape(max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=1))
 
 
 def one_row(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:

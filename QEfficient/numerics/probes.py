@@ -3,60 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.records import RowRules, TensorSpec, TokenInput
+from QEfficient.architectures import Architecture, find
+from QEfficient.records import Json, RowRules, TensorSpec, TokenInput
 
 Array = NDArray[np.generic]
 
 _SHAPES = ((1, None), (1, 1), (3, 11), (2, 40))  # rows and length; None is the longest
+VOCABULARY = 256  # ids for a model whose config does not say how many it has
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the inputs of a model's check look like.
+class RowSpace:
+    """What a row of a graph may be.
 
     Attributes:
-        inputs: The graph's inputs.
-        longest: Tokens of the longest row (of a clip, that many times the shortest one).
-        vocabulary: Ids are drawn below it.
-        pad_id: Fills the masked columns.
-        shortest: Least tokens, or samples, of a row.
-        rules: What rows may look like: where they can't be padded, every mask is 1 everywhere.
-        end_id: Ends every row, for a model that pools the state of its end token (CLIP).
+        config: The model's.
+        inputs: The graph's.
+        rules: What its rows may look like: where they can't be padded, every mask is 1 everywhere.
         tables: As ``Manifest.tables``.
+        ends: Whether what is pooled is the state of an end token (CLIP).
     """
 
+    config: Mapping[str, Json]
     inputs: Sequence[TensorSpec]
-    longest: int
-    vocabulary: int = 256
-    pad_id: int = 0
-    shortest: int = 1
-    rules: RowRules = field(default_factory=RowRules)
-    end_id: int | None = None
-    tables: Mapping[str, int] = field(default_factory=dict)
+    rules: RowRules
+    tables: Mapping[str, int]
+    ends: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        """The facts about the model's type."""
+        return find(str(self.config.get("model_type", "")))
+
+    @property
+    def shortest(self) -> int:
+        """Least tokens, or samples, of a row."""
+        return self.architecture.shortest(self.config)
 
 
-def probes(wanted: Wanted, seed: int = 0) -> list[dict[str, Array]]:
+def probes(space: RowSpace, longest: int) -> list[dict[str, Array]]:
     """Inputs of several shapes: longest, batch 1, length 1, left and right padding.
 
     The longest comes first, because a model may work otherwise on long rows, and may stay with what it did on a short
     one (BigBird's attention). Second halves of rows have token type 1. Clips are padded at their end only, as every
     feature extractor does it.
 
+    Args:
+        space: What a row may be.
+        longest: Tokens of the longest row (of a clip, that many times the shortest one).
+
     Returns:
         One mapping of input name → array a probe.
     """
-    rng = np.random.default_rng(seed)
-    batch, width = _fixed(wanted.inputs, 0), _fixed(wanted.inputs, 1)
+    rng = np.random.default_rng(0)
+    batch, width = _fixed(space.inputs, 0), _fixed(space.inputs, 1)
     result = []
     for rows, length in _SHAPES:
-        rows, length = batch or rows, width or min(length or wanted.longest, wanted.longest) * wanted.shortest
-        mask = _mask(wanted, rows, length)
-        result.append({spec.name: _array(spec, wanted, mask, rng) for spec in wanted.inputs})
+        rows, length = batch or rows, width or min(length or longest, longest) * space.shortest
+        mask = _mask(space, rows, length)
+        result.append({spec.name: _array(spec, space, mask, rng) for spec in space.inputs})
     return result
 
 
@@ -88,36 +98,43 @@ def _fixed(inputs: Sequence[TensorSpec], axis: int) -> int | None:
     return next((size for size in sizes if isinstance(size, int)), None)
 
 
-def _mask(wanted: Wanted, rows: int, length: int) -> NDArray[np.int64]:
+def _mask(space: RowSpace, rows: int, length: int) -> NDArray[np.int64]:
     mask = np.ones((rows, length), np.int64)
-    if wanted.rules.pads and rows > 1 and length > 2:
+    if space.rules.pads and rows > 1 and length > 2:
         mask[1, length // 2 :] = 0
-    if wanted.rules.pads and rows > 2 and length > 2:
-        text = any(spec.name == "input_ids" for spec in wanted.inputs)
+    if space.rules.pads and rows > 2 and length > 2:
+        text = any(spec.name == "input_ids" for spec in space.inputs)
         mask[2, slice(length // 3) if text else slice(-(length // 3), None)] = 0
     return mask
 
 
-def _array(spec: TensorSpec, wanted: Wanted, mask: NDArray[np.int64], rng: np.random.Generator) -> Array:
+def _array(spec: TensorSpec, space: RowSpace, mask: NDArray[np.int64], rng: np.random.Generator) -> Array:
     rows, length = mask.shape
-    more = {one.name: one for one in wanted.rules.more}
+    more = {one.name: one for one in space.rules.more}
     if spec.name in more:
-        return draw(more[spec.name], (rows, length), rng, wanted.tables)
+        return draw(more[spec.name], (rows, length), rng, space.tables)
     if spec.name == "attention_mask":
         return mask
     if spec.name == "pooling_mask":  # a prompt of two tokens is left out, where something is left then
         return np.where(mask.sum(axis=1, keepdims=True) > 2, mask * (mask.cumsum(axis=1) > 2), mask)
     if spec.name == "token_type_ids":
         return np.where(np.arange(length) >= length // 2, 1, 0) * mask
-    if spec.name == "input_ids" and all(other.name != "attention_mask" for other in wanted.inputs):
-        return rng.integers(0, wanted.vocabulary, (rows, length))  # a model of one width, without a mask
     if spec.name == "input_ids":
-        words = np.setdiff1d(np.arange(wanted.vocabulary), [wanted.pad_id, wanted.end_id or wanted.pad_id])
-        ids = rng.choice(words, (rows, length))
-        if wanted.end_id is not None:
-            ids[np.arange(rows), length - 1 - np.argmax(mask[:, ::-1], axis=1)] = wanted.end_id
-        ids[mask == 0] = wanted.pad_id
-        return ids
+        return _ids(space, mask, rng)
     sizes = {"batch_size": rows, "seq_len": length}
     values = rng.standard_normal([sizes.get(str(dim), dim) for dim in spec.shape], np.float32)
     return values * mask.astype(np.float32) if spec.shape[1:] == ("seq_len",) else values
+
+
+def _ids(space: RowSpace, mask: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    text, pad_id = space.config.get("text_config") or space.config, space.architecture.pad_id(space.config) or 0
+    vocabulary = int(text.get("vocab_size") or VOCABULARY)
+    if all(other.name != "attention_mask" for other in space.inputs):
+        return rng.integers(0, vocabulary, mask.shape)  # a model of one width, without a mask
+    end_id = text.get("eos_token_id") if space.architecture.outputs or space.ends else None
+    ids = rng.choice(np.setdiff1d(np.arange(vocabulary), [pad_id, end_id or pad_id]), mask.shape)
+    if end_id is not None:  # every row ends with it
+        rows, length = mask.shape
+        ids[np.arange(rows), length - 1 - np.argmax(mask[:, ::-1], axis=1)] = end_id
+    ids[mask == 0] = pad_id
+    return ids

@@ -14,7 +14,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.numerics.bench import feed_weights, open_bare, ort_value, run_bare
 from QEfficient.numerics.outline import NodeInfo, inlined, is_float, outline
 from QEfficient.numerics.verify import Sample
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import new_values, weights
 from QEfficient.records import OnnxModel
 
 INFINITE = 65520.0
@@ -95,7 +95,7 @@ class _Probes:
         self.graph = model.graph
         self.outputs: list[str] = []
         self._constants = {
-            name: self._constant(array, name)
+            name: new_values.initializer(model.graph, array, f"/probe/{name}")
             for name, array in {
                 "first": np.array([0]),
                 "second": np.array([1]),
@@ -115,44 +115,30 @@ class _Probes:
         if value.dtype != ir.DataType.FLOAT:
             value = self._add("Cast", [value], f"{name}/float", to=ir.DataType.FLOAT)
         size = self._add("Abs", [value], f"{name}/size")
-        table = self._add("Reshape", [size, known["table"]], f"{name}/t") if flat else self._flatten(size, name)
+        if flat:
+            table = self._add("Reshape", [size, known["table"]], f"{name}/t")
+        else:
+            table = self._add("Flatten", [size], f"{name}/t", axis=-1)
         self._output("ReduceMax", [table, known["first"]], f"{name}/channels")
         if not flat:
             rows = self._add("Flatten", [size], f"{name}/r", axis=min(1, len(value.shape or ())))
             self._output("ReduceMax", [rows, known["second"]], f"{name}/rows")
-        zero = self._add("Equal", [size, known["none"]], f"{name}/zero", ir.DataType.BOOL)
+        zero = self._add("Equal", [size, known["none"]], f"{name}/zero")
         some = self._add("Where", [zero, known["infinite"], size], f"{name}/some")
         self._output("ReduceMin", [some], f"{name}/smallest")
-        narrow = self._add("Cast", [value], f"{name}/16", ir.DataType.FLOAT16, to=ir.DataType.FLOAT16)
+        narrow = self._add("Cast", [value], f"{name}/16", to=ir.DataType.FLOAT16)
         rounded = self._add("Cast", [narrow], f"{name}/rounded", to=ir.DataType.FLOAT)
         self._output("ReduceL2", [self._add("Sub", [value, rounded], f"{name}/off")], f"{name}/lost")
         self._output("ReduceL2", [value], f"{name}/norm")
 
-    def _flatten(self, size: ir.Value, name: str) -> ir.Value:
-        return self._add("Flatten", [size], f"{name}/t", axis=-1)
-
-    def _add(
-        self,
-        kind: str,
-        inputs: Sequence[ir.Value],
-        name: str,
-        dtype: ir.DataType = ir.DataType.FLOAT,
-        **attributes: int,
-    ) -> ir.Value:
-        made = ir.Value(name=name, type=ir.TensorType(dtype))
+    def _add(self, kind: str, inputs: Sequence[ir.Value], name: str, **attributes: int) -> ir.Value:
+        made = ir.Value(name=name)
         self.graph.append(ir.node(kind, inputs, attributes, outputs=[made]))
         return made
 
     def _output(self, kind: str, inputs: Sequence[ir.Value], name: str) -> None:
         self.graph.outputs.append(self._add(kind, inputs, name, keepdims=0))
         self.outputs.append(name)
-
-    def _constant(self, array: NDArray[np.generic], name: str) -> ir.Value:
-        tensor = ir.tensor(array, name=f"/probe/{name}")
-        shape = ir.Shape(tensor.shape.numpy())
-        value = ir.Value(name=tensor.name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
-        self.graph.register_initializer(value)
-        return value
 
     def read(self, name: str, results: Arrays, sample: Sample, maker: NodeInfo) -> TensorRange:
         """What one run met in the value ``name``."""

@@ -17,7 +17,7 @@ from QEfficient.numerics.formats import MAX_FP16
 from QEfficient.numerics.outline import infer_types
 from QEfficient.numerics.ranges import TensorRange, weight_range
 from QEfficient.numerics.search import LOSSY
-from QEfficient.onnx_transforms import apply, read, run, weights
+from QEfficient.onnx_transforms import apply, new_values, read, run, weights
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.records import OnnxModel
 
@@ -84,11 +84,10 @@ class FoldScales(ir.passes.InPlacePass):
     def _seeds(self, graph: ir.Graph) -> Iterator[ir.Value]:
         """Values in trouble, and those beside a weight in trouble."""
         for node in graph:
-            constant = [weights.constant(value) is not None for value in node.inputs]
             yield from (value for value in node.outputs if self._troubled(value))
-            if any(held and self._troubled(value) for held, value in zip(constant, node.inputs, strict=True)):
+            if any(self._troubled(value) for value in node.inputs if weights.constant(value) is not None):
                 yield from node.outputs
-                yield from (value for held, value in zip(constant, node.inputs, strict=True) if value and not held)
+                yield from (value for value in node.inputs if value is not None and weights.constant(value) is None)
 
     def _troubled(self, value: ir.Value | None) -> bool:
         met = None if value is None else self.found.get(str(value.name))
@@ -132,16 +131,8 @@ class FoldScales(ir.passes.InPlacePass):
         name = f"{old.name}/2^{exponent}"
         while name in graph.initializers:
             name += "'"
-
-        def make() -> ir.TensorProtocol:
-            return ir.Tensor(np.ldexp(tensor.numpy(), exponent).astype(tensor.dtype.numpy()), name=name)
-
-        # Lazy: a large weight is made when it is written, one at a time.
-        shape = ir.Shape(tensor.shape.numpy())
-        lazy = ir.LazyTensor(make, dtype=tensor.dtype, shape=shape, name=name)
-        new = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=lazy)
-        graph.register_initializer(new)
-        node.replace_input_with(index, new)
+        scaled = new_values.changed(tensor, lambda array: np.ldexp(array, exponent), name)
+        node.replace_input_with(index, new_values.initializer(graph, scaled, name))
         self.found[name] = TensorRange(name, "", "", weights.node_module(node), *weight_range(tensor, exponent))
         return str(old.name)
 
@@ -175,9 +166,7 @@ def _constants(system: System, exponents: Exponents) -> dict[tuple[ir.Node, int]
     found = {}
     for node, demanded in system.constants.items():
         for equation in demanded:
-            rest = sum(
-                (exponents.get(value, Fraction(0)) * factor for value, factor in equation.values.items()), Fraction(0)
-            )
+            rest = equation.rest(exponents)
             if rest and equation.constant is not None:
                 found[node, equation.constant] = -rest / equation.coefficient
     return found

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from QEfficient.architectures import Architecture, find
 from QEfficient.errors import UsageError
-from QEfficient.numerics.check import Array
-from QEfficient.numerics.probes import Wanted, draw, probes
+from QEfficient.numerics.probes import RowSpace, draw, probes
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.numerics.verify import Sample
-from QEfficient.records import Json, RowRules, Shape, TensorSpec
+from QEfficient.records import Shape, TensorSpec
 from QEfficient.runtime.beside import of_tokens
+from QEfficient.runtime.plan import Batch
+from QEfficient.runtime.run import build
 from QEfficient.runtime.tables import Tables
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -22,31 +22,6 @@ BATCH = 8  # texts that are run at once
 LONGEST = 768  # tokens of the longest random row: past what most models treat as near, or as short
 CUTS = (512, 256, 128, 64)  # tokens: every program of usual buckets has one text about as long as its longest
 FRAMES = 48  # likewise for clips of samples, in times the shortest one
-VOCABULARY = 256  # ids for a model whose config does not say how many it has
-
-
-@dataclass(frozen=True, slots=True)
-class RowSpace:
-    """What a row of a graph may be.
-
-    Attributes:
-        config: The model's.
-        inputs: The graph's.
-        rules: What its rows may look like.
-        tables: As ``Manifest.tables``.
-        ends: Whether what is pooled is the state of an end token.
-    """
-
-    config: Mapping[str, Json]
-    inputs: Sequence[TensorSpec]
-    rules: RowRules
-    tables: Mapping[str, int]
-    ends: bool = False
-
-    @property
-    def architecture(self) -> Architecture:
-        """The facts about the model's type."""
-        return find(str(self.config.get("model_type", "")))
 
 
 def all_samples(
@@ -111,16 +86,11 @@ def text_samples(tokenizer: Tokenizer, texts: Sequence[str], space: RowSpace, *,
     for one in rules.more:
         drawn = [draw(one, (length,), rng, tables) if row % 2 else None for row, length in enumerate(rows.lengths)]
         columns[one.name] = [own if new is None else new for own, new in zip(columns[one.name], drawn, strict=True)]
-    fill = rules.fill(tokenizer.facts)
+    rows, fill = replace(rows, columns=columns), rules.fill(tokenizer.facts)
     samples = []
     for batch in _batches(rows.lengths, rules.pads):
         width = rows.lengths[batch[0]]
-        arrays: dict[str, Array] = {}
-        for spec in inputs:
-            shape = (len(batch), width, *(int(dim) for dim in spec.shape[2:]))
-            arrays[spec.name] = np.full(shape, fill.get(spec.name, 0), np.int64)
-            for place, row in enumerate(batch):
-                arrays[spec.name][place, : rows.lengths[row]] = columns[spec.name][row]
+        arrays = build(inputs, rows, Batch(tuple(batch), Shape(width, len(batch))), fill)
         names = tuple(f"{texts[row][:40]!r} ({rows.lengths[row]} tokens)" for row in batch)
         samples.append(Sample(arrays, names, texts=True))
     return samples
@@ -146,23 +116,11 @@ def random_samples(space: RowSpace, *, longest: int | None = None) -> list[Sampl
         longest: Tokens, or samples, that a row may have; left out, as many as the model takes, or :data:`LONGEST`.
     """
     architecture, config = space.architecture, space.config
-    shortest = architecture.shortest(config)
-    most = FRAMES if shortest > 1 else LONGEST
-    most = min(most, architecture.max_length(config) or most, (longest or most * shortest) // shortest)
-    text = config.get("text_config") or config
-    wanted = Wanted(
-        inputs=space.inputs,
-        longest=most,
-        vocabulary=int(text.get("vocab_size") or VOCABULARY),
-        pad_id=architecture.pad_id(config) or 0,
-        shortest=shortest,
-        rules=space.rules,
-        end_id=text.get("eos_token_id") if architecture.outputs or space.ends else None,
-        tables=space.tables,
-    )
+    most = FRAMES if space.shortest > 1 else LONGEST
+    most = min(most, architecture.max_length(config) or most, (longest or most * space.shortest) // space.shortest)
     return [
         Sample(arrays, tuple(f"random row {row} of {rows}" for row in range(rows)))
-        for arrays in probes(wanted)
+        for arrays in probes(space, most)
         for rows in [len(next(iter(arrays.values())))]
     ]
 

@@ -146,75 +146,62 @@ class _Walker:
         inner = _Scope(known, function.opset_imports, {**defaults, **passed}, _module(node, scope))
         return self._graph(function, inner)
 
-    def _branch(self, graph: ir.Graph, scope: _Scope) -> tuple[Sequence[Tensor], list[Step], dict[str, str]]:
+    def _branch(self, graph: ir.Graph, scope: _Scope) -> tuple[Sequence[Tensor], _Walker]:
         """Walks a subgraph aside."""
-        kept, self._steps = self._steps, []
-        kept_unknown, self._unknown = self._unknown, {}
-        made = self._graph(graph, replace(scope, known=dict(scope.known), main=False))
-        steps, self._steps = self._steps, kept
-        unknown, self._unknown = self._unknown, kept_unknown
-        return made, steps, unknown
+        aside = _Walker(self._model, self._measured)
+        aside._runs = self._runs
+        return aside._graph(graph, replace(scope, known=dict(scope.known), main=False)), aside
 
     def _if(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
         """Takes the branch that is taken; where that is not known, the one that writes more: an upper limit."""
         names = ["then_branch", "else_branch"]
-        condition = scope.known[_first(node)].value
+        condition = None if node.inputs[0] is None else scope.known[node.inputs[0]].value
         if condition is not None:
             names = names[:1] if bool(condition.reshape(-1)[0]) else names[1:]
         branches = [self._branch(node.attributes[name].as_graph(), scope) for name in names]
-        taken, steps, unknown = max(branches, key=lambda one: sum(t.elements for s in one[1] for t in s.outputs))
-        self._steps += steps
-        self._unknown |= unknown
-        shapes = [[tensor.shape for tensor in made] for made, _, _ in branches]
+        taken, aside = max(branches, key=lambda one: sum(t.elements for s in one[1]._steps for t in s.outputs))
+        self._steps += aside._steps
+        self._unknown |= aside._unknown
+        shapes = [[tensor.shape for tensor in made] for made, _ in branches]
         if shapes[0] != shapes[-1]:
             self._unknown[_name(node)] = "the shape of what If gives depends on its condition"
         return taken
 
     def _loop(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
-        body = node.attributes["body"].as_graph()
         trips = None if node.inputs[0] is None else scope.known[node.inputs[0]].value
         states = [scope.known[value] for value in node.inputs[2:] if value is not None]
         given = [Tensor("", ir.DataType.INT64, ()), Tensor("", ir.DataType.BOOL, ()), *states]
-        return self._repeat(node, body, scope, given, None if trips is None else int(trips.reshape(-1)[0]), skip=1)
+        return self._repeat(node, scope, given, None if trips is None else int(trips.reshape(-1)[0]), len(states))
 
     def _scan(self, node: ir.Node, scope: _Scope) -> Sequence[Tensor]:
-        body = node.attributes["body"].as_graph()
         count = node.attributes["num_scan_inputs"].as_int()
         tensors = [scope.known[value] for value in node.inputs if value is not None]
         states, scanned = tensors[: len(tensors) - count], tensors[len(tensors) - count :]
-        axes = node.attributes["scan_input_axes"].as_ints() if "scan_input_axes" in node.attributes else [0] * count
+        axes = node.attributes.get_ints("scan_input_axes", [0] * count)
         slices = [
             Tensor("", one.dtype, None if one.shape is None else _without(one.shape, axis))
             for one, axis in zip(scanned, axes, strict=True)
         ]
         first = scanned[0].shape
         trips = None if first is None else first[axes[0]]
-        return self._repeat(node, body, scope, [*states, *slices], trips, skip=0, states=len(states))
+        return self._repeat(node, scope, [*states, *slices], trips, len(states))
 
     def _repeat(
-        self,
-        node: ir.Node,
-        body: ir.Graph,
-        scope: _Scope,
-        given: Sequence[Tensor],
-        trips: int | None,
-        *,
-        skip: int,
-        states: int | None = None,
+        self, node: ir.Node, scope: _Scope, given: Sequence[Tensor], trips: int | None, states: int
     ) -> Sequence[Tensor]:
         """Walks a body once, and counts each of its steps ``trips`` times; its states keep their shapes."""
         if trips is None:
             self._unknown[_name(node)] = f"how often {node.op_type} runs is not known before it runs; counted once"
         before, self._runs = self._runs, self._runs * (1 if trips is None else trips)
+        body = node.attributes["body"].as_graph()
         inner = replace(scope, known={**scope.known, **dict(zip(body.inputs, given, strict=False))}, main=False)
-        made = self._graph(body, inner)[skip:]
+        made = self._graph(body, inner)[node.op_type == "Loop" :]  # whether a loop goes on is not given out
         self._runs = before
-        kept = len(given) - 2 if states is None else states
         stacked = [
             replace(one, shape=None if trips is None or one.shape is None else (trips, *one.shape), value=None)
-            for one in made[kept:]
+            for one in made[states:]
         ]
-        return [*(replace(one, value=None) for one in made[:kept]), *stacked]
+        return [*(replace(one, value=None) for one in made[:states]), *stacked]
 
 
 _CONTROL: Mapping[str, Callable[[_Walker, ir.Node, _Scope], Sequence[Tensor]]] = {
@@ -237,13 +224,14 @@ def _bound(spec: TensorSpec, bucket: Shape) -> Dims:
 
 
 def _weight(value: ir.Value) -> Tensor:
-    tensor = value.const_value
-    name = str(value.name)
-    if tensor is None:
-        return Tensor(name, value.dtype or ir.DataType.UNDEFINED, None, weight=True)
+    if value.const_value is None:
+        return Tensor(str(value.name), value.dtype or ir.DataType.UNDEFINED, None, weight=True)
+    return _held(str(value.name), value.const_value)
+
+
+def _held(name: str, tensor: ir.TensorProtocol) -> Tensor:
     shape = tuple(tensor.shape.numpy())
-    small = tensor.numpy() if is_small(shape) else None
-    return Tensor(name, tensor.dtype, shape, small, weight=True)
+    return Tensor(name, tensor.dtype, shape, tensor.numpy() if is_small(shape) else None, weight=True)
 
 
 def _constant(node: ir.Node, proto: onnx.NodeProto, scope: _Scope) -> Tensor:
@@ -253,8 +241,7 @@ def _constant(node: ir.Node, proto: onnx.NodeProto, scope: _Scope) -> Tensor:
         found = evaluate(Step(proto, made.name, "Constant", "", (), (made,)), [made], scope.opsets)
         array = np.zeros(0, np.float32) if found is None else found[0]
         return Tensor(made.name, ir.DataType.from_numpy(array.dtype), array.shape, array, weight=True)
-    shape = tuple(tensor.shape.numpy())
-    return Tensor(_name(node), tensor.dtype, shape, tensor.numpy() if is_small(shape) else None, weight=True)
+    return _held(_name(node), tensor)
 
 
 def _resolved(node: ir.Node, attributes: Mapping[str, onnx.AttributeProto]) -> onnx.NodeProto:
@@ -280,12 +267,6 @@ def _resolved(node: ir.Node, attributes: Mapping[str, onnx.AttributeProto]) -> o
 def _without(shape: Dims, axis: int) -> Dims:
     axis %= len(shape)
     return shape[:axis] + shape[axis + 1 :]
-
-
-def _first(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    assert value is not None
-    return value
 
 
 def _name(node: ir.Node) -> str:

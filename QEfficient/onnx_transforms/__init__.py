@@ -5,7 +5,7 @@ visits subgraphs and functions too, and never reads a weight whole.
 """
 
 from QEfficient.onnx_transforms.apply import BY_LAYERS, DEFAULT, PassFactory, apply, finish, run
-from QEfficient.onnx_transforms.graph_file import adopt, describe, external_files, graph_digest, read
+from QEfficient.onnx_transforms.graph_file import adopt, describe, external_files, read
 from QEfficient.onnx_transforms.tables import tables
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "describe",
     "external_files",
     "finish",
-    "graph_digest",
     "read",
     "run",
     "tables",

@@ -22,7 +22,7 @@ from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.remove_identities import RemoveIdentities
 from QEfficient.onnx_transforms.scale_squares import ScaleSquares
 from QEfficient.onnx_transforms.share_weights import ShareWeights
-from QEfficient.onnx_transforms.store_weights import FILE_LIMIT, StoreWeights
+from QEfficient.onnx_transforms.store_weights import StoreWeights
 from QEfficient.records import OnnxModel
 
 PassFactory = Callable[[], ir.passes.PassBase]
@@ -45,13 +45,7 @@ BY_LAYERS: tuple[PassFactory, ...] = (*DEFAULT, LayerFunctions)
 """With a function a layer, which ``use_onnx_subfunctions`` asks for."""
 
 
-def apply(
-    model: OnnxModel,
-    folder: Path,
-    *,
-    passes: Sequence[PassFactory] = DEFAULT,
-    file_limit: int = FILE_LIMIT,
-) -> OnnxModel:
+def apply(model: OnnxModel, folder: Path, *, passes: Sequence[PassFactory] = DEFAULT) -> OnnxModel:
     """Runs ``passes`` over a graph, then writes ``folder/model.onnx`` with its weights in ``model.onnx.data``.
 
     Weights are never all in memory: they are read in pieces and copied one by one. Equal graphs give equal bytes.
@@ -60,7 +54,6 @@ def apply(
         model: The graph to read. Its files stay as they are.
         folder: Where to write; made if needed. It must not hold a ``model.onnx`` or its data yet.
         passes: What makes each pass, in the order in which they run. The weights are stored in any case.
-        file_limit: Most bytes of one data file; with more, there are several.
 
     Returns:
         The record of the new graph, with its own inputs, outputs and digest.
@@ -71,16 +64,10 @@ def apply(
         CorruptArtefactError: The graph can't be read, or its external data is missing, short or outside its folder.
         OSError: The disk is full, or the folder can't be written; in a work folder of the cache that is a CacheError.
     """
-    return finish(read(model.path), folder, passes=passes, file_limit=file_limit)
+    return finish(read(model.path), folder, passes=passes)
 
 
-def finish(
-    graph: ir.Model,
-    folder: Path,
-    *,
-    passes: Sequence[PassFactory] = DEFAULT,
-    file_limit: int = FILE_LIMIT,
-) -> OnnxModel:
+def finish(graph: ir.Model, folder: Path, *, passes: Sequence[PassFactory] = DEFAULT) -> OnnxModel:
     """As :func:`apply`, for a graph in memory. It is changed in place, and its weights are in the files afterwards."""
     taken = [path.name for path in folder.glob("model*.onnx*")]
     if taken:
@@ -91,7 +78,7 @@ def finish(
             do="pass an empty folder",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    run(graph, (*(make() for make in passes), StoreWeights(folder, file_limit=file_limit)))
+    run(graph, (*(make() for make in passes), StoreWeights(folder)))
     target = folder / "model.onnx"
     onnx.save_model(ir.to_proto(graph), target)
     return describe(target)
@@ -113,15 +100,11 @@ def run(graph: ir.Model, passes: Sequence[ir.passes.PassBase]) -> bool:
         except (QEfficientError, OSError):  # these say already what is wrong
             raise
         except Exception as error:  # a pass may fail in any way; the name is what the reader needs
-            before = ", ".join(_name(done) for done in passes[:index]) or "none"
+            name, *before = (type(one).__name__ for one in (each, *passes[:index]))
             raise TransformError(
-                f"Graph pass {_name(each)} failed: {error}",
-                got=f"passes that ran before: {before}",
+                f"Graph pass {name} failed: {error}",
+                got=f"passes that ran before: {', '.join(before) or 'none'}",
                 allowed="a graph that ONNX allows and this pass knows",
                 do="check the graph with onnx.checker.check_model, or leave this pass out",
             ) from error
     return modified
-
-
-def _name(each: ir.passes.PassBase) -> str:
-    return type(each).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from QEfficient.errors import NumericsError
-from QEfficient.onnx_transforms import weights
+from QEfficient.onnx_transforms import new_values, weights
 
 # Largest value that fp16 holds, rounded towards zero where the type itself is coarser.
 LIMITS = {
@@ -26,12 +25,6 @@ FILL = 1e9
 # What a mask's fill becomes. Two of them are added up where a causal mask meets a padding mask, and a score of up to
 # ±5500 on top: at -65504 either sum is -Inf in fp16, and a row that is masked everywhere (padding itself) NaN.
 MASKED = -30000.0
-
-
-@dataclass(frozen=True)
-class _Range:
-    low: float
-    high: float
 
 
 class ClampToFp16(ir.passes.InPlacePass):
@@ -51,12 +44,9 @@ class ClampToFp16(ir.passes.InPlacePass):
         NumericsError: A constant holds NaN; names the tensor and the torch module that uses it.
     """
 
-    def __init__(self) -> None:
-        self._quantities: list[str] = []
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        self._quantities = []
+        self._quantities: list[str] = []
         modified = False
         for graph in weights.graphs(model):
             for value in graph.initializers.values():
@@ -88,22 +78,22 @@ class ClampToFp16(ir.passes.InPlacePass):
         if tensor is None or tensor.dtype not in LIMITS or not tensor.size:
             return None
         limit = LIMITS[tensor.dtype]
-        found = _range(tensor)
-        if np.isnan(found.low) or np.isnan(found.high):
-            raise _nan(value)
-        if max(found.high, -found.low) <= limit:
+        low, high = _range(tensor)
+        if np.isnan(low) or np.isnan(high):
+            raise NumericsError(
+                "A weight holds NaN.",
+                got=_where(value),
+                allowed="finite numbers",
+                do="check the checkpoint: load it with transformers, look at this parameter; else download it again",
+            )
+        if max(high, -low) <= limit:
             return None
-        threshold = limit if tensor.size == 1 and found.low < 0 else FILL
+        threshold = limit if tensor.size == 1 and low < 0 else FILL
         if any(np.any(_quantities(block, limit, threshold)) for block in weights.blocks(tensor)):
             self._quantities.append(_where(value))
-        if max(found.high, -found.low) < threshold:
+        if max(high, -low) < threshold:
             return None
-
-        def make() -> ir.TensorProtocol:
-            return ir.Tensor(_clamp(tensor.numpy(), limit, threshold), name=tensor.name)
-
-        # Lazy: a large mask is made when it is written, one at a time.
-        return ir.LazyTensor(make, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
+        return new_values.changed(tensor, lambda array: _clamp(array, limit, threshold), tensor.name)
 
 
 def _constant_attributes(node: ir.Node) -> Iterator[ir.Attr]:
@@ -125,13 +115,14 @@ def _like(attribute: ir.Attr, tensor: ir.TensorProtocol) -> ir.Attr:
     return ir.convenience.convert_attribute(attribute.name, tensor.numpy().tolist(), attribute.type)
 
 
-def _range(tensor: ir.TensorProtocol) -> _Range:
+def _range(tensor: ir.TensorProtocol) -> tuple[float, float]:
+    """Least and greatest number; NaN where one is."""
     low, high = np.inf, -np.inf
     for block in weights.blocks(tensor):
         numbers: NDArray[Any] = block
         # numpy's min and max carry NaN along; Python's do not, hence np.minimum.
         low, high = np.minimum(low, float(np.min(numbers))), np.maximum(high, float(np.max(numbers)))
-    return _Range(float(low), float(high))
+    return float(low), float(high)
 
 
 def _magnitude(array: NDArray[np.generic]) -> NDArray[np.floating]:
@@ -147,18 +138,9 @@ def _quantities(block: NDArray[np.generic], limit: float, threshold: float) -> N
 
 def _clamp(array: NDArray[np.generic], limit: float, threshold: float) -> NDArray[np.generic]:
     clipped = np.clip(array, array.dtype.type(MASKED), array.dtype.type(limit))
-    return np.where(_magnitude(array) >= threshold, clipped, array).astype(array.dtype, copy=False)
+    return np.where(_magnitude(array) >= threshold, clipped, array)
 
 
 def _where(value: ir.Value) -> str:
     path = weights.module_path(value)
     return f"{value.name!r} (module {path!r})" if path else f"{value.name!r}"
-
-
-def _nan(value: ir.Value) -> NumericsError:
-    return NumericsError(
-        "A weight holds NaN.",
-        got=_where(value),
-        allowed="finite numbers",
-        do="check the checkpoint: load it with transformers and look at this parameter; download it again if needed",
-    )

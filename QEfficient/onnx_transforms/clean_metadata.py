@@ -20,12 +20,8 @@ class CleanMetadata(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        modified = False
-        for noted in _everything(model):
-            modified |= _clean(noted)
-        for tensor in _tensors(model):
-            modified |= _clean_tensor(tensor)
-        return ir.passes.PassResult(model, modified=modified)
+        cleaned = [_clean(noted) for noted in (*_everything(model), *_tensors(model))]
+        return ir.passes.PassResult(model, modified=any(cleaned))
 
 
 def _everything(model: ir.Model) -> Iterator[ir.Model | ir.Graph | ir.Function | ir.Node | ir.Value]:
@@ -42,29 +38,21 @@ def _everything(model: ir.Model) -> Iterator[ir.Model | ir.Graph | ir.Function |
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    for graph in weights.graphs(model):
-        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+    yield from weights.initializers(model)
     for node in weights.nodes(model):
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
                 yield attribute.as_tensor()
 
 
-def _clean(noted: ir.Model | ir.Graph | ir.Function | ir.Node | ir.Value) -> bool:
+def _clean(noted: ir.Model | ir.Graph | ir.Function | ir.Node | ir.Value | ir.TensorProtocol) -> bool:
     unwanted = [key for key in noted.metadata_props if key not in KEPT]
     modified = bool(unwanted) or bool(noted.doc_string)
     for key in unwanted:
         del noted.metadata_props[key]
-    noted.doc_string = None
-    return modified
-
-
-def _clean_tensor(tensor: ir.TensorProtocol) -> bool:
-    modified = bool(tensor.metadata_props) or bool(tensor.doc_string)
-    tensor.metadata_props.clear()
-    if isinstance(tensor, ir.serde.TensorProtoTensor):  # written as it was read, notes and all
-        tensor.raw.ClearField("doc_string")
-        tensor.raw.ClearField("metadata_props")
+    if isinstance(noted, ir.serde.TensorProtoTensor):  # written as it was read, notes and all
+        noted.raw.ClearField("doc_string")
+        noted.raw.ClearField("metadata_props")
     else:
-        tensor.doc_string = None
+        noted.doc_string = None
     return modified

@@ -24,13 +24,14 @@ class ConstantReshapes(ir.passes.InPlacePass):
         found = {
             node: told
             for node in (ir.traversal.RecursiveGraphIterator(model.graph) if match.modern(model) else ())
-            if (node.domain, node.op_type) == ("", "Reshape") and (told := _told(node)) is not None
+            if match.is_a(node, "Reshape") and (told := _told(node)) is not None
         }
         names = new_values.Names(model)
         constants: dict[tuple[int, ...], ir.Value] = {}
         for node, told in found.items():
             if told not in constants:
-                constants[told] = _initializer(model.graph, told, names)
+                name = names.new("sizes_" + "_".join("any" if size < 0 else str(size) for size in told))
+                constants[told] = new_values.initializer(model.graph, np.array(told, np.int64), name)
             node.replace_input_with(1, constants[told])
             node.attributes.pop("allowzero", None)
         return ir.passes.PassResult(model, modified=bool(found))
@@ -48,8 +49,3 @@ def _told(node: ir.Node) -> tuple[int, ...] | None:
     open_sizes, kept = told.count(-1), any(not isinstance(size, int) for size in result.shape) and 0 in told
     empty = any(size == 0 for size in result.shape)  # 0 could not be told from "as it is"
     return None if empty or open_sizes > 1 or (open_sizes and kept) else tuple(told)
-
-
-def _initializer(graph: ir.Graph, told: tuple[int, ...], names: new_values.Names) -> ir.Value:
-    name = names.new("sizes_" + "_".join("any" if size < 0 else str(size) for size in told))
-    return new_values.initializer(graph, np.array(told, np.int64), name)

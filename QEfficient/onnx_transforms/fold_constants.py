@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnxscript import optimizer
 
 LIMIT = 2**16
+"""Greatest number of elements of an input and of the result."""
 
 
 class FoldConstants(ir.passes.InPlacePass):
@@ -17,29 +18,24 @@ class FoldConstants(ir.passes.InPlacePass):
     the same shape. That one looks at a result's size after computing it and always folds a ``Transpose``; here a node
     is folded only if the size of its inputs and result is known to be small beforehand, so that neither memory nor
     the file can blow up. The exporter has folded the transposes of weights already.
-
-    Args:
-        limit: Greatest number of elements of an input and of the result.
     """
-
-    def __init__(self, limit: int = LIMIT) -> None:
-        self.limit = limit
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
         result = optimizer.fold_constants_ir(
             model,
             onnx_shape_inference=True,
-            input_size_limit=self.limit,
-            output_size_limit=self.limit,
-            should_fold=self._should_fold,
+            input_size_limit=LIMIT,
+            output_size_limit=LIMIT,
+            should_fold=_should_fold,
         )
         return ir.passes.PassResult(model, modified=result.modified)
 
-    def _should_fold(self, node: ir.Node) -> bool | None:
-        """``False`` forbids; ``None`` leaves the choice to onnxscript's own rules."""
-        small = all(value is None or _size(value) <= self.limit for value in (*node.inputs, *node.outputs))
-        return None if small else False
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """``False`` forbids; ``None`` leaves the choice to onnxscript's own rules."""
+    small = all(value is None or _size(value) <= LIMIT for value in (*node.inputs, *node.outputs))
+    return None if small else False
 
 
 def _size(value: ir.Value) -> float:

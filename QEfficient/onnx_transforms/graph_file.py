@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from QEfficient.cache import file_digest, link_or_copy
+from QEfficient.cache import check_inside, file_digest, link_or_copy
 from QEfficient.errors import CorruptArtefactError, TransformError
 from QEfficient.records import OnnxModel, TensorSpec
 
@@ -30,31 +30,16 @@ def external_files(path: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(_data_file(path, tensor) for tensor in _external_tensors(_parse(path))))
 
 
-def graph_digest(path: Path) -> str:
-    """SHA-256 over the graph file and all of its external data, as hex.
-
-    The files' own digests are hashed, in the order in which the graph names them. A file's name counts only where
-    the graph itself holds it, so that a graph may be renamed, but its data may not.
-
-    Raises:
-        CorruptArtefactError: As :func:`external_files`.
-    """
-    return _joint_digest(_file_digests(path))
-
-
 def _file_digests(path: Path) -> dict[str, str]:
     return {file.relative_to(path.parent).as_posix(): file_digest(file) for file in (path, *external_files(path))}
 
 
-def _joint_digest(files: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    for each in files.values():
-        digest.update(bytes.fromhex(each))
-    return digest.hexdigest()
-
-
 def describe(path: Path) -> OnnxModel:
     """The record of the graph at ``path``: inputs, outputs, digest, and whether it has functions.
+
+    The digest is SHA-256, as hex, over those of the graph file and of all its external data, in the order in which the
+    graph names them. A file's name counts only where the graph itself holds it, so that a graph may be renamed, but its
+    data may not.
 
     An input that is also an initializer is no input. A dim without a name is named after its value: ``"mask_dim0"``.
 
@@ -69,7 +54,7 @@ def describe(path: Path) -> OnnxModel:
         path=path,
         inputs=tuple(_spec(value) for value in proto.graph.input if value.name not in constants),
         outputs=tuple(_spec(value) for value in proto.graph.output),
-        digest=_joint_digest(files),
+        digest=hashlib.sha256(b"".join(map(bytes.fromhex, files.values()))).hexdigest(),
         functions=bool(proto.functions),
         files=files,
     )
@@ -175,14 +160,15 @@ def _data_file(path: Path, tensor: onnx.TensorProto) -> Path:
     """Where the data of ``tensor`` stands; checked to be inside the graph's folder and long enough."""
     info: dict[str, str] = {entry.key: entry.value for entry in tensor.external_data}
     location = info.get("location", "")
-    file = path.parent / location
-    if not _stays_inside(location) or not (_is_inside(file, path.parent) or _is_hub_link(file, path.parent)):
+    try:
+        file = check_inside(path.parent, PurePosixPath(location).as_posix())  # without a "./" that some exporters write
+    except CorruptArtefactError as error:
         raise CorruptArtefactError(
             f"External data of tensor {tensor.name!r} stands outside of the graph's folder.",
             got=location,
             allowed=f"a relative location inside {path.parent}",
             do="do not use this file unless you trust its maker; save it with all its data in one folder",
-        )
+        ) from error
     if not file.is_file():
         raise CorruptArtefactError(
             f"External data of tensor {tensor.name!r} is missing.",
@@ -192,24 +178,6 @@ def _data_file(path: Path, tensor: onnx.TensorProto) -> Path:
         )
     _check_length(path, tensor, file, info)
     return file
-
-
-def _stays_inside(location: str) -> bool:
-    """Whether a location is relative and never climbs, read as a POSIX and as a Windows path."""
-    posix, windows = PurePosixPath(location), PureWindowsPath(location)
-    return bool(location) and not (posix.is_absolute() or windows.anchor or ".." in windows.parts)
-
-
-def _is_inside(file: Path, folder: Path) -> bool:
-    return file.resolve().is_relative_to(folder.resolve())
-
-
-def _is_hub_link(file: Path, folder: Path) -> bool:
-    """Whether ``file`` is a link of a HuggingFace cache: ``snapshots/<commit>/…`` → ``blobs/…``."""
-    for parent in folder.absolute().parents:
-        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
-            return _is_inside(file, parent.parent / "blobs")
-    return False
 
 
 def _check_length(path: Path, tensor: onnx.TensorProto, file: Path, info: dict[str, str]) -> None:

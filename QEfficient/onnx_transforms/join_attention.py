@@ -75,9 +75,8 @@ class _SelfAttention:
 
 def _found(softmax: ir.Node) -> _SelfAttention | None:
     """The attention around a soft-max, if it is of the form that can be joined."""
-    axis = softmax.attributes.get("axis")
     mask = match.sum_with(softmax.inputs[0], _mask)
-    if mask is None or (axis is not None and axis.as_int() not in (-1, 3)):
+    if mask is None or softmax.attributes.get_int("axis", -1) not in (-1, 3):
         return None
     logits, positions = match.made_by(mask[1], "MatMul"), None
     if logits is None:
@@ -85,11 +84,10 @@ def _found(softmax: ir.Node) -> _SelfAttention | None:
         if biased is None:
             return None
         logits, positions = biased
-    mixed = match.only_user(softmax.outputs[0], "MatMul")
-    turned = mixed and match.only_user(mixed.outputs[0], "Transpose")
-    joined = turned and match.only_user(turned.outputs[0], "Reshape")
-    if mixed is None or turned is None or joined is None or mixed.inputs[0] is not softmax.outputs[0]:
+    behind = match.only_users(softmax.outputs[0], "MatMul", "Transpose", "Reshape")
+    if not behind or behind[0].inputs[0] is not softmax.outputs[0]:
         return None
+    mixed, turned, joined = behind
     query = _projection(logits.inputs[0], _HEADS_FIRST)
     key = _projection(logits.inputs[1], _KEYS_TURNED)
     value = _projection(mixed.inputs[1], _HEADS_FIRST)
@@ -170,9 +168,10 @@ def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Val
     mask = found.mask.mask
     if mask.name not in masks:  # before all that read it: it needs the graph's input only
         narrow = names.new(f"{mask.name}_int32")
-        masks[mask.name] = _add(graph, graph[0], "Cast", [mask], narrow, to=ir.DataType.INT32)
-    weight = _add(graph, last, "Concat", [one.weight for one in found.projections], names.new(f"{name}_weight"), axis=1)
-    bias = _add(graph, last, "Concat", [one.bias for one in found.projections], names.new(f"{name}_bias"), axis=0)
+        masks[mask.name] = new_values.insert(graph[0], "Cast", [mask], narrow, to=ir.DataType.INT32)
+    matrices, vectors = [one.weight for one in found.projections], [one.bias for one in found.projections]
+    weight = new_values.insert(last, "Concat", matrices, names.new(f"{name}_weight"), axis=1)
+    bias = new_values.insert(last, "Concat", vectors, names.new(f"{name}_bias"), axis=0)
     inputs = [first.states, weight, bias, masks[mask.name], None, found.positions]
     joined = ir.node(
         "Attention",
@@ -186,11 +185,3 @@ def _join(graph: ir.Graph, found: _SelfAttention, masks: dict[str | None, ir.Val
     graph.insert_before(last, joined)
     found.result.replace_all_uses_with(joined.outputs[0], replace_graph_outputs=True)
     graph.remove(last, safe=True)
-
-
-def _add(
-    graph: ir.Graph, before: ir.Node, kind: str, inputs: Sequence[ir.Value], name: str, **attributes: int
-) -> ir.Value:
-    node = ir.node(kind, inputs, attributes, outputs=[ir.Value(name=name)], name=f"node_{name}")
-    graph.insert_before(before, node)
-    return node.outputs[0]

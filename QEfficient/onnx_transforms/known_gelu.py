@@ -17,22 +17,16 @@ class KnownGelu(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        modified = False
-        for node in list(weights.nodes(model)):
-            for index in (0, 1) if match.is_a(node, "Mul") else ():
-                if _reorder(node, index):
-                    modified = True
-                    break
-        return ir.passes.PassResult(model, modified=modified)
+        return weights.each(
+            model, lambda node: match.is_a(node, "Mul") and any(_reorder(node, index) for index in (0, 1))
+        )
 
 
 def _reorder(outer: ir.Node, index: int) -> bool:
     """Whether ``outer`` was GELU's last product, with the halved sum as this input."""
     product, x = outer.inputs[index], outer.inputs[1 - index]
-    inner = product.producer() if product is not None else None
-    if product is None or x is None or inner is None or not match.is_a(inner, "Mul") or inner.graph is not outer.graph:
-        return False
-    if len(product.uses()) != 1 or product.is_graph_output():
+    inner = match.made_by(product, "Mul")
+    if product is None or x is None or inner is None or inner.graph is not outer.graph:
         return False
     for place in (0, 1):
         half, grown = inner.inputs[place], inner.inputs[1 - place]
@@ -46,9 +40,8 @@ def _reorder(outer: ir.Node, index: int) -> bool:
 
 def _is_erf_of(grown: ir.Value, x: ir.Value) -> bool:
     """Whether a value is ``1 + erf(x · c)``."""
-    plus = grown.producer()
-    if plus is None or not match.is_a(plus, "Add"):
-        return False
-    erf = next((v.producer() for v in plus.inputs if v is not None and match.is_a(v.producer(), "Erf")), None)
+    plus = match.made_by(grown, "Add", shared=True)
+    made = [match.made_by(value, "Erf", shared=True) for value in plus.inputs] if plus is not None else []
+    erf = next((node for node in made if node is not None), None)
     scaled = erf.inputs[0].producer() if erf is not None and erf.inputs[0] is not None else None
     return scaled is not None and scaled.op_type in ("Div", "Mul") and x in scaled.inputs

@@ -78,13 +78,13 @@ def _members(graph: ir.Graph) -> dict[tuple[str, str], list[ir.Node]]:
 
 def _outline(path: str, nodes: Sequence[ir.Node]) -> _Layer | None:
     """The layer without what it computes for others; ``None`` where a node holds a subgraph."""
-    if any(_holds_graph(node) for node in nodes):
+    if any(list(weights.graphs_in(node)) for node in nodes):
         return None
     used_outside = _used_outside(nodes)
     if not used_outside:
         return None
     states = used_outside[-1]  # what the last node makes is what the next layer goes on with
-    shared = {node for value in used_outside if value is not states for node in _ancestors(value, set(nodes))}
+    shared = {node for value in used_outside if value is not states for node in weights.makers(value, set(nodes))}
     own = tuple(node for node in nodes if node not in shared)
     if states.producer() not in own:
         return None
@@ -92,11 +92,6 @@ def _outline(path: str, nodes: Sequence[ir.Node]) -> _Layer | None:
     inputs = tuple(dict.fromkeys(v for node in own for v in node.inputs if v is not None and v not in made))
     outputs = tuple(_used_outside(own))
     return _Layer(path, own, inputs, outputs, _signature(own, inputs, outputs))
-
-
-def _holds_graph(node: ir.Node) -> bool:
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
 
 
 def _used_outside(nodes: Iterable[ir.Node]) -> list[ir.Value]:
@@ -107,17 +102,6 @@ def _used_outside(nodes: Iterable[ir.Node]) -> list[ir.Value]:
         for value in node.outputs
         if value.is_graph_output() or any(user not in inside for user in value.consumers())
     ]
-
-
-def _ancestors(value: ir.Value, inside: set[ir.Node]) -> set[ir.Node]:
-    found: set[ir.Node] = set()
-    waiting = [value.producer()]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node in inside and node not in found:
-            found.add(node)
-            waiting.extend(source.producer() for source in node.inputs if source is not None)
-    return found
 
 
 def _signature(nodes: Sequence[ir.Node], inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> object:

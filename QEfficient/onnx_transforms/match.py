@@ -46,6 +46,18 @@ def only_user(value: ir.Value, kind: str) -> ir.Node | None:
     return users[0] if alone and is_a(users[0], kind) else None
 
 
+def only_users(value: ir.Value, *kinds: str) -> list[ir.Node]:
+    """The one node that reads a value, the one that reads its result, and so on; empty where one is of another kind."""
+    found: list[ir.Node] = []
+    for kind in kinds:
+        user = only_user(value, kind)
+        if user is None:
+            return []
+        found.append(user)
+        value = user.outputs[0]
+    return found
+
+
 def both_ways(node: ir.Node | None) -> list[tuple[ir.Value | None, ir.Value | None]]:
     """The two inputs of a node whose order does not matter, in both orders."""
     return [(node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])] if node is not None else []
@@ -62,8 +74,7 @@ def sum_with(value: ir.Value | None, wanted: Callable[[ir.Value | None], T | Non
 
 def perm(node: ir.Node) -> list[int]:
     """How a ``Transpose`` orders the dims; empty where it does not say."""
-    found = node.attributes.get("perm")
-    return list(found.as_ints()) if found is not None else []
+    return list(node.attributes.get_ints("perm", ()))
 
 
 def is_matrix(value: ir.Value) -> bool:

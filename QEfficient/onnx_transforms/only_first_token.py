@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import match, new_values, weights
+from QEfficient.onnx_transforms import match, new_values
 
 _OF_ONE = frozenset("Abs Cast Clip Elu Erf Exp Gelu Identity LeakyRelu Neg Relu Sigmoid Softplus Sqrt Tanh".split())
 _OF_MANY = frozenset("Add Div Max Min Mul Pow Sub Where".split())
@@ -96,12 +96,9 @@ def _plan(graph: ir.Graph) -> _Plan:
 
 def _takes_first_token(node: ir.Node) -> bool:
     """Whether a node is ``Gather(states, 0)`` along dim 1 of three."""
-    if (node.domain, node.op_type) != ("", "Gather"):
+    if not match.is_a(node, "Gather") or node.attributes.get_int("axis", 0) != 1 or match.scalar(node.inputs[1]) != 0:
         return False
-    axis, index = node.attributes.get("axis"), weights.constant(node.inputs[1])
     states = node.inputs[0]
-    if axis is None or axis.as_int() != 1 or index is None or index.size != 1 or index.numpy().item() != 0:
-        return False
     return states is not None and states.shape is not None and len(states.shape) == 3 and states.producer() is not None
 
 
@@ -128,7 +125,7 @@ def _places(node: ir.Node, dim: int) -> dict[int, int] | None:
     if node.op_type in _OF_MANY:
         return _broadcast(inputs, rank, dim)
     if node.op_type in ("LayerNormalization", "Softmax"):
-        axis = _axis(node, rank)
+        axis = node.attributes.get_int("axis", -1) % rank
         if node.op_type == "Softmax":
             return {0: dim} if dim != axis else None
         gains = [size is not None and len(size) <= rank - axis for size in inputs[1:]]  # none for each token
@@ -158,11 +155,6 @@ def _broadcast(shapes: list[ir.Shape | None], rank: int, dim: int) -> dict[int, 
     return found
 
 
-def _axis(node: ir.Node, rank: int) -> int:
-    axis = node.attributes.get("axis")
-    return (axis.as_int() if axis is not None else -1) % rank
-
-
 def _narrow(graph: ir.Graph, step: _Step, names: new_values.Names) -> None:
     """Sets the result's new shape, and with ``Reshape`` the sizes that it is told."""
     value = step.node.outputs[0]
@@ -170,10 +162,9 @@ def _narrow(graph: ir.Graph, step: _Step, names: new_values.Names) -> None:
     sizes = [1 if dim == step.dim else size for dim, size in enumerate(value.shape)]
     value.shape = ir.Shape(sizes)
     if step.node.op_type == "Reshape":
-        told = [
-            size if isinstance(size, int) and dim > step.dim else 0 for dim, size in enumerate(sizes)
-        ]  # 0: as it is
-        constant = _constant(told, names.new(f"{value.name}_sizes"))
+        # 0: as it is
+        told = [size if isinstance(size, int) and dim > step.dim else 0 for dim, size in enumerate(sizes)]
+        constant = new_values.constant(np.array(told, np.int64), names.new(f"{value.name}_sizes"))
         graph.insert_before(step.node, constant)
         step.node.replace_input_with(1, constant.outputs[0])
         step.node.attributes.pop("allowzero", None)
@@ -182,20 +173,14 @@ def _narrow(graph: ir.Graph, step: _Step, names: new_values.Names) -> None:
 def _slice(graph: ir.Graph, value: ir.Value, dim: int, uses: Sequence[_Use], names: new_values.Names) -> None:
     """Takes the first token of a value that is computed for all."""
     name = names.new(f"{value.name}_first")
-    numbers = {"start": 0, "end": 1, "dim": dim}
-    bounds = [_constant([number], names.new(f"{name}_{what}")) for what, number in numbers.items()]
+    bounds = [
+        new_values.constant(np.array([number], np.int64), names.new(f"{name}_{what}"))
+        for what, number in (("start", 0), ("end", 1), ("dim", dim))
+    ]
     cut = ir.Value(name=name, type=value.type)
     cut.shape = ir.Shape([1 if place == dim else size for place, size in enumerate(value.shape or ())])
     node = ir.node("Slice", [value, *(one.outputs[0] for one in bounds)], outputs=[cut], name=f"node_{name}")
     node.metadata_props.update(uses[0][0].metadata_props)
-    producer = value.producer()
-    if producer is not None:
-        graph.insert_after(producer, [*bounds, node])
-    else:
-        graph.insert_before(graph[0], [*bounds, node])
+    new_values.behind(value, graph, [*bounds, node])
     for reader, place in uses:
         reader.replace_input_with(place, cut)
-
-
-def _constant(numbers: Sequence[int], name: str) -> ir.Node:
-    return new_values.constant(np.array(numbers, dtype=np.int64), name)

@@ -24,13 +24,22 @@ class RaiseGuards(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        modified = False
-        for node in list(weights.nodes(model)):
-            index = _bound(node)
-            if index is not None and _only_divides(node.outputs[0]):
-                _raise_bound(node, index)
-                modified = True
-        return ir.passes.PassResult(model, modified=modified)
+        return weights.each(model, _raise_bound)
+
+
+def _raise_bound(node: ir.Node) -> bool:
+    """Whether the node had such a bound, which is then raised."""
+    index = _bound(node)
+    if index is None or not _only_divides(node.outputs[0]):
+        return False
+    tensor = weights.constant(node.inputs[index])
+    assert tensor is not None  # _bound saw it
+    # A new Constant node: the old constant may have other uses, and functions hold no initializers.
+    name = f"{node.outputs[0].name}_bound"
+    made = new_values.constant(np.full(tensor.shape.numpy(), SMALLEST, dtype=tensor.dtype.numpy()), name)
+    node.prepend(made)
+    node.replace_input_with(index, made.outputs[0])
+    return True
 
 
 def _bound(node: ir.Node) -> int | None:
@@ -56,15 +65,3 @@ def _only_divides(value: ir.Value) -> bool:
         if node.domain != "" or not (divides or moves):
             return False
     return True
-
-
-def _raise_bound(node: ir.Node, index: int) -> None:
-    # A new Constant node: the old constant may have other uses, and functions hold no initializers.
-    old = node.inputs[index]
-    assert old is not None and node.graph is not None  # _bound saw a constant in a graph
-    tensor = weights.constant(old)
-    assert tensor is not None
-    name = f"{node.outputs[0].name}_bound"
-    made = new_values.constant(np.full(tensor.shape.numpy(), SMALLEST, dtype=tensor.dtype.numpy()), name)
-    node.graph.insert_before(node, made)
-    node.replace_input_with(index, made.outputs[0])

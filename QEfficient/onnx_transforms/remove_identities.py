@@ -19,11 +19,7 @@ class RemoveIdentities(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        modified = False
-        for node in list(weights.nodes(model)):
-            if _is_identity(node) and _remove(node):
-                modified = True
-        return ir.passes.PassResult(model, modified=modified)
+        return weights.each(model, lambda node: _is_identity(node) and _remove(node))
 
 
 def _is_identity(node: ir.Node) -> bool:

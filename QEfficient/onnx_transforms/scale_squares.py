@@ -42,23 +42,17 @@ class ScaleSquares(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        found = [norm for node in list(weights.nodes(model)) if (norm := _norm(node)) is not None]
-        for norm in found:
-            _scale(norm)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return weights.each(model, lambda node: (norm := _norm(node)) is not None and _scale(norm))
 
 
 def _norm(square: ir.Node) -> _Norm | None:
     states = square.inputs[0] if square.inputs else None
     if states is None or not _squares(square) or _is_scaled(states):
         return None
-    mean = match.only_user(square.outputs[0], "ReduceMean")
-    add = mean and match.only_user(mean.outputs[0], "Add")
-    root = add and match.only_user(add.outputs[0], "Sqrt")
-    inverse = root and match.only_user(root.outputs[0], "Reciprocal")
-    product = inverse and match.only_user(inverse.outputs[0], "Mul")
-    if mean is None or add is None or product is None or states not in product.inputs:
+    chain = match.only_users(square.outputs[0], "ReduceMean", "Add", "Sqrt", "Reciprocal", "Mul")
+    if not chain or states not in chain[-1].inputs:
         return None
+    mean, add, *_, product = chain
     axes = mean.inputs[1] if len(mean.inputs) > 1 else None
     constants = [found for value in add.inputs if (found := weights.constant(value)) is not None]
     if axes is None or len(constants) != 1 or constants[0].size != 1 or constants[0].numpy().item() <= 0:
@@ -78,7 +72,7 @@ def _is_scaled(states: ir.Value) -> bool:
     return node is not None and node.op_type == "Div" and (states.name or "").endswith(_SCALED)
 
 
-def _scale(norm: _Norm) -> None:
+def _scale(norm: _Norm) -> bool:
     name, dtype = norm.square.outputs[0].name, norm.epsilon.dtype
     size = _add(norm, "Abs", [norm.states], f"{name}_size")
     greatest = _add(norm, "ReduceMax", [size, norm.axes], f"{name}_greatest", keepdims=1)
@@ -95,22 +89,23 @@ def _scale(norm: _Norm) -> None:
     for index, value in enumerate(norm.add.inputs):
         if weights.constant(value) is not None:
             norm.add.replace_input_with(index, epsilon)
+    return True
 
 
 def _add(norm: _Norm, kind: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
     like = norm.states if norm.states in inputs else norm.mean.outputs[0]
-    output = ir.Value(name=name, type=like.type, shape=like.shape)
-    return _placed(norm, ir.node(kind, inputs, attributes, outputs=[output], name=f"node_{name}"))
+    return _noted(norm, new_values.insert(norm.square, kind, inputs, name, like, **attributes))
 
 
 def _constant(norm: _Norm, number: np.ndarray, dtype: ir.DataType, name: str) -> ir.Value:
-    return _placed(norm, new_values.constant(number.astype(dtype.numpy()), name))
+    node = new_values.constant(number.astype(dtype.numpy()), name)
+    norm.square.prepend(node)
+    return _noted(norm, node.outputs[0])
 
 
-def _placed(norm: _Norm, node: ir.Node) -> ir.Value:
-    """Puts a node before the square, as one of the same torch module."""
-    graph = norm.square.graph
-    assert graph is not None  # the walk over the model found it in one
+def _noted(norm: _Norm, made: ir.Value) -> ir.Value:
+    """The value, its node noted as one of the square's torch module."""
+    node = made.producer()
+    assert node is not None
     node.metadata_props.update(norm.square.metadata_props)
-    graph.insert_before(norm.square, node)
-    return node.outputs[0]
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,12 +10,15 @@ from onnx_ir.passes import common
 from QEfficient.onnx_transforms import weights
 
 THRESHOLD = 1024  # bytes; smaller constants stay in the graph, where shape inference of every runtime sees them
-FILE_LIMIT = 8 * 2**30
+FILE_LIMIT = 8 * 2**30  # bytes
 NAME = "model.onnx.data"
 
 
 class StoreWeights(ir.passes.InPlacePass):
     """Writes the weights into ``folder`` and leaves only their place in the graph.
+
+    Those with more than :data:`THRESHOLD` bytes go out. Past :data:`FILE_LIMIT` bytes there are several data files,
+    ``model-00001-of-0000N.onnx.data``, and a weight that is larger has a file of its own.
 
     A graph file can't pass 2 GB, which is protobuf's limit; data files can. Large ``Constant`` nodes become
     initializers first. Weights follow each other in graph order, so equal graphs give equal bytes. Each weight is
@@ -24,34 +26,27 @@ class StoreWeights(ir.passes.InPlacePass):
 
     Args:
         folder: Where to write. The data files of the graph that was read must stand elsewhere.
-        threshold: Weights with more bytes than this go out.
-        file_limit: Most bytes of one data file; further ones are ``model-00001-of-0000N.onnx.data``. A weight that is
-            larger has a file of its own.
     """
 
-    def __init__(self, folder: Path, *, threshold: int = THRESHOLD, file_limit: int = FILE_LIMIT) -> None:
-        self.folder, self.threshold, self.file_limit = folder, threshold, file_limit
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
-        modified = _lift_constants(model, self.threshold)
+        # onnx_ir counts elements; an element has at most 8 bytes, so none is left behind that should go out.
+        modified = common.LiftConstantsToInitializersPass(size_limit=THRESHOLD // 8 + 1)(model).modified
         modified |= _load_attributes(model)
-        if all(self._is_in_place(tensor) for tensor in _initializers(model)):
+        if all(self._is_in_place(tensor) for tensor in weights.initializers(model)):
             return ir.passes.PassResult(model, modified=modified)
         ir.external_data.unload_from_model(
-            model, self.folder, NAME, size_threshold_bytes=self.threshold, max_shard_size_bytes=self.file_limit
+            model, self.folder, NAME, size_threshold_bytes=THRESHOLD, max_shard_size_bytes=FILE_LIMIT
         )
         return ir.passes.PassResult(model, modified=True)
 
     def _is_in_place(self, tensor: ir.TensorProtocol) -> bool:
         if isinstance(tensor, ir.ExternalTensor):
-            return tensor.nbytes > self.threshold and Path(tensor.path).parent == self.folder
-        return tensor.nbytes <= self.threshold
-
-
-def _lift_constants(model: ir.Model, threshold: int) -> bool:
-    # onnx_ir counts elements; an element has at most 8 bytes, so none is left behind that should go out.
-    return common.LiftConstantsToInitializersPass(size_limit=threshold // 8 + 1)(model).modified
+            return tensor.nbytes > THRESHOLD and Path(tensor.path).parent == self.folder
+        return tensor.nbytes <= THRESHOLD
 
 
 def _load_attributes(model: ir.Model) -> bool:
@@ -67,8 +62,3 @@ def _load_attributes(model: ir.Model) -> bool:
                 node.attributes[attribute.name] = ir.AttrTensor(attribute.name, loaded)
                 modified = True
     return modified
-
-
-def _initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    for graph in weights.graphs(model):
-        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)

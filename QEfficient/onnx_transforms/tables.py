@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.graph_file import read
 
 _PASSED_ON = frozenset(("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Transpose"))  # leave ids as they are
@@ -20,13 +21,7 @@ def tables(path: Path) -> dict[str, int]:
     Args:
         path: The graph's file.
     """
-    graph = read(path).graph
-    found = {}
-    for value in graph.inputs:
-        sizes = _sizes(value)
-        if value.name is not None and sizes:
-            found[value.name] = min(sizes)
-    return found
+    return {str(value.name): min(sizes) for value in read(path).graph.inputs if (sizes := _sizes(value))}
 
 
 def _sizes(value: ir.Value) -> list[int]:
@@ -44,22 +39,8 @@ def _sizes(value: ir.Value) -> list[int]:
 def _passes_on(node: ir.Node, place: int, value: ir.Value) -> bool:
     """Whether the node's result holds numbers of the value as they are, however large."""
     if node.op_type == "Where":  # what stands at padding may be replaced; what is too large may be, too
-        return place > 0 and not _reads(node.inputs[0], value)
+        made_of = [node.inputs[0], *(read for maker in weights.makers(node.inputs[0]) for read in maker.inputs)]
+        return place > 0 and value not in made_of
     if node.op_type == "Clip":
         return place == 0 and (len(node.inputs) < 3 or node.inputs[2] is None)
     return node.op_type in _PASSED_ON and place == 0
-
-
-def _reads(value: ir.Value | None, other: ir.Value) -> bool:
-    """Whether a value is made of another one."""
-    seen: set[ir.Value] = set()
-    left = [value]
-    while left:
-        one = left.pop()
-        if one is other:
-            return True
-        if one is not None and one not in seen:
-            seen.add(one)
-            maker = one.producer()
-            left += maker.inputs if maker is not None else ()
-    return False

@@ -7,7 +7,7 @@ A memory-mapped weight counts as resident memory once it was read, so a pass tha
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -53,11 +53,32 @@ def nodes(model: ir.Model) -> Iterator[ir.Node]:
         yield from ir.traversal.RecursiveGraphIterator(root)
 
 
+def each(model: ir.Model, change: Callable[[ir.Node], bool]) -> ir.passes.PassResult:
+    """Calls ``change`` with every node that is there now; it says whether it changed something."""
+    changes = [change(node) for node in list(nodes(model))]
+    return ir.passes.PassResult(model, modified=any(changes))
+
+
 def graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """The main graph and every subgraph, those inside functions included. Functions hold no initializers."""
     yield model.graph
     for root in roots(model):
         yield from root.subgraphs()
+
+
+def graphs_in(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that a node holds: branches, the body of a loop."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def initializers(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """The tensor of every initializer."""
+    for graph in graphs(model):
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -68,6 +89,18 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
         return value.const_value
     node = value.producer()
     return ir.convenience.get_const_tensor(value) if node is not None and node.op_type == "Constant" else None
+
+
+def makers(value: ir.Value | None, inside: Container[ir.Node] | None = None) -> set[ir.Node]:
+    """Every node that a value is made by, however far up; ``inside``: as far as these go."""
+    found: set[ir.Node] = set()
+    waiting = [value.producer()] if value is not None else []
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found and (inside is None or node in inside):
+            found.add(node)
+            waiting += node.predecessors()
+    return found
 
 
 def module_path(value: ir.Value) -> str:

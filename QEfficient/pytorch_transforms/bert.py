@@ -12,13 +12,12 @@ MiniLM's size and six shapes, and their speed was 0.87 to 1.08 of the original's
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from QEfficient.pytorch_transforms.blocks import Block, Scaled, WeightRule
+from QEfficient.pytorch_transforms.blocks import Block, scaled_layer
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -56,10 +55,7 @@ def linear_like(old: Any) -> nn.Linear:
 class FoldedSelfAttention(Block):
     """In place of ``BertSelfAttention`` and its copies in other models: returns ``(states, None)``."""
 
-    weights: ClassVar[Mapping[str, WeightRule]] = {
-        "query.weight": Scaled("query.weight", by=scale),
-        "query.bias": Scaled("query.bias", by=scale),
-    }
+    weights = scaled_layer("query", by=scale)
 
     def __init__(self, old: Any) -> None:
         super().__init__(old)
@@ -75,10 +71,7 @@ class FoldedSelfAttention(Block):
 class DistilSelfAttention(Block):
     """In place of ``DistilBertSelfAttention``, which holds the output projection too."""
 
-    weights: ClassVar[Mapping[str, WeightRule]] = {
-        "q_lin.weight": Scaled("q_lin.weight", by=scale),
-        "q_lin.bias": Scaled("q_lin.bias", by=scale),
-    }
+    weights = scaled_layer("q_lin", by=scale)
 
     def __init__(self, old: Any) -> None:
         super().__init__(old)
@@ -95,10 +88,7 @@ class DistilSelfAttention(Block):
 class MPNetSelfAttention(Block):
     """In place of ``MPNetSelfAttention``: output projection inside, relative positions as a bias."""
 
-    weights: ClassVar[Mapping[str, WeightRule]] = {
-        "q.weight": Scaled("q.weight", by=scale),
-        "q.bias": Scaled("q.bias", by=scale),
-    }
+    weights = scaled_layer("q", by=scale)
 
     def __init__(self, old: Any) -> None:
         super().__init__(old)

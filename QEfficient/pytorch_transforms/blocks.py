@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,61 +24,32 @@ from QEfficient.errors import TransformError
 _CHANGING = frozenset({"longrope", "dynamic"})
 
 
-class WeightRule(Protocol):
-    """How one tensor of the new block is made from tensors of the old one."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the tensors that it uses, in the old block."""
-        ...
-
-    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
-        """The new tensor, from those of :attr:`names`."""
-        ...
-
-
 @dataclass(frozen=True)
-class Same:
-    """The tensor of that name, shared and not copied."""
+class WeightRule:
+    """How one tensor of the new block is made from tensors of the old one.
 
-    name: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one name."""
-        return (self.name,)
-
-    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
-        """The tensor itself."""
-        return tensors[0]
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """The tensor of that name times a number that ``by`` reads from the old block."""
-
-    name: str
-    by: Callable[[Any], float]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The one name."""
-        return (self.name,)
-
-    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
-        """A new tensor."""
-        return tensors[0].detach() * self.by(old)
-
-
-@dataclass(frozen=True)
-class Concat:
-    """Several tensors, one behind the other along their first dim, as a fused projection holds them."""
+    Attributes:
+        names: Names of the tensors that it uses, in the old block.
+        make: From these tensors and the old block to the new tensor.
+    """
 
     names: tuple[str, ...]
+    make: Callable[[Sequence[Tensor], Any], Tensor]
 
-    def make(self, tensors: Sequence[Tensor], old: nn.Module) -> Tensor:
-        """A new tensor."""
-        return torch.cat([tensor.detach() for tensor in tensors])
+
+def same(name: str) -> WeightRule:
+    """The tensor of that name, shared and not copied."""
+    return WeightRule((name,), lambda tensors, old: tensors[0])
+
+
+def scaled(name: str, by: Callable[[Any], float]) -> WeightRule:
+    """The tensor of that name times a number that ``by`` reads from the old block."""
+    return WeightRule((name,), lambda tensors, old: tensors[0].detach() * by(old))
+
+
+def scaled_layer(name: str, by: Callable[[Any], float]) -> dict[str, WeightRule]:
+    """Both tensors of the linear layer of that name times a number, so that its result is."""
+    return {full: scaled(full, by) for full in (f"{name}.weight", f"{name}.bias")}
 
 
 class Block(nn.Module):
@@ -258,7 +229,7 @@ def _replacement(old: nn.Module, target: type[Block], path: str) -> Block:
     held = _tensors(old)
     kept = {name for name, tensor in _tensors(new).items() if tensor is held.get(name)}
     wanted = {name: tensor for name, tensor in _tensors(new).items() if name not in kept}
-    rules: dict[str, WeightRule] = {**{name: Same(name) for name in wanted}, **target.weights}
+    rules: dict[str, WeightRule] = {**{name: same(name) for name in wanted}, **target.weights}
     _check_names(rules, wanted, {name: tensor for name, tensor in held.items() if name not in kept}, path, target)
     for name, rule in rules.items():
         held = _tensors(old)
@@ -295,11 +266,9 @@ def _check_names(
 
 def _check_tensor(made: Tensor, wanted: Tensor, path: str, target: type[Block]) -> None:
     if made.shape != wanted.shape or made.dtype != wanted.dtype:
-        what, got = (
-            f"The tensor made for {path!r} does not fit {target.__name__}.",
-            f"{tuple(made.shape)}, {made.dtype}",
-        )
-        raise _misfit(target, what, got, f"{tuple(wanted.shape)}, {wanted.dtype}")
+        what = f"The tensor made for {path!r} does not fit {target.__name__}."
+        got, allowed = (f"{tuple(tensor.shape)}, {tensor.dtype}" for tensor in (made, wanted))
+        raise _misfit(target, what, got, allowed)
 
 
 def _misfit(target: type[Block], what: str, got: str, allowed: str) -> TransformError:
@@ -343,10 +312,6 @@ def _as_float32(model: nn.Module) -> None:
 
 
 def _configs(model: nn.Module) -> Iterator[Any]:
-    """Each transformers config that a module of the model holds, once."""
-    seen: set[int] = set()
-    for module in model.modules():
-        config = getattr(module, "config", None)
-        if hasattr(config, "_attn_implementation") and id(config) not in seen:
-            seen.add(id(config))
-            yield config
+    """The transformers config of each module of the model that has one."""
+    configs = (getattr(module, "config", None) for module in model.modules())
+    return (config for config in configs if hasattr(config, "_attn_implementation"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import PoolingError
-from QEfficient.pytorch_transforms.pooling import POOLER, SIGNATURE, Steps, callable_name, parse_pooling
+from QEfficient.pytorch_transforms.pooling import POOLER, SIGNATURE, Steps, callable_name
 from QEfficient.pytorch_transforms.token_pooling import Layers, Pooling
 from QEfficient.pytorch_transforms.vectors import Dense, LayerNorm, Normalize, load_into, misfit, read_tensors
 
@@ -31,11 +31,6 @@ class HeadModule(nn.Module):
     def __init__(self, steps: Steps, *, folder: Path | None = None, pooling: Callable[..., Any] | None = None) -> None:
         super().__init__()
         self.steps = nn.ModuleList(_step(step, Path(folder or "."), pooling) for step in steps)
-
-    @classmethod
-    def of(cls, pooling: str | Callable[..., Any] | None) -> HeadModule:
-        """The head of a ``pooling`` argument."""
-        return cls(parse_pooling(pooling), pooling=pooling if callable(pooling) else None)
 
     @property
     def source(self) -> str:

@@ -6,15 +6,14 @@ The price is memory: all pairs of a row of 4096 tokens are 67 MB a head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from QEfficient.pytorch_transforms.bert import attend, linear_like
-from QEfficient.pytorch_transforms.blocks import Block, Scaled, WeightRule
+from QEfficient.pytorch_transforms.blocks import Block, scaled_layer
 from QEfficient.pytorch_transforms.embedding import MASKED
 
 
@@ -50,11 +49,7 @@ class WindowedModel(Block):
 class WindowedSelfAttention(Block):
     """In place of ``LongformerSelfAttention``; its masks are 1 for a real token, and for one with global attention."""
 
-    weights: ClassVar[Mapping[str, WeightRule]] = {
-        f"{name}.{tensor}": Scaled(f"{name}.{tensor}", by=_scale)
-        for name in ("query", "query_global")
-        for tensor in ("weight", "bias")
-    }
+    weights = scaled_layer("query", by=_scale) | scaled_layer("query_global", by=_scale)
 
     def __init__(self, old: Any) -> None:
         super().__init__(old)

@@ -24,11 +24,11 @@ from QEfficient.errors import (
     InputError,
     OptionError,
 )
-from QEfficient.export.exporter import export
 from QEfficient.pytorch_transforms.token_pooling import Pooling
 from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 from tests import tiny_graphs
 from tests.backends.conformance import BackendConformance
+from tests.exported import export
 
 BACKEND = OpenVinoBackend()
 HOST, BF16 = Target("openvino"), Target("openvino", "bf16")

@@ -135,12 +135,11 @@ def test_the_bench_computes_what_the_emulation_does(tmp_path: Path) -> None:
     model = tiny_graphs.make(tmp_path, token_types=True)
     arrays = tiny_graphs.feed(3, 7, 20, token_types=True)
     names = [node.name for node in outline(inlined(model))]
-    bench = Bench(model, Precision(weights="mxfp6"))
+    bench = Bench(model)
     random = np.random.default_rng(0)
     for share_of in (0.0, 0.5, 1.0):
         chosen = frozenset(name for name in names if random.random() < share_of)
-        precision = Precision(weights="mxfp6", fp32_nodes=chosen)
-        with open_emulated(model, precision, buckets=(Shape(64, 64),)) as session:
+        with open_emulated(model, Precision(fp32_nodes=chosen), buckets=(Shape(64, 64),)) as session:
             want = session.run(arrays)["output"]
         got = bench.run(arrays, chosen)["output"]
         np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-3)  # sums in another order flip a last bit of fp16
@@ -166,7 +165,7 @@ def test_a_node_of_an_inner_graph_is_found_too(tmp_path: Path) -> None:
     model = save(tmp_path, text, up=2.0**14, down=2.0**-14, one=1, zero=0)
     arrays = {"x": X}
     reference = numbers(model, arrays)
-    bench = Bench(model, Precision())
+    bench = Bench(model)
     assert {"large", "t", "chosen", "first"} <= {*bench.nodes}
     for fp32 in (frozenset(), frozenset({"large"}), frozenset({"large", "t"}), frozenset(bench.nodes)):
         with open_emulated(model, Precision(fp32_nodes=fp32), buckets=(Shape(64, 64),)) as session:

@@ -107,7 +107,7 @@ def test_the_names_do_not_matter_and_no_node_is_idle(
     assert len(second.fp32_nodes) == len(first.fp32_nodes) and not {*first.fp32_nodes} & {*second.fp32_nodes}
     assert [one.op for one in first.findings] == [one.op for one in second.findings]
     assert {one.module for one in second.findings} == {""}
-    bench = Bench(model, Precision())
+    bench = Bench(model)
     for name in first.fp32_nodes:
         less = frozenset(first.fp32_nodes) - {name}
         assert not verify(numbers, lambda inputs: bench.run(inputs, less), how(model), LIMITS, "").passed  # noqa: B023

@@ -12,10 +12,10 @@ from torch.nn.functional import cosine_similarity
 
 from QEfficient.architectures import find
 from QEfficient.errors import TransformError
-from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import BY_LAYERS, apply
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.records import OnnxModel
+from tests.exported import export
 from tests.tiny_models import LIMIT, batch, chain, tiny
 
 SHAPES = [

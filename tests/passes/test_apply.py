@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from QEfficient.errors import CorruptArtefactError, NumericsError, TransformError
-from QEfficient.onnx_transforms import DEFAULT, apply, describe, external_files, read, run, weights
+from QEfficient.onnx_transforms import DEFAULT, apply, describe, external_files, read, run, store_weights, weights
 from QEfficient.records import OnnxModel
 from tests import tiny_graphs
 from tests.passes.graphs import compute, model, text
@@ -185,9 +185,11 @@ def test_data_that_is_missing_is_found_before_anything_is_written(tmp_path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_the_data_may_be_split(tmp_path) -> None:
+def test_the_data_may_be_split(tmp_path, monkeypatch) -> None:
     record = tiny_graphs.make(tmp_path / "given")
-    whole, split = apply(record, tmp_path / "whole"), apply(record, tmp_path / "split", file_limit=2000)
+    whole = apply(record, tmp_path / "whole")
+    monkeypatch.setattr(store_weights, "FILE_LIMIT", 2000)
+    split = apply(record, tmp_path / "split")
     inputs = {name: np.ones((2, 5), np.int64) for name in ("input_ids", "attention_mask")}
     assert len(external_files(split.path)) > 2
     assert np.array_equal(compute(whole.path, inputs)[0], compute(split.path, inputs)[0])

@@ -8,7 +8,7 @@ import pytest
 
 from QEfficient import settings
 from QEfficient.errors import CorruptArtefactError, TransformError
-from QEfficient.onnx_transforms import adopt, describe, external_files, graph_digest, read
+from QEfficient.onnx_transforms import adopt, describe, external_files, read
 from QEfficient.records import TensorSpec
 from tests import tiny_graphs
 from tests.passes.graphs import compute
@@ -38,7 +38,7 @@ def test_the_record_of_a_graph(path: Path) -> None:
         TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in ("input_ids", "attention_mask")
     )
     assert record.outputs == (TensorSpec("output", "float32", ("batch_size", 16)),)
-    assert record.digest == graph_digest(path) and len(record.digest) == 64
+    assert len(record.digest) == 64
     assert not record.functions
 
 
@@ -79,20 +79,20 @@ def test_functions_are_noted(tmp_path) -> None:
 
 def test_the_digest_covers_every_byte_of_graph_and_data(path: Path) -> None:
     (data,) = external_files(path)
-    seen = {graph_digest(path)}
+    seen = {describe(path).digest}
     for file in (path, data):
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-        seen.add(graph_digest(path))
+        seen.add(describe(path).digest)
     assert len(seen) == 3
 
 
 def test_a_file_beside_the_graph_that_it_does_not_name_is_not_its_data(path: Path) -> None:
-    before = graph_digest(path)
+    before = describe(path).digest
     (path.parent / "model.onnx_data").write_bytes(b"a guess")
     assert [file.name for file in external_files(path)] == [tiny_graphs.EXTERNAL]
-    assert graph_digest(path) == before
+    assert describe(path).digest == before
 
 
 def test_data_in_subgraphs_and_functions_is_found(tmp_path) -> None:
@@ -128,7 +128,7 @@ def test_data_in_subgraphs_and_functions_is_found(tmp_path) -> None:
 def test_data_outside_the_folder_is_refused(path: Path, location: str) -> None:
     (path.parent.parent / "secret").write_bytes(bytes(100_000))
     point_to(path, location)
-    for reader in (external_files, graph_digest, describe, read):
+    for reader in (external_files, describe, read):
         with pytest.raises(CorruptArtefactError, match="outside"):
             reader(path)
 
@@ -202,7 +202,7 @@ def test_a_graph_of_a_hub_cache_is_adopted(path: Path, tmp_path) -> None:
     assert adopted.path == tmp_path / "work" / "model.onnx"
     assert sorted(file.name for file in adopted.path.parent.iterdir()) == ["model.onnx", tiny_graphs.EXTERNAL]
     assert not any(file.is_symlink() for file in adopted.path.parent.iterdir())
-    assert adopted.digest == graph_digest(path) == graph_digest(link)
+    assert adopted.digest == describe(path).digest == describe(link).digest
     assert np.array_equal(compute(adopted.path, X)[0], compute(path, X)[0])
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from QEfficient import program as programs
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.errors import CorruptArtefactError, ManifestError
-from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import apply, describe, run
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.joined import write_joined
@@ -24,6 +23,7 @@ from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target
 from tests import tiny_models
+from tests.exported import export
 from tests.passes.graphs import LAYER, compute, layer
 
 JOINED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert", "electra")

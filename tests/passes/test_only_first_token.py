@@ -12,11 +12,11 @@ import transformers
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModelForImageClassification, QEFFAutoModelForSequenceClassification
-from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import DEFAULT, apply
 from QEfficient.onnx_transforms.only_first_token import OnlyFirstToken
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from tests import tiny_models
+from tests.exported import export
 from tests.passes.graphs import LAYER, compute, layer
 
 FEED_FORWARD = """

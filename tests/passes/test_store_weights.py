@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 
-from QEfficient.onnx_transforms import external_files, read
+from QEfficient.onnx_transforms import external_files, read, store_weights
 from QEfficient.onnx_transforms.store_weights import StoreWeights
 from tests.passes.graphs import compute, model
 
@@ -22,16 +23,21 @@ BEFORE = """
 X = {"x": np.ones((3, 4), np.float32)}
 
 
-def store(folder: Path, graph: ir.Model, **options: int) -> Path:
+@pytest.fixture(autouse=True)
+def small_weights_go_out(monkeypatch) -> None:
+    monkeypatch.setattr(store_weights, "THRESHOLD", 16)
+
+
+def store(folder: Path, graph: ir.Model) -> Path:
     folder.mkdir(exist_ok=True)
-    StoreWeights(folder, **options)(graph)
+    StoreWeights(folder)(graph)
     onnx.save_model(ir.to_proto(graph), folder / "model.onnx")
     return folder / "model.onnx"
 
 
 def test_large_weights_go_out_small_ones_stay_and_constants_follow(tmp_path) -> None:
     """Before: two weights and a Constant node in the graph. After: their place in the data file."""
-    path = store(tmp_path, model(BEFORE), threshold=16)
+    path = store(tmp_path, model(BEFORE))
     proto = onnx.load_model(path, load_external_data=False)
     assert [node.op_type for node in proto.graph.node] == ["Add", "Mul", "ReduceSum", "Add"]
     places = {one.name: {entry.key: entry.value for entry in one.external_data} for one in proto.graph.initializer}
@@ -45,13 +51,14 @@ def test_large_weights_go_out_small_ones_stay_and_constants_follow(tmp_path) -> 
 
 def test_a_stored_graph_is_not_modified_again(tmp_path) -> None:
     graph = model(BEFORE)
-    assert StoreWeights(tmp_path, threshold=16)(graph).modified
-    assert not StoreWeights(tmp_path, threshold=16)(graph).modified
+    assert StoreWeights(tmp_path)(graph).modified
+    assert not StoreWeights(tmp_path)(graph).modified
 
 
-def test_a_limit_splits_the_data_and_keeps_the_numbers(tmp_path) -> None:
+def test_a_limit_splits_the_data_and_keeps_the_numbers(tmp_path, monkeypatch) -> None:
     for limit in (1, 32, 63, 64):
-        path = store(tmp_path / str(limit), model(BEFORE), threshold=16, file_limit=limit)
+        monkeypatch.setattr(store_weights, "FILE_LIMIT", limit)
+        path = store(tmp_path / str(limit), model(BEFORE))
         files = external_files(path)
         assert len(files) == (1 if limit == 64 else 2)
         assert math.fsum(file.stat().st_size for file in files) == 64
@@ -59,13 +66,13 @@ def test_a_limit_splits_the_data_and_keeps_the_numbers(tmp_path) -> None:
 
 
 def test_equal_graphs_give_equal_bytes(tmp_path) -> None:
-    one, two = (store(tmp_path / name, model(BEFORE), threshold=16) for name in ("one", "two"))
+    one, two = (store(tmp_path / name, model(BEFORE)) for name in ("one", "two"))
     for file in ("model.onnx", "model.onnx.data"):
         assert (one.parent / file).read_bytes() == (two.parent / file).read_bytes()
 
 
 def test_data_files_can_be_read_by_those_who_can_read_the_graph(tmp_path) -> None:
-    path = store(tmp_path, model(BEFORE), threshold=16)
+    path = store(tmp_path, model(BEFORE))
     assert external_files(path)[0].stat().st_mode == path.stat().st_mode
 
 

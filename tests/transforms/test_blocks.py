@@ -12,13 +12,12 @@ from QEfficient.errors import TransformError
 from QEfficient.pytorch_transforms.bert import attend
 from QEfficient.pytorch_transforms.blocks import (
     Block,
-    Concat,
-    Same,
-    Scaled,
     Swap,
     Swapped,
     WeightRule,
     exportable,
+    same,
+    scaled,
     structural_copy,
     swap_blocks,
 )
@@ -34,10 +33,14 @@ class Pair(nn.Module):
         return self.left(x), self.right(x)
 
 
+def concat(names: tuple[str, ...]) -> WeightRule:
+    return WeightRule(names, lambda tensors, old: torch.cat([tensor.detach() for tensor in tensors]))
+
+
 class Fused(Block):
     weights: ClassVar[Mapping[str, WeightRule]] = {
-        "both.weight": Concat(("left.weight", "right.weight")),
-        "both.bias": Concat(("left.bias", "right.bias")),
+        "both.weight": concat(("left.weight", "right.weight")),
+        "both.bias": concat(("left.bias", "right.bias")),
     }
 
     def __init__(self, old: Any) -> None:
@@ -116,14 +119,14 @@ def test_old_tensors_are_gone_before_the_next_block_is_made(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        ({"both.bias": Concat(("left.bias", "right.bias"))}, "does not have: both.weight"),
-        ({**Fused.weights, "third": Same("left.weight")}, "rules for tensors.*third"),
+        ({"both.bias": concat(("left.bias", "right.bias"))}, "does not have: both.weight"),
+        ({**Fused.weights, "third": same("left.weight")}, "rules for tensors.*third"),
         (
-            {**Fused.weights, "both.bias": Concat(("left.bias", "left.bias"))},
+            {**Fused.weights, "both.bias": concat(("left.bias", "left.bias"))},
             "no rule uses: right.bias.*twice: left.bias",
         ),
-        ({**Fused.weights, "both.weight": Concat(("left.weight", "wrong"))}, "does not have: wrong"),
-        ({**Fused.weights, "both.weight": Concat(("right.weight", "left.weight", "left.bias"))}, "twice: left.bias"),
+        ({**Fused.weights, "both.weight": concat(("left.weight", "wrong"))}, "does not have: wrong"),
+        ({**Fused.weights, "both.weight": concat(("right.weight", "left.weight", "left.bias"))}, "twice: left.bias"),
     ],
 )
 def test_a_mapping_that_does_not_fit_is_named(rules: dict[str, WeightRule], said: str) -> None:
@@ -151,7 +154,7 @@ def test_buffers_have_rules_too() -> None:
             self.register_buffer("table", torch.arange(3.0))
 
     class New(Block):
-        weights: ClassVar[Mapping[str, WeightRule]] = {"table": Scaled("table", by=lambda old: 2.0)}
+        weights: ClassVar[Mapping[str, WeightRule]] = {"table": scaled("table", by=lambda old: 2.0)}
 
         def __init__(self, old: Any) -> None:
             super().__init__(old)

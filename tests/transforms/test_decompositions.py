@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from QEfficient.export import decompositions, exporter
+from QEfficient.export import decompositions
 from QEfficient.records import OnnxModel, TensorSpec
+from tests.exported import export
 
 IDS = tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in ("input_ids", "attention_mask"))
 
@@ -133,7 +134,7 @@ class Calls:
 
 def write(module: nn.Module, folder: Path) -> OnnxModel:
     folder.mkdir()
-    return exporter.export(module, inputs=IDS, folder=folder)
+    return export(module, inputs=IDS, folder=folder)
 
 
 def kinds(model: OnnxModel) -> Counter[str]:

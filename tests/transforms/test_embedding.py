@@ -10,8 +10,7 @@ from transformers import GPT2Config, GPT2Model
 
 from QEfficient.errors import ExportError
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, additive_mask, text_inputs
-from QEfficient.pytorch_transforms.head import HeadModule
-from tests.tiny_models import batch, chain, tiny
+from tests.tiny_models import batch, chain, head_of, tiny
 
 
 @pytest.mark.parametrize(
@@ -127,5 +126,5 @@ def test_an_encoder_that_gives_a_tuple() -> None:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, None]:
             return input_ids.unsqueeze(-1).float(), None
 
-    module = EmbeddingModule(Plain(), HeadModule.of("max"), ("input_ids", "attention_mask"))
+    module = EmbeddingModule(Plain(), head_of("max"), ("input_ids", "attention_mask"))
     assert module(input_ids=torch.tensor([[1, 5, 9]]), attention_mask=torch.tensor([[1, 1, 0]])).tolist() == [[5.0]]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, NumericsError
-from QEfficient.export.exporter import check_finite, export, traced
+from QEfficient.export.exporter import check_finite, traced
 from QEfficient.onnx_transforms import apply, finish
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import OnnxModel, TensorSpec
+from tests.exported import export
 from tests.tiny_models import batch, chain, tiny
 
 NAMES = ("input_ids", "attention_mask")
@@ -156,7 +157,7 @@ def test_the_card_gets_no_scatter_no_einsum_and_no_gather_by_coordinates(tmp_pat
 _TWICE = """
 import sys
 from pathlib import Path
-from QEfficient.export.exporter import export
+from tests.exported import export
 from QEfficient.onnx_transforms import apply
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from tests.tiny_models import chain, tiny

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from QEfficient.errors import PoolingError
 from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.pytorch_transforms.pooling import MODES, NAMES, POOLER, parse_pooling
+from tests.tiny_models import head_of
 
 THEIR_NAMES = {
     "cls": "cls",
@@ -40,7 +41,7 @@ def test_each_mode_is_what_sentence_transformers_gives(mode: str, mask: list[lis
     """Whatever the mask: padded left, right, or with holes."""
     there = torch.tensor(mask)
     states = torch.randn(*there.shape, 6, generator=torch.Generator().manual_seed(seed)) * 3
-    torch.testing.assert_close(HeadModule.of(mode)(states, there), theirs(mode, states, there), rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(head_of(mode)(states, there), theirs(mode, states, there), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -53,21 +54,21 @@ def test_a_prompt_can_be_left_out_of_each_mode(mode: str, side: str) -> None:
     head = HeadModule(({"step": "pooling", "modes": [mode], "include_prompt": False},))
     pooled = mask * (mask.cumsum(dim=1) > 3)
     torch.testing.assert_close(head(states, mask, pooled), theirs(mode, states, mask, 3), rtol=2e-6, atol=2e-6)
-    assert torch.equal(head(states, mask), HeadModule.of(mode)(states, mask))
-    assert torch.equal(HeadModule.of(mode)(states, mask, pooled), HeadModule.of(mode)(states, mask))
+    assert torch.equal(head(states, mask), head_of(mode)(states, mask))
+    assert torch.equal(head_of(mode)(states, mask, pooled), head_of(mode)(states, mask))
 
 
 def test_cls_is_the_first_and_last_token_the_last_real_one() -> None:
     states = torch.arange(12.0).reshape(2, 6, 1)
     mask = torch.tensor([[0, 0, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]])
-    assert HeadModule.of("cls")(states, mask).tolist() == [[2.0], [6.0]]
-    assert HeadModule.of("last_token")(states, mask).tolist() == [[4.0], [11.0]]
+    assert head_of("cls")(states, mask).tolist() == [[2.0], [6.0]]
+    assert head_of("last_token")(states, mask).tolist() == [[4.0], [11.0]]
 
 
 def test_several_modes_stand_side_by_side_in_their_order() -> None:
     states, mask = torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.int64)
     both = HeadModule(({"step": "pooling", "modes": ["max", "cls"]},))(states, mask)
-    assert torch.equal(both, torch.cat([HeadModule.of("max")(states, mask), states[:, 0]], dim=-1))
+    assert torch.equal(both, torch.cat([head_of("max")(states, mask), states[:, 0]], dim=-1))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -75,7 +76,7 @@ def test_no_pooling_leaves_the_range_of_fp16(mode: str) -> None:
     """512 tokens of 300: their sum is 153,600, and fp16 ends at 65,504."""
     states = torch.full((1, 512, 8), 300.0, dtype=torch.float16)
     assert not torch.isfinite(states.sum(dim=1)).any()
-    pooled = HeadModule.of(mode)(states, torch.ones(1, 512, dtype=torch.int64))
+    pooled = head_of(mode)(states, torch.ones(1, 512, dtype=torch.int64))
     expected = 300.0 * (512**0.5 if mode == "mean_sqrt_len" else 1.0)
     assert pooled.dtype == torch.float16
     torch.testing.assert_close(pooled.float(), torch.full((1, 8), expected), rtol=2e-3, atol=0)
@@ -112,8 +113,8 @@ def test_a_function_and_a_module_can_pool() -> None:
             return states[:, 0] * self.scale
 
     states, mask = torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.int64)
-    assert torch.equal(HeadModule.of(mean_of_all)(states, mask), states.mean(dim=1))
-    learned = HeadModule.of(Learned())
+    assert torch.equal(head_of(mean_of_all)(states, mask), states.mean(dim=1))
+    learned = head_of(Learned())
     learned.check(4)
     assert [name for name, _ in learned.named_parameters()] == ["steps.0.pooling.scale"]
     assert torch.equal(learned(states, mask), states[:, 0] * 2)
@@ -132,17 +133,17 @@ def test_a_function_and_a_module_can_pool() -> None:
 )
 def test_a_function_that_does_not_pool_is_named_before_export(function, said: str) -> None:
     with pytest.raises(PoolingError, match=said):
-        HeadModule.of(function).check(8)
+        head_of(function).check(8)
 
 
 def test_what_a_head_works_on() -> None:
-    assert [HeadModule.of(name).source for name in (None, "mean", POOLER)] == [
+    assert [head_of(name).source for name in (None, "mean", POOLER)] == [
         "last_hidden_state",
         "last_hidden_state",
         POOLER,
     ]
     pooled, mask = torch.randn(2, 4), torch.ones(2, 3, dtype=torch.int64)
-    assert torch.equal(HeadModule.of(POOLER)(pooled, mask), pooled)
+    assert torch.equal(head_of(POOLER)(pooled, mask), pooled)
     unit = HeadModule(({"step": POOLER}, {"step": "normalize"}))(pooled, mask)
     torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2))
 

@@ -15,6 +15,7 @@ from torch.onnx._internal.fx.passes import type_promotion
 from QEfficient.export import exporter
 from QEfficient.records import TensorSpec
 from tests import tiny_models
+from tests.exported import export
 
 IDS = tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in ("input_ids", "attention_mask"))
 
@@ -70,7 +71,7 @@ def nothing_left_out() -> Iterator[None]:
 def write(module: nn.Module, folder: Path) -> bytes:
     folder.mkdir()
     inputs = IDS if isinstance(module, (Mixed, Plain)) else (*IDS, TensorSpec("token_type_ids", "int64", IDS[0].shape))
-    model = exporter.export(module, inputs=inputs, folder=folder)
+    model = export(module, inputs=inputs, folder=folder)
     graph = onnx.load(model.path)
     for node in graph.graph.node:  # stack traces, which hold addresses
         del node.metadata_props[:]

@@ -16,13 +16,13 @@ from torch.nn.functional import normalize
 from torch.nn.modules import activation
 
 from QEfficient.errors import LoadError, PoolingError
-from QEfficient.export.exporter import export
 from QEfficient.onnx_transforms import apply
 from QEfficient.pytorch_transforms import vectors
 from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.records import TensorSpec
 from QEfficient.sentence_repo import Module as Entry
 from QEfficient.sentence_repo.steps import ACTIVATIONS, read_steps
+from tests.exported import export
 
 # Why an activation of torch.nn is none that a Dense can have: sentence-transformers makes it without arguments.
 NONE = {"MultiheadAttention": "needs arguments", "Threshold": "needs arguments", "Softmax2d": "takes images"}

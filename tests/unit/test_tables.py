@@ -19,7 +19,8 @@ import pytest
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import DeviceError, InputError
 from QEfficient.hub import resolve
-from QEfficient.numerics.samples import RowSpace, random_samples
+from QEfficient.numerics.probes import RowSpace
+from QEfficient.numerics.samples import random_samples
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import Rows
 from QEfficient.runtime.run import How, run_rows
