@@ -29,9 +29,11 @@ Each message answers four questions: what happened, which value, what is allowed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
+
+Error = TypeVar("Error", bound="QEfficientError")
 
 
 class QEfficientError(Exception):
@@ -248,3 +250,31 @@ def nearest(name: str, known: Sequence[str], limit: int = 3) -> str:
     """``" Did you mean 'a', 'b'?"`` for the names nearest to ``name``, or ``""``."""
     matches = get_close_matches(name, known, n=limit, cutoff=0.6)
     return f" Did you mean {', '.join(repr(m) for m in matches)}?" if matches else ""
+
+
+def unknown(
+    error: type[Error],
+    what: str,
+    name: object,
+    known: Iterable[str],
+    *,
+    argument: str = "",
+    do: str = "choose one of these",
+) -> Error:
+    """The error of a name that is none of the known ones: those nearest to it are suggested, all are listed.
+
+    Args:
+        error: Its class.
+        what: What happened, as one sentence.
+        name: The name that was met.
+        known: What would have been accepted.
+        argument: What the caller passed it as, where it was an argument.
+        do: What to do next.
+    """
+    names = list(known)
+    return error(
+        what + nearest(str(name), names),
+        got=f"{argument}={name!r}" if argument else name,
+        allowed=", ".join(map(repr, names)) or "no name: there are none",
+        do=do,
+    )

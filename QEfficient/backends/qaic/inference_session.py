@@ -21,7 +21,7 @@ from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
 from QEfficient.backends.qaic.slot import Slot, Slots, from_buffer
 from QEfficient.cache import MANIFEST
-from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
+from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, unknown
 from QEfficient.records import Program, Target
 
 _SKIPPED: Dims = (0,)
@@ -216,12 +216,7 @@ class QAICInferenceSession(OfOneProcess):
 
     def _binding(self, name: str) -> Binding:
         if name not in self._by_name:
-            raise InputError(
-                f"The program has no buffer {name!r}.{nearest(name, sorted(self._by_name))}",
-                got=name,
-                allowed=", ".join(self._by_name),
-                do="correct the name",
-            )
+            raise unknown(InputError, f"The program has no buffer {name!r}.", name, self._by_name)
         return self._by_name[name]
 
 
