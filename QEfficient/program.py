@@ -24,7 +24,7 @@ from QEfficient.cache import (
 from QEfficient.cache.codec import bad_manifest
 from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.envelope import corrupt, listed_only
-from QEfficient.cache.files import sweep, sync_folder, sync_tree
+from QEfficient.cache.files import swap, sweep, sync_tree
 from QEfficient.errors import ArtefactError, CacheError, ManifestError
 from QEfficient.records import FileFacts, GraphFacts, Json, Manifest, OnnxModel, Program, TensorSpec
 
@@ -175,20 +175,8 @@ def copy_folder(source: Path, dest: str | Path) -> Path:
         dest.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(dest.parent, prefix) as work, refused():
         _copy_artefact(source, envelope, work / "new")
-        _swap(work / "new", dest, work / "old")
+        swap(work / "new", dest, work / "old")
     return dest
-
-
-def _swap(new: Path, dest: Path, old: Path) -> None:
-    if dest.exists():
-        os.rename(dest, old)
-    try:
-        os.rename(new, dest)
-    except OSError:
-        if old.exists():
-            os.rename(old, dest)
-        raise
-    sync_folder(dest.parent)
 
 
 def _read(folder: Path, stage: str) -> Envelope:

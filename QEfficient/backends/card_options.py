@@ -6,15 +6,14 @@ laptop as it is with the card. The table follows the vendor's documentation of `
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from QEfficient.arguments import is_number, whole
 from QEfficient.errors import OptionError, nearest
 from QEfficient.records import CompileOptions, Json
 
@@ -58,22 +57,12 @@ class Option:
         """The values it takes, in words."""
         if self.choices:
             return ", ".join(self.choices)
-        spans = {(True, True): f"{self.low} to {self.high}", (True, False): f"{self.low} or more"}
-        span = spans.get((self.low is not None, self.high is not None), "")
-        return f"{_WORDS[self.kind]} {span}".strip()
+        span = (
+            "" if self.low is None else f" {self.low} or more" if self.high is None else f" {self.low} to {self.high}"
+        )
+        return _KINDS[self.kind][0] + span
 
 
-_WORDS: dict[Kind, str] = {
-    "flag": "True or False",
-    "switch": "True or False",
-    "int": "an integer",
-    "float": "a number",
-    "text": "a string",
-    "names": "a list of names",
-    "numbers": "an integer or a list of integers,",
-    "path": "the path of a file to write",
-    "file": "the path of a file that exists",
-}
 _SCHEMAS = ("asymmetric", "symmetric", "symmetric_with_uint8", "symmetric_with_power2_scale")
 HARDWARE = ("ai100", "ai200", "2.0")
 _CALIBRATIONS = ("None", "KLMinimization", "KLMinimizationV2", "Percentile", "MSE", "SQNR")
@@ -213,7 +202,7 @@ def parse(keywords: Mapping[str, Json]) -> CompileOptions:
         option = _find(name)
         if value is None or (name == "mos" and value in (-1, "-1")):
             continue
-        checked = _CHECKS[option.kind](option, value)
+        checked = _KINDS[option.kind][1](option, value)
         if option.kind == "file":
             files[name] = checked
         elif option.kind != "flag" or checked:
@@ -257,18 +246,15 @@ def _in_range(option: Option, value: float) -> bool:
 
 
 def _int(option: Option, value: Json) -> Json:
-    switch = isinstance(value, bool)
-    try:
-        number = operator.index(value)  # also numpy's integers
-    except TypeError:
-        raise _bad(option, value) from None
-    if (switch and (option.low, option.high) != (0, 1)) or not _in_range(option, number):
+    switch = isinstance(value, bool) and (option.low, option.high) == (0, 1)
+    number = whole(int(value) if switch else value)
+    if number is None or not _in_range(option, number):
         raise _bad(option, value)
     return number
 
 
 def _float(option: Option, value: Json) -> Json:
-    if isinstance(value, bool) or not isinstance(value, Real) or not _in_range(option, float(value)):
+    if not is_number(value) or not _in_range(option, float(value)):
         raise _bad(option, value)
     return float(value)
 
@@ -316,17 +302,18 @@ def _file(option: Option, value: Json) -> Json:
     return path
 
 
-_CHECKS: dict[Kind, Callable[[Option, Json], Json]] = {
-    "flag": _bool,
-    "switch": _bool,
-    "int": _int,
-    "float": _float,
-    "text": _text,
-    "names": _names,
-    "numbers": _numbers,
-    "path": _path,
-    "file": _file,
+_KINDS: Mapping[Kind, tuple[str, Callable[[Option, Json], Json]]] = {
+    "flag": ("True or False", _bool),
+    "switch": ("True or False", _bool),
+    "int": ("an integer", _int),
+    "float": ("a number", _float),
+    "text": ("a string", _text),
+    "names": ("a list of names", _names),
+    "numbers": ("an integer or a list of integers,", _numbers),
+    "path": ("the path of a file to write", _path),
+    "file": ("the path of a file that exists", _file),
 }
+"""Kind → what it takes, in words, and what checks a value and gives it as it is kept."""
 
 
 def raw_file_name(position: int) -> str:

@@ -135,12 +135,7 @@ def read(path: Path) -> Any:
         try:
             return _with_whole_batches(ov.Model(onnx.convert(onnx.load(str(plain)))))
         except (ov.frontend.OpConversionFailure, ov.frontend.NotImplementedFailure) as error:
-            raise DeviceError(
-                "OpenVINO can't load the program.",
-                status=str(error),
-                allowed=f"a graph for openvino {version()}",
-                do="compile the model for another backend",
-            ) from error
+            raise _refused("load", error) from error
         except Exception as error:  # its exceptions have no common class below Exception
             raise CorruptArtefactError(
                 f"The graph {path.name} or its external data can't be used.",
@@ -264,12 +259,16 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
     try:
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise DeviceError(
-            "OpenVINO can't compile the program.",
-            status=str(error),
-            allowed=f"a graph for openvino {version()}",
-            do="compile the model for another backend",
-        ) from error
+        raise _refused("compile", error) from error
+
+
+def _refused(what: str, error: Exception) -> DeviceError:
+    return DeviceError(
+        f"OpenVINO can't {what} the program.",
+        status=str(error),
+        allowed=f"a graph for openvino {version()}",
+        do="compile the model for another backend",
+    )
 
 
 def keep_in_fp32(model: Any) -> None:

@@ -80,10 +80,7 @@ class QAICInferenceSession(OfOneProcess):
         self.binding_index_map = {binding.name: binding.index for binding in described.bindings}
         self.input_names = [binding.name for binding in described.bindings if binding.is_input]
         self.output_names = [binding.name for binding in described.bindings if not binding.is_input]
-        self.allowed_shapes: list[list[tuple[int, list[int]]]] = [
-            [(b.item_size, list(shape)) for b, shape in zip(described.bindings, entry, strict=True)]
-            for entry in described.allowed
-        ]
+        self.allowed_shapes = [described.sized(shapes) for shapes in described.allowed]
         if activate:
             self.activate()
 
