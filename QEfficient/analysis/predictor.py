@@ -17,7 +17,7 @@ from QEfficient.analysis.physics import STANDARD, Constants, Vector
 from QEfficient.analysis.regression import Logs, Regression
 from QEfficient.analysis.residual import RATE, TAIL, Scales
 from QEfficient.analysis.run import Measurement, Run, measurements, parse
-from QEfficient.errors import UsageError, unknown
+from QEfficient.errors import UsageError, nearest
 
 WIDER = 1.5
 """How much wider a band is on a card, length, batch, task, vocabulary or queue that was not measured. An assumption: no
@@ -215,7 +215,13 @@ def find_card(name: str) -> Card:
     for card in CARDS:
         if card.name == name:
             return card
-    raise unknown(UsageError, "There is no such card.", name, [card.name for card in CARDS], argument="card")
+    names = [card.name for card in CARDS]
+    raise UsageError(
+        f"There is no such card.{nearest(str(name), names)}",
+        got=f"card={name!r}",
+        allowed=", ".join(map(repr, names)),
+        do="name one of these",
+    )
 
 
 def _estimate(log: float, half: float) -> Estimate:

@@ -14,7 +14,7 @@ from QEfficient.analysis.cards import Card
 from QEfficient.analysis.physics import STANDARD
 from QEfficient.analysis.predictor import Prediction, Predictor, find_card, predictor
 from QEfficient.analysis.run import Run, measurements, parse
-from QEfficient.errors import UsageError, unknown
+from QEfficient.errors import UsageError, nearest
 from QEfficient.records import Json
 
 OBJECTIVES = ("throughput", "latency", "balanced")
@@ -65,7 +65,12 @@ def check_objective(objective: object) -> str:
         UsageError: There is no such objective.
     """
     if objective not in OBJECTIVES:
-        raise unknown(UsageError, "There is no such objective.", objective, OBJECTIVES, argument="objective")
+        raise UsageError(
+            f"There is no such objective.{nearest(str(objective), OBJECTIVES)}",
+            got=f"objective={objective!r}",
+            allowed=", ".join(map(repr, OBJECTIVES)),
+            do="choose one of these",
+        )
     return str(objective)
 
 
@@ -184,7 +189,12 @@ def _choices(cores: int, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
 def _settled(given: Mapping[str, Json]) -> dict[str, Json]:
     for name in given:
         if name not in OPTIONS:
-            raise unknown(UsageError, f"There is no option {name!r} to recommend around.", name, OPTIONS, do="drop it")
+            raise UsageError(
+                f"There is no option {name!r} to recommend around.{nearest(str(name), OPTIONS)}",
+                got=f"given={dict(given)!r}",
+                allowed=", ".join(OPTIONS),
+                do="drop it",
+            )
     return dict(given)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from QEfficient.backends.base import Arrays, Session
@@ -316,5 +317,7 @@ class Stream(Generic[W]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

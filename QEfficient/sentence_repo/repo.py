@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from QEfficient.errors import LoadError, PoolingError, unknown
+from QEfficient.errors import LoadError, PoolingError, nearest
 from QEfficient.records import Json
 from QEfficient.sentence_repo.files import Module, malformed, read_modules, read_object, size, size_or_none
 from QEfficient.sentence_repo.refused import refusal
@@ -148,6 +148,10 @@ def _prompts(config: Mapping[str, Json], folder: Path) -> dict[str, str]:
         raise malformed(path, "prompts as an object of strings")
     default = config.get("default_prompt_name")
     if default is not None and default not in prompts and default not in _PROMPTED:
-        what, do = "The repo's default prompt is not one of its prompts.", f"correct default_prompt_name in {path}"
-        raise unknown(LoadError, what, default, prompts, do=do)
+        raise LoadError(
+            "The repo's default prompt is not one of its prompts." + nearest(str(default), list(prompts)),
+            got=default,
+            allowed=", ".join(prompts) or "no default prompt, as there are no prompts",
+            do=f"correct default_prompt_name in {path}",
+        )
     return {name: text or "" for name, text in prompts.items()}

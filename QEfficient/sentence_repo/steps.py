@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from QEfficient.errors import PoolingError, nearest, unknown
+from QEfficient.errors import PoolingError, nearest
 from QEfficient.records import Json
 from QEfficient.sentence_repo.files import Module, malformed, read_object, size
 from QEfficient.sentence_repo.refused import refusal
@@ -119,17 +119,21 @@ def _pooling(module: Module, repo: Path) -> list[Step]:
     if "pooling_mode" not in config:
         # sentence-transformers takes the mean where no flag is set.
         modes = [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"]
-        others = [name for name in config if name.startswith("pooling_mode_") and name not in _FLAGS and config[name]]
+        unknown = [name for name in config if name.startswith("pooling_mode_") and name not in _FLAGS and config[name]]
     else:
         given = config["pooling_mode"]
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not given:
             raise malformed(module.folder / "config.json", "pooling_mode as a name or a list of names")
         modes = [MODES[name] for name in given if name in MODES]
-        others = [str(name) for name in given if name not in MODES]
-    if others:
-        what = "The repo asks for a pooling mode that is not supported."
-        raise unknown(PoolingError, what, others[0], MODES, do=_CHOOSE)
+        unknown = [str(name) for name in given if name not in MODES]
+    if unknown:
+        raise PoolingError(
+            "The repo asks for a pooling mode that is not supported." + nearest(unknown[0], list(MODES)),
+            got=", ".join(unknown),
+            allowed=", ".join(MODES),
+            do='choose a pooling by name, such as pooling="mean"',
+        )
     step: dict[str, Json] = {"step": "pooling", "modes": modes}
     return [step if config.get("include_prompt", True) else step | {"include_prompt": False}]
 
