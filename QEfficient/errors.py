@@ -31,9 +31,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 Error = TypeVar("Error", bound="QEfficientError")
+
+
+class Said(TypedDict, total=False):
+    """What :class:`QEfficientError` takes beside what happened; each class below passes it on."""
+
+    got: object
+    allowed: str | None
+    do: str | None
 
 
 class QEfficientError(Exception):
@@ -117,16 +125,8 @@ class NumericsError(ModelError):
         rows: The rows that it is about, where a call was run.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
-        rows: Sequence[int] = (),
-    ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+    def __init__(self, what: str, *, rows: Sequence[int] = (), **said: Unpack[Said]) -> None:
+        super().__init__(what, **said)
         self.rows = tuple(rows)
 
 
@@ -137,10 +137,8 @@ class VerificationError(NumericsError):
         verification: What was found, a ``QEfficient.numerics.verify.Verification``; ``None`` where shapes differ.
     """
 
-    def __init__(
-        self, what: str, *, got: object = None, allowed: str | None = None, do: str | None = None, verification: Any
-    ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+    def __init__(self, what: str, *, verification: Any, **said: Unpack[Said]) -> None:
+        super().__init__(what, **said)
         self.verification = verification
 
 
@@ -195,11 +193,9 @@ class CompileError(BackendError):
         stdout: str = "",
         stderr: str = "",
         log_file: str | None = None,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
+        **said: Unpack[Said],
     ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+        super().__init__(what, **said)
         self.command, self.exit_code = tuple(command), exit_code
         self.stdout, self.stderr, self.log_file = stdout, stderr, log_file
 
@@ -224,16 +220,9 @@ class DeviceError(BackendError):
         rows: The rows that were run, where a call of several failed; a note of the error names them too.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        status: str | None = None,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
-    ) -> None:
-        super().__init__(what, got=got if got is not None else status, allowed=allowed, do=do)
+    def __init__(self, what: str, *, status: str | None = None, **said: Unpack[Said]) -> None:
+        said.setdefault("got", status)
+        super().__init__(what, **said)
         self.status = status
         self.rows: tuple[int, ...] = ()
 

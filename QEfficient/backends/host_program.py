@@ -108,12 +108,7 @@ class HostBackend(ABC):
 
 
 def make(
-    compute: Sequence[str],
-    graphs: Graphs,
-    shapes: GraphShapes,
-    target: Target,
-    options: CompileOptions,
-    workdir: Path,
+    compute: Sequence[str], graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
 ) -> Program:
     """Links or copies the graphs and their external data into ``workdir``; no runtime has looked at them yet.
 

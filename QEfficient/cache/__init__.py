@@ -26,7 +26,7 @@ from QEfficient.cache.envelope import (
     write_envelope,
 )
 from QEfficient.cache.files import link_or_copy, work_folder
-from QEfficient.cache.store import Cache, Difference, Entry, safe_name, total_bytes
+from QEfficient.cache.store import Cache, Difference, Entry, Explanation, differences, safe_name, total_bytes
 
 __all__ = [
     "FORMAT",
@@ -35,12 +35,14 @@ __all__ = [
     "Difference",
     "Entry",
     "Envelope",
+    "Explanation",
     "Watched",
     "canonical_json",
     "check_files",
     "check_inside",
     "check_seal",
     "content_key",
+    "differences",
     "file_digest",
     "from_json",
     "library_versions",

@@ -156,12 +156,7 @@ class QaicBackend:
         return compiler
 
     def _argv(
-        self,
-        compiler: Compiler,
-        graph: Path,
-        job: GraphJob,
-        target: Target,
-        wanted: CompileOptions,
+        self, compiler: Compiler, graph: Path, job: GraphJob, target: Target, wanted: CompileOptions
     ) -> tuple[str, ...]:
         """The command, after its small input files were written."""
         own_partition = wanted.files.get("mdp_load_partition_config")
