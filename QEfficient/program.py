@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from QEfficient.cache import (
@@ -24,7 +24,7 @@ from QEfficient.cache import (
 from QEfficient.cache.codec import bad_manifest
 from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.envelope import corrupt, listed_only
-from QEfficient.cache.files import swap, sweep, sync_tree
+from QEfficient.cache.files import hash_file, swap, sweep, sync_tree
 from QEfficient.errors import ArtefactError, CacheError, ManifestError
 from QEfficient.records import FileFacts, GraphFacts, Json, Manifest, OnnxModel, Program, TensorSpec
 
@@ -283,12 +283,5 @@ def _copy_artefact(source: Path, envelope: Envelope, dest: Path) -> None:
 
 def _copy_file(source: Path, dest: Path) -> FileFacts:
     """Copies and flushes a file; returns the facts of what was written."""
-    digest, size = sha256(), 0
-    with open(source, "rb") as src, open(dest, "xb") as dst:
-        while chunk := src.read(1 << 20):
-            dst.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        dst.flush()
-        os.fsync(dst.fileno())
-    return FileFacts(size, digest.hexdigest())
+    shutil.copyfile(source, dest)
+    return FileFacts(dest.stat().st_size, hash_file(dest, sync=True))

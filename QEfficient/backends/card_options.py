@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from QEfficient.arguments import is_number, whole
+from QEfficient.backends.option_files import no_file
 from QEfficient.errors import OptionError, nearest
 from QEfficient.records import CompileOptions, Json
 
@@ -36,7 +37,7 @@ class Option:
         kind: ``flag`` is given bare or not at all, ``switch`` as ``=true`` or ``=false``, ``names`` and ``numbers``
             as a comma-separated list, ``path`` is written by the compiler, ``file`` is read by it.
         help: What it does.
-        low, high: Range of an ``int``, ``float`` or ``numbers``; ``None`` is open.
+        low, high: Range of an ``int``, ``float`` or ``numbers``, the most of ``names``; ``None`` is open.
         choices: The values that a ``text`` can take, when they are a closed set.
     """
 
@@ -57,10 +58,8 @@ class Option:
         """The values it takes, in words."""
         if self.choices:
             return ", ".join(self.choices)
-        span = (
-            "" if self.low is None else f" {self.low} or more" if self.high is None else f" {self.low} to {self.high}"
-        )
-        return _KINDS[self.kind][0] + span
+        words, span = _KINDS[self.kind][0], "or more" if self.high is None else f"to {self.high}"
+        return words if self.low is None else f"{words} {self.low} {span}"
 
 
 _SCHEMAS = ("asymmetric", "symmetric", "symmetric_with_uint8", "symmetric_with_power2_scale")
@@ -142,7 +141,7 @@ _ALL = (
         "Set of hardware counters.",
         choices=("AxiRd", "AxiWr", "AxiRdWr", "KernelUtil", "HmxMacs"),
     ),
-    Option("aic_pmu_events", "names", "Hardware counters, at most 8."),
+    Option("aic_pmu_events", "names", "Hardware counters, at most 8.", high=8),
 )
 
 TABLE: Mapping[str, Option] = MappingProxyType({option.name: option for option in _ALL})
@@ -267,11 +266,8 @@ def _text(option: Option, value: Json) -> Json:
 
 def _names(option: Option, value: Json) -> Json:
     names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not names:
-        raise _bad(option, value)
-    if not all(isinstance(name, str) and name.strip() and "," not in name for name in names):
-        raise _bad(option, value)
-    if option.name == "aic_pmu_events" and len(names) > 8:
+    listed = isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
+    if not listed or not names or any("," in name for name in names) or len(names) > (option.high or len(names)):
         raise _bad(option, value)
     return [name.strip() for name in names]
 
@@ -293,12 +289,7 @@ def _path(option: Option, value: Json) -> Json:
 def _file(option: Option, value: Json) -> Json:
     path = Path(_path(option, value))
     if not path.is_file():
-        raise OptionError(
-            f"The file of the option {option.name!r} does not exist.",
-            got=str(path),
-            allowed=option.allowed,
-            do="correct the path",
-        )
+        raise no_file(option.name, path)
     return path
 
 

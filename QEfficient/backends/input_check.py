@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import InputError, nearest
+from QEfficient.errors import InputError, unknown
 from QEfficient.records import BATCH_DIM, LENGTH_DIM, Shape, TensorSpec
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -75,14 +75,7 @@ def check_inputs(
     """
     _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
     for spec in inputs:
-        array = arrays[spec.name]
-        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
-            raise InputError(
-                f"The input {spec.name!r} has another dtype.",
-                got=f"{getattr(array, 'dtype', type(array).__name__)}",
-                allowed=f"a numpy array of {spec.dtype}",
-                do=f"pass np.asarray({spec.name}, dtype='{spec.dtype}')",
-            )
+        check_dtype(spec.name, arrays[spec.name], spec.dtype)
     shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
     if fixed_shapes:
         if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
@@ -99,15 +92,26 @@ def check_inputs(
     raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
 
 
+def check_dtype(name: str, array: object, dtype: str) -> None:
+    """Refuses what is no array of a dtype.
+
+    Raises:
+        InputError: It says how to make one.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise InputError(
+            f"The array {name!r} has another dtype.",
+            got=f"{getattr(array, 'dtype', type(array).__name__)}",
+            allowed=f"a numpy array of {dtype}",
+            do=f"pass np.asarray({name}, dtype='{dtype}')",
+        )
+
+
 def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise InputError(
-                f"The program has no input {name!r}.{nearest(name, known)}",
-                got=", ".join(given),
-                allowed=", ".join(known),
-                do="pass exactly these arrays",
-            )
+            do = "pass exactly these arrays"
+            raise unknown(InputError, f"The program has no input {name!r}.", name, known, do=do)
     missing = [name for name in known if name not in given]
     if missing:
         raise InputError(

@@ -10,6 +10,12 @@ from QEfficient.errors import OptionError
 FOLDER = "options"
 
 
+def no_file(option: str, path: Path) -> OptionError:
+    """The error of an option whose file is not there, or not any more."""
+    what = f"The file of the option {option!r} does not exist."
+    return OptionError(what, got=str(path), allowed="the path of a file that exists", do="correct the path")
+
+
 def copied_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
     """Copies of the option files in the program's folder: name → path relative to it.
 
@@ -21,12 +27,7 @@ def copied_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
     copies = {}
     for position, (name, source) in enumerate(files.items()):
         if not source.is_file():
-            raise OptionError(
-                f"The file of the option {name!r} is not there any more.",
-                got=str(source),
-                allowed="a file that exists",
-                do="give the option again",
-            )
+            raise no_file(name, source)
         copies[name] = Path(FOLDER) / f"{position}-{source.name}"
         (workdir / copies[name]).write_bytes(source.read_bytes())
     return copies

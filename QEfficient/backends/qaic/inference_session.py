@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
 from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, OfOneProcess
+from QEfficient.backends.input_check import check_dtype
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Dims
@@ -120,13 +120,7 @@ class QAICInferenceSession(OfOneProcess):
         checked = {}
         for name, array in buffers.items():
             binding = self._binding(name)
-            if not isinstance(array, np.ndarray) or array.dtype != binding.dtype:
-                raise InputError(
-                    f"The buffer {name!r} has another dtype.",
-                    got=f"{getattr(array, 'dtype', type(array).__name__)}",
-                    allowed=f"a numpy array of {binding.dtype}",
-                    do=f"pass np.asarray({name}, dtype='{binding.dtype}')",
-                )
+            check_dtype(name, array, binding.dtype)
             if not array.size:
                 self._refuse_needed(binding)
             checked[name] = (array.tobytes(), array.shape or (1,)) if array.size else (b"", _SKIPPED)
