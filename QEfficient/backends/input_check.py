@@ -46,50 +46,33 @@ class InputCheck:
             shapes = tuple(given)
             if fits and shapes in self._known:
                 return shapes
-        except (KeyError, AttributeError, TypeError):  # check_inputs says what is wrong
+        except (KeyError, AttributeError, TypeError):  # what is wrong is said below
             pass
-        check_inputs(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
+        self._check_anew(arrays)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known.add(shapes)
         return shapes
 
-
-def check_inputs(
-    arrays: Mapping[str, NDArray[np.generic]],
-    inputs: Sequence[TensorSpec],
-    buckets: Sequence[Shape],
-    *,
-    fixed_shapes: bool,
-) -> None:
-    """Refuses arrays that don't fit a session.
-
-    Args:
-        arrays: Input name → array.
-        inputs: The program's inputs.
-        buckets: The compiled buckets.
-        fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
-
-    Raises:
-        InputError: A name, dtype or shape does not fit.
-    """
-    _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
-    for spec in inputs:
-        check_dtype(spec.name, arrays[spec.name], spec.dtype)
-    shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
-    if fixed_shapes:
-        if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
-            return
-        allowed = " or ".join(map(str, buckets))
-        do = "pad to one of these shapes, or compile with other seq_len and batch_size"
-    else:
-        if _fits(shapes, inputs, buckets):
-            return
-        largest = Shape.largest(buckets)
-        more = "".join(f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM))
-        allowed = f"at least 1 row, 1 to {largest.length} tokens{more}, the same for every input"
-        do = "shorten the rows, or compile with a longer seq_len"
-    raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
+    def _check_anew(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        inputs, buckets = self._inputs, self._buckets
+        _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
+        for spec in inputs:
+            check_dtype(spec.name, arrays[spec.name], spec.dtype)
+        shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
+        if self._fixed_shapes:
+            if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
+                return
+            allowed = " or ".join(map(str, buckets))
+            do = "pad to one of these shapes, or compile with other seq_len and batch_size"
+        else:
+            if _fits(shapes, inputs, buckets):
+                return
+            largest = Shape.largest(buckets)
+            others = [f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM)]
+            allowed = f"at least 1 row, 1 to {largest.length} tokens{''.join(others)}, the same for every input"
+            do = "shorten the rows, or compile with a longer seq_len"
+        raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
 
 
 def check_dtype(name: str, array: object, dtype: str) -> None:
