@@ -195,12 +195,7 @@ class Backend(Protocol):
         ...
 
 
-def check_precision(backend: str, wanted: str, known: Sequence[str]) -> None:
-    """Refuses a precision that a backend does not compute in.
-
-    Raises:
-        OptionError: It names those that it has.
-    """
-    if wanted not in known:
-        what, do = f"The backend {backend!r} does not compute in this precision.", "choose one, or leave compute out"
-        raise unknown(OptionError, what, wanted, known, argument="compute", do=do)
+def other_precision(backend: str, wanted: str, known: Sequence[str]) -> OptionError:
+    """The error of a precision that a backend does not compute in."""
+    what, do = f"The backend {backend!r} does not compute in this precision.", "choose one, or leave compute out"
+    return unknown(OptionError, what, wanted, known, argument="compute", do=do)

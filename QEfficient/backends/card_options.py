@@ -147,16 +147,13 @@ _ALL = (
 TABLE: Mapping[str, Option] = MappingProxyType({option.name: option for option in _ALL})
 """Keyword → documented flag."""
 
-_MODEL = "nothing: compile takes the model that it exported, or onnx_path="
-_RUN = "nothing: programs are compiled here and run with generate()"
-_OUTPUTS = "nothing: inputs and outputs are those of the graph"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
-        "m": _MODEL,
-        "model": _MODEL,
-        "model_input": _OUTPUTS,
-        "output_node_name": _OUTPUTS,
-        "output_node_names": _OUTPUTS,
+        **dict.fromkeys(("m", "model"), "nothing: compile takes the model that it exported, or onnx_path="),
+        **dict.fromkeys(
+            ("model_input", "output_node_name", "output_node_names"),
+            "nothing: inputs and outputs are those of the graph",
+        ),
         "aic_hw": "nothing: programs are for a card, never for the simulator",
         "aic_binary_dir": "compile_dir=",
         "aic_num_cores": "num_cores=",
@@ -168,11 +165,10 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "aic_preproc": "host_preproc=True; the compiler can't combine it with a specialization file",
         "operators_supported": "the compiler itself; it needs no model for that",
         "device_id": "device_ids= of generate()",
-        "num_iter": _RUN,
-        "aic_num_of_instances": _RUN,
-        "input_list_file": _RUN,
-        "use_random_input_data": _RUN,
-        "json_input_file": _RUN,
+        **dict.fromkeys(
+            ("num_iter", "aic_num_of_instances", "input_list_file", "use_random_input_data", "json_input_file"),
+            "nothing: programs are compiled here and run with generate()",
+        ),
     }
 )
 """Flag that the library sets itself → what to use instead."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from QEfficient.backends.base import Availability, Graphs, GraphShapes, check_precision
+from QEfficient.backends.base import Availability, Graphs, GraphShapes, other_precision
 from QEfficient.backends.graphs import jobs
 from QEfficient.backends.host_session import HostSession
 from QEfficient.backends.option_files import copied_files
@@ -44,14 +44,6 @@ class HostBackend(ABC):
         from QEfficient.backends import card_options  # 50 options, needed by compile only
 
         return card_options.parse(keywords)
-
-    def check(self, target: Target, options: CompileOptions) -> None:
-        """Refuses a precision that it does not have. Cores and devices are a card's.
-
-        Raises:
-            OptionError: As :meth:`compile`.
-        """
-        check_precision(self.name, target.compute, self.compute)
 
     def compile(
         self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
@@ -124,7 +116,8 @@ def make(
         OptionError: No shapes, another precision, or the file of an option is gone.
         CorruptArtefactError: External data is missing or stands outside the graph's folder.
     """
-    check_precision(target.backend, target.compute, compute)
+    if target.compute not in compute:
+        raise other_precision(target.backend, target.compute, compute)
     found = {}
     for name, job in jobs(graphs, shapes, workdir).items():
         _copy_graph(job.model.path, job.folder)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import CorruptArtefactError, DeviceError
-from QEfficient.records import CompileOptions, GraphFacts, OnnxModel, Program
+from QEfficient.records import CompileOptions, GraphFacts, OnnxModel, Program, Target
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -31,6 +31,9 @@ class OnnxRuntimeBackend(HostBackend):
     def version(self) -> str:
         """The version of onnxruntime."""
         return str(onnxruntime().__version__)
+
+    def check(self, target: Target, options: CompileOptions) -> None:
+        """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def _try(self, program: Program) -> None:
         load(program.onnx_path, threads=1, check_only=True)

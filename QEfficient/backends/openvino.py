@@ -27,10 +27,8 @@ class OpenVinoBackend(HostBackend):
         """Refuses a precision that the CPU does not have.
 
         Raises:
-            OptionError: Nor does openvino.
             BackendUnavailableError: openvino is not installed, or the CPU has no bf16.
         """
-        super().check(target, options)
         if error := openvino_graph.missing(target.compute):
             raise error
 

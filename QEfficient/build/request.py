@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import arguments
 from QEfficient.backends import registry
-from QEfficient.backends.base import Backend, check_precision
+from QEfficient.backends.base import Backend, other_precision
 from QEfficient.build.buckets import buckets_of, named_lengths
 from QEfficient.cache import file_digest, to_json
 from QEfficient.errors import NotYetSupportedError, OptionError, unknown
@@ -205,7 +205,8 @@ def _unless_left_out(name: str, value: object, unit: str) -> int | None:
 
 def _compute(backend: Backend, compute: str | None) -> str:
     chosen = compute if compute is not None else backend.compute[0]
-    check_precision(backend.name, chosen, backend.compute)
+    if chosen not in backend.compute:
+        raise other_precision(backend.name, chosen, backend.compute)
     return chosen
 
 

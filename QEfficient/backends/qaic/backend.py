@@ -8,7 +8,7 @@ from pathlib import Path
 
 from QEfficient import settings
 from QEfficient.backends import card_options
-from QEfficient.backends.base import Availability, Graphs, GraphShapes, check_precision
+from QEfficient.backends.base import Availability, Graphs, GraphShapes, other_precision
 from QEfficient.backends.graphs import GraphJob, jobs
 from QEfficient.backends.option_files import copied_files
 from QEfficient.backends.qaic import native, options
@@ -91,7 +91,8 @@ class QaicBackend:
             BackendUnavailableError: There is no compiler.
         """
         self._compiler()
-        check_precision(self.name, target.compute, self.compute)
+        if target.compute not in self.compute:
+            raise other_precision(self.name, target.compute, self.compute)
         if target.compute != "fp16" and options.flags.get("mxfp6_matmul"):
             raise OptionError(
                 "mxfp6_matmul is for fp16: the card expands such weights to fp16 before it multiplies.",
