@@ -242,13 +242,7 @@ def nearest(name: str, known: Sequence[str], limit: int = 3) -> str:
 
 
 def unknown(
-    error: type[Error],
-    what: str,
-    name: object,
-    known: Iterable[str],
-    *,
-    argument: str = "",
-    do: str = "choose one of these",
+    error: type[Error], what: str, name: object, known: Iterable[str], *, argument: str = "", do: str = "choose one"
 ) -> Error:
     """The error of a name that is none of the known ones: those nearest to it are suggested, all are listed.
 

@@ -68,8 +68,7 @@ class QaicBackend:
         try:
             found = native.query_devices(native.load(self.sdk))
         except BackendError as error:
-            reason = error.what if error.got is None else f"{error.what} {error.got}"
-            return Availability(False, reason, error.do or _INSTALL)
+            return Availability(False, f"{error.what} {error.got}", str(error.do))
         ready = [device.id for device in found if device.ready]
         if not ready:
             return Availability(False, "no device is ready", f"check qaic-util -q{native.visible_note()}")

@@ -71,10 +71,7 @@ def guarded(doing: str, *, do: str = QUERY) -> Iterator[None]:
 
 def _thrown(doing: str, do: str, error: Exception) -> DeviceError:
     return DeviceError(
-        f"The card's runtime failed to {doing}.",
-        got=f"{type(error).__name__}: {error}",
-        allowed="no exception",
-        do=do,
+        f"The card's runtime failed to {doing}.", got=f"{type(error).__name__}: {error}", allowed="no exception", do=do
     )
 
 
