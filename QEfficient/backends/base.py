@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import OptionError, UsageError, unknown
+from QEfficient.errors import UsageError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -193,9 +193,3 @@ class Backend(Protocol):
             strict: Take only the compiled shapes, as a card does. Always so on a card.
         """
         ...
-
-
-def other_precision(backend: str, wanted: str, known: Sequence[str]) -> OptionError:
-    """The error of a precision that a backend does not compute in."""
-    what, do = f"The backend {backend!r} does not compute in this precision.", "choose one, or leave compute out"
-    return unknown(OptionError, what, wanted, known, argument="compute", do=do)

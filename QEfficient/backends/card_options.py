@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from QEfficient.arguments import is_number, whole
-from QEfficient.backends.option_files import no_file
+from QEfficient.backends.refusals import no_file
 from QEfficient.errors import OptionError, nearest
 from QEfficient.records import CompileOptions, Json
 

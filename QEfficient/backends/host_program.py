@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from QEfficient.backends.base import Availability, Graphs, GraphShapes, other_precision
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import jobs
 from QEfficient.backends.host_session import HostSession
 from QEfficient.backends.option_files import copied_files
+from QEfficient.backends.refusals import other_precision
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError, OptionError
 from QEfficient.records import CompileOptions, GraphFacts, Json, Manifest, OnnxModel, Program, Target
 

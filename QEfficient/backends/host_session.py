@@ -21,7 +21,7 @@ from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.host import FairSemaphore, guess, usable_cpus
 from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.threads import end, leave, submit
-from QEfficient.errors import CorruptArtefactError, DeviceError, InputError
+from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
 
 Handle = TypeVar("Handle")
@@ -244,36 +244,6 @@ def check_names(path: Path, what: str, specs: Sequence[TensorSpec], found: Seque
             allowed=", ".join(spec.name for spec in specs),
             do="compile the model again",
         )
-
-
-def refused(runtime: str, what: str, error: Exception) -> DeviceError:
-    """The error of a runtime that does not load, compile or run a program."""
-    return DeviceError(
-        f"{runtime} can't {what} the program.",
-        status=str(error),
-        allowed=f"a graph that the installed {runtime} computes",
-        do="compile the model again, or for another backend",
-    )
-
-
-def corrupt_graph(graph: Path, error: Exception) -> CorruptArtefactError:
-    """The error of a graph that is not as it was compiled."""
-    return CorruptArtefactError(
-        f"The graph {graph.name} or its external data can't be used.",
-        got=str(error),
-        allowed="the files as they were compiled, all inside the program's folder",
-        do="compile the model again, or copy the program's folder again",
-    )
-
-
-def no_row(got: str) -> InputError:
-    """The error of an id that a table has no row for."""
-    return InputError(
-        "An id is outside of the model's table.",
-        got=got,
-        allowed="ids that every table of the model has a row for",
-        do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
-    )
 
 
 def _bytes(graph: Path) -> int:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import sums_int8_in_32_bits
-from QEfficient.backends.host_session import HostSession, check_names, corrupt_graph, no_row, refused
+from QEfficient.backends.host_session import HostSession, check_names
+from QEfficient.backends.refusals import corrupt_graph, no_row, refused
 from QEfficient.errors import BackendUnavailableError
 from QEfficient.records import Json, Program
 

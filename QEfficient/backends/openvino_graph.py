@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
-from QEfficient.backends.host_session import corrupt_graph, refused
+from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
 from QEfficient.records import Shape, TensorSpec

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.host_session import HostSession, check_names, no_row, refused
+from QEfficient.backends.host_session import HostSession, check_names
+from QEfficient.backends.refusals import no_row, refused
 from QEfficient.records import Json, TensorSpec
 
 

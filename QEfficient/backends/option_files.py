@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from QEfficient.errors import OptionError
+from QEfficient.backends.refusals import no_file
 
 FOLDER = "options"
-
-
-def no_file(option: str, path: Path) -> OptionError:
-    """The error of an option whose file is not there, or not any more."""
-    what = f"The file of the option {option!r} does not exist."
-    return OptionError(what, got=str(path), allowed="the path of a file that exists", do="correct the path")
 
 
 def copied_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:

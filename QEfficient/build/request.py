@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import arguments
 from QEfficient.backends import registry
-from QEfficient.backends.base import Backend, other_precision
+from QEfficient.backends.base import Backend
+from QEfficient.backends.refusals import other_precision
 from QEfficient.build.buckets import buckets_of, named_lengths
 from QEfficient.cache import file_digest, to_json
 from QEfficient.errors import NotYetSupportedError, OptionError, unknown

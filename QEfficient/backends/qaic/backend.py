@@ -8,7 +8,7 @@ from pathlib import Path
 
 from QEfficient import settings
 from QEfficient.backends import card_options
-from QEfficient.backends.base import Availability, Graphs, GraphShapes, other_precision
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import GraphJob, jobs
 from QEfficient.backends.option_files import copied_files
 from QEfficient.backends.qaic import native, options
@@ -17,6 +17,7 @@ from QEfficient.backends.qaic.options import check_devices
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
+from QEfficient.backends.refusals import other_precision
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
 from QEfficient.records import CompileOptions, Json, Manifest, Program, Target
 
