@@ -33,7 +33,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict, TypeVar, Unpack
 
-Error = TypeVar("Error", bound="QEfficientError")
+E = TypeVar("E", bound="QEfficientError")
 
 
 class Said(TypedDict, total=False):
@@ -242,8 +242,8 @@ def nearest(name: str, known: Sequence[str], limit: int = 3) -> str:
 
 
 def unknown(
-    error: type[Error], what: str, name: object, known: Iterable[str], *, argument: str = "", do: str = "choose one"
-) -> Error:
+    error: type[E], what: str, name: object, known: Iterable[str], *, argument: str = "", do: str = "choose one"
+) -> E:
     """The error of a name that is none of the known ones: those nearest to it are suggested, all are listed.
 
     Args:
