@@ -29,9 +29,19 @@ Each message answers four questions: what happened, which value, what is allowed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypedDict, TypeVar, Unpack
+
+E = TypeVar("E", bound="QEfficientError")
+
+
+class Said(TypedDict, total=False):
+    """What :class:`QEfficientError` takes beside what happened; each class below passes it on."""
+
+    got: object
+    allowed: str | None
+    do: str | None
 
 
 class QEfficientError(Exception):
@@ -115,16 +125,8 @@ class NumericsError(ModelError):
         rows: The rows that it is about, where a call was run.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
-        rows: Sequence[int] = (),
-    ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+    def __init__(self, what: str, *, rows: Sequence[int] = (), **said: Unpack[Said]) -> None:
+        super().__init__(what, **said)
         self.rows = tuple(rows)
 
 
@@ -135,10 +137,8 @@ class VerificationError(NumericsError):
         verification: What was found, a ``QEfficient.numerics.verify.Verification``; ``None`` where shapes differ.
     """
 
-    def __init__(
-        self, what: str, *, got: object = None, allowed: str | None = None, do: str | None = None, verification: Any
-    ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+    def __init__(self, what: str, *, verification: Any, **said: Unpack[Said]) -> None:
+        super().__init__(what, **said)
         self.verification = verification
 
 
@@ -193,11 +193,9 @@ class CompileError(BackendError):
         stdout: str = "",
         stderr: str = "",
         log_file: str | None = None,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
+        **said: Unpack[Said],
     ) -> None:
-        super().__init__(what, got=got, allowed=allowed, do=do)
+        super().__init__(what, **said)
         self.command, self.exit_code = tuple(command), exit_code
         self.stdout, self.stderr, self.log_file = stdout, stderr, log_file
 
@@ -222,16 +220,9 @@ class DeviceError(BackendError):
         rows: The rows that were run, where a call of several failed; a note of the error names them too.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        status: str | None = None,
-        got: object = None,
-        allowed: str | None = None,
-        do: str | None = None,
-    ) -> None:
-        super().__init__(what, got=got if got is not None else status, allowed=allowed, do=do)
+    def __init__(self, what: str, *, status: str | None = None, **said: Unpack[Said]) -> None:
+        said.setdefault("got", status)
+        super().__init__(what, **said)
         self.status = status
         self.rows: tuple[int, ...] = ()
 
@@ -248,3 +239,25 @@ def nearest(name: str, known: Sequence[str], limit: int = 3) -> str:
     """``" Did you mean 'a', 'b'?"`` for the names nearest to ``name``, or ``""``."""
     matches = get_close_matches(name, known, n=limit, cutoff=0.6)
     return f" Did you mean {', '.join(repr(m) for m in matches)}?" if matches else ""
+
+
+def unknown(
+    error: type[E], what: str, name: object, known: Iterable[str], *, argument: str = "", do: str = "choose one"
+) -> E:
+    """The error of a name that is none of the known ones: those nearest to it are suggested, all are listed.
+
+    Args:
+        error: Its class.
+        what: What happened, as one sentence.
+        name: The name that was met.
+        known: What would have been accepted.
+        argument: What the caller passed it as, where it was an argument.
+        do: What to do next.
+    """
+    names = list(known)
+    return error(
+        what + nearest(str(name), names),
+        got=f"{argument}={name!r}" if argument else name,
+        allowed=", ".join(map(repr, names)) or "no name: there are none",
+        do=do,
+    )

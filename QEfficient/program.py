@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from QEfficient.cache import (
@@ -21,43 +21,16 @@ from QEfficient.cache import (
     work_folder,
     write_envelope,
 )
+from QEfficient.cache.codec import bad_manifest
 from QEfficient.cache.disk import disk_errors
-from QEfficient.cache.envelope import listed_only
-from QEfficient.cache.files import sweep, sync_folder, sync_tree
-from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError
-from QEfficient.records import (
-    CompileOptions,
-    FileFacts,
-    GraphFacts,
-    Json,
-    Manifest,
-    ModelFacts,
-    OnnxModel,
-    Program,
-    RowRules,
-    Target,
-    TensorSpec,
-    TextFacts,
-)
+from QEfficient.cache.envelope import corrupt, listed_only
+from QEfficient.cache.files import hash_file, swap, sweep, sync_tree
+from QEfficient.errors import ArtefactError, CacheError, ManifestError
+from QEfficient.records import FileFacts, GraphFacts, Json, Manifest, OnnxModel, Program, TensorSpec
 
 PROGRAM, ONNX = "program", "onnx"
-
-
-@dataclass(frozen=True, slots=True)
-class _ProgramBody:
-    """The fields of a ``Manifest`` that the envelope does not hold already."""
-
-    target: Target
-    graphs: Mapping[str, GraphFacts]
-    options: CompileOptions
-    sdk: str | None
-    text: TextFacts | None
-    model: ModelFacts | None
-    rules: RowRules
-    verify: Mapping[str, Json]
-    int8: Mapping[str, Json]
-    tables: Mapping[str, int]
-    tokens: int | None
+_OF_ENVELOPE = ("key", "versions", "files", "created")
+"""The fields of a ``Manifest`` that the envelope holds. The others are a program's body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +61,7 @@ def write(program: Program, graphs: Mapping[str, OnnxModel] | None = None) -> Pr
     """
     manifest = program.manifest
     versions = dict(manifest.versions) or library_versions()
-    body = {f.name: getattr(manifest, f.name) for f in fields(_ProgramBody)}
+    body = {f.name: getattr(manifest, f.name) for f in fields(Manifest) if f.name not in _OF_ENVELOPE}
     known: dict[str, str] = {}
     for name, graph in (graphs or {}).items():
         known |= _linked(graph, program.path, PurePosixPath(manifest.graphs[name].onnx).parent)
@@ -202,20 +175,8 @@ def copy_folder(source: Path, dest: str | Path) -> Path:
         dest.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(dest.parent, prefix) as work, refused():
         _copy_artefact(source, envelope, work / "new")
-        _swap(work / "new", dest, work / "old")
+        swap(work / "new", dest, work / "old")
     return dest
-
-
-def _swap(new: Path, dest: Path, old: Path) -> None:
-    if dest.exists():
-        os.rename(dest, old)
-    try:
-        os.rename(new, dest)
-    except OSError:
-        if old.exists():
-            os.rename(old, dest)
-        raise
-    sync_folder(dest.parent)
 
 
 def _read(folder: Path, stage: str) -> Envelope:
@@ -231,10 +192,8 @@ def _read(folder: Path, stage: str) -> Envelope:
 
 
 def _manifest(envelope: Envelope) -> Manifest:
-    body = from_json(_ProgramBody, envelope.body, "body")
-    own = {f.name: getattr(body, f.name) for f in fields(body)}
-    manifest = Manifest(
-        **own, key=envelope.key, versions=envelope.versions, files=envelope.files, created=envelope.created
+    manifest = from_json(
+        Manifest, envelope.body, "body", given={name: getattr(envelope, name) for name in _OF_ENVELOPE}
     )
     _check_consistent(manifest)
     return manifest
@@ -269,12 +228,7 @@ def _listed(where: str, name: str, files: Mapping[str, FileFacts]) -> None:
 
 
 def _inconsistent(where: str, value: Json, allowed: str) -> ManifestError:
-    return ManifestError(
-        "The manifest contradicts itself.",
-        got=f"{where} = {value!r}",
-        allowed=allowed,
-        do="don't edit it; compile the model again, or copy it anew",
-    )
+    return bad_manifest("contradicts itself", f"{where} = {value!r}", allowed)
 
 
 def _is_same(dest: Path, envelope: Envelope) -> bool:
@@ -321,24 +275,13 @@ def _copy_artefact(source: Path, envelope: Envelope, dest: Path) -> None:
         (dest / name).parent.mkdir(parents=True, exist_ok=True)
         found = _copy_file(source / name, dest / name)
         if found != facts:
-            raise CorruptArtefactError(
-                "A file of the artefact was changed after it was made.",
-                got=f"{source / name}: {found.size} bytes, SHA-256 {found.sha256}",
-                allowed=f"{facts.size} bytes, SHA-256 {facts.sha256}",
-                do="compile the model again",
-            )
+            got = f"{source / name}: {found.size} bytes, SHA-256 {found.sha256}"
+            raise corrupt("was changed after it was made", got, f"{facts.size} bytes, SHA-256 {facts.sha256}")
     _copy_file(source / MANIFEST, dest / MANIFEST)
     sync_tree(dest)
 
 
 def _copy_file(source: Path, dest: Path) -> FileFacts:
     """Copies and flushes a file; returns the facts of what was written."""
-    digest, size = sha256(), 0
-    with open(source, "rb") as src, open(dest, "xb") as dst:
-        while chunk := src.read(1 << 20):
-            dst.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        dst.flush()
-        os.fsync(dst.fileno())
-    return FileFacts(size, digest.hexdigest())
+    shutil.copyfile(source, dest)
+    return FileFacts(dest.stat().st_size, hash_file(dest, sync=True))

@@ -9,7 +9,7 @@ from functools import total_ordering
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import UsageError, nearest
+from QEfficient.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -394,8 +394,7 @@ class Program:
         """
         graphs = self.manifest.graphs
         if name not in graphs:
-            what = f"The program has no graph {name!r}.{nearest(name, list(graphs))}"
-            raise UsageError(what, got=name, allowed=", ".join(graphs), do="correct the name")
+            raise unknown(UsageError, f"The program has no graph {name!r}.", name, graphs, do="correct the name")
         return replace(self, manifest=replace(self.manifest, graphs={name: graphs[name]}))
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.input_check import check_inputs
+from QEfficient.backends.input_check import InputCheck
 from QEfficient.records import Shape, TensorSpec, Tuning
 
 INPUTS = tuple(TensorSpec(n, "int64", ("batch_size", "seq_len")) for n in ("input_ids", "attention_mask"))
@@ -40,7 +40,7 @@ class ExampleSession:
         self._pool = ThreadPoolExecutor(workers or slots)
 
     def run(self, arrays: Mapping[str, Any]) -> Arrays:
-        check_inputs(arrays, self.inputs, self.shapes, fixed_shapes=self.fixed_shapes)
+        InputCheck(self.inputs, self.shapes, fixed_shapes=self.fixed_shapes).check(arrays)
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)

@@ -6,15 +6,15 @@ laptop as it is with the card. The table follows the vendor's documentation of `
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from QEfficient.arguments import is_number, whole
+from QEfficient.backends.refusals import no_file
 from QEfficient.errors import OptionError, nearest
 from QEfficient.records import CompileOptions, Json
 
@@ -37,7 +37,7 @@ class Option:
         kind: ``flag`` is given bare or not at all, ``switch`` as ``=true`` or ``=false``, ``names`` and ``numbers``
             as a comma-separated list, ``path`` is written by the compiler, ``file`` is read by it.
         help: What it does.
-        low, high: Range of an ``int``, ``float`` or ``numbers``; ``None`` is open.
+        low, high: Range of an ``int``, ``float`` or ``numbers``, the most of ``names``; ``None`` is open.
         choices: The values that a ``text`` can take, when they are a closed set.
     """
 
@@ -58,22 +58,10 @@ class Option:
         """The values it takes, in words."""
         if self.choices:
             return ", ".join(self.choices)
-        spans = {(True, True): f"{self.low} to {self.high}", (True, False): f"{self.low} or more"}
-        span = spans.get((self.low is not None, self.high is not None), "")
-        return f"{_WORDS[self.kind]} {span}".strip()
+        words, span = _KINDS[self.kind][0], "or more" if self.high is None else f"to {self.high}"
+        return words if self.low is None else f"{words} {self.low} {span}"
 
 
-_WORDS: dict[Kind, str] = {
-    "flag": "True or False",
-    "switch": "True or False",
-    "int": "an integer",
-    "float": "a number",
-    "text": "a string",
-    "names": "a list of names",
-    "numbers": "an integer or a list of integers,",
-    "path": "the path of a file to write",
-    "file": "the path of a file that exists",
-}
 _SCHEMAS = ("asymmetric", "symmetric", "symmetric_with_uint8", "symmetric_with_power2_scale")
 HARDWARE = ("ai100", "ai200", "2.0")
 _CALIBRATIONS = ("None", "KLMinimization", "KLMinimizationV2", "Percentile", "MSE", "SQNR")
@@ -153,22 +141,19 @@ _ALL = (
         "Set of hardware counters.",
         choices=("AxiRd", "AxiWr", "AxiRdWr", "KernelUtil", "HmxMacs"),
     ),
-    Option("aic_pmu_events", "names", "Hardware counters, at most 8."),
+    Option("aic_pmu_events", "names", "Hardware counters, at most 8.", high=8),
 )
 
 TABLE: Mapping[str, Option] = MappingProxyType({option.name: option for option in _ALL})
 """Keyword → documented flag."""
 
-_MODEL = "nothing: compile takes the model that it exported, or onnx_path="
-_RUN = "nothing: programs are compiled here and run with generate()"
-_OUTPUTS = "nothing: inputs and outputs are those of the graph"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
-        "m": _MODEL,
-        "model": _MODEL,
-        "model_input": _OUTPUTS,
-        "output_node_name": _OUTPUTS,
-        "output_node_names": _OUTPUTS,
+        **dict.fromkeys(("m", "model"), "nothing: compile takes the model that it exported, or onnx_path="),
+        **dict.fromkeys(
+            ("model_input", "output_node_name", "output_node_names"),
+            "nothing: inputs and outputs are those of the graph",
+        ),
         "aic_hw": "nothing: programs are for a card, never for the simulator",
         "aic_binary_dir": "compile_dir=",
         "aic_num_cores": "num_cores=",
@@ -180,11 +165,10 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         "aic_preproc": "host_preproc=True; the compiler can't combine it with a specialization file",
         "operators_supported": "the compiler itself; it needs no model for that",
         "device_id": "device_ids= of generate()",
-        "num_iter": _RUN,
-        "aic_num_of_instances": _RUN,
-        "input_list_file": _RUN,
-        "use_random_input_data": _RUN,
-        "json_input_file": _RUN,
+        **dict.fromkeys(
+            ("num_iter", "aic_num_of_instances", "input_list_file", "use_random_input_data", "json_input_file"),
+            "nothing: programs are compiled here and run with generate()",
+        ),
     }
 )
 """Flag that the library sets itself → what to use instead."""
@@ -213,7 +197,7 @@ def parse(keywords: Mapping[str, Json]) -> CompileOptions:
         option = _find(name)
         if value is None or (name == "mos" and value in (-1, "-1")):
             continue
-        checked = _CHECKS[option.kind](option, value)
+        checked = _KINDS[option.kind][1](option, value)
         if option.kind == "file":
             files[name] = checked
         elif option.kind != "flag" or checked:
@@ -257,18 +241,15 @@ def _in_range(option: Option, value: float) -> bool:
 
 
 def _int(option: Option, value: Json) -> Json:
-    switch = isinstance(value, bool)
-    try:
-        number = operator.index(value)  # also numpy's integers
-    except TypeError:
-        raise _bad(option, value) from None
-    if (switch and (option.low, option.high) != (0, 1)) or not _in_range(option, number):
+    switch = isinstance(value, bool) and (option.low, option.high) == (0, 1)
+    number = whole(int(value) if switch else value)
+    if number is None or not _in_range(option, number):
         raise _bad(option, value)
     return number
 
 
 def _float(option: Option, value: Json) -> Json:
-    if isinstance(value, bool) or not isinstance(value, Real) or not _in_range(option, float(value)):
+    if not is_number(value) or not _in_range(option, float(value)):
         raise _bad(option, value)
     return float(value)
 
@@ -281,11 +262,8 @@ def _text(option: Option, value: Json) -> Json:
 
 def _names(option: Option, value: Json) -> Json:
     names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not names:
-        raise _bad(option, value)
-    if not all(isinstance(name, str) and name.strip() and "," not in name for name in names):
-        raise _bad(option, value)
-    if option.name == "aic_pmu_events" and len(names) > 8:
+    listed = isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
+    if not listed or not names or any("," in name for name in names) or len(names) > (option.high or len(names)):
         raise _bad(option, value)
     return [name.strip() for name in names]
 
@@ -307,26 +285,22 @@ def _path(option: Option, value: Json) -> Json:
 def _file(option: Option, value: Json) -> Json:
     path = Path(_path(option, value))
     if not path.is_file():
-        raise OptionError(
-            f"The file of the option {option.name!r} does not exist.",
-            got=str(path),
-            allowed=option.allowed,
-            do="correct the path",
-        )
+        raise no_file(option.name, path)
     return path
 
 
-_CHECKS: dict[Kind, Callable[[Option, Json], Json]] = {
-    "flag": _bool,
-    "switch": _bool,
-    "int": _int,
-    "float": _float,
-    "text": _text,
-    "names": _names,
-    "numbers": _numbers,
-    "path": _path,
-    "file": _file,
+_KINDS: Mapping[Kind, tuple[str, Callable[[Option, Json], Json]]] = {
+    "flag": ("True or False", _bool),
+    "switch": ("True or False", _bool),
+    "int": ("an integer", _int),
+    "float": ("a number", _float),
+    "text": ("a string", _text),
+    "names": ("a list of names", _names),
+    "numbers": ("an integer or a list of integers,", _numbers),
+    "path": ("the path of a file to write", _path),
+    "file": ("the path of a file that exists", _file),
 }
+"""Kind → what it takes, in words, and what checks a value and gives it as it is kept."""
 
 
 def raw_file_name(position: int) -> str:

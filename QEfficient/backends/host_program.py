@@ -1,25 +1,107 @@
-"""What a program of every host backend is made of: its graphs with their external data, and nothing else."""
+"""What every backend on the host does alike: a program is its graphs with their external data, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from QEfficient.backends.base import Graphs, GraphShapes
+from QEfficient.backends.base import Availability, Graphs, GraphShapes
 from QEfficient.backends.graphs import jobs
+from QEfficient.backends.host_session import HostSession
 from QEfficient.backends.option_files import copied_files
-from QEfficient.errors import OptionError
-from QEfficient.records import CompileOptions, Manifest, Program, Target
+from QEfficient.backends.refusals import other_precision
+from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError, OptionError
+from QEfficient.records import CompileOptions, GraphFacts, Json, Manifest, OnnxModel, Program, Target
+
+
+class HostBackend(ABC):
+    """A runtime on the host's CPUs; see :class:`QEfficient.backends.base.Backend`."""
+
+    name: str
+    compute: tuple[str, ...]
+    session: type[HostSession[Any]]
+    """What it opens."""
+
+    def can_compile(self) -> Availability:
+        """Wherever the runtime can be imported."""
+        return self.can_run()
+
+    def can_run(self) -> Availability:
+        """Wherever the runtime can be imported."""
+        try:
+            return Availability(True, f"{self.name} {self.version()}")
+        except BackendUnavailableError as error:
+            return Availability(False, f"{error.what} {error.got}", str(error.do))
+
+    @abstractmethod
+    def version(self) -> str:
+        """The version of the runtime."""
+
+    def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
+        """Checks the card's options as the card would; the host records them and does not use them."""
+        from QEfficient.backends import card_options  # 50 options, needed by compile only
+
+        return card_options.parse(keywords)
+
+    def compile(
+        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
+    ) -> Program:
+        """Links or copies each graph and its external data into ``workdir``, and lets the runtime load it once.
+
+        Raises:
+            OptionError: No shapes, a precision that it does not have, or the file of an option is gone or does not fit.
+            CorruptArtefactError: External data is missing or stands outside the graph's folder.
+            CompileError: The runtime refuses the graph; its message is kept.
+            BackendUnavailableError: The runtime is not installed.
+        """
+        self.version()  # that it is there at all
+        program = make(self.compute, graphs, shapes, target, options, workdir)
+        found = {}
+        for name, model in graphs.items():
+            one = program.only(name)
+            try:
+                self._try(one)
+            except (CorruptArtefactError, DeviceError) as error:
+                raise CompileError(
+                    f"{self.name} does not load the graph.",
+                    got=str(error.got),
+                    allowed=f"a graph that {self.name} supports",
+                    do=f"check it with onnx.checker.check_model({str(model.path)!r}), or compile for another backend",
+                ) from error
+            found[name] = self._complete(one, model, options)
+        return replace(program, manifest=replace(program.manifest, graphs=found))
+
+    @abstractmethod
+    def _try(self, program: Program) -> None:
+        """Loads the only graph of a program, at the least cost.
+
+        Raises:
+            CorruptArtefactError: A file is missing, short, altered or outside the folder.
+            DeviceError: The runtime refuses it for another reason.
+        """
+
+    def _complete(self, program: Program, model: OnnxModel, options: CompileOptions) -> GraphFacts:
+        """The facts of the program's only graph, once whatever is run in its place stands beside it."""
+        return program.manifest.graph
+
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> HostSession[Any]:
+        """Loads a program.
+
+        Raises:
+            OptionError: ``devices`` is given; the host has none.
+            CorruptArtefactError: The graph or its external data is missing, short, altered or outside the folder.
+            DeviceError: The runtime can't load it for another reason.
+            BackendUnavailableError: The runtime is not installed, or the CPU does not have the precision.
+        """
+        refuse_devices(devices)
+        return self.session(program, strict=strict)
 
 
 def make(
-    compute: Sequence[str],
-    graphs: Graphs,
-    shapes: GraphShapes,
-    target: Target,
-    options: CompileOptions,
-    workdir: Path,
+    compute: Sequence[str], graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
 ) -> Program:
     """Links or copies the graphs and their external data into ``workdir``; no runtime has looked at them yet.
 
@@ -36,12 +118,7 @@ def make(
         CorruptArtefactError: External data is missing or stands outside the graph's folder.
     """
     if target.compute not in compute:
-        raise OptionError(
-            "The host does not compute in this precision.",
-            got=target.compute,
-            allowed=", ".join(compute),
-            do=f"pass compute={compute[0]!r}, or leave it out",
-        )
+        raise other_precision(target.backend, target.compute, compute)
     found = {}
     for name, job in jobs(graphs, shapes, workdir).items():
         _copy_graph(job.model.path, job.folder)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import InputError, nearest
+from QEfficient.errors import InputError, unknown
 from QEfficient.records import BATCH_DIM, LENGTH_DIM, Shape, TensorSpec
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -46,68 +46,55 @@ class InputCheck:
             shapes = tuple(given)
             if fits and shapes in self._known:
                 return shapes
-        except (KeyError, AttributeError, TypeError):  # check_inputs says what is wrong
+        except (KeyError, AttributeError, TypeError):  # what is wrong is said below
             pass
-        check_inputs(arrays, self._inputs, self._buckets, fixed_shapes=self._fixed_shapes)
+        self._check_anew(arrays)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known.add(shapes)
         return shapes
 
+    def _check_anew(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        inputs, buckets = self._inputs, self._buckets
+        _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
+        for spec in inputs:
+            check_dtype(spec.name, arrays[spec.name], spec.dtype)
+        shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
+        if self._fixed_shapes:
+            if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
+                return
+            allowed = " or ".join(map(str, buckets))
+            do = "pad to one of these shapes, or compile with other seq_len and batch_size"
+        else:
+            if _fits(shapes, inputs, buckets):
+                return
+            largest = Shape.largest(buckets)
+            others = [f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM)]
+            allowed = f"at least 1 row, 1 to {largest.length} tokens{''.join(others)}, the same for every input"
+            do = "shorten the rows, or compile with a longer seq_len"
+        raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
 
-def check_inputs(
-    arrays: Mapping[str, NDArray[np.generic]],
-    inputs: Sequence[TensorSpec],
-    buckets: Sequence[Shape],
-    *,
-    fixed_shapes: bool,
-) -> None:
-    """Refuses arrays that don't fit a session.
 
-    Args:
-        arrays: Input name → array.
-        inputs: The program's inputs.
-        buckets: The compiled buckets.
-        fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
+def check_dtype(name: str, array: object, dtype: str) -> None:
+    """Refuses what is no array of a dtype.
 
     Raises:
-        InputError: A name, dtype or shape does not fit.
+        InputError: It says how to make one.
     """
-    _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
-    for spec in inputs:
-        array = arrays[spec.name]
-        if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
-            raise InputError(
-                f"The input {spec.name!r} has another dtype.",
-                got=f"{getattr(array, 'dtype', type(array).__name__)}",
-                allowed=f"a numpy array of {spec.dtype}",
-                do=f"pass np.asarray({spec.name}, dtype='{spec.dtype}')",
-            )
-    shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
-    if fixed_shapes:
-        if any(all(shapes[spec.name] == spec.at(bucket) for spec in inputs) for bucket in buckets):
-            return
-        allowed = " or ".join(map(str, buckets))
-        do = "pad to one of these shapes, or compile with other seq_len and batch_size"
-    else:
-        if _fits(shapes, inputs, buckets):
-            return
-        largest = Shape.largest(buckets)
-        more = "".join(f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM))
-        allowed = f"at least 1 row, 1 to {largest.length} tokens{more}, the same for every input"
-        do = "shorten the rows, or compile with a longer seq_len"
-    raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise InputError(
+            f"The array {name!r} has another dtype.",
+            got=f"{getattr(array, 'dtype', type(array).__name__)}",
+            allowed=f"a numpy array of {dtype}",
+            do=f"pass np.asarray({name}, dtype='{dtype}')",
+        )
 
 
 def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise InputError(
-                f"The program has no input {name!r}.{nearest(name, known)}",
-                got=", ".join(given),
-                allowed=", ".join(known),
-                do="pass exactly these arrays",
-            )
+            do = "pass exactly these arrays"
+            raise unknown(InputError, f"The program has no input {name!r}.", name, known, do=do)
     missing = [name for name in known if name not in given]
     if missing:
         raise InputError(

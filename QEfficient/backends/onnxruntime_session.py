@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
-from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError, InputError
+from QEfficient.backends.refusals import corrupt_graph, no_row, refused
+from QEfficient.errors import BackendUnavailableError
 from QEfficient.records import Json, Program
 
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
@@ -55,18 +56,8 @@ class OnnxRuntimeSession(HostSession[Any]):
             results = handle.run(names, dict(arrays))
         except Exception as error:  # onnxruntime's exceptions have no common class below Exception
             if "out of data bounds" in str(error):
-                raise InputError(
-                    "An id is outside of the model's table.",
-                    got=str(error),
-                    allowed="ids that every table of the model has a row for",
-                    do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
-                ) from error
-            raise DeviceError(
-                "onnxruntime failed to run the program.",
-                status=str(error),
-                allowed="a graph that the installed onnxruntime computes",
-                do="compile the program again",
-            ) from error
+                raise no_row(str(error)) from error
+            raise refused(self.backend, "run", error) from error
         return dict(zip(names, results, strict=True))
 
     def _facts(self) -> dict[str, Json]:
@@ -125,15 +116,5 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     except Exception as error:  # onnxruntime's exceptions have no common class below Exception
         text = str(error)
         if type(error).__name__ in _CORRUPT or any(words in text for words in _CORRUPT_WORDS):
-            raise CorruptArtefactError(
-                f"The graph {path.name} or its external data can't be used.",
-                got=text,
-                allowed="the files as they were compiled, all inside the program's folder",
-                do="compile the model again, or copy the program's folder again",
-            ) from error
-        raise DeviceError(
-            "onnxruntime can't load the program.",
-            status=text,
-            allowed=f"a graph for onnxruntime {ort.__version__}",
-            do="compile the model again",
-        ) from error
+            raise corrupt_graph(path, error) from error
+        raise refused("onnxruntime", "load", error) from error

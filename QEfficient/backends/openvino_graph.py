@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
+from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
-from QEfficient.errors import BackendUnavailableError, CorruptArtefactError, DeviceError
+from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
 from QEfficient.records import Shape, TensorSpec
 
 INSTALL = "pip install 'QEfficient[openvino]'"
@@ -135,19 +136,9 @@ def read(path: Path) -> Any:
         try:
             return _with_whole_batches(ov.Model(onnx.convert(onnx.load(str(plain)))))
         except (ov.frontend.OpConversionFailure, ov.frontend.NotImplementedFailure) as error:
-            raise DeviceError(
-                "OpenVINO can't load the program.",
-                status=str(error),
-                allowed=f"a graph for openvino {version()}",
-                do="compile the model for another backend",
-            ) from error
+            raise refused("openvino", "load", error) from error
         except Exception as error:  # its exceptions have no common class below Exception
-            raise CorruptArtefactError(
-                f"The graph {path.name} or its external data can't be used.",
-                got=str(error),
-                allowed="the files as they were compiled, all inside the program's folder",
-                do="compile the model again, or copy the program's folder again",
-            ) from error
+            raise corrupt_graph(path, error) from error
 
 
 def _with_whole_batches(model: Any) -> Any:
@@ -264,12 +255,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
     try:
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise DeviceError(
-            "OpenVINO can't compile the program.",
-            status=str(error),
-            allowed=f"a graph for openvino {version()}",
-            do="compile the model for another backend",
-        ) from error
+        raise refused("openvino", "compile", error) from error
 
 
 def keep_in_fp32(model: Any) -> None:
@@ -306,16 +292,12 @@ def _weights_of(pooling: Any) -> list[Any]:
     left = [pooling.input_value(0).get_node()]
     while left:
         node = left.pop()
-        stops = node.get_type_name() in ("Parameter", "Constant", "MatMul") or not _is_real(node)
+        real = node.output(0).get_element_type().is_real()
+        stops = node.get_type_name() in ("Parameter", "Constant", "MatMul") or not real
         if not stops and node.get_friendly_name() not in found:
             found[node.get_friendly_name()] = node
             left += [node.input_value(place).get_node() for place in range(node.get_input_size())]
     return list(found.values())
-
-
-def _is_real(node: Any) -> bool:
-    real: bool = node.output(0).get_element_type().is_real()
-    return real
 
 
 def _keep_division(node: Any) -> None:

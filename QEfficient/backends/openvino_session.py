@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host_session import HostSession, check_names
-from QEfficient.errors import DeviceError, InputError
+from QEfficient.backends.refusals import no_row, refused
 from QEfficient.records import Json, TensorSpec
 
 
@@ -60,12 +60,7 @@ class OpenVinoSession(HostSession[_Compiled]):
                 for spec, place in zip(self.outputs, self._results, strict=True)
             }
         except RuntimeError as error:
-            raise DeviceError(
-                "OpenVINO failed to run the program.",
-                status=str(error),
-                allowed="a graph that the installed openvino computes",
-                do="compile the program again",
-            ) from error
+            raise refused(self.backend, "run", error) from error
         finally:
             handle.free.append(request)
 
@@ -89,9 +84,4 @@ def _check_ids(name: str, ids: NDArray[Any], rows: int) -> None:
     A model's own methods have checked their rows before (``runtime.tables``); this is for who opens a session alone.
     """
     if int(np.max(ids)) >= rows or int(np.min(ids)) < -rows:
-        raise InputError(
-            "An id is outside of the model's table.",
-            got=f"{name} from {np.min(ids)} to {np.max(ids)}, for a table of {rows} rows",
-            allowed="ids that every table of the model has a row for",
-            do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
-        )
+        raise no_row(f"{name} from {np.min(ids)} to {np.max(ids)}, for a table of {rows} rows")

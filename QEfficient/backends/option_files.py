@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from QEfficient.errors import OptionError
+from QEfficient.backends.refusals import no_file
 
 FOLDER = "options"
 
@@ -21,12 +21,7 @@ def copied_files(files: Mapping[str, Path], workdir: Path) -> dict[str, Path]:
     copies = {}
     for position, (name, source) in enumerate(files.items()):
         if not source.is_file():
-            raise OptionError(
-                f"The file of the option {name!r} is not there any more.",
-                got=str(source),
-                allowed="a file that exists",
-                do="give the option again",
-            )
+            raise no_file(name, source)
         copies[name] = Path(FOLDER) / f"{position}-{source.name}"
         (workdir / copies[name]).write_bytes(source.read_bytes())
     return copies

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from QEfficient import settings
 from QEfficient.backends.base import Backend
-from QEfficient.errors import BackendUnavailableError, MissingExtraError, UnknownBackendError, nearest
+from QEfficient.errors import BackendUnavailableError, MissingExtraError, UnknownBackendError, unknown
 
 AUTO = "auto"
 HOSTS = ("onnxruntime", "openvino")  # in the order in which "auto" takes them
@@ -57,13 +57,8 @@ def get(name: str) -> Backend:
     """
     entry = BACKENDS.get(name)
     if entry is None:
-        known = (AUTO, *names())
-        raise UnknownBackendError(
-            f"There is no backend {name!r}.{nearest(name, known)}",
-            got=name,
-            allowed=", ".join(known),
-            do=f"pass one of these as backend=, or set {settings.QEFF_BACKEND.name}",
-        )
+        do = f"pass one of these as backend=, or set {settings.QEFF_BACKEND.name}"
+        raise unknown(UnknownBackendError, f"There is no backend {name!r}.", name, (AUTO, *names()), do=do)
     module, _, kind = entry.path.partition(":")
     try:
         backend: Backend = getattr(import_module(module), kind)()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
+from QEfficient.backends.refusals import other_precision
 from QEfficient.build.buckets import buckets_of, named_lengths
 from QEfficient.cache import file_digest, to_json
-from QEfficient.errors import NotYetSupportedError, OptionError, nearest
+from QEfficient.errors import NotYetSupportedError, OptionError, unknown
 from QEfficient.numerics.verify import Limits, limits_for
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
 from QEfficient.source.lengths import reach
@@ -206,12 +207,7 @@ def _unless_left_out(name: str, value: object, unit: str) -> int | None:
 def _compute(backend: Backend, compute: str | None) -> str:
     chosen = compute if compute is not None else backend.compute[0]
     if chosen not in backend.compute:
-        raise OptionError(
-            f"The backend {backend.name!r} does not compute in this precision.{nearest(str(chosen), backend.compute)}",
-            got=f"compute={chosen!r}",
-            allowed=", ".join(map(repr, backend.compute)),
-            do="choose one of these, or leave compute out",
-        )
+        raise other_precision(backend.name, chosen, backend.compute)
     return chosen
 
 
@@ -268,12 +264,8 @@ def verify_limits(value: object) -> dict[str, Json] | None:
 def verify_mode(value: object, texts: object = None, limits: object = None) -> str:
     """A checked ``verify``; texts and limits go with ``"on"``."""
     if value not in ("on", "off"):
-        raise OptionError(
-            "Unknown verify mode.",
-            got=f"verify={value!r}",
-            allowed='"on" or "off"',
-            do='leave it out; "off" skips the check of the exported numbers and is recorded',
-        )
+        do = 'leave it out; "off" skips the check of the exported numbers and is recorded'
+        raise unknown(OptionError, "Unknown verify mode.", value, ("on", "off"), argument="verify", do=do)
     if value == "off" and (texts or limits is not None):
         raise OptionError(
             'verify="off" runs no text and holds no limit.',

@@ -73,18 +73,19 @@ def canonical_json(value: object) -> str:
     return json.dumps(to_json(value, paths=False), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def from_json(kind: type[T], value: Json, where: str = "") -> T:
+def from_json(kind: type[T], value: Json, where: str = "", *, given: Mapping[str, object] | None = None) -> T:
     """Parses plain JSON values into the dataclass ``kind``. No field is converted, guessed or left to a default.
 
     Args:
         kind: A dataclass of scalars, ``X | None``, ``tuple[X, ...]``, ``Mapping[str, X]``, paths and dataclasses.
         value: As ``json.loads`` gives it.
         where: Dotted name of the value in error messages.
+        given: Fields of ``kind`` that are known already; ``value`` must not have them.
 
     Raises:
         ManifestError: A field is missing, unknown or of another type; its dotted name is in the message.
     """
-    return cast(T, _parse(kind, value, where))
+    return cast(T, _parse_record(kind, value, where, given or {}))
 
 
 def _parse(kind: Any, value: Json, where: str) -> Any:
@@ -108,7 +109,7 @@ def _parse(kind: Any, value: Json, where: str) -> Any:
             for name, item in value.items()
         }
     if is_dataclass(kind):
-        return _parse_record(kind, value, where)
+        return _parse_record(kind, value, where, {})
     if kind is Path:
         _expect(isinstance(value, str), "a path as text", value, where)
         return Path(value)
@@ -127,22 +128,23 @@ def _parse_union(options: tuple[Any, ...], value: Json, where: str) -> Any:
     return value
 
 
-def _parse_record(kind: Any, value: Json, where: str) -> Any:
+def _parse_record(kind: Any, value: Json, where: str, given: Mapping[str, object]) -> Any:
     _expect(isinstance(value, dict), "an object", value, where)
-    hints = _hints(kind)
+    hints = {name: hint for name, hint in _hints(kind).items() if name not in given} if given else _hints(kind)
     for name in value:
         if name not in hints:
-            raise _bad_field("has a field that is not known", _join(where, name), f"the fields {', '.join(hints)}")
+            raise bad_manifest("has a field that is not known", _join(where, name), f"the fields {', '.join(hints)}")
     for name in hints:
         if name not in value:
-            raise _bad_field("lacks a field", _join(where, name), "every field of the format")
+            raise bad_manifest("lacks a field", _join(where, name), "every field of the format")
     return kind(
         **{
             name: value[name]
             if type(value[name]) is hint and hint in _PLAIN
             else _parse(hint, value[name], _join(where, name))
             for name, hint in hints.items()
-        }
+        },
+        **given,
     )
 
 
@@ -158,10 +160,10 @@ def _join(where: str, name: str) -> str:
 
 def _expect(ok: bool, allowed: str, value: Json, where: str) -> None:
     if not ok:
-        shown = repr(value)
-        raise _bad_field("has a field of the wrong type", f"{where or 'the whole'} = {shown[:80]}", allowed)
+        raise bad_manifest("has a field of the wrong type", f"{where or 'the whole'} = {value!r:.80}", allowed)
 
 
-def _bad_field(what: str, field: str, allowed: str) -> ManifestError:
+def bad_manifest(what: str, got: str, allowed: str) -> ManifestError:
+    """The error of a manifest that can't be what was written."""
     do = "don't edit it; compile the model again, or copy it anew"
-    return ManifestError(f"The manifest {what}.", got=field, allowed=allowed, do=do)
+    return ManifestError(f"The manifest {what}.", got=got, allowed=allowed, do=do)

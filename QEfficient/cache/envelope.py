@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path, PureWindowsPath
 
-from QEfficient.cache.codec import canonical_json, from_json, to_json
+from QEfficient.cache.codec import bad_manifest, canonical_json, from_json, to_json
 from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.files import files_below, hash_file, replace_file, sync_file
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
@@ -134,12 +134,8 @@ def check_seal(envelope: Envelope, folder: Path) -> None:
         ManifestError: The seal does not fit the fields.
     """
     if envelope.seal != _seal(envelope):
-        raise ManifestError(
-            "The manifest was changed after it was written.",
-            got=f"{folder / MANIFEST}: seal = {envelope.seal[:80]!r}",
-            allowed=f"the seal of its other fields, {_seal(envelope)}",
-            do="don't edit it; compile the model again, or copy it anew",
-        )
+        got, allowed = f"{folder / MANIFEST}: seal = {envelope.seal[:80]!r}", "the seal of its other fields, "
+        raise bad_manifest("was changed after it was written", got, allowed + _seal(envelope))
 
 
 def _seal(envelope: Envelope) -> str:
@@ -151,19 +147,10 @@ def _parse_json(data: bytes, path: Path) -> dict[str, Json]:
         raw = json.loads(data)
         canonical_json(raw)  # refuses NaN and Inf, which json.loads takes
     except (ValueError, RecursionError) as error:
-        raise ManifestError(
-            "The manifest is not valid JSON.",
-            got=f"{path}, {len(data)} bytes: {str(error).splitlines()[0]}",
-            allowed="the file as it was written",
-            do="compile the model again, or copy the folder anew",
-        ) from error
+        got = f"{path}, {len(data)} bytes: {str(error).splitlines()[0]}"
+        raise bad_manifest("is not valid JSON", got, "the file as it was written") from error
     if not isinstance(raw, dict):
-        raise ManifestError(
-            "The manifest holds no object.",
-            got=f"{path}: {type(raw).__name__}",
-            allowed="a JSON object",
-            do="compile the model again, or copy the folder anew",
-        )
+        raise bad_manifest("holds no object", f"{path}: {type(raw).__name__}", "a JSON object")
     return raw
 
 
@@ -211,13 +198,13 @@ def _check_file(path: Path, name: str, facts: FileFacts, digests: bool) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise _corrupt("is missing", f"{name} in {path.parent}", "every file that the manifest lists") from error
+        raise corrupt("is missing", f"{name} in {path.parent}", "every file that the manifest lists") from error
     if not stat.S_ISREG(status.st_mode):
-        raise _corrupt("is not a plain file", str(path), "plain files")
+        raise corrupt("is not a plain file", str(path), "plain files")
     if status.st_size != facts.size:
-        raise _corrupt("has another size", f"{path}: {status.st_size} bytes", f"{facts.size} bytes")
+        raise corrupt("has another size", f"{path}: {status.st_size} bytes", f"{facts.size} bytes")
     if digests and (found := hash_file(path)) != facts.sha256:
-        raise _corrupt("has other content", f"{path}: SHA-256 {found}", f"SHA-256 {facts.sha256}")
+        raise corrupt("has other content", f"{path}: SHA-256 {found}", f"SHA-256 {facts.sha256}")
 
 
 def check_inside(folder: Path, name: str) -> Path:
@@ -229,14 +216,14 @@ def check_inside(folder: Path, name: str) -> Path:
     parts = name.split("/")
     windows = PureWindowsPath(name)
     if windows.drive or "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise _corrupt("has a name that is not allowed", repr(name), "relative names that stay inside the folder")
+        raise corrupt("has a name that is not allowed", repr(name), "relative names that stay inside the folder")
     path = folder / name
     root, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
     if target.is_relative_to(root):
         return path
     blobs = _blob_folder(root)
     if blobs is None or target.parent != blobs:
-        raise _corrupt("is a link that leaves the folder", f"{path} -> {target}", f"files inside {root}")
+        raise corrupt("is a link that leaves the folder", f"{path} -> {target}", f"files inside {root}")
     return path
 
 
@@ -248,7 +235,8 @@ def _blob_folder(root: Path) -> Path | None:
     return None
 
 
-def _corrupt(what: str, got: str, allowed: str) -> CorruptArtefactError:
+def corrupt(what: str, got: str, allowed: str) -> CorruptArtefactError:
+    """The error of a file that is not as the manifest says."""
     do = "compile the model again, or copy the folder anew"
     return CorruptArtefactError(f"A file of the artefact {what}.", got=got, allowed=allowed, do=do)
 

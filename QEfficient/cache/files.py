@@ -70,6 +70,19 @@ def replace_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_folder(path.parent)
 
 
+def swap(new: Path, place: Path, old: Path) -> None:
+    """Renames a folder into place. What stands there goes to ``old``, and back again where that fails."""
+    if os.path.lexists(place):
+        os.rename(place, old)
+    try:
+        os.rename(new, place)
+    except OSError:
+        if os.path.lexists(old):
+            os.rename(old, place)
+        raise
+    sync_folder(place.parent)
+
+
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative name with ``/`` and path of every file below a folder, in a fixed order.
 

@@ -26,7 +26,7 @@ from QEfficient.cache.codec import canonical_json
 from QEfficient.cache.digests import KEY_LENGTH, content_key, forget_missing
 from QEfficient.cache.disk import disk_errors, write_errors
 from QEfficient.cache.envelope import Envelope, check_files, listed_only, read_envelope
-from QEfficient.cache.files import locked, sweep, sync_folder, sync_tree, work_folder
+from QEfficient.cache.files import locked, swap, sweep, sync_tree, work_folder
 from QEfficient.errors import ArtefactError, CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import Json
 
@@ -183,10 +183,7 @@ class Cache:
         with disk_errors("The cache can't be written.", entry):
             sync_tree(new)
             entry.parent.mkdir(exist_ok=True)
-            if os.path.lexists(entry):
-                os.rename(entry, old)
-            os.rename(new, entry)
-            sync_folder(entry.parent)
+            swap(new, entry, old)
 
     def entries(self, model: str | None = None) -> tuple[Entry, ...]:
         """Every entry, oldest first, or those of one model (a repo id, or the name of its folder)."""

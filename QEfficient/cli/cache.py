@@ -18,6 +18,7 @@ from QEfficient.cache import Cache, Difference, Entry, total_bytes
 app = typer.Typer(help="Look at, check and clean up compiled artefacts (QEFF_HOME).", no_args_is_help=True)
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_TITLES = ("model", "stage", "key", "created (UTC)", "size")
 _AGES = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Model = Annotated[
@@ -42,7 +43,7 @@ def ls(model: Model = None, as_json: Annotated[bool, typer.Option("--json", help
         print(json.dumps([_as_json(entry) for entry in entries], indent=1))
         return
     rows = [[*_columns(entry), "damaged" if entry.problem else "ok"] for entry in entries]
-    _print_table(["model", "stage", "key", "created (UTC)", "size", "state"], rows)
+    _print_table([*_TITLES, "state"], rows)
     print(f"{len(entries)} artefacts, {_size(total_bytes(entries))} in {cache.home}")
 
 
@@ -69,10 +70,7 @@ def verify(model: Model = None) -> None:
     cache = Cache()
     _known(cache, model)
     checked = cache.verify(model)
-    _print_table(
-        ["model", "stage", "key", "created (UTC)", "size", "state"],
-        ([*_columns(entry), problem or "ok"] for entry, problem in checked),
-    )
+    _print_table([*_TITLES, "state"], ([*_columns(entry), problem or "ok"] for entry, problem in checked))
     damaged = sum(problem is not None for _, problem in checked)
     print(f"{len(checked)} artefacts, {damaged} damaged")
     if damaged:
@@ -97,7 +95,7 @@ def prune(
     limit = None if max_size is None else _bytes(max_size)
     cache = Cache()
     chosen = cache.prune(model, before=before, max_bytes=limit, dry_run=True)
-    _print_table(["model", "stage", "key", "created (UTC)", "size"], map(_columns, chosen))
+    _print_table(_TITLES, map(_columns, chosen))
     print(f"{len(chosen)} artefacts to remove, {_size(total_bytes(chosen))}")
     if dry_run or not chosen:
         return

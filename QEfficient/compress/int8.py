@@ -57,22 +57,15 @@ class Int8:
     def table(self) -> dict[str, Json]:
         """For the manifest: what was left out, and why."""
         total, errors = sum(layer.cost for layer in self.layers), self.choice.errors
+        result, order = self.choice.result, sorted(self.choice.left_out, key=lambda index: (-errors[index], index))
+        left_out = [(self.layers[index], errors[index]) for index in order]
         return {
             "layers": len(self.layers),
             "share": self.share,
             "texts": self.texts,
             "trials": self.choice.trials,
-            "min_cosine": self.choice.result.min_cosine,
-            "mean_cosine": self.choice.result.mean_cosine,
-            "rank_agreement": self.choice.result.rank_agreement,
-            "left_out": [
-                {
-                    "layer": self.layers[index].name,
-                    "error": errors[index],
-                    "share": self.layers[index].cost / total,
-                }
-                for index in sorted(self.choice.left_out, key=lambda index: (-errors[index], index))
-            ],
+            **{name: getattr(result, name) for name in ("min_cosine", "mean_cosine", "rank_agreement")},
+            "left_out": [{"layer": one.name, "error": error, "share": one.cost / total} for one, error in left_out],
         }
 
 

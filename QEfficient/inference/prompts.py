@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from QEfficient.errors import UsageError, nearest
+from QEfficient.errors import UsageError, unknown
 from QEfficient.records import TextFacts
 
 
@@ -25,12 +25,8 @@ def find_prompt(known: Mapping[str, str], default: str | None, prompt: str | Non
     if name is None:
         return ""
     if name not in known:
-        raise UsageError(
-            f"The model has no prompt of this name.{nearest(name, list(known))}",
-            got=f"prompt_name={name!r}",
-            allowed=", ".join(map(repr, known)) or "no name: the model has no prompts",
-            do="choose one of these, or pass the text itself as prompt=",
-        )
+        do = "choose one of these, or pass the text itself as prompt="
+        raise unknown(UsageError, "The model has no prompt of this name.", name, known, argument="prompt_name", do=do)
     return known[name]
 
 

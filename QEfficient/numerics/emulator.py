@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
 
-from QEfficient.backends.base import Graphs, GraphShapes
-from QEfficient.backends.graphs import jobs
-from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeSession
-from QEfficient.records import MODEL, CompileOptions, Program, Target
+from QEfficient.backends.host_session import HostSession
+from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+from QEfficient.records import MODEL, CompileOptions, GraphFacts, OnnxModel, Program
 
 FOLDER = "emulated"
 
@@ -23,29 +23,20 @@ class EmulatorBackend(OnnxRuntimeBackend):
     name = "emulator"
     compute: tuple[str, ...] = ("fp16",)
 
-    def compile(
-        self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
-    ) -> Program:
-        """Puts each graph into ``workdir``, and beside it, in a folder of its own, the one that computes as a card.
+    def _complete(self, program: Program, model: OnnxModel, options: CompileOptions) -> GraphFacts:
+        """Beside the graph, in a folder of its own, stands the one that computes as a card.
 
         Raises:
-            OptionError: No shapes, another precision, or a node-precision file that does not fit the graph.
-            CompileError: onnxruntime refuses the graph; its message is kept.
+            OptionError: A node-precision file does not fit the graph.
         """
-        from QEfficient.numerics.emulate import computed_in, emulated  # onnx, which a session must not need
+        from QEfficient.numerics.emulate import emulated, computed_in  # onnx, which a session must not need
 
-        made = self.compile_plain(graphs, shapes, target, options, workdir)
-        facts = {}
-        for name, job in jobs(graphs, shapes, workdir).items():
-            emulated(job.model, job.folder / FOLDER, computed_in(options, target))
-            facts[name] = job.facts(binary=FOLDER)
-        return Program(workdir, dataclasses.replace(made.manifest, graphs=facts))
+        graph = program.manifest.graph
+        emulated(model, program.onnx_path.parent / FOLDER, computed_in(options, program.manifest.target))
+        return replace(graph, binary=str(PurePosixPath(graph.onnx).parent / FOLDER))
 
-    def open(
-        self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
-    ) -> OnnxRuntimeSession:
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> HostSession[Any]:
         """Loads a program; as the host's backend does."""
         graph = program.manifest.graph
-        emulated = dataclasses.replace(graph, onnx=f"{graph.binary}/model.onnx")
-        manifest = dataclasses.replace(program.manifest, graphs={MODEL: emulated})
+        manifest = replace(program.manifest, graphs={MODEL: replace(graph, onnx=f"{graph.binary}/model.onnx")})
         return super().open(Program(program.path, manifest), devices, strict=strict)

@@ -64,7 +64,7 @@ def test_every_entry_imports_and_has_its_own_name(name: str) -> None:
 def test_an_unknown_name(name: str, meant: str) -> None:
     with pytest.raises(UnknownBackendError, match=f"Did you mean '{meant}'") as caught:
         registry.choose(name)
-    assert caught.value.allowed == "auto, onnxruntime, openvino, emulator, qaic"
+    assert caught.value.allowed == "'auto', 'onnxruntime', 'openvino', 'emulator', 'qaic'"
 
 
 def test_a_backend_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from QEfficient.backends.qaic.options import check_devices
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
+from QEfficient.backends.refusals import other_precision
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
 from QEfficient.records import CompileOptions, Json, Manifest, Program, Target
 
@@ -68,8 +69,7 @@ class QaicBackend:
         try:
             found = native.query_devices(native.load(self.sdk))
         except BackendError as error:
-            reason = error.what if error.got is None else f"{error.what} {error.got}"
-            return Availability(False, reason, error.do or _INSTALL)
+            return Availability(False, f"{error.what} {error.got}", str(error.do))
         ready = [device.id for device in found if device.ready]
         if not ready:
             return Availability(False, "no device is ready", f"check qaic-util -q{native.visible_note()}")
@@ -92,12 +92,7 @@ class QaicBackend:
         """
         self._compiler()
         if target.compute not in self.compute:
-            raise OptionError(
-                "The card does not compute in this precision.",
-                got=f"compute={target.compute!r}",
-                allowed=" or ".join(self.compute),
-                do="leave compute= out for fp16",
-            )
+            raise other_precision(self.name, target.compute, self.compute)
         if target.compute != "fp16" and options.flags.get("mxfp6_matmul"):
             raise OptionError(
                 "mxfp6_matmul is for fp16: the card expands such weights to fp16 before it multiplies.",
@@ -162,12 +157,7 @@ class QaicBackend:
         return compiler
 
     def _argv(
-        self,
-        compiler: Compiler,
-        graph: Path,
-        job: GraphJob,
-        target: Target,
-        wanted: CompileOptions,
+        self, compiler: Compiler, graph: Path, job: GraphJob, target: Target, wanted: CompileOptions
     ) -> tuple[str, ...]:
         """The command, after its small input files were written."""
         own_partition = wanted.files.get("mdp_load_partition_config")

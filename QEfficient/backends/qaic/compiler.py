@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -163,18 +163,12 @@ def compile_program(
     if done.exit_code == 0 and binary.is_file() and binary.stat().st_size:
         return
     shutil.rmtree(outdir, ignore_errors=True)
-    raise _failure(argv, done, timeout, _keep(log))
-
-
-def _failure(argv: Sequence[str], done: Completed, timeout: float | None, log: Path | None) -> CompileError:
-    what, do = _explain(done, timeout)
-    return CompileError(
+    kept, (what, do) = _keep(log), _explain(done, timeout)
+    raise CompileError(
         what,
         command=argv,
-        exit_code=done.exit_code,
-        stdout=done.stdout,
-        stderr=done.stderr,
-        log_file=None if log is None else str(log),
+        log_file=None if kept is None else str(kept),
+        **asdict(done),
         got=f"exit code {done.exit_code}",
         allowed=f"exit code 0 and a {BINARY}",
         do=do,

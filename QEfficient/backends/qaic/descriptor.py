@@ -80,6 +80,10 @@ class Descriptor:
         """The allowed shapes, or the only one."""
         return self.allowed or (tuple(binding.dims for binding in self.bindings),)
 
+    def sized(self, shapes: Sequence[Dims]) -> list[tuple[int, list[int]]]:
+        """Item size and dims of each binding in these shapes, as the runtime takes them."""
+        return [(b.item_size, list(shape)) for b, shape in zip(self.bindings, shapes, strict=True)]
+
     def match(self, given: Mapping[str, Dims]) -> tuple[Dims, ...] | None:
         """The shapes of all bindings for the shapes of some, or ``None`` when no compiled shape has them."""
         for shapes in self.shapes:

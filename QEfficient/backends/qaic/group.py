@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from types import TracebackType
 from typing import Self
 
 from QEfficient import fork
@@ -60,9 +59,7 @@ class Group:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.id, signal.SIGKILL)
         _ends.discard(self._write)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
 from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, OfOneProcess
+from QEfficient.backends.input_check import check_dtype
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
 from QEfficient.backends.qaic.descriptor import Binding, Dims
@@ -21,7 +21,7 @@ from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
 from QEfficient.backends.qaic.slot import Slot, Slots, from_buffer
 from QEfficient.cache import MANIFEST
-from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, nearest
+from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, unknown
 from QEfficient.records import Program, Target
 
 _SKIPPED: Dims = (0,)
@@ -80,10 +80,7 @@ class QAICInferenceSession(OfOneProcess):
         self.binding_index_map = {binding.name: binding.index for binding in described.bindings}
         self.input_names = [binding.name for binding in described.bindings if binding.is_input]
         self.output_names = [binding.name for binding in described.bindings if not binding.is_input]
-        self.allowed_shapes: list[list[tuple[int, list[int]]]] = [
-            [(b.item_size, list(shape)) for b, shape in zip(described.bindings, entry, strict=True)]
-            for entry in described.allowed
-        ]
+        self.allowed_shapes = [described.sized(shapes) for shapes in described.allowed]
         if activate:
             self.activate()
 
@@ -123,13 +120,7 @@ class QAICInferenceSession(OfOneProcess):
         checked = {}
         for name, array in buffers.items():
             binding = self._binding(name)
-            if not isinstance(array, np.ndarray) or array.dtype != binding.dtype:
-                raise InputError(
-                    f"The buffer {name!r} has another dtype.",
-                    got=f"{getattr(array, 'dtype', type(array).__name__)}",
-                    allowed=f"a numpy array of {binding.dtype}",
-                    do=f"pass np.asarray({name}, dtype='{binding.dtype}')",
-                )
+            check_dtype(name, array, binding.dtype)
             if not array.size:
                 self._refuse_needed(binding)
             checked[name] = (array.tobytes(), array.shape or (1,)) if array.size else (b"", _SKIPPED)
@@ -216,12 +207,7 @@ class QAICInferenceSession(OfOneProcess):
 
     def _binding(self, name: str) -> Binding:
         if name not in self._by_name:
-            raise InputError(
-                f"The program has no buffer {name!r}.{nearest(name, sorted(self._by_name))}",
-                got=name,
-                allowed=", ".join(self._by_name),
-                do="correct the name",
-            )
+            raise unknown(InputError, f"The program has no buffer {name!r}.", name, self._by_name)
         return self._by_name[name]
 
 

@@ -71,10 +71,7 @@ def guarded(doing: str, *, do: str = QUERY) -> Iterator[None]:
 
 def _thrown(doing: str, do: str, error: Exception) -> DeviceError:
     return DeviceError(
-        f"The card's runtime failed to {doing}.",
-        got=f"{type(error).__name__}: {error}",
-        allowed="no exception",
-        do=do,
+        f"The card's runtime failed to {doing}.", got=f"{type(error).__name__}: {error}", allowed="no exception", do=do
     )
 
 
@@ -124,12 +121,7 @@ def _load_qaicrt(sdk: Sdk) -> ModuleType:
     others = sorted(folder.glob("qaicrt.*.so"))
     if others:
         raise _other_python(others[0], ", ".join(_python_of(path.name) for path in others))
-    raise BackendUnavailableError(
-        "The card's runtime (qaicrt) is not on this machine.",
-        got=f"no qaicrt in {folder}",
-        allowed="qaicrt for this Python",
-        do="install the Platform SDK, or set QEFF_QAIC_SDK to its root",
-    )
+    raise _absent("The card's runtime (qaicrt) is not on this machine.", f"no qaicrt in {folder}")
 
 
 def _import_qaicrt(path: Path) -> ModuleType:
@@ -170,15 +162,19 @@ def _other_python(path: Path, made_for: str) -> BackendUnavailableError:
     )
 
 
+def _absent(what: str, got: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        what,
+        got=got,
+        allowed="qaicrt for this Python, and QAicApi_pb2.py of the same SDK",
+        do="install the Platform SDK, or set QEFF_QAIC_SDK to its root",
+    )
+
+
 def _load_api(sdk: Sdk) -> ModuleType:
     path = sdk.python_folder / "QAicApi_pb2.py"
     if not path.is_file():
-        raise BackendUnavailableError(
-            "The card's runtime is not complete: QAicApi_pb2.py is missing.",
-            got=str(path),
-            allowed="qaicrt and QAicApi_pb2.py in one SDK",
-            do="install the Platform SDK, or set QEFF_QAIC_SDK to its root",
-        )
+        raise _absent("The card's runtime is not complete: QAicApi_pb2.py is missing.", str(path))
     try:
         return _module("QAicApi_pb2", path)
     except Exception as error:  # generated code fails with TypeError, ImportError or protobuf's own VersionError

@@ -49,19 +49,10 @@ class Sdk:
         return None
 
     @property
-    def apps_version(self) -> str | None:
-        """Version of the compiler's half, where it is installed."""
-        return _base_version(self.root / "versions" / "apps.xml")
-
-    @property
-    def platform_version(self) -> str | None:
-        """Version of the runtime's half, where it is installed."""
-        return _base_version(self.root / "versions" / "platform.xml")
-
-    @property
     def version(self) -> str:
-        """The version that a program is compiled by and checked against."""
-        return self.apps_version or self.platform_version or UNKNOWN
+        """The version that a program is compiled by and checked against: the compiler's, else the runtime's."""
+        files = self.root / "versions"
+        return _base_version(files / "apps.xml") or _base_version(files / "platform.xml") or UNKNOWN
 
     @property
     def identity(self) -> str:

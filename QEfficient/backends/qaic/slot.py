@@ -93,9 +93,8 @@ class Slot:
     def _buffers(self, layout: Layout) -> tuple[Any, Any]:
         qaicrt = self.owner.runtime.qaicrt
         if layout not in self._made:
-            bindings = self.owner.descriptor.bindings
-            dims = [(b.item_size, list(shape)) for b, shape in zip(bindings, layout.shapes, strict=True)]
-            buffers: list[Any] = [None] * len(bindings)
+            dims = self.owner.descriptor.sized(layout.shapes)
+            buffers: list[Any] = [None] * len(dims)
             for binding, shape in layout.outputs:
                 buffers[binding.index] = qaicrt.QBuffer(bytes(binding.bytes_of(shape)))  # gives its size
             self._made[layout] = buffers, qaicrt.BufferDimensionsVecRef(dims)
@@ -138,12 +137,10 @@ class Slot:
         Raises:
             DeviceError: A step failed. The slot must be renewed.
         """
-        qaicrt, bindings = self.owner.runtime.qaicrt, self.owner.descriptor.bindings
+        qaicrt = self.owner.runtime.qaicrt
         with guarded("take the buffers", do=_SHAPES):
             native = [qaicrt.QBuffer(buffer) for buffer in buffers]
-            dims = qaicrt.BufferDimensionsVecRef(
-                [(b.item_size, list(shape)) for b, shape in zip(bindings, shapes, strict=True)]
-            )
+            dims = qaicrt.BufferDimensionsVecRef(self.owner.descriptor.sized(shapes))
         self._enqueue(native, dims)
         self._wait()
         return self._fetch()

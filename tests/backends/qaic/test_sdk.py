@@ -77,7 +77,6 @@ def test_a_slow_or_absent_tool_means_ai100(sdk: FakeSdk, monkeypatch: pytest.Mon
 def test_versions(sdk: FakeSdk, text: str, version: str | None) -> None:
     (sdk.root / "versions" / "apps.xml").write_text(text)
     found = Sdk(sdk.root)
-    assert found.apps_version == version
     assert found.version == (version or "1.22.0")  # the runtime's, where the compiler's half is silent
     (sdk.root / "versions" / "platform.xml").unlink()
     assert found.version == (version or "unknown")

@@ -1,0 +1,50 @@
+"""What backends refuse with, where more than one of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from QEfficient.errors import CorruptArtefactError, DeviceError, InputError, OptionError, unknown
+
+
+def other_precision(backend: str, wanted: str, known: Sequence[str]) -> OptionError:
+    """The error of a precision that a backend does not compute in."""
+    what, do = f"The backend {backend!r} does not compute in this precision.", "choose one, or leave compute out"
+    return unknown(OptionError, what, wanted, known, argument="compute", do=do)
+
+
+def no_file(option: str, path: Path) -> OptionError:
+    """The error of an option whose file is not there, or not any more."""
+    what = f"The file of the option {option!r} does not exist."
+    return OptionError(what, got=str(path), allowed="the path of a file that exists", do="correct the path")
+
+
+def refused(runtime: str, what: str, error: Exception) -> DeviceError:
+    """The error of a runtime that does not load, compile or run a program."""
+    return DeviceError(
+        f"{runtime} can't {what} the program.",
+        status=str(error),
+        allowed=f"a graph that the installed {runtime} computes",
+        do="compile the model again, or for another backend",
+    )
+
+
+def corrupt_graph(graph: Path, error: Exception) -> CorruptArtefactError:
+    """The error of a graph that is not as it was compiled."""
+    return CorruptArtefactError(
+        f"The graph {graph.name} or its external data can't be used.",
+        got=str(error),
+        allowed="the files as they were compiled, all inside the program's folder",
+        do="compile the model again, or copy the program's folder again",
+    )
+
+
+def no_row(got: str) -> InputError:
+    """The error of an id that a table has no row for."""
+    return InputError(
+        "An id is outside of the model's table.",
+        got=got,
+        allowed="ids that every table of the model has a row for",
+        do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
+    )
