@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import bart, big_bird
+from QEfficient.architectures import big_bird, find
 
 ARCHITECTURE = replace(
-    bart.ARCHITECTURE, model_type="bigbird_pegasus", limit=big_bird.limit, whole=big_bird.whole, default_pad_id=0
+    find("bart"), model_type="bigbird_pegasus", limit=big_bird.limit, whole=big_bird.whole, default_pad_id=0
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import llama
+from QEfficient.architectures import find
 from QEfficient.architectures.record import Config
 
 
@@ -11,4 +11,4 @@ def refused(config: Config) -> str | None:
     return "its ALiBi is computed in bfloat16, which programs do not hold" if config.get("alibi") else None
 
 
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="falcon", refused=refused)
+ARCHITECTURE = replace(find("llama"), model_type="falcon", refused=refused)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import t5
+from QEfficient.architectures import find
 from QEfficient.architectures.record import Config
 
 
@@ -14,7 +14,7 @@ def refused(config: Config) -> str | None:
 
 
 ARCHITECTURE = replace(
-    t5.ARCHITECTURE,
+    find("t5"),
     model_type="longt5",
     mask="own",
     blocks={
