@@ -21,6 +21,7 @@ from QEfficient.architectures.record import (
     positions_after_pad,
     rotary,
 )
+from QEfficient.records import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Likeness:
                 case "block":
                     (ours,) = base.blocks.values()
                     facts["blocks"] = {fact: ours}
-                case "refused":
+                case "refused" if isinstance(fact, str):
                     facts["refused"] = lambda config, reason=fact: reason
                 case _:
                     facts[name] = fact
@@ -60,9 +61,20 @@ def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) ->
         **facts: What differs, by the fields of :class:`~QEfficient.architectures.record.Architecture`, some of them in
             short. ``limit``: what the rule takes where the config names no figure. ``pad_id``: its default.
             ``block``: the class of transformers in whose place the base's block stands. ``refused``: why no model of
-            this type can be right.
+            this type can be right; or :func:`unless`.
     """
     return Likeness(base, note, facts)
+
+
+def unless(key: str, served: Json, why: str) -> Callable[[Config], str | None]:
+    """For ``refused``: why a model is refused whose config has something else under ``key`` than what is served.
+
+    Args:
+        key: Of the config.
+        served: The only value that is; where the config has none, it stands for this one.
+        why: What an error says.
+    """
+    return lambda config: None if config.get(key) in (None, served) else why
 
 
 WINDOWS = {"global_attention_mask": "a program has the windows, and of far tokens only those that a head asks for"}
@@ -146,6 +158,8 @@ TABLE = {
         left_out={"sequence_id": "a row of a program holds one sequence; pass the others as rows of their own"}),
     "eurobert": like(rotary, "EuroBERT: Llama's layers, read in both directions.", limit=8192, pad_id=128001),
     "exaone4": like("llama", "EXAONE 4: as Llama, with windows in most layers."),
+    "falcon": like("llama", "Falcon: as Llama, with attention and MLP side by side.",
+        refused=unless("alibi", False, "its ALiBi is computed in bfloat16, which programs do not hold")),
     "flaubert": like("xlm", "FlauBERT: as XLM, without languages."),
     "flava_text_model": like(positions, "The text half of FLAVA: as BERT.", pad_id=0),
     "focalnet": like("resnet", "FocalNet: convolutions, any image size."),
@@ -204,6 +218,11 @@ TABLE = {
             "longformer.LongformerModel": "longformer.WindowedModel",
             "longformer.LongformerSelfAttention": "longformer.WindowedSelfAttention",
         }),
+    "longt5": like("t5", "LongT5: as T5, with local attention as a mask; the transient-global one is refused.",
+        mask="own",
+        blocks={"longt5.LongT5Stack": "longt5.Stack", "longt5.LongT5LocalAttention": "longt5.LocalAttention"},
+        refused=unless("encoder_attention_type", "local",
+            "the exporter makes a constant of the number of blocks that its transient-global attention averages")),
     "luke": like(positions_after_pad,
         "LUKE on words alone: positions as RoBERTa's; entities, which have a length of their own, are no input yet.",
         pad_id=1,
@@ -343,5 +362,10 @@ TABLE = {
             **dict.fromkeys(("perm_mask", "target_mapping"), "a program attends from every token to every other"),
             **dict.fromkeys(("mems", "use_mems"), "a program keeps nothing between two calls"),
         }),
+    "yoso": like(positions,
+        "YOSO: an attention of hashes, here by its expectation; its mask leaks, in HuggingFace's model too.",
+        limit=4096, pad_id=1, pads=never_pads,
+        refused=unless("use_expectation", True,
+            "use_expectation=False hashes in a CUDA kernel that a CPU does not have")),
 }
 # fmt: on
