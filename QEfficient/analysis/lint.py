@@ -76,7 +76,7 @@ def _about(steps: Sequence[Step], rule: str, level: str, text: str, do: str, sou
 
 def _live(context: LintContext) -> list[Step]:
     """Steps whose results depend on the inputs; the others are done when the compiler folds constants."""
-    return [step for step in context.walk.steps if not step.settled]
+    return [step for step in context.walk.steps if not step.constant]
 
 
 # ------------------------------------------------------------------------------------------------ shapes and control
