@@ -255,10 +255,8 @@ class Insight(PipelineModel):
         """
         from QEfficient.diagnostics.benchmark import BenchmarkArgs, benchmark
 
-        loaded, args = (
-            self._need_loaded(),
-            BenchmarkArgs.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length),
-        )
+        loaded = self._need_loaded()
+        args = BenchmarkArgs.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length)
         warmup = partial(loaded.warmup, calibrate=True, devices=device_ids)
         return benchmark(loaded, self._string_call(device_ids), warmup, args)
 

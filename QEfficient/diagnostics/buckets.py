@@ -78,10 +78,11 @@ def suggested(
     """What ``compile(seq_len="auto")`` finds for texts; ``None`` is left out.
 
     Raises:
+        InputError: What is no list of strings.
         OptionError: No texts, or a number out of range.
         UsageError: The model has no tokenizer.
     """
-    given = arguments.optional_strings("texts", texts)
+    given = tuple(arguments.strings("texts", texts))
     chosen, reason = registry.choose(backend, None)
     asked = CompileRequest(
         chosen,
@@ -119,26 +120,18 @@ def card_cost(subject: ModelSubject, cores: int) -> Cost | None:
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict
 
-    fitting = [card for card in CARDS if card.cores >= cores]
+    card = next((card for card in CARDS if card.cores >= cores), None)
+    if card is None:
+        return None
+    name, shared = card.name, {"num_cores": cores, "instances": card.cores // cores, "set_size": 1}
     try:
-        network = columns(subject)
+        row = columns(subject) | shared | {"multicast_weights": False}
     except UsageError:
         return None
-    if not fitting:
-        return None
-    card = fitting[0]
-    row = network | {
-        "num_cores": cores,
-        "instances": card.cores // cores,
-        "ols": None,
-        "mos": None,
-        "multicast_weights": False,
-        "set_size": 1,
-    }
 
     @cache
     def cost(length: int, batch: int) -> float:
-        return batch / float(predict(row | {"seq_len": length, "batch_size": batch}, card.name).samples_per_second)
+        return batch / float(predict(row | {"seq_len": length, "batch_size": batch}, name).samples_per_second)
 
     return cost
 

@@ -121,7 +121,7 @@ def test_a_limit_of_the_caller_s_is_the_last_bucket(model: QEFFAutoModel) -> Non
 def test_without_texts_there_is_nothing_to_find(model: QEFFAutoModel, texts: Any) -> None:
     with pytest.raises(OptionError, match="there are none"):
         compile_auto(model, texts=texts)
-    with pytest.raises(OptionError, match="there are none"):
+    with pytest.raises(UsageError, match="there are none|not a list of strings"):
         model.suggest_buckets(texts)
 
 
