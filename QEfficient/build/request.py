@@ -48,7 +48,7 @@ class CompileRequest:
         texts: Texts of the caller's to verify the program on, besides the built-in ones.
         limits: The limits of the caller's that the program must hold.
         cores: AI cores of an instance.
-        batch: Rows of a bucket.
+        batch: Rows of a bucket; where each has its own, of the longest.
         lengths: Lengths of the buckets.
         keywords: Compiler options by name, not looked at yet.
         objective: What to fill in cores, batch and some options for.
@@ -162,7 +162,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
         texts,
         verify_limits(given["limits"]),
         cores=_unless_left_out("num_cores", given["num_cores"], "cores"),
-        batch=None if buckets else _unless_left_out("batch_size", given["batch_size"], "rows"),
+        batch=buckets[-1].batch if buckets else _unless_left_out("batch_size", given["batch_size"], "rows"),
         lengths=lengths,
         keywords=options,
         objective=given["objective"],

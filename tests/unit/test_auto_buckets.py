@@ -100,6 +100,12 @@ def test_texts_are_verified_on_too_and_the_same_ones_find_the_program_again(mode
 def test_each_length_may_have_rows_of_its_own_in_any_order(model: QEFFAutoModel) -> None:
     model.compile(backend="onnxruntime", seq_len=(64, 16), batch_size=np.array([2, 8]), verify="off")
     assert shapes(model) == [(16, 8), (64, 2)]
+    options = []
+    for rows in ([8, 2], 2):  # an objective is for the longest bucket
+        model.compile(backend="onnxruntime", seq_len=[16, 64], batch_size=rows, objective="throughput", verify="off")
+        manifest = model._need_loaded().program.manifest
+        options.append((manifest.target, manifest.options))
+    assert options[0] == options[1]
     for seq_len, rows in ((None, [1, 2]), (32, [1, 2]), ([32, 32], [1, 2]), ([16, 32], [1]), (None, [])):
         with pytest.raises(OptionError, match="not one for each length"):
             model.compile(seq_len=seq_len, batch_size=rows)
