@@ -200,8 +200,8 @@ class Insight(PipelineModel):
     ) -> SuggestedBuckets:
         """The buckets in which texts cost least, as ``compile(seq_len="auto", texts=texts)`` takes them.
 
-        ``compile(**model.suggest_buckets(texts).compile_options)`` makes the same program; so the buckets can be looked
-        at, kept, and compiled for on a machine that does not have the texts.
+        ``compile(**model.suggest_buckets(texts).compile_options)`` makes the same program, so that the buckets can be
+        looked at, changed and kept before.
 
         Args:
             texts: Texts like those that will come: some hundreds show their lengths well.
