@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.errors import InputError, OptionError, UsageError
+from QEfficient.errors import InputError, OptionError, UsageError, nearest
 
 STRINGS = "strings"
 """What most lists hold, as an error calls it."""
@@ -61,6 +61,22 @@ def positives(name: str, value: object, what: str) -> list[int]:
     single = isinstance(value, str) or whole(value) is not None or not (_iterates(value) or isinstance(value, Mapping))
     many = [value] if single else listed(name, value, "whole numbers", error=OptionError)
     return [positive(name, number, what) for number in many]
+
+
+def one_of(name: str, value: object, allowed: Sequence[str]) -> str:
+    """``value`` as one of a few words.
+
+    Raises:
+        UsageError: It is none of them; names the nearest.
+    """
+    if value not in allowed:
+        raise UsageError(
+            f"There is no {name} {value!r}.{nearest(str(value), allowed)}",
+            got=f"{name}={value!r}",
+            allowed=", ".join(map(repr, allowed)),
+            do="choose one of these",
+        )
+    return str(value)
 
 
 def is_number(value: object) -> bool:

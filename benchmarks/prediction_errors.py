@@ -100,7 +100,7 @@ def cross_validate(
         held = [index for index, key in enumerate(keys) if fold_of[key] == fold]
         fitted = fit([one for one, key in zip(measured, keys, strict=True) if fold_of[key] != fold])
         runs = [measured[index].run for index in held]
-        found = fitted.logs(runs)
+        found = fitted.regression.logs(runs)
         logs[:, held], halves[:, held] = found, fitted.halves(runs, found)
     rate, _, latency, _ = logs
     off, off_latency = misses(Logs(*logs), measured)

@@ -140,7 +140,7 @@ def recommendations() -> None:
             best = min(published, key=lambda one: one.latency_ms if quick else -one.samples_per_second)
             predictor = Predictor([one for one in measured if key(one) != network])
             run = choose(predictor, best.run, objective.removeprefix("best-"))
-            rate, _, latency, _ = predictor.logs([run])
+            rate, _, latency, _ = predictor.regression.logs([run])
             reached = best.latency_ms / np.exp(latency[0]) if quick else np.exp(rate[0]) / best.samples_per_second
             same = (run.num_cores, run.instances) == (best.run.num_cores, best.run.instances)
             found.append((same, reached >= 0.95, reached >= 0.90))
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    constants = asdict(Predictor(measurements()).constants)
+    constants = asdict(Predictor(measurements()).regression.constants)
     print(f"Constants: { {name: float(f'{value:.3g}') for name, value in constants.items()} }\n")
     table()
     print()

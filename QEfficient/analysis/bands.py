@@ -102,10 +102,9 @@ def quantile(values: Vector, models: Sequence[str], share: float) -> float:
     if not len(values):
         return NORMAL
     rows = Counter(models)
-    order = np.argsort(values, kind="stable")
-    weights = np.array([1 / rows[model] for model in models])[order].cumsum() / len(rows)
-    place = int(np.searchsorted(weights, min(share, 1.0) - 1e-9))
-    return float(values[order][min(place, len(values) - 1)])
+    weights = [1 / rows[model] for model in models]
+    # a little less, so that rounding of the weights' sum does not make it the next value
+    return float(np.quantile(values, max(min(share, 1.0) - 1e-9, 0.0), weights=weights, method="inverted_cdf"))
 
 
 def _shared(keys: Sequence[object], groups: Sequence[object]) -> Mask:

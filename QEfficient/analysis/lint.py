@@ -7,7 +7,7 @@ its users filed. No public list of the operators that the compiler takes exists 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,19 +66,17 @@ def lint(context: LintContext) -> tuple[LintFinding, ...]:
     return tuple(sorted(found, key=lambda finding: _LEVELS.index(finding.level)))
 
 
-def _about(
-    rule: str, level: str, text: str, do: str, source: str, steps: Iterable[Step] = (), *, op: str | None = None
-) -> LintFinding:
-    chosen = list(steps)
-    names = tuple(dict.fromkeys(step.name for step in chosen))
-    modules = tuple(dict.fromkeys(step.module for step in chosen if step.module))
-    operators = sorted({step.op for step in chosen})
-    return LintFinding(rule, level, text, do, source, names, ", ".join(operators) if op is None else op, modules)
+def _about(steps: Sequence[Step], rule: str, level: str, text: str, do: str, source: str) -> Iterator[LintFinding]:
+    """One finding about all of these steps; none where there are none."""
+    if steps:
+        names = tuple(dict.fromkeys(step.name for step in steps))
+        modules = tuple(dict.fromkeys(step.module for step in steps if step.module))
+        yield LintFinding(rule, level, text, do, source, names, ", ".join(sorted({one.op for one in steps})), modules)
 
 
 def _live(context: LintContext) -> list[Step]:
     """Steps whose results depend on the inputs; the others are done when the compiler folds constants."""
-    return [step for step in context.walk.steps if not step.settled]
+    return [step for step in context.walk.steps if not step.constant]
 
 
 # ------------------------------------------------------------------------------------------------ shapes and control
@@ -94,10 +92,10 @@ def data_dependent_shapes(context: LintContext) -> Iterator[LintFinding]:
         and "." not in step.op
     ]
     for op in dict.fromkeys(step.op for step in guilty):
-        steps = [step for step in guilty if step.op == op]
         text = f"The shape of what {op} gives depends on the data, and the compiler needs every shape."
         do = "change the model's code so that it computes with masks of a fixed shape"
-        yield _about("data-dependent-shape", "error", text, do, PREPARE, steps)
+        steps = [step for step in guilty if step.op == op]
+        yield from _about(steps, "data-dependent-shape", "error", text, do, PREPARE)
 
 
 def control_flow(context: LintContext) -> Iterator[LintFinding]:
@@ -120,9 +118,8 @@ def trilu_diagonal(context: LintContext) -> Iterator[LintFinding]:
         for step in _live(context)
         if step.op == "Trilu" and len(step.inputs) > 1 and step.inputs[1] is not None and step.inputs[1].shape != ()
     ]
-    if steps:
-        text = "Trilu takes its diagonal as a tensor that is no scalar; the compiler said 'Diagonal must be scalar'."
-        yield _about("trilu-diagonal", "error", text, "give the diagonal as a scalar constant", TRILU, steps)
+    text = "Trilu takes its diagonal as a tensor that is no scalar; the compiler said 'Diagonal must be scalar'."
+    yield from _about(steps, "trilu-diagonal", "error", text, "give the diagonal as a scalar constant", TRILU)
 
 
 # ------------------------------------------------------------------------------------------------ operators
@@ -131,10 +128,9 @@ def trilu_diagonal(context: LintContext) -> Iterator[LintFinding]:
 def einsum(context: LintContext) -> Iterator[LintFinding]:
     """``Einsum``: the documentation's own example of an operator that may be missing."""
     steps = [step for step in _live(context) if step.op == "Einsum"]
-    if steps:
-        text = "Einsum is the documentation's example of an operator that the compiler may not take."
-        do = "write it as MatMul and Transpose in the model's code, or run the SDK's Model Preparator on the graph"
-        yield _about("einsum", "warning", text, do, OPERATORS, steps)
+    text = "Einsum is the documentation's example of an operator that the compiler may not take."
+    do = "write it as MatMul and Transpose in the model's code, or run the SDK's Model Preparator on the graph"
+    yield from _about(steps, "einsum", "warning", text, do, OPERATORS)
 
 
 def foreign_operators(context: LintContext) -> Iterator[LintFinding]:
@@ -144,7 +140,7 @@ def foreign_operators(context: LintContext) -> Iterator[LintFinding]:
         steps = [step for step in foreign if step.op == op]
         text = f"{op} is no operator of the ONNX standard."
         do = "export the graph without a runtime's fused operators, or register it: -register-custom-op"
-        yield _about("foreign-operator", "error", text, do, OPERATORS, steps)
+        yield from _about(steps, "foreign-operator", "error", text, do, OPERATORS)
 
 
 def opset(context: LintContext) -> Iterator[LintFinding]:
@@ -152,7 +148,7 @@ def opset(context: LintContext) -> Iterator[LintFinding]:
     version = context.model.graph.opset_imports.get("", 0)
     if version not in OPSETS:
         text = f"The graph is of opset {version}; the vendor's recipes and library use {OPSETS[0]} to {OPSETS[-1]}."
-        yield _about("opset", "warning", text, "export it with opset 18", VENDOR_LIBRARY, op="")
+        yield LintFinding("opset", "warning", text, "export it with opset 18", VENDOR_LIBRARY)
 
 
 def decomposed_norms(context: LintContext) -> Iterator[LintFinding]:
@@ -165,11 +161,10 @@ def decomposed_norms(context: LintContext) -> Iterator[LintFinding]:
         if step.op in ("ReduceMean", "ReduceSum") and _is_square(made.get(step.inputs[0]) if step.inputs[0] else None)
     ]
     rooted = [step for step in squares if _reaches_root(step, steps)]
-    if rooted:
-        what = "norm stands" if len(rooted) == 1 else "norms stand"
-        text = f"{len(rooted)} {what} in the graph as single operators, each a pass over memory unless they are fused."
-        do = "nothing, unless a card's profile shows them: the vendor's library writes RMS norms as one custom operator"
-        yield _about("decomposed-norm", "note", text, do, f"{VENDOR_LIBRARY}, its CustomRMSNorm", rooted)
+    what = "norm stands" if len(rooted) == 1 else "norms stand"
+    text = f"{len(rooted)} {what} in the graph as single operators, each a pass over memory unless they are fused."
+    do = "nothing, unless a card's profile shows them: the vendor's library writes RMS norms as one custom operator"
+    yield from _about(rooted, "decomposed-norm", "note", text, do, f"{VENDOR_LIBRARY}, its CustomRMSNorm")
 
 
 def _is_square(step: Step | None) -> bool:
@@ -210,11 +205,8 @@ def constants_beyond_fp16(context: LintContext) -> Iterator[LintFinding]:
 def _beyond(tensor: ir.TensorProtocol) -> bool:
     if not tensor.dtype.is_floating_point() or tensor.dtype.bitwidth < 16:
         return False
-    for block in weights.blocks(tensor):
-        values = np.abs(block.astype(np.float64))
-        if bool(np.any(np.isfinite(values) & (values > MAX_FP16))):
-            return True
-    return False
+    sizes = (np.abs(block.astype(np.float64)) for block in weights.blocks(tensor))
+    return any(bool(np.any((size > MAX_FP16) & (size < np.inf))) for size in sizes)
 
 
 def bfloat16(context: LintContext) -> Iterator[LintFinding]:
@@ -242,10 +234,9 @@ def wide_integers(context: LintContext) -> Iterator[LintFinding]:
             for tensor in step.inputs
         )
     ]
-    if steps:
-        text = "Integers past 32 bits take part in arithmetic; how the card holds int64 is not documented."
-        do = "compute with smaller numbers in the model's code, and verify the program on a card"
-        yield _about("wide-integer", "warning", text, do, OPERATORS, steps)
+    text = "Integers past 32 bits take part in arithmetic; how the card holds int64 is not documented."
+    do = "compute with smaller numbers in the model's code, and verify the program on a card"
+    yield from _about(steps, "wide-integer", "warning", text, do, OPERATORS)
 
 
 def mx_blocks(context: LintContext) -> Iterator[LintFinding]:
@@ -260,10 +251,9 @@ def mx_blocks(context: LintContext) -> Iterator[LintFinding]:
         and len(step.inputs[1].shape) > 1
         and step.inputs[1].shape[-2] % BLOCK
     ]
-    if odd:
-        text = f"{len(odd)} MatMul weights have a reduced side that is no multiple of {BLOCK}, MXFP6's block."
-        do = "nothing for fp16; with mxfp6_matmul=True the last block of each column is padded"
-        yield _about("mx-block", "note", text, do, MICROSCALING, odd)
+    text = f"{len(odd)} MatMul weights have a reduced side that is no multiple of {BLOCK}, MXFP6's block."
+    do = "nothing for fp16; with mxfp6_matmul=True the last block of each column is padded"
+    yield from _about(odd, "mx-block", "note", text, do, MICROSCALING)
 
 
 # ------------------------------------------------------------------------------------------------ size
@@ -283,7 +273,7 @@ def large_outputs(context: LintContext) -> Iterator[LintFinding]:
                     "vocabulary's logits were measured several times slower than the encoder alone."
                 )
                 do = "pool or take the maximum inside the graph, or ask for a smaller output"
-                yield _about("large-output", "warning", text, do, ENCODERS, op="")
+                yield LintFinding("large-output", "warning", text, do, ENCODERS)
 
 
 def many_buckets(context: LintContext) -> Iterator[LintFinding]:
@@ -291,7 +281,7 @@ def many_buckets(context: LintContext) -> Iterator[LintFinding]:
     if len(context.buckets) > MOST_BUCKETS:
         text = f"{len(context.buckets)} buckets in one program; {MOST_BUCKETS} or fewer are usual."
         do = "leave some lengths out: a row runs in the smallest bucket that holds it"
-        yield _about("many-buckets", "warning", text, do, VENDOR_LIBRARY, op="")
+        yield LintFinding("many-buckets", "warning", text, do, VENDOR_LIBRARY)
 
 
 def large_model(context: LintContext) -> Iterator[LintFinding]:
@@ -300,7 +290,7 @@ def large_model(context: LintContext) -> Iterator[LintFinding]:
     if size >= LARGE_MODEL:
         text = f"The weights take {size / 1e9:.1f} GB, more than one ONNX file holds, so they stand in external data."
         do = "keep the data files beside the graph, and check on how many cards it fits"
-        yield _about("large-model", "note", text, do, COMPILE, op="")
+        yield LintFinding("large-model", "note", text, do, COMPILE)
 
 
 RULES: tuple[Callable[[LintContext], Iterator[LintFinding]], ...] = (

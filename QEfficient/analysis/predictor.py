@@ -10,14 +10,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from QEfficient import arguments
 from QEfficient.analysis import physics
 from QEfficient.analysis.bands import Widths, kind
 from QEfficient.analysis.cards import CARDS, Card
-from QEfficient.analysis.physics import STANDARD, Constants, Vector
+from QEfficient.analysis.physics import STANDARD, Vector
 from QEfficient.analysis.regression import Logs, Regression
 from QEfficient.analysis.residual import RATE, TAIL, Scales
 from QEfficient.analysis.run import Measurement, Run, measurements, parse
-from QEfficient.errors import UsageError, nearest
+from QEfficient.errors import UsageError
 
 WIDER = 1.5
 """How much wider a band is on a card, length, batch, task, vocabulary or queue that was not measured. An assumption: no
@@ -72,22 +73,16 @@ class Predictor:
     Args:
         measured: At least a few dozen.
         rate, tail: How alike the errors of two runs are.
+
+    Attributes:
+        regression: What is expected.
+        widths: Half of each band, in standard deviations.
     """
 
     def __init__(self, measured: Sequence[Measurement], rate: Scales = RATE, tail: Scales = TAIL) -> None:
-        self._measured = tuple(measured)
-        self._regression = Regression(self._measured, rate, tail)
-        self.widths = Widths(self._measured, self._regression)
+        self.regression = Regression(measured, rate, tail)
+        self.widths = Widths(measured, self.regression)
         self._domain = Domain([one.run for one in measured])
-
-    @property
-    def constants(self) -> Constants:
-        """Those of the formula."""
-        return self._regression.constants
-
-    def logs(self, runs: Sequence[Run], card: Card = STANDARD) -> Logs:
-        """Logarithms of samples a second and of latency in ms, each with its standard deviation."""
-        return self._regression.logs(runs, card)
 
     def halves(self, runs: Sequence[Run], logs: Logs, card: Card = STANDARD) -> tuple[Vector, Vector]:
         """Half of each band of these logarithms, for the rate and for latency."""
@@ -96,7 +91,7 @@ class Predictor:
 
     def predict(self, runs: Sequence[Run], card: Card = STANDARD) -> list[Prediction]:
         """A prediction for each run."""
-        logs = self.logs(runs, card)
+        logs = self.regression.logs(runs, card)
         columns = (logs.rate, logs.latency, *self.halves(runs, logs, card))
         made = []
         for run, rate, latency, rate_half, latency_half in zip(runs, *columns, strict=True):
@@ -126,7 +121,8 @@ class Domain:
         self._kinds = {(kind(run), physics.written_out(run)) for run in runs}
         self._lengths = sorted({run.seq_len for run in runs})
         self._batches = {length: max(r.batch_size for r in runs if r.seq_len == length) for length in self._lengths}
-        self._ranges = {name: _range([getattr(run, name) for run in runs]) for name in (*KIND, *REST)}
+        columns = {name: [getattr(run, name) for run in runs] for name in (*KIND, *REST)}
+        self._ranges = {name: (min(column), max(column)) for name, column in columns.items()}
 
     def reasons(self, run: Run, card: Card = STANDARD) -> tuple[str, ...]:
         """Why a run lies outside of what was measured."""
@@ -212,21 +208,9 @@ def find_card(name: str) -> Card:
     Raises:
         UsageError: There is none.
     """
-    for card in CARDS:
-        if card.name == name:
-            return card
-    names = [card.name for card in CARDS]
-    raise UsageError(
-        f"There is no such card.{nearest(str(name), names)}",
-        got=f"card={name!r}",
-        allowed=", ".join(map(repr, names)),
-        do="name one of these",
-    )
+    cards = {card.name: card for card in CARDS}
+    return cards[arguments.one_of("card", name, tuple(cards))]
 
 
 def _estimate(log: float, half: float) -> Estimate:
     return Estimate(*(float(np.exp(log + shift)) for shift in (0.0, -half, half)))
-
-
-def _range(values: Sequence[int]) -> tuple[int, int]:
-    return min(values), max(values)

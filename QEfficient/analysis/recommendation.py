@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from QEfficient import arguments
 from QEfficient.analysis.cards import Card
 from QEfficient.analysis.physics import STANDARD
 from QEfficient.analysis.predictor import Prediction, Predictor, find_card, predictor
 from QEfficient.analysis.run import Run, measurements, parse
-from QEfficient.errors import UsageError, nearest
+from QEfficient.errors import UsageError
 from QEfficient.records import Json
 
 OBJECTIVES = ("throughput", "latency", "balanced")
@@ -58,22 +59,6 @@ class Recommendation:
         return kept | ({"multicast_weights": True} if self.multicast_weights else {})
 
 
-def check_objective(objective: object) -> str:
-    """The objective, or an error that names the nearest.
-
-    Raises:
-        UsageError: There is no such objective.
-    """
-    if objective not in OBJECTIVES:
-        raise UsageError(
-            f"There is no such objective.{nearest(str(objective), OBJECTIVES)}",
-            got=f"objective={objective!r}",
-            allowed=", ".join(map(repr, OBJECTIVES)),
-            do="choose one of these",
-        )
-    return str(objective)
-
-
 def recommend(
     facts: Mapping[str, object],
     seq_len: int,
@@ -94,16 +79,15 @@ def recommend(
         seq_len: Tokens of a sample.
         objective: One of :data:`OBJECTIVES`.
         card: ``"standard"``, ``"pro"`` or ``"ultra"`` (one of its SoCs).
-        given: Options that are settled already; the others are chosen to go with them.
+        given: Options that are fixed already; the others are chosen to go with them.
 
     Raises:
         UsageError: An unknown objective, card or option, a fact that is missing, or nothing that goes with ``given``.
     """
-    check_objective(objective)
-    chosen, settled = find_card(card), _settled(given or {})
-    base = parse({**facts, **_PLAIN, **settled, "seq_len": seq_len})
-    settled = {name: getattr(base, name) for name in settled}
-    run = choose(predictor(), base, objective, chosen, settled)
+    arguments.one_of("objective", objective, OBJECTIVES)
+    chosen, fixed = find_card(card), [arguments.one_of("option", name, OPTIONS) for name in given or ()]
+    base = parse({**facts, **_PLAIN, **(given or {}), "seq_len": seq_len})
+    run = choose(predictor(), base, objective, chosen, {name: getattr(base, name) for name in fixed})
     options = {name: getattr(run, name) for name in OPTIONS}
     return Recommendation(objective, chosen.name, **options, prediction=predictor().predict([run], chosen)[0])
 
@@ -113,7 +97,7 @@ def choose(
     base: Run,
     objective: str,
     card: Card = STANDARD,
-    settled: Mapping[str, Json] = MappingProxyType({}),
+    fixed: Mapping[str, Json] = MappingProxyType({}),
 ) -> Run:
     """The run that a predictor finds best for a network.
 
@@ -125,21 +109,26 @@ def choose(
         base: The network and its length; other options are not read.
         objective: As :func:`recommend` takes it.
         card: For the cores that there are, and to scale to.
-        settled: Options that stay.
+        fixed: Options that stay.
     """
     if objective == "latency":
-        settled = {"batch_size": 1, **settled}
+        fixed = {"batch_size": 1, **fixed}
     plain = replace(base, ols=1, mos=1, multicast_weights=False)
-    shapes = [replace(plain, **setting) for setting in _shapes(card, settled)]
+    shapes = [replace(plain, **setting) for setting in _shapes(card, fixed)]
     if not shapes:
         raise UsageError(
             "No setting goes with the options that are given.",
-            got=", ".join(f"{name}={value}" for name, value in settled.items()),
+            got=", ".join(f"{name}={value}" for name, value in fixed.items()),
             allowed=f"num_cores × instances up to {card.cores} on the card {card.name!r}",
             do="give fewer cores or instances, or leave them out",
         )
     shape = _best(fitted, shapes, objective, card)
-    every = [replace(shape, **choice) for choice in _choices(shape.num_cores, settled)]
+    options = {
+        "ols": (None, 1, 2, 4),
+        "mos": (None, *sorted({1, 2, shape.num_cores})),
+        "multicast_weights": (False, True),
+    }
+    every = [replace(shape, **choice) for choice in _settings(options, fixed)]  # those that occur in the table
     return _best(fitted, every, objective, card, exact=True)
 
 
@@ -149,7 +138,7 @@ _KEEP = {"throughput": 0.98, "latency": 0.97, "balanced": 0.90}
 
 def _best(fitted: Predictor, runs: list[Run], objective: str, card: Card, exact: bool = False) -> Run:
     """The best of these for an objective: what comes close enough in the first quantity and is best in the second."""
-    rate, _, latency, _ = fitted.logs(runs, card)
+    rate, _, latency, _ = fitted.regression.logs(runs, card)
     first, second = (-latency, rate) if objective == "latency" else (rate, -latency)
     if exact:
         return runs[int(np.argmax(first))]
@@ -157,45 +146,21 @@ def _best(fitted: Predictor, runs: list[Run], objective: str, card: Card, exact:
     return runs[int(np.argmax(np.where(close, second, -np.inf)))]
 
 
-def _shapes(card: Card, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
+def _shapes(card: Card, fixed: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Cores, instances, batch and queue: one instance alone, or as many as fit."""
-
-    def free(name: str, values: Iterable[int]) -> list[int]:
-        return [settled[name]] if name in settled else sorted(values)
-
-    found = []
-    for cores in free("num_cores", _measured_cores() | {card.cores, card.cores // 2}):
-        counts = free("instances", {1, max(1, card.cores // cores)})
-        for count, batch, queue in product(
-            counts, free("batch_size", range(1, LARGEST_BATCH + 1)), free("set_size", range(1, LARGEST_QUEUE + 1))
-        ):
-            if cores * count <= card.cores:
-                setting = {"num_cores": cores, "instances": count, "batch_size": batch, "set_size": queue}
-                found.append(setting)
-    return found
+    batches, queues = range(1, LARGEST_BATCH + 1), range(1, LARGEST_QUEUE + 1)
+    found: list[dict[str, Json]] = []
+    for one in _settings({"num_cores": sorted(_measured_cores() | {card.cores, card.cores // 2})}, fixed):
+        counts = sorted({1, max(1, card.cores // one["num_cores"])})
+        free = {"instances": counts, "batch_size": batches, "set_size": queues}
+        found += [one | more for more in _settings(free, fixed)]
+    return [one for one in found if one["num_cores"] * one["instances"] <= card.cores]
 
 
-def _choices(cores: int, settled: Mapping[str, Json]) -> list[dict[str, Json]]:
-    """The compiler's options: those that occur in the table."""
-    free: dict[str, list[Json]] = {
-        "ols": [None, 1, 2, 4],
-        "mos": [None, *sorted({1, 2, cores})],
-        "multicast_weights": [False, True],
-    }
-    ols, mos, multicast = ([settled[name]] if name in settled else values for name, values in free.items())
-    return [{"ols": o, "mos": m, "multicast_weights": w} for o in ols for m in mos for w in multicast]
-
-
-def _settled(given: Mapping[str, Json]) -> dict[str, Json]:
-    for name in given:
-        if name not in OPTIONS:
-            raise UsageError(
-                f"There is no option {name!r} to recommend around.{nearest(str(name), OPTIONS)}",
-                got=f"given={dict(given)!r}",
-                allowed=", ".join(OPTIONS),
-                do="drop it",
-            )
-    return dict(given)
+def _settings(free: Mapping[str, Iterable[Json]], fixed: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Every combination of these values, of what is fixed that one only."""
+    values = [[fixed[name]] if name in fixed else each for name, each in free.items()]
+    return [dict(zip(free, each, strict=True)) for each in product(*values)]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import bert
+from QEfficient.architectures import find
 from QEfficient.architectures.record import Config
 from QEfficient.records import TokenInput
 
@@ -13,7 +13,7 @@ def tasks(config: Config) -> tuple[TokenInput, ...]:
 
 
 ARCHITECTURE = replace(
-    bert.ARCHITECTURE,
+    find("bert"),
     model_type="ernie",
     blocks={"ernie.ErnieSelfAttention": "bert.FoldedSelfAttention"},
     more=tasks,

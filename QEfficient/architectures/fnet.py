@@ -1,6 +1,7 @@
 """FNet: a Fourier transform along the row in place of attention, so it has no mask and sees the padding."""
 
 from QEfficient.architectures.record import Architecture, Config, never_pads, positions
+from QEfficient.architectures.table import unless
 from QEfficient.records import TensorSpec
 
 
@@ -11,13 +12,6 @@ def texts(config: Config) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, "int64", ("batch_size", "seq_len")) for name in names)
 
 
-def refused(config: Config) -> str | None:
-    """See ``FNetModel.forward``."""
-    if not config.get("use_tpu_fourier_optimizations"):
-        return None
-    return "with use_tpu_fourier_optimizations it takes rows of exactly tpu_short_seq_length tokens"
-
-
 ARCHITECTURE = Architecture(
     model_type="fnet",
     limit=positions,
@@ -25,5 +19,9 @@ ARCHITECTURE = Architecture(
     blocks={"fnet.FNetBasicFourierTransform": "fourier.FourierTransform"},
     inputs=texts,
     pads=never_pads,
-    refused=refused,
+    refused=unless(  # see ``FNetModel.forward``
+        "use_tpu_fourier_optimizations",
+        False,
+        "with use_tpu_fourier_optimizations it takes rows of exactly tpu_short_seq_length tokens",
+    ),
 )

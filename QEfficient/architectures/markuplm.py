@@ -18,8 +18,5 @@ def paths(config: Config) -> tuple[TokenInput, ...]:
 
 
 ARCHITECTURE = Architecture(
-    model_type="markuplm",
-    limit=partial(positions_after_pad, default_pad_id=0),
-    default_pad_id=0,
-    more=paths,
+    model_type="markuplm", limit=partial(positions_after_pad, default_pad_id=0), default_pad_id=0, more=paths
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import bert
+from QEfficient.architectures import find
 from QEfficient.architectures.record import Config
 from QEfficient.records import TokenInput
 
@@ -18,7 +18,7 @@ def looks_and_sounds(config: Config) -> tuple[TokenInput, ...]:
 
 
 ARCHITECTURE = replace(
-    bert.ARCHITECTURE,
+    find("bert"),
     model_type="roc_bert",
     blocks={"roc_bert.RoCBertSelfAttention": "bert.FoldedSelfAttention"},
     more=looks_and_sounds,

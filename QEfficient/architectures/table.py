@@ -1,6 +1,6 @@
-"""Model types that are as another one: which one, and what differs. Sorted by name, on one line where it fits.
+"""Model types whose facts are a few words: what each is as, and what differs. Sorted by name.
 
-A type with inputs, a rule or a block of its own has a file instead.
+A line where it fits. A type with inputs or a rule of its own has a file instead.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from functools import partial
 from typing import Any
 
 from QEfficient.architectures.record import (
+    ON_A_PAGE,
     Architecture,
     Config,
+    boxes,
     never_pads,
     no_limit,
     positions,
     positions_after_pad,
     rotary,
 )
+from QEfficient.records import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Likeness:
                 case "block":
                     (ours,) = base.blocks.values()
                     facts["blocks"] = {fact: ours}
-                case "refused":
+                case "refused" if isinstance(fact, str):
                     facts["refused"] = lambda config, reason=fact: reason
                 case _:
                     facts[name] = fact
@@ -58,10 +61,23 @@ def like(base: str | Callable[[Config], int | None], note: str, **facts: Any) ->
         **facts: What differs, by the fields of :class:`~QEfficient.architectures.record.Architecture`, some of them in
             short. ``limit``: what the rule takes where the config names no figure. ``pad_id``: its default.
             ``block``: the class of transformers in whose place the base's block stands. ``refused``: why no model of
-            this type can be right.
+            this type can be right; or :func:`unless`.
     """
     return Likeness(base, note, facts)
 
+
+def unless(key: str, served: Json, why: str) -> Callable[[Config], str | None]:
+    """For ``refused``: why a model is refused whose config has something else under ``key`` than what is served.
+
+    Args:
+        key: Of the config.
+        served: The only value that is; where the config has none, it stands for this one.
+        why: What an error says.
+    """
+    return lambda config: None if config.get(key) in (None, served) else why
+
+
+WINDOWS = {"global_attention_mask": "a program has the windows, and of far tokens only those that a head asks for"}
 
 # fmt: off
 TABLE = {
@@ -72,14 +88,24 @@ TABLE = {
         block="altclip.AltRobertaSelfAttention"),
     "altclip_vision_model": like("vit", "AltCLIP's image side: as ViT."),
     "arcee": like("llama", "Arcee: as Llama, with squared ReLU.", limit=4096),
+    "bart": like(positions, "BART: its encoder, with learned positions from 0; the table has two more.",
+        limit=1024, pad_id=1, part="encoder"),
     "beit": like("vit", "BEiT: as ViT."),
+    "bert": like(positions, "BERT: absolute positions from 0, two token types.",
+        pad_id=0, mask="additive", blocks={"bert.BertSelfAttention": "bert.FoldedSelfAttention"}),
     "bert-generation": like("bert", "BertGeneration's encoder: as BERT, without token types.",
         block="bert_generation.BertGenerationSelfAttention"),
+    "bigbird_pegasus": like("big_bird",
+        "BigBird-PEGASUS: as BART, up to the length at which BigBird's sparse attention begins; "
+        "longer ones are refused.",
+        part="encoder", left_out={}),
     "biogpt": like(positions, "BioGPT: learned positions from 0; the table has two more, as OPT's.",
         limit=1024, pad_id=1),
     "bit": like("resnet", "BiT: as ResNet."),
     "blenderbot": like("mbart", "Blenderbot: as mBART.", limit=128, pad_id=0),
     "blenderbot-small": like("bart", "Blenderbot Small: as BART.", limit=512, pad_id=0),
+    "blip_text_model": like(positions, "The text half of BLIP, read in both directions.", pad_id=0,
+        left_out={"is_decoder": "it reads in both directions", "encoder_embeds": "no encoder stands before it"}),
     "bloom": like(no_limit, "BLOOM: ALiBi, a bias by distance that is counted by the mask; any length."),
     "bros": like(positions, "BROS: ``BrosModel.forward`` raises without ``bbox``.",
         pad_id=0,
@@ -94,6 +120,9 @@ TABLE = {
     "chinese_clip_vision_model": like("vit", "Chinese CLIP's image side: as ViT."),
     "clap_text_model": like("roberta", "The text half of CLAP: as RoBERTa, with 514 positions and one token type.",
         limit=514, block="clap.ClapTextSelfAttention", projections={"ClapTextModelWithProjection": ("text_embeds",)}),
+    "clip_text_model": like(positions,
+        "The text half of CLIP: 77 positions; a token sees those before it, and a row's end token is the vector.",
+        limit=77, pad_id=1, projections={"CLIPTextModelWithProjection": ("text_embeds",)}, ends=True),
     "clip_vision_model": like("vit", "CLIP's image side: as ViT.",
         projections={"CLIPVisionModelWithProjection": ("image_embeds",)}),
     "clipseg_text_model": like("clip_text_model", "The text half of CLIPSeg: as CLIP's.", projections={}),
@@ -118,6 +147,8 @@ TABLE = {
     "dinov2_with_registers": like("dinov2", "DINOv2 with registers: as DINOv2."),
     "dinov3_convnext": like("resnet", "DINOv3's ConvNeXt: the states are the pooled map, then each place of the map."),
     "dinov3_vit": like("resnet", "DINOv3: rotary positions, any image size."),
+    "distilbert": like(positions, "DistilBERT: absolute positions from 0, no token types.",
+        pad_id=0, mask="additive", blocks={"distilbert.DistilBertSelfAttention": "bert.DistilSelfAttention"}),
     "dpr": like(positions, 'DPR: BERT, whose vector is that of the first token: pooling="pooler_output".', pad_id=0),
     "electra": like("bert", "ELECTRA: as BERT, with narrower embeddings.", block="electra.ElectraSelfAttention"),
     "embedding_gemma2_text": like(rotary, "EmbeddingGemma 2 on text: Gemma's layers, read in both directions.",
@@ -128,6 +159,8 @@ TABLE = {
         left_out={"sequence_id": "a row of a program holds one sequence; pass the others as rows of their own"}),
     "eurobert": like(rotary, "EuroBERT: Llama's layers, read in both directions.", limit=8192, pad_id=128001),
     "exaone4": like("llama", "EXAONE 4: as Llama, with windows in most layers."),
+    "falcon": like("llama", "Falcon: as Llama, with attention and MLP side by side.",
+        refused=unless("alibi", False, "its ALiBi is computed in bfloat16, which programs do not hold")),
     "flaubert": like("xlm", "FlauBERT: as XLM, without languages."),
     "flava_text_model": like(positions, "The text half of FLAVA: as BERT.", pad_id=0),
     "focalnet": like("resnet", "FocalNet: convolutions, any image size."),
@@ -142,6 +175,10 @@ TABLE = {
         pad_id=0),
     "glm": like("llama", "GLM: as Llama, turning half of each head.", limit=131072, pad_id=151329),
     "glm4": like("glm", "GLM-4: as GLM, with more norms."),
+    "gpt2": like(partial(positions, key="n_positions"),
+        "GPT-2: a table of learned positions from 0; left padding moves a row's tokens to later ones, "
+        "as in HuggingFace.",
+        limit=1024, zero_types=False),
     "gpt_bigcode": like("gpt2", "GPT-BigCode: as GPT-2, with one key and value for all heads."),
     "gpt_neo": like(positions,
         "GPT-Neo: learned positions from 0, windows in every other layer, logits that are not scaled.", limit=2048,
@@ -156,6 +193,39 @@ TABLE = {
     "ibert": like(positions_after_pad, "I-BERT: as RoBERTa, with blocks of its own.", pad_id=1),
     "ijepa": like("vit", "I-JEPA: as ViT, without a class token."),
     "jina_embeddings_v3": like(rotary, "Jina embeddings v3: XLM-RoBERTa with rotary positions.", limit=8194, pad_id=1),
+    "layoutlm": like("bert",
+        "LayoutLM: as BERT, with a box on the page for every token; without boxes transformers puts all at (0, 0).",
+        mask="own", block="layoutlm.LayoutLMSelfAttention", more=boxes, loaded_by=ON_A_PAGE),
+    "layoutlmv3": like(positions_after_pad,
+        "LayoutLMv3 without its image: positions as RoBERTa's, a box for every token; "
+        "without boxes all are at (0, 0).",
+        pad_id=1, more=partial(boxes, ordered=False),  # transformers clips width and height to its table
+        left_out={"pixel_values": "a program of it reads text and boxes, not the page's image"}),
+    "led": like(partial(positions, key="max_encoder_position_embeddings"),
+        "LED: BART's encoder with Longformer's attention; a window of tokens around each, as a mask.",
+        limit=16384, pad_id=1, part="encoder", left_out=WINDOWS,
+        blocks={"led.LEDEncoder": "led.WindowedEncoder",
+            "led.LEDEncoderSelfAttention": "longformer.WindowedSelfAttention"}),
+    "lilt": like(partial(positions_after_pad, default_pad_id=0),
+        "LiLT: positions as RoBERTa's, a box for every token; without boxes transformers puts all at (0, 0).",
+        pad_id=0, more=boxes),
+    "llama": like(rotary,
+        "Llama: rotary positions, and a causal mask that the model makes itself. Most decoders are as Llama."),
+    "longformer": like(positions_after_pad,
+        "Longformer: positions as RoBERTa's; a window of tokens around each, as a mask.", pad_id=1, left_out=WINDOWS,
+        blocks={"longformer.LongformerModel": "longformer.WindowedModel",
+            "longformer.LongformerSelfAttention": "longformer.WindowedSelfAttention"}),
+    "longt5": like("t5", "LongT5: as T5, with local attention as a mask; the transient-global one is refused.",
+        mask="own",
+        blocks={"longt5.LongT5Stack": "longt5.Stack", "longt5.LongT5LocalAttention": "longt5.LocalAttention"},
+        refused=unless("encoder_attention_type", "local",
+            "the exporter makes a constant of the number of blocks that its transient-global attention averages")),
+    "luke": like(positions_after_pad,
+        "LUKE on words alone: positions as RoBERTa's; entities, which have a length of their own, are no input yet.",
+        pad_id=1,
+        left_out=dict.fromkeys(
+            ("entity_ids", "entity_attention_mask", "entity_token_type_ids", "entity_position_ids", "entity_labels"),
+            "entities have a length of their own, which a program can't hold yet")),
     "m2m_100": like("mbart", "M2M-100 and NLLB: as mBART, with a table of sines as positions."),
     "marian": like("bart", "Marian: as BART, with a table of sines as positions.", pad_id=58100),
     "mbart": like("bart", "mBART: as BART, with norms before the blocks."),
@@ -166,6 +236,8 @@ TABLE = {
         projections={"MetaClip2VisionModelWithProjection": ("image_embeds",)}),
     "ministral": like("llama", "Ministral: as Llama, with windows in some layers.", limit=131072),
     "mistral": like("llama", "Mistral: as Llama; its own mask holds the window.", limit=131072),
+    "mixtral": like("llama", "Mixtral: as Mistral, with a mixture of experts.",
+        limit=131072, blocks={"mixtral.MixtralExperts": "moe.Experts"}, routed=True),
     "mlcd_vision_model": like("vit", "MLCD: as ViT, with rotary positions."),
     "mobilebert": like(positions,
         "MobileBERT: as BERT, but each token's embedding takes in its neighbours', and so the padding's.", pad_id=0,
@@ -188,6 +260,10 @@ TABLE = {
     "olmo2": like("olmo", "OLMo 2: as Llama, with the norms behind the blocks."),
     "olmo3": like("olmo2", "OLMo 3: as OLMo 2, with windows in most layers."),
     "openai-gpt": like("gpt2", "The first GPT: a table of learned positions from 0.", limit=512),
+    "openai_privacy_filter": like(rotary,
+        "OpenAI's privacy filter: rotary positions, local attention, a mixture of experts.",
+        limit=131072, pad_id=199999, routed=True,
+        blocks={"openai_privacy_filter.OpenAIPrivacyFilterExperts": "moe.ClampedExperts"}),
     "opt": like(positions,
         "OPT: learned positions counted by the mask, so padding on either side changes nothing; "
         "the table has two more.",
@@ -219,6 +295,8 @@ TABLE = {
         pad_id=0, refused="its attention hashes with random numbers, so two calls of one text differ"),
     "regnet": like("resnet", "RegNet: as ResNet."),
     "rembert": like(positions, "RemBERT: as BERT, with narrower embeddings.", pad_id=0),
+    "roberta": like(positions_after_pad, "RoBERTa: as BERT, but positions are counted from pad id + 1 on.",
+        pad_id=1, mask="additive", blocks={"roberta.RobertaSelfAttention": "bert.FoldedSelfAttention"}),
     "roberta-prelayernorm": like("roberta", "RoBERTa with the norm before each block: its positions are RoBERTa's.",
         block="roberta_prelayernorm.RobertaPreLayerNormSelfAttention"),
     "roformer": like(positions, "RoFormer: rotary positions from a table.", limit=1536, pad_id=0),
@@ -237,6 +315,13 @@ TABLE = {
     "starcoder2": like("llama", "StarCoder 2: as Llama, with a window.", limit=4096),
     "swin": like("resnet", "Swin: windows over an image of any size."),
     "swinv2": like("swin", "Swin V2: as Swin."),
+    "switch_transformers": like("t5",
+        "Switch Transformers: as T5, with a mixture of experts; an expert takes a limited number of a row's tokens.",
+        mask="own", routed=True,
+        blocks={"switch_transformers.SwitchTransformersTop1Router": "moe.SwitchRouter",
+            "switch_transformers.SwitchTransformersExperts": "moe.SwitchExperts"}),
+    "t5": like(no_limit, "T5: its encoder, which has relative positions and so no limit of its own.",
+        pad_id=0, mask="additive", part="encoder"),
     "tipsv2_text_model": like(positions, "The text half of TIPS v2: 64 positions.", limit=64, pad_id=0),
     "ultrabert": like(rotary, "UltraBERT: rotary positions, local attention in most layers.", limit=32768, pad_id=0),
     "umt5": like("t5", "UMT5: as T5, with relative positions of its own in every layer."),
@@ -255,8 +340,23 @@ TABLE = {
     "xclip_vision_model": like("vit", "X-CLIP's image side: see ``XCLIPVisionEncoderLayer``.",
         refused="the rows of a batch are frames of one video, and a frame's numbers depend on the others"),
     "xglm": like(positions, "XGLM: a table of sines as positions.", limit=2048, pad_id=1),
+    "xlm": like(positions, "XLM. No language is given, as transformers has it when it is called without langs.",
+        pad_id=2, zero_types=False,
+        left_out={"langs": "without them it adds no language at all, and no number stands for that",
+            "lengths": "attention_mask says where a row ends"}),
     "xlm-roberta": like("roberta", "XLM-RoBERTa: as RoBERTa.", block="xlm_roberta.XLMRobertaSelfAttention"),
     "xlm-roberta-xl": like("roberta", "XLM-RoBERTa-XL: as RoBERTa, with 514 positions and one token type.",
         limit=514, block="xlm_roberta_xl.XLMRobertaXLSelfAttention"),
+    "xlnet": like(no_limit,
+        "XLNet: relative positions, so no limit of its own; read without token types, as its tokenizer gives none.",
+        pad_id=5, mask="float", zero_types=False,
+        left_out={"input_mask": "it is attention_mask with 0 and 1 the other way round; pass that one",
+            **dict.fromkeys(("perm_mask", "target_mapping"), "a program attends from every token to every other"),
+            **dict.fromkeys(("mems", "use_mems"), "a program keeps nothing between two calls")}),
+    "yoso": like(positions,
+        "YOSO: an attention of hashes, here by its expectation; its mask leaks, in HuggingFace's model too.",
+        limit=4096, pad_id=1, pads=never_pads,
+        refused=unless("use_expectation", True,
+            "use_expectation=False hashes in a CUDA kernel that a CPU does not have")),
 }
 # fmt: on

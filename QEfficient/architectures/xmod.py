@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from QEfficient.architectures import roberta
+from QEfficient.architectures import find
 from QEfficient.architectures.record import Config
 
 
@@ -14,7 +14,7 @@ def refused(config: Config) -> str | None:
 
 
 ARCHITECTURE = replace(
-    roberta.ARCHITECTURE,
+    find("roberta"),
     model_type="xmod",
     blocks={
         "xmod.XmodSelfAttention": "bert.FoldedSelfAttention",

@@ -137,7 +137,7 @@ class QEFFTransformersBase(Insight):
         compile_dir: str | Path | None = None,
         *,
         seq_len: int | Iterable[int] | Literal["auto"] | None = None,
-        batch_size: int = Unset(1),
+        batch_size: int | Sequence[int] = Unset(1),
         num_devices: int = 1,
         num_cores: int = Unset(CORES),
         mxfp6_matmul: bool = False,
@@ -158,9 +158,10 @@ class QEFFTransformersBase(Insight):
             onnx_path: A graph to compile instead of this model's own export.
             compile_dir: Parent folder for a copy of the program; left out, it stays in the cache (``QEFF_HOME``).
             seq_len: Tokens of a bucket, or a list of them. Left out: 32, 64, … up to the model's own limit. ``"auto"``:
-                the buckets in which ``texts`` cost least; the last one has the model's own limit all the same.
-            batch_size: Rows of a bucket, where shapes are fixed. Left out, 1; with ``seq_len="auto"`` and no
-                ``objective`` each bucket has its own, whichever costs least.
+                the buckets that :meth:`suggest_buckets` finds for ``texts``; the last one has the model's own limit.
+            batch_size: Rows of a bucket, where shapes are fixed, or a list of them: of each length of ``seq_len``.
+                Left out, 1; with ``seq_len="auto"`` and no ``objective`` each bucket has its own, whichever costs
+                least.
             num_devices: Devices (SoCs) that one program spans.
             num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.

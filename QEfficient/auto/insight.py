@@ -22,6 +22,7 @@ from QEfficient.source.text import text_facts
 if TYPE_CHECKING:
     from QEfficient.analysis.analysis import Analysis
     from QEfficient.analysis.recommendation import Recommendation
+    from QEfficient.diagnostics.buckets import SuggestedBuckets
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
     from QEfficient.runtime.benchmark import Benchmark
@@ -188,6 +189,39 @@ class Insight(PipelineModel):
 
         return recommended(self._subject(), objective, seq_len, card)
 
+    def suggest_buckets(
+        self,
+        texts: Iterable[str],
+        buckets: int | None = None,
+        *,
+        batch_size: int | None = None,
+        num_cores: int | None = None,
+        backend: str | None = None,
+    ) -> SuggestedBuckets:
+        """The buckets in which texts cost least, as ``compile(seq_len="auto", texts=texts)`` takes them.
+
+        ``compile(**model.suggest_buckets(texts).compile_options)`` makes the same program, so that the buckets can be
+        looked at, changed and kept before.
+
+        Args:
+            texts: Texts like those that will come: some hundreds show their lengths well.
+            buckets: The most buckets, 5 when left out.
+            batch_size: Rows of every bucket; left out, of each those that cost least.
+            num_cores: As ``compile`` takes it: on a card, what a run costs depends on it.
+            backend: Likewise.
+
+        Returns:
+            Lengths and rows, and which of the texts ``compile`` also verifies on.
+
+        Raises:
+            UsageError: A saved program, or a model without a tokenizer.
+            OptionError: No texts, or a number out of range.
+        """
+        from QEfficient.diagnostics.buckets import suggested
+
+        subject = ModelSubject(self._recipe(False, "on"), self._text())
+        return suggested(subject, texts, buckets, batch_size, num_cores, backend)
+
     def benchmark(
         self,
         texts: Iterable[str] | None = None,
@@ -221,10 +255,8 @@ class Insight(PipelineModel):
         """
         from QEfficient.diagnostics.benchmark import BenchmarkArgs, benchmark
 
-        loaded, args = (
-            self._need_loaded(),
-            BenchmarkArgs.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length),
-        )
+        loaded = self._need_loaded()
+        args = BenchmarkArgs.of(texts, batch, seconds, rounds, device_ids, self._max_seq_length)
         warmup = partial(loaded.warmup, calibrate=True, devices=device_ids)
         return benchmark(loaded, self._string_call(device_ids), warmup, args)
 

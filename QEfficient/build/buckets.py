@@ -66,13 +66,18 @@ def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tu
     if reach.free:
         return tuple(Shape(length=size, batch=batch) for size in sizes(seq_len, reach, text))
     if seq_len is not None:
-        raise OptionError(
-            "The model's inputs have one size, so there is no length to choose.",
-            got=f"seq_len={list(seq_len) if isinstance(seq_len, tuple) else seq_len!r}",
-            allowed="leave seq_len out",
-            do="drop seq_len; batch_size bounds a batch where shapes are fixed",
-        )
+        raise one_size(seq_len)
     return (Shape(batch=batch),)
+
+
+def one_size(seq_len: object) -> OptionError:
+    """The error for lengths where a model takes none."""
+    return OptionError(
+        "The model's inputs have one size, so there is no length to choose.",
+        got=f"seq_len={list(seq_len) if isinstance(seq_len, tuple) else seq_len!r}",
+        allowed="leave seq_len out",
+        do="drop seq_len; batch_size bounds a batch where shapes are fixed",
+    )
 
 
 def sequence_limit(value: object, limit: int | None) -> int:

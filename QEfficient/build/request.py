@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,14 +49,14 @@ class CompileRequest:
         texts: Texts of the caller's to verify the program on, besides the built-in ones.
         limits: The limits of the caller's that the program must hold.
         cores: AI cores of an instance.
-        batch: Rows of a bucket.
+        batch: Rows of a bucket; where each has its own, of the longest.
         lengths: Lengths of the buckets.
         keywords: Compiler options by name, not looked at yet.
         objective: What to fill in cores, batch and some options for.
         most_buckets: How many buckets to find for the texts.
         precision_file: Whether the doctor is to write a node-precision file.
         onnx_path: A graph of the caller's to compile in place of the model's export.
-        buckets: Filled in: lengths and rows.
+        buckets: Lengths and rows, where the caller names rows for each length; else filled in.
         options: Filled in: the options, checked.
         graph: Filled in: the caller's graph in the cache.
     """
@@ -140,7 +140,11 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     """
     options = _served(options)
     texts = arguments.optional_strings("texts", given["texts"])
-    most = _most_buckets(given["seq_len"], texts, given["buckets"])
+    most = most_buckets(given["seq_len"], texts, given["buckets"])
+    buckets = _of_each_length(None if most else given["seq_len"], given["batch_size"])
+    lengths = tuple(bucket.length for bucket in buckets) or None
+    if lengths is None and most is None and given["seq_len"] is not None:
+        lengths = tuple(named_lengths(given["seq_len"]))
     verify_mode(given["verify"], None if most else texts, given["limits"])
     backend, reason = registry.choose(given["backend"], given["compute"])
     makes_file = options.get(PRECISION_FILE) is True
@@ -159,13 +163,14 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
         texts,
         verify_limits(given["limits"]),
         cores=_unless_left_out("num_cores", given["num_cores"], "cores"),
-        batch=_unless_left_out("batch_size", given["batch_size"], "rows"),
-        lengths=None if most or given["seq_len"] is None else tuple(named_lengths(given["seq_len"])),
+        batch=buckets[-1].batch if buckets else _unless_left_out("batch_size", given["batch_size"], "rows"),
+        lengths=lengths,
         keywords=options,
         objective=given["objective"],
         most_buckets=most,
         precision_file=makes_file,
         onnx_path=None if given["onnx_path"] is None else Path(given["onnx_path"]),
+        buckets=buckets,
     )
 
 
@@ -179,7 +184,8 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
         OptionError: Lengths that the model does not take, or options that the backend does not.
     """
     limits = reach(subject.recipe.origin)
-    found = request.buckets or buckets_of(request.lengths, request.batch or 1, limits, request.text)
+    found = buckets_of(request.lengths, request.batch or 1, limits, request.text)  # which checks the lengths
+    found = request.buckets or found
     if len(found) > MAX_QUIET_BUCKETS:
         warnings.warn(
             f"{len(found)} buckets in one program: compiling and loading on the card grow with each; "
@@ -211,7 +217,23 @@ def _compute(backend: Backend, compute: str | None) -> str:
     return chosen
 
 
-def _most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> int | None:
+def _of_each_length(seq_len: object, rows: object) -> tuple[Shape, ...]:
+    """The buckets of a ``batch_size`` with a number for each length; none where it has one for all."""
+    if arguments.whole(rows) is not None or isinstance(rows, str) or not isinstance(rows, Iterable):
+        return ()
+    many = arguments.positives("batch_size", rows, "rows")
+    named = [] if seq_len is None else arguments.positives("seq_len", seq_len, "tokens")
+    if not len(many) == len(named) == len(set(named)) > 0:
+        raise OptionError(
+            "batch_size has several numbers, but not one for each length.",
+            got=f"{len(many)} numbers of rows for {len(set(named))} lengths",
+            allowed="one number, or as many as seq_len names lengths, each of them once",
+            do="pass one number, or name a length for each",
+        )
+    return tuple(sorted(map(Shape, named, many)))
+
+
+def most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> int | None:
     """How many buckets ``compile`` is to find itself; ``None``: it is not to find them."""
     wanted = isinstance(seq_len, str) and seq_len == AUTO
     if wanted and not texts:

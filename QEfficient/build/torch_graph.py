@@ -24,7 +24,7 @@ from QEfficient.pytorch_transforms.embedding import (
 )
 from QEfficient.pytorch_transforms.padding_ids import pool_by_mask
 from QEfficient.pytorch_transforms.rotary import tabulate
-from QEfficient.pytorch_transforms.speech import settle_frames
+from QEfficient.pytorch_transforms.speech import replace_frame_masks
 from QEfficient.records import LENGTH_DIM, Json, OnnxModel, RowRules, TensorSpec
 from QEfficient.runtime.names import OF_TRANSFORMERS
 from QEfficient.runtime.spans import span
@@ -79,7 +79,7 @@ def graph_module(recipe: Recipe) -> tuple[GraphModule, tuple[TensorSpec, ...]]:
     specs = inputs_of(part, architecture, recipe.origin.facts())
     twin, _ = exportable(part, architecture.swaps())
     tabulate(twin, architecture.max_length(config))
-    settle_frames(twin, architecture.frames(config))
+    replace_frame_masks(twin, architecture.frames(config))
     hide_ends(twin, recipe)
     if by_last_column(recipe, part):
         pool_by_mask(twin)

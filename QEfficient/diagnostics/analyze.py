@@ -12,12 +12,11 @@ from QEfficient.analysis.analyze import analyze
 from QEfficient.analysis.cards import CARDS
 from QEfficient.analysis.lengths import fill
 from QEfficient.analysis.risk import fp16_risk
-from QEfficient.build.buckets import named_lengths, sizes
+from QEfficient.build.buckets import buckets_of, named_lengths, one_size
 from QEfficient.build.check import CHECK_FILE
 from QEfficient.build.subject import ModelSubject, SavedSubject, Subject
 from QEfficient.build.tokenizer import text_lengths
 from QEfficient.diagnostics.recommend import speed_points
-from QEfficient.errors import OptionError
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.probes import RowSpace
 from QEfficient.numerics.samples import LONGEST, text_samples
@@ -73,22 +72,13 @@ def _buckets(subject: Subject, args: AnalyzeArgs) -> tuple[Shape, ...]:
         found = own if args.seq_len is None else _of_lengths(own[0], args.seq_len)
         return found if batch is None else tuple(Shape(batch=batch, sizes=bucket.sizes) for bucket in found)
     assert isinstance(subject, ModelSubject)  # the other kind has a program
-    limits = reach(subject.recipe.origin)
-    if not limits.free:
-        only = Shape(batch=batch or 1)
-        return (only,) if args.seq_len is None else _of_lengths(only, args.seq_len)
-    return tuple(Shape(size, batch or 1) for size in sizes(args.seq_len, limits, subject.text))
+    return buckets_of(args.seq_len, batch or 1, reach(subject.recipe.origin), subject.text)
 
 
 def _of_lengths(bucket: Shape, seq_len: object) -> tuple[Shape, ...]:
     """Buckets like this one, of other lengths."""
     if LENGTH_DIM not in bucket.sizes:
-        raise OptionError(
-            "The model's inputs have one size, so there is no length to choose.",
-            got=f"seq_len={seq_len!r}",
-            allowed="leave seq_len out",
-            do="drop seq_len",
-        )
+        raise one_size(seq_len)
     return tuple(Shape(size, sizes=bucket.sizes) for size in named_lengths(seq_len))
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
-from QEfficient.build.request import CompileRequest
+from QEfficient import arguments
+from QEfficient.backends import registry
+from QEfficient.build.request import AUTO, CompileRequest, most_buckets
 from QEfficient.build.subject import ModelSubject
 from QEfficient.build.tokenizer import text_lengths
 from QEfficient.diagnostics.recommend import columns, require_analysis
 from QEfficient.errors import UsageError
+from QEfficient.records import Shape
 from QEfficient.runtime.suggest import Cost, suggest_buckets
 from QEfficient.source.lengths import reach
 
@@ -50,6 +53,52 @@ def buckets_for_texts(request: CompileRequest, subject: ModelSubject) -> Compile
     return replace(request, most_buckets=None, buckets=found, texts=texts)
 
 
+@dataclass(frozen=True, slots=True)
+class SuggestedBuckets:
+    """The buckets in which a caller's texts cost least.
+
+    Attributes:
+        buckets: Ascending.
+        texts: Some of every length, :data:`VERIFIED` at most: what ``compile`` verifies on.
+    """
+
+    buckets: tuple[Shape, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def compile_options(self) -> dict[str, list[int] | list[str]]:
+        """Keywords for ``compile``; with ``verify="off"`` leave out ``texts``."""
+        lengths, rows = [one.length for one in self.buckets], [one.batch for one in self.buckets]
+        return {"seq_len": lengths, "batch_size": rows, "texts": list(self.texts)}
+
+
+def suggested(
+    subject: ModelSubject, texts: object, most: object, batch: object, cores: object, backend: str | None
+) -> SuggestedBuckets:
+    """What ``compile(seq_len="auto")`` finds for texts; ``None`` is left out.
+
+    Raises:
+        InputError: What is no list of strings.
+        OptionError: No texts, or a number out of range.
+        UsageError: The model has no tokenizer.
+    """
+    given = tuple(arguments.strings("texts", texts))
+    chosen, reason = registry.choose(backend, None)
+    asked = CompileRequest(
+        chosen,
+        reason,
+        chosen.compute[0],
+        1,
+        subject.text,
+        given,
+        cores=None if cores is None else arguments.positive("num_cores", cores, "cores"),
+        batch=None if batch is None else arguments.positive("batch_size", batch, "rows"),
+        most_buckets=most_buckets(AUTO, given, most),
+    )
+    found = buckets_for_texts(asked, subject)
+    return SuggestedBuckets(found.buckets, found.texts)
+
+
 def run_cost(length: int, batch: int) -> float:
     """What a run costs on the host, in positions."""
     return float(length * batch + RUN_POSITIONS)
@@ -71,26 +120,18 @@ def card_cost(subject: ModelSubject, cores: int) -> Cost | None:
     from QEfficient.analysis.cards import CARDS
     from QEfficient.analysis.predictor import predict
 
-    fitting = [card for card in CARDS if card.cores >= cores]
+    card = next((card for card in CARDS if card.cores >= cores), None)
+    if card is None:
+        return None
+    name, shared = card.name, {"num_cores": cores, "instances": card.cores // cores, "set_size": 1}
     try:
-        network = columns(subject)
+        row = columns(subject) | shared | {"multicast_weights": False}
     except UsageError:
         return None
-    if not fitting:
-        return None
-    card = fitting[0]
-    row = network | {
-        "num_cores": cores,
-        "instances": card.cores // cores,
-        "ols": None,
-        "mos": None,
-        "multicast_weights": False,
-        "set_size": 1,
-    }
 
     @cache
     def cost(length: int, batch: int) -> float:
-        return batch / float(predict(row | {"seq_len": length, "batch_size": batch}, card.name).samples_per_second)
+        return batch / float(predict(row | {"seq_len": length, "batch_size": batch}, name).samples_per_second)
 
     return cost
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
@@ -76,9 +77,9 @@ def options_for_objective(request: CompileRequest, subject: ModelSubject) -> Com
     if request.objective is None:
         return request
     require_analysis(f"compile(objective={request.objective!r})")
-    from QEfficient.analysis.recommendation import check_objective, recommend
+    from QEfficient.analysis.recommendation import OBJECTIVES, recommend
 
-    check_objective(request.objective)
+    arguments.one_of("objective", request.objective, OBJECTIVES)
     own = {name: request.keywords[name] for name in OPTIONS if name in request.keywords}
     own |= {} if request.cores is None else {"num_cores": request.cores}
     own |= {} if request.batch is None else {"batch_size": request.batch}
@@ -120,33 +121,31 @@ def speed_points(
     except UsageError:
         return ()
     made = []
-    for card in cards:
-        for bucket in buckets:
-            given = {} if free_batch else {"batch_size": bucket.batch}
-            for objective in OBJECTIVES:
-                best = recommend(network, bucket.length, objective, card, given=given)
-                rate, latency = best.prediction.samples_per_second, best.prediction.latency_ms
-                made.append(
-                    SpeedPoint(
-                        card=card,
-                        bucket=bucket,
-                        options={name: getattr(best, name) for name in ALL_OPTIONS},
-                        samples_per_second=float(rate),
-                        latency_ms=float(latency),
-                        samples_per_second_band=(rate.low, rate.high),
-                        latency_ms_band=(latency.low, latency.high),
-                        extrapolated=best.prediction.extrapolated,
-                        objective=objective,
-                    )
-                )
+    for card, bucket, objective in product(cards, buckets, OBJECTIVES):
+        given = {} if free_batch else {"batch_size": bucket.batch}
+        best = recommend(network, bucket.length, objective, card, given=given)
+        rate, latency = best.prediction.samples_per_second, best.prediction.latency_ms
+        made.append(
+            SpeedPoint(
+                card=card,
+                bucket=bucket,
+                options={name: getattr(best, name) for name in ALL_OPTIONS},
+                samples_per_second=float(rate),
+                latency_ms=float(latency),
+                samples_per_second_band=(rate.low, rate.high),
+                latency_ms_band=(latency.low, latency.high),
+                extrapolated=best.prediction.extrapolated,
+                objective=objective,
+            )
+        )
     return tuple(made)
 
 
 def recommended(subject: Subject, objective: str, seq_len: object, card: str) -> Recommendation:
     """The options that are best for a model at one length; left out, that of the longest bucket."""
     require_analysis("recommend()")
-    from QEfficient.analysis.recommendation import check_objective, recommend
+    from QEfficient.analysis.recommendation import OBJECTIVES, recommend
 
-    check_objective(objective)
+    arguments.one_of("objective", objective, OBJECTIVES)
     length = subject.longest() if seq_len is None else arguments.positive("seq_len", seq_len, "tokens")
     return recommend(columns(subject), length, objective, card)

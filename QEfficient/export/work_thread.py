@@ -95,7 +95,7 @@ class WorkThread(Generic[_R]):
             self._held = True
             self._error = error
         try:
-            self._settle()
+            self._deliver_pending()
         except BaseException as error:
             self._error = error
 
@@ -108,7 +108,7 @@ class WorkThread(Generic[_R]):
         """From here on every interruption is owed. Returns whether it was so before."""
         before, self._held = self._held, True
         try:
-            self._settle()
+            self._deliver_pending()
         except BaseException:
             self._held = before
             raise
@@ -141,8 +141,8 @@ class WorkThread(Generic[_R]):
         owed, self._owed = self._owed, False
         return owed
 
-    def _settle(self) -> None:
-        """What was on its way before ``_held`` was set comes up in here, and nothing behind it."""
+    def _deliver_pending(self) -> None:
+        """An asynchronous exception that was on its way before ``_held`` was set is raised in here, and none later."""
         with self._lock:
             pass
 

@@ -29,7 +29,7 @@ class EmulatorBackend(OnnxRuntimeBackend):
         Raises:
             OptionError: A node-precision file does not fit the graph.
         """
-        from QEfficient.numerics.emulate import emulated, computed_in  # onnx, which a session must not need
+        from QEfficient.numerics.emulate import computed_in, emulated  # onnx, which a session must not need
 
         graph = program.manifest.graph
         emulated(model, program.onnx_path.parent / FOLDER, computed_in(options, program.manifest.target))

@@ -172,7 +172,7 @@ class System:
 
     def _choices(self, exponents: Exponents, opened: Equation) -> Exponents | list[Exponents] | None:
         unknown, rest = opened.unknown(exponents), opened.rest(exponents)
-        if len(unknown) < 2:  # what was open was settled on the way
+        if len(unknown) < 2:  # what was open was decided on the way
             return self._propagate(exponents)
         # the product's own result first: its reader may take the factor out, and nothing else is touched
         unknown.sort(key=lambda value: opened.values[value])

@@ -107,7 +107,7 @@ def cost_of(step: Step) -> NodeCost:
 def flops(step: Step) -> int:
     """FLOPs of one run of a step; 0 for what is no matrix product, or whose shapes are not known."""
     formula = _FLOPS.get(step.op)
-    return 0 if formula is None or step.settled or not _has_shapes(step) else formula(step)
+    return 0 if formula is None or step.constant or not _has_shapes(step) else formula(step)
 
 
 def _has_shapes(step: Step) -> bool:
@@ -200,7 +200,7 @@ _FLOPS: Mapping[str, Callable[[Step], int]] = {
 
 
 def _vector_ops(step: Step) -> int:
-    if step.settled or step.op in MOVES or step.op in _FLOPS:
+    if step.constant or step.op in MOVES or step.op in _FLOPS:
         return 0
     if step.op in ("MaxPool", "AveragePool", "LpPool"):
         kernel = next(one.ints for one in step.proto.attribute if one.name == "kernel_shape")
@@ -223,13 +223,13 @@ def weights_read(step: Step, float_bytes: int | None = None) -> int:
 
 
 def _bytes_written(step: Step, float_bytes: int | None) -> int:
-    if step.settled or step.op in VIEWS:
+    if step.constant or step.op in VIEWS:
         return 0
     return sum(tensor.bytes(float_bytes) for tensor in step.outputs)
 
 
 def _bytes_read(step: Step, float_bytes: int | None, counts: Callable[[Tensor], bool]) -> int:
-    if step.settled or step.op in VIEWS:
+    if step.constant or step.op in VIEWS:
         return 0
     sizes = [0 if each is None or not counts(each) else each.bytes(float_bytes) for each in step.inputs]
     if sizes and step.op in READS_PART:

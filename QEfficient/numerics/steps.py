@@ -74,7 +74,7 @@ class Step:
     runs: int = 1
 
     @property
-    def settled(self) -> bool:
+    def constant(self) -> bool:
         """Whether its results are the same in every run, so that nothing is left to compute."""
         return all(tensor.value is not None for tensor in self.outputs)
 

@@ -111,13 +111,13 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
         config._attn_implementation = "eager"
         config.use_cache = False
         config.return_dict = True
-    _settle_rotary(twin)
+    _freeze_rotary(twin)
     whole = nn.ModuleDict({"model": twin})  # so that the model itself may be a block
     swapped = swap_blocks(whole, swaps)
     return whole["model"], tuple(replace(one, path=one.path.partition(".")[2]) for one in swapped)
 
 
-def _settle_rotary(model: nn.Module) -> None:
+def _freeze_rotary(model: nn.Module) -> None:
     """Rotary positions of the kinds that choose their angles by the longest row (LongRoPE, dynamic NTK) keep the first.
 
     ``architectures.record.rotary`` sets the limit of a row so that HuggingFace's model never chooses others.

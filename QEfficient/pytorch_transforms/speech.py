@@ -18,7 +18,7 @@ FRAME_MASK = "_get_feature_vector_attention_mask"
 """transformers' method that makes the mask of a clip's frames from that of its samples."""
 
 
-def settle_frames(model: nn.Module, frames: Sequence[tuple[int, int]]) -> None:
+def replace_frame_masks(model: nn.Module, frames: Sequence[tuple[int, int]]) -> None:
     """Gives every part that makes a mask of frames another way to make the same mask, in place.
 
     Args:

@@ -75,13 +75,11 @@ class ReferenceLine:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A word inside the drawing. ``anchor``: ``"start"``, ``"middle"`` or ``"end"``."""
+    """A word inside the drawing, its middle at ``x``."""
 
     x: float
     y: float
     text: str
-    kind: str = MUTED
-    anchor: str = "start"
 
 
 Mark = Dot | Box | Line | ReferenceLine | Note
@@ -161,9 +159,9 @@ class Figure:
     table: tuple[tuple[str, ...], ...] = ()
 
 
-def across(scale: Scale, label: str = "{}") -> tuple[Tick, ...]:
+def across(scale: Scale) -> tuple[Tick, ...]:
     """Ticks of a level axis."""
-    return tuple(Tick(scale.at(value), label.format(_short(value, scale))) for value in scale.ticks)
+    return tuple(Tick(scale.at(value), _short(value, scale)) for value in scale.ticks)
 
 
 def upright(scale: Scale) -> tuple[Tick, ...]:

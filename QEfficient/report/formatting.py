@@ -9,7 +9,7 @@ from QEfficient.records import LENGTH_DIM, Shape
 _LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float) -> str:
     """``1234567`` → ``"1.23 M"``; four digits stay as they are; small and huge ones in powers of ten.
 
     >>> number(22_713_216), number(384), number(0.25), number(6.1e-5), number(float("inf"))
@@ -19,8 +19,8 @@ def number(value: float, digits: int = 3) -> str:
         return "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"
     for size, letter in _LARGE:
         if abs(value) >= size and abs(value) >= 10_000 and abs(value) < 1e18:
-            return f"{_plain(value / size, digits)} {letter}"
-    return _plain(value, digits)
+            return f"{_plain(value / size)} {letter}"
+    return _plain(value)
 
 
 def size(count: float) -> str:
@@ -31,7 +31,7 @@ def size(count: float) -> str:
     """
     for bound, letter in _LARGE:
         if abs(count) >= bound:
-            return f"{_plain(count / bound, 3)} {letter}B"
+            return f"{_plain(count / bound)} {letter}B"
     return f"{count:.0f} B"
 
 
@@ -66,9 +66,9 @@ def label(bucket: Shape) -> str:
     return str(bucket.length) if bucket.batch == 1 else f"{bucket.batch} × {bucket.length}"
 
 
-def _plain(value: float, digits: int) -> str:
+def _plain(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.{digits - 1}e}"
-    return f"{value:.{digits}g}"
+    if abs(value) >= 100:
+        return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:.3g}"

@@ -144,7 +144,7 @@ def test_bands_hold_for_types_that_were_not_seen(by_type: Errors) -> None:
 def test_the_measurements_add_to_the_formula(by_model: Errors) -> None:
     """Without them, the formula fitted to all rows at once is further off than both together on rows not seen."""
     table = measurements()
-    formula = physics.log_rate(predictor().constants, physics.work([one.run for one in table]))
+    formula = physics.log_rate(predictor().regression.constants, physics.work([one.run for one in table]))
     alone = percentiles(np.expm1(formula - np.log([one.samples_per_second for one in table])))
     assert percentiles(by_model.relative)[1] < alone[1] - 0.02
 

@@ -69,7 +69,7 @@ def test_chosen_without_the_network_s_measurements_it_is_near_the_published_best
     for held in sorted({key(one) for one in rows}, key=repr)[::8]:
         fitted = Predictor([one for one in measured if key(one) != held])
         best = max((one for one in rows if key(one) == held), key=lambda one: one.samples_per_second)
-        rate = fitted.logs([choose(fitted, best.run, "throughput")])[0]
+        rate = fitted.regression.logs([choose(fitted, best.run, "throughput")])[0]
         reached.append(float(np.exp(rate[0])) / best.samples_per_second)
     assert np.mean(np.array(reached) >= 0.9) >= 0.9
 

@@ -1,6 +1,8 @@
 """The documentation builds without a warning."""
 
+import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 from tests.repo.conftest import Child
 from tests.repo.source import ROOT
@@ -16,3 +18,13 @@ def test_every_page_is_in_the_index() -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     index = (ROOT / "docs" / "index.rst").read_text().split()
     assert pages - set(index) == set()
+
+
+def test_every_name_of_the_glossary_exists() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "docs/explanation/glossary.md").read_text(), re.MULTILINE
+    )
+    words = {word: re.findall(r"`(QEfficient[.\w]+)`", names) for word, names in rows if names != "in the code"}
+    assert len(words) > 40 and all(words.values())
+    for name in {name for names in words.values() for name in names}:
+        resolve_name(name)

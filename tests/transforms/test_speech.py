@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from QEfficient.architectures import find
-from QEfficient.pytorch_transforms.speech import FRAME_MASK, MaskedWrites, settle_frames
+from QEfficient.pytorch_transforms.speech import FRAME_MASK, MaskedWrites, replace_frame_masks
 from QEfficient.runtime.run import frame_count
 from tests.sweep import audio
 from tests.sweep.build import build
@@ -21,7 +21,7 @@ def test_the_mask_of_frames_is_transformers_own_at_every_length() -> None:
     model = build(CASE)
     frames = find("wav2vec2").frames(model.config.to_dict())
     twin = copy.deepcopy(model)
-    settle_frames(twin, frames)
+    replace_frame_masks(twin, frames)
     lengths = torch.arange(find("wav2vec2").shortest(model.config.to_dict()), SAMPLES + 1)
     mask = (torch.arange(SAMPLES) < lengths[:, None]).to(torch.int64)
     count = frame_count(SAMPLES, frames)
@@ -32,7 +32,7 @@ def test_the_mask_of_frames_is_transformers_own_at_every_length() -> None:
 
 def test_models_without_frames_are_left_alone() -> None:
     model = build(CASE)
-    settle_frames(model, ())
+    replace_frame_masks(model, ())
     assert FRAME_MASK not in vars(model)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,6 +80,8 @@ def test_a_large_batch_has_as_many_buckets(
     compile_auto(model, texts=TEXTS * 8, buckets=3, batch_size=16, backend=backend)  # past 512 positions of the longest
     assert len(shapes(model)) == 3
     assert {rows for _, rows in shapes(model)} == {16}
+    found = model.suggest_buckets(TEXTS * 8, 3, batch_size=16, backend=backend).buckets
+    assert shapes(model) == [(bucket.length, bucket.batch) for bucket in found]
 
 
 def test_texts_are_verified_on_too_and_the_same_ones_find_the_program_again(model: QEFFAutoModel) -> None:
@@ -87,6 +90,31 @@ def test_texts_are_verified_on_too_and_the_same_ones_find_the_program_again(mode
     assert model._need_loaded().program.manifest.verify["rows"] > 32
     compile_auto(model, verify="on")
     assert model.program_path == program
+    found = model.suggest_buckets(TEXTS, backend="onnxruntime")
+    assert len({bucket.batch for bucket in found.buckets}) > 1
+    model.compile(backend="onnxruntime", **found.compile_options)  # what was found, as keywords
+    assert model.program_path == program
+    assert len(model.suggest_buckets(TEXTS * 9, backend="onnxruntime").texts) == auto.VERIFIED
+
+
+def test_each_length_may_have_rows_of_its_own_in_any_order(model: QEFFAutoModel) -> None:
+    model.compile(backend="onnxruntime", seq_len=(64, 16), batch_size=np.array([2, 8]), verify="off")
+    assert shapes(model) == [(16, 8), (64, 2)]
+    options = []
+    for rows in ([8, 2], 2):  # an objective is for the longest bucket
+        model.compile(backend="onnxruntime", seq_len=[16, 64], batch_size=rows, objective="throughput", verify="off")
+        manifest = model._need_loaded().program.manifest
+        options.append((manifest.target, manifest.options))
+    assert options[0] == options[1]
+    for seq_len, rows in ((None, [1, 2]), (32, [1, 2]), ([32, 32], [1, 2]), ([16, 32], [1]), (None, [])):
+        with pytest.raises(OptionError, match="not one for each length"):
+            model.compile(seq_len=seq_len, batch_size=rows)
+    with pytest.raises(OptionError, match="not one for each length"):
+        compile_auto(model, batch_size=[1, 2])
+    with pytest.raises(OptionError, match="batch_size is not a whole number of rows"):
+        model.compile(seq_len=[16, 32], batch_size=[1, 0])
+    with pytest.raises(OptionError, match="past the longest row"):
+        model.compile(seq_len=[16, LIMIT + 1], batch_size=[1, 1])
 
 
 def test_a_limit_of_the_caller_s_is_the_last_bucket(model: QEFFAutoModel) -> None:
@@ -99,6 +127,8 @@ def test_a_limit_of_the_caller_s_is_the_last_bucket(model: QEFFAutoModel) -> Non
 def test_without_texts_there_is_nothing_to_find(model: QEFFAutoModel, texts: Any) -> None:
     with pytest.raises(OptionError, match="there are none"):
         compile_auto(model, texts=texts)
+    with pytest.raises(UsageError, match="there are none|not a list of strings"):
+        model.suggest_buckets(texts)
 
 
 def test_what_makes_no_sense_is_refused(model: QEFFAutoModel) -> None:

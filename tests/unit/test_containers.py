@@ -100,6 +100,7 @@ CALLS: dict[tuple[str, str], Call] = {
         ordered=False,
         step=4,
     ),
+    ("Insight.suggest_buckets", "texts"): Call(lambda b, v: b.encoder.suggest_buckets(v)),
     ("Insight.benchmark", "texts"): Call(benchmark, optional=True),
     ("QEFFAutoModelForSequenceClassification.predict", "inputs"): Call(
         lambda b, v: b.ranker.predict(v), "pairs", single=True
@@ -354,6 +355,7 @@ NUMBERS: dict[str, Callable[[Bench, Any], Any]] = {
     "objective": lambda b, n: b.fresh().compile(seq_len=8, num_cores=n, objective="latency", verify="off"),
     "num_devices": lambda b, n: b.fresh().compile(seq_len=8, num_devices=n, verify="off"),
     "buckets": lambda b, n: b.fresh().compile(seq_len="auto", texts=TEXTS, buckets=n, verify="off"),
+    "suggested": lambda b, n: b.encoder.suggest_buckets(TEXTS, n, batch_size=n, num_cores=n),
     "recommended": lambda b, n: b.encoder.recommend(seq_len=n),
     "device_ids": lambda b, n: arguments.device_ids([n]),
     "lengths": lambda b, n: suggest_buckets([n, n], n),

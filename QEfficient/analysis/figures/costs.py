@@ -6,21 +6,7 @@ import re
 from collections.abc import Sequence
 
 from QEfficient.analysis.record import BucketCosts, CardFit, GraphAnalysis, RooflinePoint, WeightBytes
-from QEfficient.report.drawing import (
-    SERIES,
-    Bars,
-    Box,
-    Dot,
-    Figure,
-    Line,
-    Mark,
-    Note,
-    Plot,
-    Row,
-    across,
-    bar,
-    upright,
-)
+from QEfficient.report.drawing import SERIES, Bars, Box, Dot, Figure, Line, Mark, Note, Plot, Row, across, bar, upright
 from QEfficient.report.formatting import count, label, number, share, size
 from QEfficient.report.page import Tile
 from QEfficient.report.scale import Scale, linear, logarithmic
@@ -113,13 +99,8 @@ def modules(costs: BucketCosts) -> Figure:
     if not rows:
         return Figure("modules", title, text, missing="The graph has no matrix product and no convolution.")
     table = tuple(
-        (
-            module.path or "not in any module",
-            number(module.flops),
-            share(module.flops / total),
-            number(module.vector_ops),
-        )
-        for module in costs.modules
+        (one.path or "not in any module", number(one.flops), share(one.flops / total), number(one.vector_ops))
+        for one in costs.modules
     )
     columns = ("module", "FLOPs", "share", "other operations")
     reading = "Modules that differ in a number only are one bar: * stands for the number."
@@ -222,5 +203,5 @@ def _names(points: Sequence[RooflinePoint], x: Scale) -> list[Note]:
     for point in sorted(points, key=lambda point: point.intensity):
         at = x.at(point.intensity)
         if not notes or at - notes[-1].x > 9:
-            notes.append(Note(at, 97, label(point.bucket), anchor="middle"))
+            notes.append(Note(at, 97, label(point.bucket)))
     return notes

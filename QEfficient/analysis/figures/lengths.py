@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
-from QEfficient.analysis.record import Lengths
+from QEfficient.analysis.record import BucketLoad, Lengths
 from QEfficient.report.drawing import MUTED, SERIES, Bars, Box, Figure, Plot, ReferenceLine, Row, across, upright
 from QEfficient.report.formatting import number, share
 from QEfficient.report.scale import Scale, linear
@@ -39,14 +40,7 @@ def lengths(found: Lengths | None) -> Figure:
         text += f" {found.shortened} are longer than the longest bucket."
     columns = ("bucket", "texts", "real tokens", "padding", "padding share")
     table = tuple(
-        (
-            str(one.length),
-            str(one.rows),
-            str(one.tokens),
-            str(one.padding),
-            share(one.padding / max(one.tokens + one.padding, 1)),
-        )
-        for one in found.buckets
+        (str(one.length), str(one.rows), str(one.tokens), str(one.padding), _padded(one)) for one in found.buckets
     )
     legend = ((SERIES[0], "real tokens"), ("pad", "padding"))
     return Figure("lengths", title, text, "", (plot, _padding(found)), legend=legend, columns=columns, table=table)
@@ -55,10 +49,14 @@ def lengths(found: Lengths | None) -> Figure:
 def _bins(found: Lengths, x: Scale) -> list[tuple[int, int, int]]:
     """(more than, up to, texts) of each bin that holds any."""
     width = max(1, math.ceil(x.high / _BINS))
-    counts: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     for length, rows in found.histogram.items():
-        counts[max(length - 1, 0) // width] = counts.get(max(length - 1, 0) // width, 0) + rows
+        counts[max(length - 1, 0) // width] += rows
     return [(place * width, (place + 1) * width, rows) for place, rows in sorted(counts.items())]
+
+
+def _padded(one: BucketLoad) -> str:
+    return share(one.padding / max(one.tokens + one.padding, 1))
 
 
 def _padding(found: Lengths) -> Bars:
@@ -69,7 +67,7 @@ def _padding(found: Lengths) -> Bars:
         rows.append(
             Row(
                 f"bucket {one.length}: {one.rows} texts",
-                f"{share(one.padding / max(one.tokens + one.padding, 1))} padding",
+                f"{_padded(one)} padding",
                 (
                     Box(0, 0, real, 100, SERIES[0], f"{one.tokens} real tokens"),
                     Box(real, 0, whole - real, 100, "pad", f"{one.padding} tokens of padding"),
