@@ -61,10 +61,10 @@ class TextEncoder:
         prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
         self._reading = Reading(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
 
-    def encode(self, sentences: object, devices: Sequence[int] | None = None, name: str = "inputs") -> Any:
-        """One or many strings → vectors in the container that the arguments name; errors call the strings ``name``."""
+    def encode(self, sentences: object, devices: Sequence[int] | None = None) -> Any:
+        """One or many strings → vectors in the container that the arguments name."""
         args, per_token, single = self._args, self._per_token, isinstance(sentences, str)
-        texts = [sentences] if isinstance(sentences, str) else arguments.strings(name, sentences)
+        texts = [sentences] if isinstance(sentences, str) else arguments.strings("inputs", sentences)
         vectors: Any = [] if per_token else None
         chunks, shortened = args.overlong == "chunk", 0
         bar = args.show_progress_bar or len(texts) >= LONG_WORK
