@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class RunCounts:
         return self.tokens / self.positions if self.positions else 1.0
 
 
+@dataclass(eq=False, slots=True)
 class RunCounter:
     """Counts that add up over calls. Safe from many threads, and in a forked child: there is no lock to find held.
 
@@ -37,8 +39,7 @@ class RunCounter:
             during which it keeps the GIL.
     """
 
-    def __init__(self) -> None:
-        self.sums = np.zeros(4, np.int64)
+    sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
 
     @property
     def total(self) -> RunCounts:
