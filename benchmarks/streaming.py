@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from QEfficient import QEFFAutoModel
 from QEfficient.backends import registry
 from QEfficient.backends.base import Arrays
-from QEfficient.inference import encode as embed
+from QEfficient.inference.encode import EncodeArgs, TextEncoder
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Json, Program
 
@@ -95,9 +95,8 @@ def main(count: int) -> None:
     sums: list[float] = []
     memory: list[float] = []
     start = time.perf_counter()
-    for number, vector in enumerate(
-        embed.encode_iter(ready, ready.text, texts(count), embed.EncodeArgs(), 4096), start=1
-    ):
+    encoder = TextEncoder(ready, ready.text, EncodeArgs())
+    for number, vector in enumerate(encoder.stream(texts(count), 4096), start=1):
         if number <= CHECKED:
             sums.append(float(vector[0]))
         if number % EVERY == 0:

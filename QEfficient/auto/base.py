@@ -20,8 +20,7 @@ from QEfficient.diagnostics.buckets import buckets_for_texts
 from QEfficient.diagnostics.doctor import with_precision_file
 from QEfficient.diagnostics.recommend import options_for_objective
 from QEfficient.errors import UsageError
-from QEfficient.inference.arrays import inference_files, result_dtype
-from QEfficient.inference.arrays import rows as rows_of
+from QEfficient.inference.arrays import inference_files, reader, result_dtype
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
@@ -273,10 +272,8 @@ class QEFFTransformersBase(Insight):
         if not runtime_ai100:
             arrays = self._generate_torch(inputs)
         else:
-            loaded = self._need_loaded()
-            manifest = loaded.program.manifest
-            rows = rows_of(inputs, manifest.inputs, rules=manifest.rules, buckets=manifest.shapes)
-            rows = loaded.tables.without_padding(rows, manifest.rules.fill(manifest.text))
+            loaded = self._loaded or self._need_loaded()
+            rows = loaded.rows(inputs)
             files = inference_files() if write_io else None
             arrays = loaded.run(rows, device_ids, record=files.add if files else None)
             if files:
@@ -291,7 +288,7 @@ class QEFFTransformersBase(Insight):
         recipe, limit = self._recipe(False, "off"), reach(origin).limit
         specs = graph_specs(recipe)
         rules = graph_rules(recipe, specs)
-        rows = rows_of(inputs, specs, rules=rules, max_length=limit)
+        rows = reader(specs, rules=rules, max_length=limit)(inputs)
         return run_torch(recipe, rows, specs, rules, self._text())
 
     def __call__(self, **inputs: Any) -> Any:

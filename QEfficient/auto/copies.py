@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from QEfficient.auto.description import Description
 
 D = TypeVar("D", bound="Description")
-_NOT_KEPT = ("_origin", "_loaded", "_lock", "_config")
+_NOT_KEPT = ("_origin", "_loaded", "_lock", "_config", "_encoder")
 log = logging.getLogger("QEfficient")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from QEfficient import arguments
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.errors import PoolingError
-from QEfficient.inference import encode, prompts, similarity
+from QEfficient.inference import prompts, similarity
+from QEfficient.inference.encode import EncodeArgs, TextEncoder
 from QEfficient.records import Json
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.source.checkpoint import Checkpoint
@@ -37,6 +39,8 @@ class QEFFAutoModel(QEFFTransformersBase):
     """
 
     _task = FEATURE_EXTRACTION
+    _encoder: tuple[tuple[object, ...], TextEncoder] | None = None
+    """The last call's, and what it was made for."""
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
@@ -139,29 +143,11 @@ class QEFFAutoModel(QEFFTransformersBase):
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
             UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
-        self._accept(device, batch_size, pool, chunk_size)
+        args = EncodeArgs.of(locals())
+        if any(given is not None for given in (device, batch_size, pool, chunk_size)):
+            self._accept(device, batch_size, pool, chunk_size)
         texts = inputs if sentences is None else arguments.renamed("sentences", sentences, "inputs", inputs)
-        loaded = self._need_loaded()
-        facts = loaded.limited(self._max_seq_length)
-        prompts.check_task(facts, task)
-        return encode.encode(
-            loaded,
-            facts,
-            texts,
-            encode.EncodeArgs(
-                prompt=prompt,
-                prompt_name=prompt_name,
-                show_progress_bar=show_progress_bar,
-                output_value=output_value,
-                precision=precision,
-                convert_to_numpy=convert_to_numpy,
-                convert_to_tensor=convert_to_tensor,
-                normalize_embeddings=normalize_embeddings,
-                truncate_dim=truncate_dim,
-                overlong=overlong,
-                device_ids=device_ids,
-            ),
-        )
+        return self._encoder_for(task, args).encode(texts, device_ids)
 
     def encode_iter(
         self,
@@ -214,22 +200,20 @@ class QEFFAutoModel(QEFFTransformersBase):
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
             UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
-        loaded = self._need_loaded()
-        facts = loaded.limited(self._max_seq_length)
-        prompts.check_task(facts, task)
-        args = encode.EncodeArgs(
-            prompt=prompt,
-            prompt_name=prompt_name,
-            output_value=output_value,
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            normalize_embeddings=normalize_embeddings,
-            truncate_dim=truncate_dim,
-            overlong=overlong,
-            device_ids=device_ids,
-        )
+        encoder = self._encoder_for(task, EncodeArgs.of(locals()))
         texts = arguments.renamed("sentences", sentences, "inputs", inputs)
-        return encode.encode_iter(loaded, facts, texts, args, arguments.positive("window", window, "texts"))
+        return encoder.stream(texts, arguments.positive("window", window, "texts"), device_ids)
+
+    def _encoder_for(self, task: str | None, args: EncodeArgs) -> TextEncoder:
+        """What encodes with these arguments: of the last call, where that had the same ones."""
+        loaded = self._loaded or self._need_loaded()
+        given, last = (loaded, self._max_seq_length, task, *args), self._encoder
+        # `is`, for equal is not the same: True equals 1, and is no number of dims.
+        if last is None or not all(map(operator.is_, last[0], given)):
+            facts = loaded.limited(self._max_seq_length)
+            prompts.check_task(facts, task)
+            last = self._encoder = given, TextEncoder(loaded, facts, args)
+        return last[1]
 
     def encode_query(
         self,

@@ -100,18 +100,7 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         """
         self._accept(device, batch_size, pool, chunk_size)
         loaded = self._need_loaded()
-        args = rerank.PredictArgs(
-            prompt=prompt,
-            prompt_name=prompt_name,
-            show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
-            apply_softmax=bool(apply_softmax),
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            max_length=max_length,
-            overlong=overlong,
-            device_ids=device_ids,
-        )
+        args = rerank.PredictArgs.of(locals())
         return rerank.predict(loaded, loaded.limited(self._max_seq_length), inputs, args)
 
     def rank(
@@ -162,14 +151,6 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
         """
         self._accept(device, batch_size, pool, chunk_size)
         loaded = self._need_loaded()
-        args = rerank.PredictArgs(
-            prompt=prompt,
-            prompt_name=prompt_name,
-            show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
-            max_length=max_length,
-            overlong=overlong,
-            device_ids=device_ids,
-        )
+        args = rerank.PredictArgs.of(locals())
         facts = loaded.limited(self._max_seq_length)
         return rerank.rank(loaded, facts, query, documents, args, top_k=top_k, return_documents=return_documents)

@@ -8,6 +8,7 @@ torch or transformers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -46,6 +47,20 @@ class OfOneProcess:
             allowed="the model, which is pickled as its program's path, or that path",
             do="send one of these, and open the program where it is to run",
         )
+
+
+class Closing(ABC):
+    """What is closed where a ``with`` block ends."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends it; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class Session(Protocol):

@@ -5,29 +5,28 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import fork
 from QEfficient.backends import huge_pages
-from QEfficient.backends.base import Arrays, OfOneProcess
+from QEfficient.backends.base import Arrays, Closing, OfOneProcess
 from QEfficient.backends.host import FairSemaphore, guess, usable_cpus
 from QEfficient.backends.input_check import InputCheck
-from QEfficient.backends.threads import end, leave, submit
+from QEfficient.backends.threads import ENDING, leave, submit
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
 
 Handle = TypeVar("Handle")
 
 
-class HostSession(OfOneProcess, ABC, Generic[Handle]):
+class HostSession(OfOneProcess, Closing, Generic[Handle]):
     """A program on the host's CPUs; see :class:`QEfficient.backends.base.Session`.
 
     A runtime gives threads to a loaded graph, not to a call, so there are two handles on one program: a *wide* one for
@@ -127,7 +126,8 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
 
     def _enter(self) -> None:
         with self._lock:
-            leave()
+            if ENDING.is_set():
+                leave()
             if self._closed:
                 raise DeviceError(
                     "The session is closed.",
@@ -204,14 +204,6 @@ class HostSession(OfOneProcess, ABC, Generic[Handle]):
             finally:
                 self._awaited -= 1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _after_fork(self) -> None:
         """In a forked child: the runtime's threads and the workers stayed behind, and the locks may be held."""
         fork.leak(self._wide, self._narrow, self._workers)
@@ -223,7 +215,7 @@ _SESSIONS: weakref.WeakSet[HostSession[Any]] = weakref.WeakSet()
 
 def _exiting() -> None:
     """No daemon thread may be inside the runtime when the interpreter ends."""
-    end()
+    ENDING.set()
     for session in list(_SESSIONS):
         session._wait()
 

@@ -10,7 +10,8 @@ from typing import ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_ending = threading.Event()
+ENDING = threading.Event()
+"""Whether the interpreter is about to end: set by whoever is told."""
 
 
 def submit(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> Future[T]:
@@ -23,7 +24,7 @@ def submit(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **keyw
         return pool.submit(call, *args, **keywords)
     except RuntimeError as error:
         if "shutdown" in str(error):  # else the system has no more threads to give
-            end()
+            ENDING.set()
             leave()
     future: Future[T] = Future()
     try:
@@ -31,16 +32,6 @@ def submit(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **keyw
     except Exception as error:
         future.set_exception(error)
     return future
-
-
-def end() -> None:
-    """Says that the interpreter is about to end."""
-    _ending.set()
-
-
-def ending() -> bool:
-    """Whether it is."""
-    return _ending.is_set()
 
 
 def leave() -> None:
@@ -51,5 +42,5 @@ def leave() -> None:
     Raises:
         SystemExit: It is such a thread.
     """
-    if ending() and threading.current_thread().daemon:
+    if ENDING.is_set() and threading.current_thread().daemon:
         raise SystemExit

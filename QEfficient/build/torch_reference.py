@@ -194,7 +194,7 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
 
     Args:
         recipe: Which model.
-        rows: As ``inference.arrays.rows`` gives them for ``specs``.
+        rows: As ``inference.arrays.reader`` makes them for ``specs``.
         specs: As :func:`graph_specs` gives them.
         rules: As :func:`graph_rules` gives them.
         text: What fills a row.

@@ -11,7 +11,6 @@ from QEfficient.backends.base import Arrays, Session
 from QEfficient.build.check import EMULATED, advice, counts, runs_itself
 from QEfficient.build.subject import Subject
 from QEfficient.diagnostics.samples import samples_of
-from QEfficient.inference.arrays import rows as rows_of
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.check import Array, Comparison
 from QEfficient.numerics.emulate import computed_in, limits_name, open_emulated
@@ -66,8 +65,6 @@ def verify_subject(
 
 def _run_rows(loaded: LoadedProgram, session: Session, arrays: Mapping[str, Array]) -> Arrays:
     """As ``generate`` runs them: planned, padded to buckets, and cut back; NaN and Inf come through to be counted."""
-    manifest = loaded.program.manifest
-    rules = manifest.rules
-    rows = rows_of(arrays, manifest.inputs, rules=rules, buckets=manifest.shapes)
-    fill = rules.fill(manifest.text)
-    return run_rows(session, rows, How(fill, rules.pads, rules.frames, finite=False))
+    rules = loaded.program.manifest.rules
+    fill = rules.fill(loaded.program.manifest.text)
+    return run_rows(session, loaded.rows(arrays), How(fill, rules.pads, rules.frames, finite=False))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,12 @@ def result_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def rows(
-    inputs: Any,
-    specs: Sequence[TensorSpec],
-    *,
-    rules: RowRules,
-    max_length: int | None = None,
-    buckets: Sequence[Shape] = (),
-) -> Rows:
-    """Checked rows for a graph's inputs: texts as :mod:`QEfficient.runtime.rows`, else as ``runtime.signals``."""
-    if has_signals(specs):
-        return from_signals(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
-    return from_arrays(inputs, specs, max_length=max_length, buckets=buckets, rules=rules)
+def reader(
+    specs: Sequence[TensorSpec], *, rules: RowRules, max_length: int | None = None, buckets: Sequence[Shape] = ()
+) -> Callable[[Any], Rows]:
+    """What makes checked rows of a graph's inputs: token ids as ``runtime.rows``, all else as ``runtime.signals``."""
+    read: Callable[..., Rows] = from_signals if has_signals(specs) else from_arrays
+    return partial(read, specs=specs, max_length=max_length, buckets=buckets, rules=rules)
 
 
 def inference_files() -> InferenceFiles:

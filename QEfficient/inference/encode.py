@@ -1,11 +1,11 @@
-"""Strings → vectors, as sentence-transformers gives them: plain functions over a loaded program. No torch."""
+"""Strings → vectors, as sentence-transformers gives them, over a loaded program. No torch."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,14 @@ from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.inference.prompts import all_prompts, find_prompt
 from QEfficient.inference.similarity import Vectors, normalize, tensor
 from QEfficient.inference.texts import Reading, TextWindow, outputs
-from QEfficient.progress import progress
+from QEfficient.progress import LONG_WORK, progress
 from QEfficient.records import TextFacts
 from QEfficient.runtime.stream import PATIENCE, Source
 from QEfficient.text.tokenizer import Overlong
 
 
-@dataclass(frozen=True, slots=True)
-class EncodeArgs:
-    """The keywords of one ``encode`` call; the method's docstring explains them."""
+class EncodeArgs(NamedTuple):
+    """The keywords of one ``encode`` call that say what a vector is; the method's docstring explains them."""
 
     prompt: str | None = None
     prompt_name: str | None = None
@@ -36,81 +35,103 @@ class EncodeArgs:
     normalize_embeddings: bool = False
     truncate_dim: int | None = None
     overlong: Overlong = "truncate"
-    device_ids: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Those that a method which has them was given: its ``locals()``."""
+        return cls(**{name: given[name] for name in cls._fields if name in given})
 
 
-def encode(loaded: LoadedProgram, facts: TextFacts, sentences: object, args: EncodeArgs, name: str = "inputs") -> Any:
-    """One or many strings → vectors in the container that the arguments name; ``name`` is what an error calls them."""
-    dim = _checked_dim(loaded, facts, args)
-    single = isinstance(sentences, str)
-    texts = [sentences] if isinstance(sentences, str) else arguments.strings(name, sentences)
-    per_token = args.output_value == "token_embeddings"
-    vectors: Any = [] if per_token else None
-    chunks, shortened = args.overlong == "chunk", 0
-    with progress(len(texts), args.show_progress_bar, "encode", "text") as done:
-        reading = _reading(loaded, facts, args)
-        for window, output in outputs(loaded, reading, texts, args.device_ids, None if chunks else done):
-            found = _vectors(loaded, window, output, args, dim)
-            if per_token:
-                vectors.extend(found)
-            elif window.count == len(texts):
-                vectors = found
-            else:
-                if vectors is None:
-                    vectors = np.empty((len(texts), dim), np.float32)
-                vectors[window.first : window.first + window.count] = found
-            shortened += len(window.overlong)
-            if chunks and done is not None:
-                done(window.count)
-    if shortened and args.overlong == "truncate":
-        warnings.warn(
-            f"{shortened} of {len(texts)} texts were longer than {facts.max_length} tokens and were "
-            'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
-            stacklevel=3,
-        )
-    if single:
-        vectors = vectors[0]
-    if args.convert_to_tensor and not (per_token and not single):
-        return tensor(vectors)
-    if args.convert_to_numpy and not args.convert_to_tensor:
-        return vectors
-    return tensor(vectors) if single else [tensor(vector) for vector in vectors]
+class TextEncoder:
+    """Strings → vectors, with all that does not depend on the strings worked out once. Safe from many threads.
 
+    Args:
+        loaded: The program.
+        facts: Its text facts, with the caller's own limit.
+        args: How vectors are to be made.
 
-def encode_iter(
-    loaded: LoadedProgram, facts: TextFacts, sentences: object, args: EncodeArgs, window: int
-) -> Iterator[Any]:
-    """Strings → one vector each, in order; both may go on for ever."""
-    dim = _checked_dim(loaded, facts, args)
-    texts = arguments.each("inputs", sentences)
-    source = Source(texts, check=arguments.string, window=window, patience=PATIENCE)
-    return _stream(loaded, facts, source, _reading(loaded, facts, args), args, dim)
+    Raises:
+        UsageError: The arguments don't fit the program.
+    """
 
+    def __init__(self, loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> None:
+        self._loaded, self._facts, self._args = loaded, facts, args
+        self._dim = _checked_dim(loaded, facts, args)
+        self._per_token = args.output_value == "token_embeddings"
+        prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
+        self._reading = Reading(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
 
-def _stream(
-    loaded: LoadedProgram, facts: TextFacts, source: Source, reading: Reading, args: EncodeArgs, dim: int
-) -> Iterator[Any]:
-    tensors = args.convert_to_tensor or not args.convert_to_numpy
-    told = args.overlong != "truncate"
-    with loaded.stream(source, reading, args.device_ids, partial=True) as stream:
-        for window, arrays in stream:
-            if window.overlong and not told:
-                told = True
-                warnings.warn(
-                    f"Text {window.first + window.overlong[0]} was longer than {facts.max_length} tokens and "
-                    "was shortened, as sentence-transformers does; further ones are shortened without a word. "
-                    'Pass overlong="error" or "chunk" to handle them otherwise.',
-                    stacklevel=2,
-                )
-            for vector in _vectors(loaded, window, next(iter(arrays.values())), args, dim):
-                own = vector.copy()  # a vector that is kept must not keep its window
-                yield tensor(own) if tensors else own
-                stream.pump()
+    def encode(self, sentences: object, devices: Sequence[int] | None = None) -> Any:
+        """One or many strings → vectors in the container that the arguments name."""
+        args, per_token, single = self._args, self._per_token, isinstance(sentences, str)
+        texts = [sentences] if isinstance(sentences, str) else arguments.strings("inputs", sentences)
+        vectors: Any = [] if per_token else None
+        chunks, shortened = args.overlong == "chunk", 0
+        bar = args.show_progress_bar or len(texts) >= LONG_WORK
+        with progress(len(texts), args.show_progress_bar, "encode", "text") if bar else nullcontext() as done:
+            for window, output in outputs(self._loaded, self._reading, texts, devices, None if chunks else done):
+                found = self._vectors(window, output)
+                if per_token:
+                    vectors.extend(found)
+                elif window.count == len(texts):
+                    vectors = found
+                else:
+                    if vectors is None:
+                        vectors = np.empty((len(texts), self._dim), np.float32)
+                    vectors[window.first : window.first + window.count] = found
+                shortened += len(window.overlong)
+                if chunks and done is not None:
+                    done(window.count)
+        if shortened and args.overlong == "truncate":
+            warnings.warn(
+                f"{shortened} of {len(texts)} texts were longer than {self._facts.max_length} tokens and were "
+                'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
+                stacklevel=3,
+            )
+        if single:
+            vectors = vectors[0]
+        if args.convert_to_tensor and not (per_token and not single):
+            return tensor(vectors)
+        if args.convert_to_numpy and not args.convert_to_tensor:
+            return vectors
+        return tensor(vectors) if single else [tensor(vector) for vector in vectors]
 
+    def stream(self, sentences: object, window: int, devices: Sequence[int] | None = None) -> Iterator[Any]:
+        """Strings → one vector each, in order; both may go on for ever."""
+        texts = arguments.each("inputs", sentences)
+        return self._streamed(Source(texts, check=arguments.string, window=window, patience=PATIENCE), devices)
 
-def _reading(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> Reading:
-    prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
-    return Reading(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
+    def _streamed(self, source: Source, devices: Sequence[int] | None) -> Iterator[Any]:
+        tensors = self._args.convert_to_tensor or not self._args.convert_to_numpy
+        told = self._args.overlong != "truncate"
+        with self._loaded.stream(source, self._reading, devices, partial=True) as stream:
+            for window, arrays in stream:
+                if window.overlong and not told:
+                    told = True
+                    warnings.warn(
+                        f"Text {window.first + window.overlong[0]} was longer than {self._facts.max_length} tokens and "
+                        "was shortened, as sentence-transformers does; further ones are shortened without a word. "
+                        'Pass overlong="error" or "chunk" to handle them otherwise.',
+                        stacklevel=2,
+                    )
+                for vector in self._vectors(window, next(iter(arrays.values()))):
+                    own = vector.copy()  # a vector that is kept must not keep its window
+                    yield tensor(own) if tensors else own
+                    stream.pump()
+
+    def _vectors(self, window: TextWindow, output: NDArray[Any]) -> Vectors | list[Vectors]:
+        """What one window's texts get: a vector each, or one a token of each."""
+        output = output.astype(np.float32, copy=False)
+        if self._per_token:
+            return _token_vectors(window, output)
+        vectors, owners = output, window.owners
+        if owners is not None:
+            unit = _ends_normalised(self._loaded)
+            vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=unit)
+        if self._dim < vectors.shape[1]:
+            vectors = vectors[:, : self._dim].copy()  # a vector that is kept must not keep what was cut off
+        # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
+        return normalize(vectors) if self._args.normalize_embeddings else np.ascontiguousarray(vectors)
 
 
 def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> int:
@@ -157,22 +178,6 @@ def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> i
             do="pass an int in this range, or leave it out",
         )
     return dim
-
-
-def _vectors(
-    loaded: LoadedProgram, window: TextWindow, output: NDArray[Any], args: EncodeArgs, dim: int
-) -> Vectors | list[Vectors]:
-    """What one window's texts get: a vector each, or one a token of each."""
-    output = output.astype(np.float32, copy=False)
-    if args.output_value == "token_embeddings":
-        return _token_vectors(window, output)
-    vectors, owners = output, window.owners
-    if owners is not None:
-        vectors = _join_chunks(vectors, owners, window.rows.lengths, window.count, unit=_ends_normalised(loaded))
-    if dim < vectors.shape[1]:
-        vectors = vectors[:, :dim].copy()  # a vector that is kept must not keep what was cut off
-    # A unit vector that was cut is no unit vector any more; only a caller who asks for length 1 gets it back.
-    return normalize(vectors) if args.normalize_embeddings else np.ascontiguousarray(vectors)
 
 
 def _token_vectors(window: TextWindow, vectors: Vectors) -> list[Vectors]:

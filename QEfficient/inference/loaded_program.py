@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from QEfficient import fork
 from QEfficient.arguments import device_ids
 from QEfficient.backends.base import Arrays, Backend, Session, Tunable
 from QEfficient.errors import DeviceError, NumericsError, UsageError
+from QEfficient.inference.arrays import reader
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import LENGTH_DIM, Json, Program, Rows, TextFacts, Tuning
 from QEfficient.runtime.beside import stand_in
@@ -21,15 +23,15 @@ from QEfficient.runtime.calibrate import calibrate as measured
 from QEfficient.runtime.calibrate import remember, remembered
 from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.refusals import SHOWN
-from QEfficient.runtime.run import How, run_rows
+from QEfficient.runtime.run import How, RowRunner
 from QEfficient.runtime.stream import Prepare, Source, Stream, W
 from QEfficient.runtime.tables import Tables
 from QEfficient.runtime.write_io import as_carried
 from QEfficient.text.tokenizer import Tokenizer
 
 Explain: TypeAlias = Callable[[Program, NumericsError, Arrays], NumericsError]
-_User: TypeAlias = tuple[object, int]
-"""A process and a thread of it."""
+_User: TypeAlias = tuple[dict[int, int], int]
+"""All who use the session, in the process that lent it, and the thread that it was lent to."""
 
 
 class LoadedProgram:
@@ -50,6 +52,8 @@ class LoadedProgram:
         self._explain = explain
         self.work = RunCounter()
         self._session: Session | None = None
+        self._runner: RowRunner | None = None
+        self._read: Callable[[Any], Rows] | None = None
         self._devices: tuple[int, ...] | None = None
         self._tokenizer: Tokenizer | None = None
         self._tuning: Tuning | None = None
@@ -59,10 +63,9 @@ class LoadedProgram:
 
     def _begin(self) -> None:
         """State that belongs to one process: a forked child starts with nobody using the session."""
-        self._users: dict[_User, int] = {}  # how many times each uses the session
+        self._users: dict[int, int] = {}  # how many times each thread uses the session
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self.work.begin()
 
     def again(self) -> LoadedProgram:
         """The same program with a session of its own."""
@@ -112,15 +115,15 @@ class LoadedProgram:
         Raises:
             UsageError: It is this thread that still uses it, on other devices.
         """
-        session, user = self._lend(devices)
+        runner, user = self._lend(devices)
         try:
-            yield session
+            yield runner.session
         finally:
             self._take_back(user)
 
-    def _lend(self, devices: Sequence[int] | None) -> tuple[Session, _User]:
+    def _lend(self, devices: Sequence[int] | None) -> tuple[RowRunner, _User]:
         wanted = None if devices is None else device_ids(devices)
-        user = fork.process(), threading.get_ident()
+        thread = threading.get_ident()
         with self._lock:
             if self._users and self._devices != wanted:
                 self._wait(lambda: self._devices == wanted)
@@ -132,8 +135,10 @@ class LoadedProgram:
                     if self._tuning is not None:
                         session.tune(self._tuning)
                 self._session, self._devices = session, wanted
-            self._users[user] = self._users.get(user, 0) + 1
-            return self._session, user
+            if self._runner is None or self._runner.session is not self._session:
+                self._runner = RowRunner(self._session, self._how())
+            self._users[thread] = self._users.get(thread, 0) + 1
+            return self._runner, (self._users, thread)
 
     def handed_out(self) -> SessionHandle:
         """The open session, or one opened now, for somebody who may keep it longer than it stays open."""
@@ -169,15 +174,16 @@ class LoadedProgram:
                 self._close()
 
     def _take_back(self, user: _User) -> None:
-        if user[0] is not fork.process():  # a child inherits iterators, which end there too; nothing was lent there
+        users, thread = user
+        if users is not self._users:  # a forked child inherits iterators, which end there too; nothing was lent there
             return
         with self._lock:
-            self._users[user] -= 1
-            if not self._users[user]:
-                del self._users[user]
+            users[thread] -= 1
+            if not users[thread]:
+                del users[thread]
             self._changed.notify_all()  # first: closing may fail, and who waits must not wait for ever
-            if (self._retired or self._outdated) and not self._users:
-                if user[1] == threading.get_ident():
+            if (self._retired or self._outdated) and not users:
+                if thread == threading.get_ident():
                     self._close()
                 else:  # the garbage collector's, which may be one that closing waits for
                     self._close_aside()
@@ -232,7 +238,8 @@ class LoadedProgram:
         self._forget()
 
     def _forget(self) -> None:
-        self._session, self._outdated, self._unclosed = None, False, False
+        self._session = self._runner = None
+        self._outdated = self._unclosed = False
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -268,10 +275,11 @@ class LoadedProgram:
 
     @property
     def tables(self) -> Tables:
-        """What the program's inputs are looked up in."""
-        return Tables(self.program.manifest.tables, self._token)
+        """What the program's inputs are looked up in. The runner keeps it, and so it must not keep this object."""
+        return Tables(self.program.manifest.tables, partial(_token, weakref.ref(self)))
 
-    def _token(self, token_id: int) -> str | None:
+    def token(self, token_id: int) -> str | None:
+        """The token of an id; ``None`` where there is none, or no tokenizer."""
         text = self.program.manifest.text
         return None if text is None or text.tokenizer is None else self.tokenizer.token(token_id)
 
@@ -281,7 +289,7 @@ class LoadedProgram:
         rows, tokens = manifest.tables.get("input_ids"), manifest.tokens
         if rows is None or tokens is None or tokens <= rows:
             return
-        named = [f"{number} {self._token(number)!r}" for number in range(rows, min(tokens, rows + SHOWN))]
+        named = [f"{number} {self.token(number)!r}" for number in range(rows, min(tokens, rows + SHOWN))]
         more = f" and {tokens - rows - SHOWN} more" if tokens - rows > SHOWN else ""
         warnings.warn(
             f"The tokenizer gives {tokens} ids, but the model's table has {rows} rows: texts with the ids "
@@ -296,6 +304,17 @@ class LoadedProgram:
         manifest = self.program.manifest
         return LENGTH_DIM in manifest.outputs[0].shape
 
+    def rows(self, inputs: Any) -> Rows:
+        """Checked rows of arrays that a caller hands in.
+
+        Raises:
+            InputError: A name, dtype, shape, value or length does not fit; the message names the rows.
+        """
+        if self._read is None:  # two threads may both make it; either serves
+            manifest = self.program.manifest
+            self._read = reader(manifest.inputs, rules=manifest.rules, buckets=manifest.shapes)
+        return self._read(inputs)
+
     def run(
         self,
         rows: Rows,
@@ -305,7 +324,7 @@ class LoadedProgram:
         *,
         numbers: Sequence[int] | None = None,
     ) -> Arrays:
-        """Rows in, arrays out, in order; see :func:`QEfficient.runtime.run.run_rows`.
+        """Rows in, arrays out, in order; see :meth:`QEfficient.runtime.run.RowRunner.run`.
 
         Args:
             rows: Checked rows.
@@ -317,10 +336,12 @@ class LoadedProgram:
         Raises:
             NumericsError: NaN or Inf; names the rows, and the layer that they start in.
         """
-        session, user = self._lend(devices)
+        runner, user = self._lend(devices)
         try:
-            recorded = None if record is None else as_carried(session, record)
-            return run_rows(session, rows, self._how(progress, recorded), numbers)
+            if progress is not None or record is not None:
+                recorded = None if record is None else as_carried(runner.session, record)
+                runner = RowRunner(runner.session, self._how(progress, recorded))
+            return runner.run(rows, numbers)
         finally:
             self._take_back(user)
 
@@ -343,13 +364,12 @@ class LoadedProgram:
 
     def _how(
         self,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None] | None = None,
         record: Callable[[Arrays, Arrays], None] | None = None,
     ) -> How:
-        manifest = self.program.manifest
-        rules, fill = manifest.rules, manifest.rules.fill(manifest.text)
+        rules = self.program.manifest.rules
         return How(
-            fill,
+            rules.fill(self.program.manifest.text),
             rules.pads,
             rules.frames,
             progress,
@@ -392,7 +412,7 @@ class LoadedProgram:
 
     def _wait(self, enough: Callable[[], bool]) -> None:
         """Waits, with the lock held, until nobody uses the session or it will do as it is."""
-        if (fork.process(), threading.get_ident()) in self._users and not enough():
+        if threading.get_ident() in self._users and not enough():
             raise UsageError(
                 "An iterator of encode_iter in this thread uses the open session; to wait for it would never end.",
                 got="close(), or a call with other device_ids, between two of its vectors",
@@ -400,3 +420,8 @@ class LoadedProgram:
                 do="use the iterator up or call its close() first",
             )
         self._changed.wait_for(lambda: not self._users or enough())
+
+
+def _token(loaded: weakref.ref[LoadedProgram], token_id: int) -> str | None:
+    alive = loaded()
+    return None if alive is None else alive.token(token_id)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +24,24 @@ Scores = NDArray[np.float32]
 Activation = str | Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PredictArgs:
+class PredictArgs(NamedTuple):
     """The keywords of one ``predict`` or ``rank`` call; the methods' docstrings explain them."""
 
     prompt: str | None = None
     prompt_name: str | None = None
     show_progress_bar: bool | None = None
     activation_fn: Activation | None = None
-    apply_softmax: bool = False
+    apply_softmax: bool | None = False
     convert_to_numpy: bool = True
     convert_to_tensor: bool = False
     max_length: int | None = None
     overlong: Literal["truncate", "error"] = "truncate"
     device_ids: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Those that a method which has them was given: its ``locals()``."""
+        return cls(**{name: given[name] for name in cls._fields if name in given})
 
 
 def predict(loaded: LoadedProgram, facts: TextFacts, inputs: object, args: PredictArgs) -> Any:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.backends.base import Arrays, OfOneProcess, Session
+from QEfficient.backends.base import Arrays, Closing, OfOneProcess, Session
 
 
-class SessionHandle(OfOneProcess):
+class SessionHandle(OfOneProcess, Closing):
     """A session that somebody else may close, since a device has its cores for one program.
 
     Each call leases the session, so that it is closed before or after, never in between. Once it is closed a call is
@@ -60,11 +59,3 @@ class SessionHandle(OfOneProcess):
     def close(self) -> None:
         """Frees the device, as the model's ``close()``. No effect when this session is closed already."""
         self._close(self._session)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

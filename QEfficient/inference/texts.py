@@ -59,6 +59,8 @@ class Reading:
         self._tokenizer = loaded.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
         self._inputs, self._rules = loaded.program.manifest.inputs, loaded.program.manifest.rules
+        # Only a graph that takes what a tokenizer does not give needs rows of its own.
+        self._as_given = {spec.name for spec in self._inputs} <= {"input_ids", "attention_mask", "token_type_ids"}
         self._pools = any(spec.name == "pooling_mask" for spec in self._inputs)
         self._skipped = 0
         if prompt and self._pools:
@@ -70,11 +72,11 @@ class Reading:
         Raises:
             InputError: A text can't be run; the message names it.
         """
-        with spans.span("tokenise"):
+        with spans.NOTHING if (watcher := spans.WATCHER.get()) is None else watcher.span("tokenise"):
             tokens = self._tokenizer.encode(
                 texts, prompt=self._prompt, max_length=self._limit, overlong=self._overlong, first=first
             )
-            rows = of_tokens(tokens.rows, self._inputs, self._rules)
+            rows = tokens.rows if self._as_given else of_tokens(tokens.rows, self._inputs, self._rules)
             if self._pools:
                 columns = {**rows.columns, "pooling_mask": without_prompt(tokens, self._skipped, first)}
                 rows = Rows(columns, rows.width, rows.lengths)

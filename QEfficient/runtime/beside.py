@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
 from QEfficient.records import RowRules, Rows, TensorSpec, TokenInput
-from QEfficient.runtime.refusals import listed
+from QEfficient.runtime.refusals import rows_where
 
 Ids = NDArray[np.int64]
 
@@ -50,17 +50,17 @@ def check_values(columns: Mapping[str, Ids], rules: RowRules) -> None:
     """
     for one in rules.more:
         array = columns[one.name]
-        if one.below and (bad := rows_where((array < 0) | (array >= np.array(one.below)))):
+        if one.below and (bad := (array < 0) | (array >= np.array(one.below))).any():
             raise InputError(
                 f"{one.name} holds numbers that the model's tables do not have.",
-                got=f"rows {bad}, values from {np.min(array)} to {np.max(array)}",
+                got=f"{rows_where(bad)}, values from {np.min(array)} to {np.max(array)}",
                 allowed=f"0 to {_most(one)}",
                 do="scale boxes to the page: 0 to 1000" if one.boxes else "make it with the model's own processor",
             )
-        if one.ordered and (bad := rows_where(array[..., 2:] < array[..., :2])):
+        if one.ordered and (bad := array[..., 2:] < array[..., :2]).any():
             raise InputError(
                 f"{one.name} holds boxes that end before they begin.",
-                got=f"rows {bad}",
+                got=rows_where(bad),
                 allowed="left, top, right, bottom with left ≤ right and top ≤ bottom",
                 do="put the corners in this order: the model looks up each box's width and height",
             )
@@ -70,14 +70,6 @@ def _most(one: TokenInput) -> str:
     """The greatest number, or one a place of the last dim."""
     most = [str(size - 1) for size in one.below]
     return most[0] if len(most) == 1 else f"({', '.join(most)})"
-
-
-def rows_where(bad: NDArray[np.bool_]) -> str:
-    """``"3, 5"`` for the rows that hold a bad value, ``""`` for none."""
-    if not bad.any():
-        return ""
-    rows = np.unique(np.nonzero(bad)[0]).tolist()
-    return listed([str(row) for row in rows], " and")
 
 
 def filled(one: TokenInput, shape: Sequence[int]) -> Ids:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from QEfficient.errors import InputError
 
 SHOWN = 8  # rows, or ids, that an error lists
@@ -14,14 +17,15 @@ def listed(found: Sequence[str], joint: str = ", and") -> str:
     return ", ".join(found[:SHOWN]) + (f"{joint} {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
+def rows_where(bad: NDArray[np.bool_]) -> str:
+    """``"rows 3, 5"``: those that hold a bad value."""
+    rows = np.unique(np.nonzero(bad)[0]).tolist()
+    return f"rows {listed([str(row) for row in rows], ' and')}"
+
+
 def missing(names: Sequence[str], given: Iterable[str], allowed: str, do: str) -> InputError:
     """Inputs that the graph needs were not given."""
     return InputError(f"{', '.join(names)} is missing.", got=", ".join(given) or "no inputs", allowed=allowed, do=do)
-
-
-def unreadable(name: str, kind: str, got: str, allowed: str, do: str) -> InputError:
-    """What was given for an input is no array of such numbers."""
-    return InputError(f"{name} can't be read as an array of {kind}.", got=got, allowed=allowed, do=do)
 
 
 def wrong_dtype(name: str, kind: str, dtype: object, allowed: str, do: str) -> InputError:

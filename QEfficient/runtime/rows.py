@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.errors import InputError
-from QEfficient.records import RowRules, Rows, Shape, TensorSpec
+from QEfficient.records import LENGTH_DIM, RowRules, Rows, Shape, TensorSpec
 from QEfficient.runtime import beside, refusals
 from QEfficient.runtime.names import refuse_unknown
 
@@ -61,13 +61,15 @@ def from_arrays(
     arrays = {name: _integers(name, value, sizes.get(name, ())) for name, value in given.items()}
     _drop_zero_types(arrays, known, rules.zero_types)
     shape = _common_shape({name: array for name, array in arrays.items() if name not in sizes})
-    beside.check_shapes(arrays, rules, shape)
+    if rules.more:
+        beside.check_shapes(arrays, rules, shape)
     arrays = {one.name: beside.filled(one, shape) for one in rules.more} | arrays
     names = dict.fromkeys((*known, "attention_mask"))
     columns = {name: arrays[name] if name in arrays else _filled(name, shape) for name in names}
     if "pooling_mask" in columns and "pooling_mask" not in arrays:
         columns["pooling_mask"] = columns["attention_mask"]
-    beside.check_values(columns, rules)
+    if rules.more:
+        beside.check_values(columns, rules)
     _check_values(columns)
     _check_pooled(columns)
     lengths = _lengths(columns["attention_mask"])
@@ -120,24 +122,32 @@ def _integers(name: str, value: Any, sizes: tuple[int, ...] = ()) -> Ids:
     return array.astype(np.int64, copy=False)
 
 
-def as_numpy(name: str, value: Any) -> NDArray[np.generic]:
-    """Integers as a numpy array; ``name`` is what an error calls them.
+def as_numpy(
+    name: str, value: Any, kind: str = "integers", items: str = "rows", do: str = f"pad the rows: {_PADDED}"
+) -> NDArray[np.generic]:
+    """Integers, or another kind of numbers, as a numpy array; ``name`` is what an error calls it.
 
     Raises:
         InputError: Rows of unequal length, or no array at all.
     """
-    value = arguments.arrays(name, value, "rows")
+    value = arguments.arrays(name, value, items)
     try:
         return np.asarray(arguments.on_host(value))
     except (TypeError, ValueError, RuntimeError) as error:
-        got, allowed = f"{type(value).__name__}: {error}", "rows of equal length, of an integer dtype"
-        raise refusals.unreadable(name, "integers", got, allowed, f"pad the rows: {_PADDED}") from error
+        raise InputError(
+            f"{name} can't be read as an array of {kind}.",
+            got=f"{type(value).__name__}: {error}",
+            allowed=f"{items} of equal length, all of them {kind}",
+            do=do,
+        ) from error
 
 
 def _check_names(given: Mapping[str, object], known: Sequence[str], rules: RowRules) -> None:
     """Refuses unknown and missing names."""
-    refuse_unknown((name for name in given if name != "token_type_ids"), known, rules)
-    optional = [name for name in known if name in _DEFAULTS or name in rules.defaults]
+    if unknown := [name for name in given if name not in known and name != "token_type_ids"]:
+        refuse_unknown(unknown, known, rules)
+    more = [one.name for one in rules.more]
+    optional = [name for name in known if name in _DEFAULTS or name in more]
     if missing := [name for name in known if name not in given and name not in optional]:
         allowed = f"{', '.join(known)} (optional: {', '.join(optional)})"
         raise refusals.missing(missing, given, allowed, "pass what the model's tokenizer returns")
@@ -175,20 +185,21 @@ def _filled(name: str, shape: tuple[int, int]) -> Ids:
 
 def _check_values(columns: Mapping[str, Ids]) -> None:
     mask = columns["attention_mask"]
-    if bad := beside.rows_where((mask != 0) & (mask != 1)):
+    if (bad := (mask != 0) & (mask != 1)).any():
         raise InputError(
             "attention_mask holds values other than 0 and 1.",
-            got=f"rows {bad}",
+            got=refusals.rows_where(bad),
             allowed="1 for a real token, 0 for padding",
             do="pass a mask of 0 and 1: (mask > 0).astype('int64')",
         )
     for name, array in columns.items():
-        if bad := beside.rows_where(array < 0):
-            raise refusals.negative(name, f"rows {bad}, least value {np.min(array)}", ", and mask them with 0")
-    if bad := beside.rows_where(mask.max(axis=1, keepdims=True, initial=0) == 0):
+        if (bad := array < 0).any():
+            got = f"{refusals.rows_where(bad)}, least value {np.min(array)}"
+            raise refusals.negative(name, got, ", and mask them with 0")
+    if (bad := mask.max(axis=1, keepdims=True, initial=0) == 0).any():
         raise InputError(
             "Rows without a real token have no result.",
-            got=f"rows {bad}: attention_mask is 0 everywhere",
+            got=f"{refusals.rows_where(bad)}: attention_mask is 0 everywhere",
             allowed="at least one 1 in every row of attention_mask",
             do="leave these rows out",
         )
@@ -199,20 +210,20 @@ def _check_pooled(columns: Mapping[str, Ids]) -> None:
         return
     pooled = columns["pooling_mask"]
     none = pooled.max(axis=1, keepdims=True, initial=0) == 0
-    if bad := beside.rows_where(none | (pooled > columns["attention_mask"])):
+    if (bad := none | (pooled > columns["attention_mask"])).any():
         raise InputError(
             "pooling_mask says nothing of what to pool, or it names padding.",
-            got=f"rows {bad}",
+            got=refusals.rows_where(bad),
             allowed="1 for each token that is pooled, at least one a row, and 0 where attention_mask is 0",
             do="leave pooling_mask out to pool every real token",
         )
 
 
 def _check_unbroken(mask: Ids, lengths: Sequence[int]) -> None:
-    if bad := beside.rows_where(mask.sum(axis=1, keepdims=True) != np.asarray(lengths, np.int64)[:, None]):
+    if (bad := mask.sum(axis=1, keepdims=True) != np.asarray(lengths, np.int64)[:, None]).any():
         raise InputError(
             "This model's numbers depend on the padding beside a row, so only padding at the end can be taken off.",
-            got=f"rows {bad}: attention_mask has zeros before a row's last 1",
+            got=f"{refusals.rows_where(bad)}: attention_mask has zeros before a row's last 1",
             allowed="rows whose real tokens all stand at the start",
             do='pad on the right: tokenizer(texts, padding=True, padding_side="right")',
         )
@@ -230,7 +241,7 @@ def _check_lengths(lengths: Sequence[int], max_length: int | None, buckets: Sequ
     if max_length is not None and longest > max_length:
         shorter = f"tokenizer(texts, truncation=True, max_length={max_length}), or call encode(texts)"
         raise _too_long("the model can take", lengths, max_length, f"shorten them: {shorter}")
-    limit = max((bucket.length for bucket in buckets), default=longest)
+    limit = max((bucket.sizes.get(LENGTH_DIM, 1) for bucket in buckets), default=longest)
     if longest > limit:
         fix = f"compile with seq_len=[…, {longest}], or shorten the rows to {limit} tokens"
         raise _too_long("the largest compiled bucket", lengths, limit, fix)

@@ -9,23 +9,24 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import fork
-from QEfficient.backends.base import Arrays, Session
+from QEfficient.backends.base import Arrays, Closing, Session
 from QEfficient.errors import DeviceError, ManifestError, NumericsError
-from QEfficient.records import LENGTH_DIM, Rows, TensorSpec, Tuning
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, Rows, TensorSpec, Tuning
 from QEfficient.runtime import spans
 from QEfficient.runtime.counts import RunCounter
 from QEfficient.runtime.plan import BATCH_TOKENS, Batch, plan
 from QEfficient.runtime.refusals import listed, missing
-from QEfficient.runtime.tables import Tables
+from QEfficient.runtime.tables import AT_ONCE, Tables
 
 log = logging.getLogger("QEfficient")
+
+REMEMBERED = 1024  # batches of a runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,82 +57,159 @@ class How:
 
 
 def run_rows(session: Session, rows: Rows, how: How, numbers: Sequence[int] | None = None) -> Arrays:
-    """Runs rows of any number and any lengths.
+    """Runs rows once; see :meth:`RowRunner.run`."""
+    return RowRunner(session, how).run(rows, numbers)
 
-    An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
-    last real token; one with another free dim, a clip's frames, likewise; any other as ``(rows, …)``. No rows in: no
-    rows out, without a call of the session. Of an output that ``rows.kept`` names, only its own rows come back.
+
+class RowRunner:
+    """A session, and all that is known of how rows are run in it. Safe from many threads.
+
+    What does not change from call to call is worked out once, so that few rows, which come one call after the other,
+    need no plan of their own: of lengths that make one batch it is remembered.
 
     Args:
         session: An open session; it has at most one run more than its ``slots`` at a time.
-        rows: Checked rows; each fits a bucket.
         how: What else there is to know.
-        numbers: What to call each row in an error; left out, its place.
-
-    Raises:
-        InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
-        NumericsError: A result is NaN or infinite; the message names the rows.
-        DeviceError: The session failed, and the message names the rows of the batch. Runs in flight end first, further
-            ones are not started.
     """
-    batches = planned(session, rows, how, numbers)
-    job = Job(session, rows, len(batches), how.frames, numbers)
-    if len(batches) == 1:
-        compute(session, job, batches[0], how)
+
+    def __init__(self, session: Session, how: How) -> None:
+        self.session, self.how = session, how
+        self._names = [spec.name for spec in session.inputs]
+        self._images = 4 in [len(spec.shape) for spec in session.inputs]
+        self._tables = [(name, size) for name, size in how.tables.sizes.items() if name in self._names]
+        self._known: dict[tuple[tuple[int, ...], int, int], tuple[Batch, ...]] = {}
+
+    def run(self, rows: Rows, numbers: Sequence[int] | None = None) -> Arrays:
+        """Runs rows of any number and any lengths.
+
+        An output with a length dim (``seq_len``) comes back as ``(rows, rows.width, …)``, exactly 0 beyond each row's
+        last real token; one with another free dim, a clip's frames, likewise; any other as ``(rows, …)``. No rows in:
+        no rows out, without a call of the session. Of an output that ``rows.kept`` names, only its own rows come back.
+
+        Args:
+            rows: Checked rows; each fits a bucket.
+            numbers: What to call each row in an error; left out, its place.
+
+        Raises:
+            InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
+            NumericsError: A result is NaN or infinite; the message names the rows.
+            DeviceError: The session failed, and the message names the rows of the batch. Runs in flight end first,
+                further ones are not started.
+        """
+        rows, batches = self.planned(rows, numbers)
+        job = Job(self, rows, len(batches), numbers)
+        if len(batches) == 1:
+            self.compute(job, batches[0])
+            return job.results()
+        with Runs(self) as runs:
+            runs.add(job, batches)
+            while job.left:
+                if runs.alone():
+                    runs.run_next()
+                else:
+                    runs.feed()
+                    runs.finish(runs.events.get())
         return job.results()
-    with Runs(session, how) as runs:
-        runs.add(job, batches)
-        while job.left:
-            if runs.alone():
-                runs.run_next()
-            else:
-                runs.feed()
-                runs.finish(runs.events.get())
-    return job.results()
 
+    def planned(self, rows: Rows, numbers: Sequence[int] | None = None) -> tuple[Rows, tuple[Batch, ...]]:
+        """The rows as they are run, their padding such as every table holds, and the batches that they are packed into.
 
-def planned(session: Session, rows: Rows, how: How, numbers: Sequence[int] | None = None) -> tuple[Batch, ...]:
-    """Packs rows into batches.
+        Raises:
+            InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
+        """
+        with spans.NOTHING if (watcher := spans.WATCHER.get()) is None else watcher.span("plan"):
+            if absent := [name for name in self._names if name not in rows.columns]:
+                raise missing(absent, rows.columns, ", ".join(self._names), "pass every input of the model")
+            few = 0 < len(rows.lengths) <= AT_ONCE
+            if not few or any(np.concatenate(rows.columns[name]).max() >= size for name, size in self._tables):
+                rows = self.how.tables.without_padding(rows, self.how.fill)
+                self.how.tables.check(rows, numbers)
+            batches = self._batches(rows.lengths)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%d rows in %d batches: %d of their %d positions are the rows' own, the others padding",
+                len(rows),
+                len(batches),
+                sum(rows.lengths),
+                sum(batch.shape.batch * batch.shape.length for batch in batches),
+            )
+        return rows, batches
 
-    Raises:
-        InputError: A row fits no bucket, has a number past its table, or an input of the session is missing.
-    """
-    with spans.span("plan"):
-        _check_columns(session.inputs, rows)
-        how.tables.check(rows, numbers)
+    def _batches(self, lengths: tuple[int, ...]) -> tuple[Batch, ...]:
+        session = self.session
         # A Tunable's. To ask isinstance of a protocol takes longer than the plan of one text.
         tuning: Tuning | None = getattr(session, "tuning", None)
+        tokens = BATCH_TOKENS if tuning is None else tuning.batch_tokens
+        key = lengths, tokens, session.slots
+        if (known := self._known.get(key)) is not None:
+            return known
         batches = plan(
-            rows.lengths,
+            lengths,
             session.shapes,
             fixed_shapes=session.fixed_shapes,
-            pads=how.pads,
-            images=4 in [len(spec.shape) for spec in session.inputs],
-            batch_tokens=BATCH_TOKENS if tuning is None else tuning.batch_tokens,
+            pads=self.how.pads,
+            images=self._images,
+            batch_tokens=tokens,
             streams=session.slots,
         )
-    if log.isEnabledFor(logging.DEBUG):
-        log.debug(
-            "%d rows in %d batches: %d of their %d positions are the rows' own, the others padding",
-            len(rows),
-            len(batches),
-            sum(rows.lengths),
-            sum(batch.shape.batch * batch.shape.length for batch in batches),
+        if len(batches) == 1:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = batches
+        return batches
+
+    def compute(self, job: Job, batch: Batch) -> None:
+        """Runs one batch here and now.
+
+        Raises:
+            NumericsError: A result is NaN or infinite.
+            DeviceError: The session failed.
+        """
+        inputs = self.arrays(job.rows, batch)
+        watcher = spans.WATCHER.get()
+        with spans.NOTHING if watcher is None else watcher.span("run"), rows_named(job, batch):
+            outputs = self.session.run(inputs)
+        self.gather(job, batch, inputs, outputs)
+
+    def arrays(self, rows: Rows, batch: Batch) -> Arrays:
+        """The batch's arrays; from here on it counts as computed."""
+        watcher, sizes = spans.WATCHER.get(), batch.shape.sizes
+        tokens = sum(map(rows.lengths.__getitem__, batch.rows))
+        work = len(batch.rows), 1, tokens, sizes[BATCH_DIM] * sizes.get(LENGTH_DIM, 1)
+        for counter in (self.how.counter, None if watcher is None else watcher.counter):
+            if counter is not None:
+                counter.sums += work
+        with spans.NOTHING if watcher is None else watcher.span("plan"):
+            return build(self.session.inputs, rows, batch, self.how.fill)
+
+    def gather(self, job: Job, batch: Batch, inputs: Arrays, outputs: Arrays) -> None:
+        """Takes a batch's outputs into the results, and tells those who want to know.
+
+        Raises:
+            NumericsError: One is NaN or infinite.
+        """
+        if self.how.record is not None:
+            self.how.record(inputs, outputs)
+        with spans.NOTHING if (watcher := spans.WATCHER.get()) is None else watcher.span("gather"):
+            job.gather(batch, outputs)
+            found = job.not_finite(batch, outputs) if self.how.finite else None
+        if found is not None:
+            raise self._refusal(job, *found)
+        if self.how.progress is not None:
+            self.how.progress(len(batch.rows))
+
+    def _refusal(self, job: Job, name: str, bad: Sequence[int]) -> NumericsError:
+        named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad]
+        error = NumericsError(
+            f"The output {name!r} holds NaN or infinite numbers.",
+            got=listed(named),
+            allowed="finite numbers",
+            do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
+            rows=[job.numbers[row] for row in bad],
         )
-    return batches
-
-
-def compute(session: Session, job: Job, batch: Batch, how: How) -> None:
-    """Runs one batch here and now.
-
-    Raises:
-        NumericsError: A result is NaN or infinite.
-        DeviceError: The session failed.
-    """
-    inputs = arrays_of(session, job, batch, how)
-    with spans.span("run"), rows_named(job, batch):
-        outputs = session.run(inputs)
-    gather(job, batch, inputs, outputs, how)
+        if self.how.explain is None:
+            return error
+        return self.how.explain(error, {name: np.asarray(job.rows.columns[name][bad[0]]) for name in self._names})
 
 
 @contextmanager
@@ -147,98 +225,43 @@ def rows_named(job: Job, batch: Batch) -> Iterator[None]:
         raise
 
 
-def arrays_of(session: Session, job: Job, batch: Batch, how: How) -> Arrays:
-    """The batch's arrays; from here on it counts as computed."""
-    tokens = sum(map(job.rows.lengths.__getitem__, batch.rows))
-    positions = batch.shape.batch * batch.shape.length
-    if how.counter is not None:
-        how.counter.add(rows=len(batch.rows), batches=1, tokens=tokens, positions=positions)
-    spans.batch(rows=len(batch.rows), tokens=tokens, positions=positions)
-    with spans.span("plan"):
-        return build(session.inputs, job.rows, batch, how.fill)
-
-
-def gather(job: Job, batch: Batch, inputs: Arrays, outputs: Arrays, how: How) -> None:
-    """Takes a batch's outputs into the results, and tells those who want to know.
-
-    Raises:
-        NumericsError: One is NaN or infinite.
-    """
-    if how.record is not None:
-        how.record(inputs, outputs)
-    with spans.span("gather"):
-        job.gather(batch, outputs)
-        found = job.not_finite(batch, outputs) if how.finite else None
-    if found is not None:
-        raise _refusal(job, *found, how)
-    if how.progress is not None:
-        how.progress(len(batch.rows))
-
-
-def _refusal(job: Job, name: str, bad: Sequence[int], how: How) -> NumericsError:
-    named = [f"row {job.numbers[row]} ({job.rows.lengths[row]} tokens)" for row in bad]
-    error = NumericsError(
-        f"The output {name!r} holds NaN or infinite numbers.",
-        got=listed(named),
-        allowed="finite numbers",
-        do="load the program with check=True; on a card numbers may have left fp16's range: see doctor()",
-        rows=[job.numbers[row] for row in bad],
-    )
-    if how.explain is None:
-        return error
-    return how.explain(error, {n: np.asarray(column[bad[0]]) for n, column in job.rows.columns.items()})
-
-
 class Job:
     """Rows that were handed in together, and what there is of their results.
 
     Args:
-        session: Whose outputs they are.
+        runner: Runs them.
         rows: The rows.
         batches: Into how many batches they were packed.
-        frames: As ``RowRules.frames``.
         numbers: What to call each row in an error; left out, its place.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        rows: Rows,
-        batches: int,
-        frames: Sequence[tuple[int, ...]] = (),
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, runner: RowRunner, rows: Rows, batches: int, numbers: Sequence[int] | None = None) -> None:
         self.rows, self.left = rows, batches
         self.numbers = range(len(rows.lengths)) if numbers is None else numbers
-        self._kept: dict[str, _Kept | None] = {}
-        self._results: Arrays = {}
-        for spec in session.outputs:
-            kept = self._kept[spec.name] = _kept(spec, rows.lengths, rows.width, frames)
-            self._results[spec.name] = _empty(spec, len(rows.lengths), kept)
+        # Of an output with a second free dim also how much of it is each row's own.
+        self._results = {spec.name: _result(spec, rows, runner.how.frames) for spec in runner.session.outputs}
 
     def results(self) -> Arrays:
         """The results, once no batch is left."""
-        if not self.rows.kept:
-            return self._results
-        return {name: result[: self.rows.kept.get(name, len(self.rows))] for name, result in self._results.items()}
+        kept = self.rows.kept
+        return {name: result[: kept[name]] if name in kept else result for name, (result, _) in self._results.items()}
 
     def gather(self, batch: Batch, outputs: Arrays) -> None:
         """Puts a batch's outputs where its rows belong."""
-        for name, result in self._results.items():
-            output, kept = outputs[name], self._kept[name]
+        for name, (result, lengths) in self._results.items():
+            output = outputs[name]
             # Row by row: for an index of many rows, numpy releases the GIL, and with threads that serve many devices
             # it takes long to get it back.
             for place, row in enumerate(batch.rows):
-                if kept is None:
+                if lengths is None:
                     result[row] = output[place]
                 else:
-                    length = kept.lengths[row]
-                    result[row, :length] = output[place, :length]
+                    result[row, : lengths[row]] = output[place, : lengths[row]]
         self.left -= 1
 
     def not_finite(self, batch: Batch, outputs: Arrays) -> tuple[str, list[int]] | None:
         """The first output of a gathered batch with NaN or Inf in what a result keeps of it, and its rows."""
-        for name, result in self._results.items():
+        for name, (result, _) in self._results.items():
             if result.dtype.kind == "f" and not np.isfinite(outputs[name]).all():
                 bad = sorted(row for row in batch.rows if not np.isfinite(result[row]).all())
                 if bad:
@@ -246,7 +269,7 @@ class Job:
         return None
 
 
-class Runs:
+class Runs(Closing):
     """The runs of one call: batches that wait, that are in flight and that are done. One thread's own.
 
     However the ``with`` block ends, no run is left behind.
@@ -256,9 +279,9 @@ class Runs:
         submitted: Whether any run was handed over to the session's own threads.
     """
 
-    def __init__(self, session: Session, how: How) -> None:
+    def __init__(self, runner: RowRunner) -> None:
         self.events: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._session, self._how = session, how
+        self._runner, self._session = runner, runner.session
         self._waiting: deque[tuple[Job, Batch]] = deque()
         self._flying: dict[Future[Arrays], tuple[Job, Batch, Arrays]] = {}
         self._process = fork.process()
@@ -295,13 +318,13 @@ class Runs:
             NumericsError: A result is NaN or infinite.
             DeviceError: The session failed.
         """
-        compute(self._session, *self._waiting.popleft(), self._how)
+        self._runner.compute(*self._waiting.popleft())
 
     def feed(self) -> None:
         """Starts as many runs as the session takes, and hands it one more: no stream need wait for this thread."""
         while self._waiting and len(self._flying) <= self._session.slots:
             job, batch = self._waiting.popleft()
-            inputs = arrays_of(self._session, job, batch, self._how)
+            inputs = self._runner.arrays(job.rows, batch)
             with rows_named(job, batch):
                 future = self._session.submit(inputs)
             self.submitted = True
@@ -319,7 +342,7 @@ class Runs:
         job, batch, inputs = self._flying.pop(future)
         with rows_named(job, batch):
             outputs = future.result()
-        gather(job, batch, inputs, outputs, self._how)
+        self._runner.gather(job, batch, inputs, outputs)
 
     def close(self, *, wait_for: bool = True) -> None:
         """Starts nothing more, and waits for what can't be stopped, unless ``wait_for`` is false."""
@@ -331,14 +354,6 @@ class Runs:
                 if wait_for:
                     wait(self._flying)
             self._flying.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[str, int]) -> Arrays:
@@ -361,31 +376,6 @@ def build(inputs: Sequence[TensorSpec], rows: Rows, batch: Batch, fill: Mapping[
     return arrays
 
 
-def _check_columns(inputs: Sequence[TensorSpec], rows: Rows) -> None:
-    if absent := [spec.name for spec in inputs if spec.name not in rows.columns]:
-        known = ", ".join(spec.name for spec in inputs)
-        raise missing(absent, rows.columns, known, "pass every input of the model")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What of an output with a second free dim belongs to the rows: ``lengths`` of each, ``width`` of the result."""
-
-    lengths: Sequence[int]
-    width: int
-
-
-def _kept(spec: TensorSpec, lengths: Sequence[int], width: int, frames: Sequence[tuple[int, ...]]) -> _Kept | None:
-    """``None`` for an output with one entry a row."""
-    if len(spec.shape) < 2 or isinstance(spec.shape[1], int):
-        return None
-    if spec.shape[1] == LENGTH_DIM:
-        return _Kept(lengths, width)
-    if not frames:  # a dim that nothing is known of: refused in _empty
-        return None
-    return _Kept([frame_count(length, frames) for length in lengths], frame_count(width, frames))
-
-
 def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
     """Frames that a chain of convolutions without padding makes of a clip.
 
@@ -398,15 +388,27 @@ def frame_count(samples: int, frames: Sequence[tuple[int, ...]]) -> int:
     return samples
 
 
-def _empty(spec: TensorSpec, rows: int, kept: _Kept | None) -> NDArray[np.generic]:
-    """Zeros of the result's shape. Only batch and length may be free, as first and second dim."""
-    head, tail = ((rows,), spec.shape[1:]) if kept is None else ((rows, kept.width), spec.shape[2:])
+def _result(
+    spec: TensorSpec, rows: Rows, frames: Sequence[tuple[int, ...]]
+) -> tuple[NDArray[np.generic], Sequence[int] | None]:
+    """Zeros of a result's shape, and how much of it is each row's own; ``None`` for an output with one entry a row.
+
+    Only batch and length, or frames, may be free, as first and second dim.
+    """
+    (batch, *tail), head, lengths = spec.shape, [len(rows.lengths)], None
+    if tail and tail[0] == LENGTH_DIM:
+        lengths, width = rows.lengths, rows.width
+    elif tail and isinstance(tail[0], str) and frames:
+        lengths = tuple(frame_count(length, frames) for length in rows.lengths)
+        width = frame_count(rows.width, frames)
+    if lengths is not None:
+        head, tail = [*head, width], tail[1:]
     sizes = [dim for dim in tail if isinstance(dim, int)]
-    if isinstance(spec.shape[0], int) or len(sizes) < len(tail):
+    if isinstance(batch, int) or len(sizes) < len(tail):
         raise ManifestError(
             f"The output {spec.name!r} can't be cut back to rows.",
             got=str(spec.shape),
             allowed="(batch, length, sizes…) or (batch, sizes…)",
             do="compile the model again",
         )
-    return np.zeros((*head, *sizes), spec.dtype)
+    return np.zeros((*head, *sizes), spec.dtype), lengths

@@ -257,12 +257,7 @@ def _check_lengths(
 
 def _floats(name: str, value: object) -> Floats:
     """The value as float32."""
-    value = arguments.arrays(name, value, "arrays")
-    try:
-        array = np.asarray(arguments.on_host(value))
-    except (TypeError, ValueError, RuntimeError) as error:
-        got, allowed = f"{type(value).__name__}: {error}", "arrays of equal size, of a float dtype"
-        raise refusals.unreadable(name, "floats", got, allowed, f"make it {_PROCESSED}") from error
+    array = texts.as_numpy(name, value, "floats", "arrays", f"make it {_PROCESSED}")
     if array.dtype.kind != "f" and array.size:
         allowed = "float32, float16 or float64: scaled and normalised values, not the file's own integers"
         raise refusals.wrong_dtype(name, "floats", array.dtype, allowed, f"make it {_PROCESSED}")

@@ -1,11 +1,11 @@
 """Where the time of a call goes: tokenise, plan, run, gather. It costs next to nothing while nobody watches.
 
-The pipeline marks its stages, and counts its batches, wherever they are; nothing is passed from call to call:
+The pipeline marks its stages, and counts its batches (``WATCHER.get().counter``), wherever they are; nothing is passed
+from call to call:
 
     with spans.span("plan"):                      # on the caller's thread
         batches = plan(…)
     spans.follow("run", session.submit(arrays))   # ends when the future does
-    spans.batch(rows=8, tokens=201, positions=216)
 
 Whoever wants to know encloses the call:
 
@@ -32,14 +32,14 @@ from QEfficient.runtime.counts import RunCounter, RunCounts
 STAGES: Final = ("tokenise", "plan", "run", "gather")
 """Strings → rows of ids; rows → batches of arrays; the session; results → the caller's order."""
 
-_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
+NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class Spans:
     """What was seen of one or more calls. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._counter = RunCounter()
+        self.counter = RunCounter()
         self._found: dict[str, list[tuple[float, float]]] = {}
         self._lock = threading.Lock()
 
@@ -62,14 +62,10 @@ class Spans:
         start = time.perf_counter()
         future.add_done_callback(lambda _: self.add(stage, start, time.perf_counter()))
 
-    def batch(self, *, rows: int, tokens: int, positions: int) -> None:
-        """Counts a batch: its rows, their own positions, and all that are computed."""
-        self._counter.add(rows=rows, batches=1, tokens=tokens, positions=positions)
-
     @property
     def work(self) -> RunCounts:
         """All batches together."""
-        return self._counter.total
+        return self.counter.total
 
     def seconds(self, stage: str) -> float:
         """All spans of a stage together; more than the clock's where they lie side by side."""
@@ -84,33 +80,27 @@ class Spans:
         return total
 
 
-_WATCHER: ContextVar[Spans | None] = ContextVar("QEfficient.runtime.spans", default=None)
+WATCHER: ContextVar[Spans | None] = ContextVar("QEfficient.runtime.spans", default=None)
 
 
 @contextmanager
 def watching() -> Iterator[Spans]:
     """Watches the calls of this context until it ends; an outer watcher sees nothing of them."""
     found = Spans()
-    token = _WATCHER.set(found)
+    token = WATCHER.set(found)
     try:
         yield found
     finally:
-        _WATCHER.reset(token)
+        WATCHER.reset(token)
 
 
 def span(stage: str) -> AbstractContextManager[None]:
     """:meth:`Spans.span` of whoever watches."""
-    watcher = _WATCHER.get()
-    return _NOTHING if watcher is None else watcher.span(stage)
+    watcher = WATCHER.get()
+    return NOTHING if watcher is None else watcher.span(stage)
 
 
 def follow(stage: str, future: Future[Any]) -> None:
     """:meth:`Spans.follow` of whoever watches."""
-    if watcher := _WATCHER.get():
+    if watcher := WATCHER.get():
         watcher.follow(stage, future)
-
-
-def batch(*, rows: int, tokens: int, positions: int) -> None:
-    """:meth:`Spans.batch` of whoever watches."""
-    if watcher := _WATCHER.get():
-        watcher.batch(rows=rows, tokens=tokens, positions=positions)

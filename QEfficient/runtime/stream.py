@@ -16,15 +16,14 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from QEfficient.backends.base import Arrays, Session
+from QEfficient.backends.base import Arrays, Closing, Session
 from QEfficient.backends.threads import submit
 from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.runtime.plan import Batch
-from QEfficient.runtime.run import How, Job, Runs, planned
+from QEfficient.runtime.run import How, Job, RowRunner, Runs
 
 FIRST, GROWTH, WINDOW = 256, 4, 4096
 """Items of the first window, how much larger each next one is, and the most.
@@ -161,7 +160,7 @@ class Source:
         self._kept, self.error, self.ended = [], error, True
 
 
-class Stream(Generic[W]):
+class Stream(Closing, Generic[W]):
     """An iterator over finished windows with their results, in the order of the source. One thread's own.
 
     However the ``with`` block ends, no thread and no run is left behind.
@@ -178,8 +177,8 @@ class Stream(Generic[W]):
         self, session: Session, source: Source, prepare: Prepare[W], how: How, *, partial: bool = False
     ) -> None:
         self._source, self._prepare, self._partial = source, prepare, partial
-        self._session, self._how, self._slots = session, how, session.slots
-        self._runs, self._thread = Runs(session, how), threading.get_ident()
+        self._runner, self._slots = RowRunner(session, how), session.slots
+        self._runs, self._thread = Runs(self._runner), threading.get_ident()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="qefficient-rows")
         self._making: Future[_Made[W]] | None = None
         self._made: tuple[W, tuple[Batch, ...]] | None = None
@@ -223,7 +222,7 @@ class Stream(Generic[W]):
             self._take(self._runs.events.get())
         if self._made is not None and self._runs.waiting < self._slots and self._open < self._room:
             (window, batches), self._made = self._made, None
-            job = Job(self._session, window.rows, len(batches), self._how.frames, window.numbers)
+            job = Job(self._runner, window.rows, len(batches), window.numbers)
             self._runs.add(job, batches)
             self._jobs.append((window, job))
             self._open += len(window.rows)
@@ -295,7 +294,8 @@ class Stream(Generic[W]):
 
     def _planned(self, first: int, items: list[Any]) -> _Made[W]:
         window = self._prepare(first, items)
-        return _Made(window, planned(self._session, window.rows, self._how, window.numbers))
+        _, batches = self._runner.planned(window.rows, window.numbers)  # a window has no padding to be replaced
+        return _Made(window, batches)
 
     def _start(self, first: int, items: list[Any], error: InputError) -> _Made[W]:
         """As many items as can be taken before one is refused, found by halving, and why that one is."""
@@ -313,11 +313,3 @@ class Stream(Generic[W]):
             error = alone
         error.add_note(f"The first item that is refused is number {first + good}, counted from 0.")
         return _Made(found.window, found.batches, error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,7 +11,7 @@ from QEfficient.errors import InputError
 from QEfficient.records import Rows
 from QEfficient.runtime.refusals import SHOWN
 
-_AT_ONCE = 256  # rows whose greatest number is looked for together
+AT_ONCE = 256  # rows whose greatest number is looked for together
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +91,5 @@ def _advice(ids: bool, added: bool) -> str:
 
 def _greatest(rows: Rows, name: str) -> int:
     column = rows.columns[name]
-    parts = (column[start : start + _AT_ONCE] for start in range(0, len(column), _AT_ONCE))
+    parts = (column[start : start + AT_ONCE] for start in range(0, len(column), AT_ONCE))
     return max((int(np.concatenate(part).max(initial=0)) for part in parts), default=0)

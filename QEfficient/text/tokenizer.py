@@ -114,7 +114,8 @@ class Tokenizer:
         limit = self._limit(max_length, items, overlong)
         encodings = self._encode_batch(items, first)
         lengths = list(map(len, encodings))
-        _refuse_empty(items, lengths, first)
+        if 0 in lengths:
+            raise _empty(items, lengths, first)
         long = tuple([i for i, length in enumerate(lengths) if length > limit])
         if long and overlong == "error":
             raise _too_long(long, lengths, limit, first)
@@ -166,7 +167,7 @@ class Tokenizer:
             )
         limit = self.facts.max_length if max_length is None else max_length
         least = self._specials[pairs] + 1
-        number = whole(limit)
+        number = limit if type(limit) is int else whole(limit)
         if number is None or not least <= number <= self.facts.max_length:
             raise InputError(
                 "max_length does not fit the model.",
@@ -211,7 +212,7 @@ def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
     if not isinstance(prompt, str):
         raise InputError("prompt is not a string.", got=repr(prompt), allowed="a string", do="pass the prompt's text")
     items: list[Any] = []
-    for i, text in enumerate(listed("texts", texts)):
+    for i, text in enumerate(texts if type(texts) is list else listed("texts", texts)):
         if isinstance(text, str):
             items.append(prompt + text if prompt else text)
         elif isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text):
@@ -226,15 +227,14 @@ def _checked_texts(texts: Sequence[Text], prompt: str, first: int) -> list[Any]:
     return items
 
 
-def _refuse_empty(items: Sequence[Any], lengths: Sequence[int], first: int) -> None:
-    if 0 in lengths:
-        empty = [i for i, length in enumerate(lengths) if length == 0]
-        raise InputError(
-            f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty, first)}.",
-            got=items[empty[0]],
-            allowed="texts of at least one token; this tokenizer adds no special tokens",
-            do="drop these texts; they have no vector",
-        )
+def _empty(items: Sequence[Any], lengths: Sequence[int], first: int) -> InputError:
+    empty = [i for i, length in enumerate(lengths) if length == 0]
+    return InputError(
+        f"{len(empty)} of {len(items)} texts give no token: {_numbers(empty, first)}.",
+        got=items[empty[0]],
+        allowed="texts of at least one token; this tokenizer adds no special tokens",
+        do="drop these texts; they have no vector",
+    )
 
 
 def _too_long(long: Sequence[int], lengths: Sequence[int], limit: int, first: int) -> InputError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -187,6 +189,22 @@ def test_closing_what_was_handed_out_leaves_a_session_that_was_opened_meanwhile(
         old.close()
     assert loaded._session is other
     assert model.encode("a text").shape == (32,)
+
+
+def test_a_model_that_is_dropped_frees_its_session_at_once(repo: Path) -> None:
+    """What is kept from call to call refers to nothing that holds it: the weights need not wait for the collector."""
+    model = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+    model.compile()
+    model.encode("a text")
+    model.generate({"input_ids": [[2, 3]]})
+    session = weakref.ref(model._need_loaded()._session)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_a_close_that_fails_leaves_nobody_waiting(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,28 @@ def test_keywords_give_what_sentence_transformers_gives(
     model: QEFFAutoModel, reference: SentenceTransformer, keywords: dict[str, Any]
 ) -> None:
     assert close(reference.encode(TEXTS, **keywords), model.encode(TEXTS, **keywords))
+
+
+def test_what_one_call_worked_out_serves_none_with_other_arguments(
+    model: QEFFAutoModel, reference: SentenceTransformer
+) -> None:
+    kinds: list[dict[str, Any]] = [{}, {"truncate_dim": 1}, {"prompt": "x: "}, {"normalize_embeddings": True}]
+    expected = [reference.encode(TEXTS[1], **keywords) for keywords in kinds]
+
+    def repeat(kind: int) -> bool:
+        return all(close(expected[kind], model.encode(TEXTS[1], **kinds[kind])) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(repeat, range(4)))
+    assert model.encode(TEXTS[1], truncate_dim=1).shape == (1,)
+    with pytest.raises(UsageError, match="truncate_dim=True"):
+        model.encode(TEXTS[1], truncate_dim=True)
+    whole, limit = model.encode(TEXTS[4]), model.max_seq_length
+    with pytest.warns(UserWarning, match="longer than 8 tokens"):
+        model.max_seq_length = 8
+        assert not close(whole, model.encode(TEXTS[4]))
+    model.max_seq_length = limit
+    assert np.array_equal(whole, model.encode(TEXTS[4]))
 
 
 @pytest.mark.parametrize("method", ["encode_query", "encode_document"])

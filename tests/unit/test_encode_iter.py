@@ -20,7 +20,7 @@ import pytest
 from QEfficient import QEFFAutoModel
 from QEfficient.backends.base import Tunable
 from QEfficient.errors import InputError, UsageError
-from QEfficient.inference import encode as embed
+from QEfficient.inference.encode import EncodeArgs, TextEncoder
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import MODEL, TensorSpec, Tuning
 from tests.example_session import ExampleSession
@@ -226,7 +226,7 @@ def test_memory_stays_flat(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch
     ready = model._need_loaded()
     session = StubSession(ready)
     monkeypatch.setattr(type(ready.backend), "open", lambda *args, **keywords: session)
-    vectors = embed.encode_iter(ready, ready.text, map(str, itertools.count()), embed.EncodeArgs(), window=128)
+    vectors = TextEncoder(ready, ready.text, EncodeArgs()).stream(map(str, itertools.count()), window=128)
     tracemalloc.start()
     try:
         assert len(list(itertools.islice(vectors, 1000))) == 1000

@@ -18,7 +18,7 @@ from QEfficient import fork
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import MODEL, CompileOptions, Rows, Shape, Target
-from QEfficient.runtime.counts import RunCounter
+from QEfficient.runtime.counts import RunCounter, RunCounts
 from tests import tiny_graphs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12, about any fork
@@ -153,14 +153,24 @@ def test_a_program_in_use_is_free_in_a_child(tmp_path: Path) -> None:
     ready.close()
 
 
-def test_counts_go_on_where_a_thread_of_the_parent_held_the_lock() -> None:
-    counter = RunCounter()
-    fork.in_child(counter.begin)
-    counter.add(rows=1, batches=1, tokens=1, positions=1)
+def test_counts_go_on_where_a_thread_of_the_parent_was_counting() -> None:
+    counter, ended = RunCounter(), threading.Event()
 
-    def child() -> int:
-        counter.add(rows=1, batches=1, tokens=1, positions=1)
-        return counter.total.rows
+    def count() -> None:
+        while not ended.is_set():
+            counter.sums += (1, 1, 2, 3)
 
-    with counter._lock:
-        assert in_a_child(child) == 2
+    def child() -> tuple[RunCounts, RunCounts]:
+        before = counter.total
+        counter.sums += (1, 1, 2, 3)
+        return before, counter.total
+
+    user = threading.Thread(target=count)
+    user.start()
+    try:
+        before, after = in_a_child(child)
+    finally:
+        ended.set()
+        user.join()
+    assert (before.tokens, before.positions) == (2 * before.rows, 3 * before.rows)
+    assert after == RunCounts(before.rows + 1, before.batches + 1, before.tokens + 2, before.positions + 3)

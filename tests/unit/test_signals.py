@@ -141,7 +141,7 @@ REFUSED: list[tuple[Any, tuple[TensorSpec, ...], str]] = [
     ({"pixel_values": np.zeros((2, 3, 8, 8), np.float32)}, IMAGE, r"\(rows, 3, 4, 5\)"),
     ({"pixel_values": np.zeros((2, 3, 4, 5), np.uint8)}, IMAGE, "uint8"),
     ({"pixel_values": BAD}, IMAGE, "row 1"),
-    ({"pixel_values": [image(1)[0], np.zeros((3, 8, 8), np.float32)]}, IMAGE, "equal size"),
+    ({"pixel_values": [image(1)[0], np.zeros((3, 8, 8), np.float32)]}, IMAGE, "of equal length, all of them floats"),
     ({"pixel_values": np.full((1, 3, 4, 5), 1e300)}, IMAGE, "row 0"),
     ({"pixel_value": image()}, IMAGE, "Did you mean 'pixel_values'"),
     ({"pixel_values": image(), "input_ids": [[1]]}, IMAGE, "no input 'input_ids'"),

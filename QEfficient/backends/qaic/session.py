@@ -21,7 +21,7 @@ from QEfficient.backends.qaic.dispatch import Dispatcher, closed
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout
 from QEfficient.backends.qaic.worker import Inference
-from QEfficient.backends.threads import end
+from QEfficient.backends.threads import ENDING
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
 
@@ -174,7 +174,7 @@ _SESSIONS: weakref.WeakSet[QaicSession] = weakref.WeakSet()
 
 def _exiting() -> None:
     """No thread may be inside the native runtime when the interpreter ends, and the cores go back."""
-    end()
+    ENDING.set()
     for session in list(_SESSIONS):
         try:
             session.close()
