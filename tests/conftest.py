@@ -15,7 +15,6 @@ a module is made once. What follows for a test:
   `own_exports`; while something is patched with `monkeypatch`, each exports for itself anyway.
 """
 
-import functools
 import gc
 import os
 import time
@@ -26,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from tests import operators
 from tests.rotation import todays
 from tests.shared_graphs import MARKER, SharedGraphs
 
@@ -108,12 +108,7 @@ def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session", autouse=True)
 def one_table_of_operators() -> Iterator[None]:
-    """torch.onnx makes its table of operators anew for each export, a fifth of a tiny model's; no export changes it."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    made = functools.cache(ONNXRegistry.from_torchlib)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(lambda opset_version: made(opset_version)))
+    with operators.once():
         yield
 
 
