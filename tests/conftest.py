@@ -57,10 +57,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
+            return _scope(nodeid)
 
     config.option.loadscopereorder = False
     return Files(config, log)
+
+
+def _scope(nodeid: str) -> str:
+    """What goes to one worker as a whole: the test's file, or the test alone."""
+    return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(trylast=True)
@@ -83,8 +88,20 @@ def _keep_todays_sweeps(config: pytest.Config, items: list[pytest.Item]) -> None
 
 
 def pytest_collection_finish() -> None:
+    _keep_for_good()
+
+
+def _keep_for_good() -> None:
+    """What imports left behind stays for good: no full collection, such as those around an export, need walk it."""
     gc.collect()
-    gc.freeze()  # what imports left behind stays for good: the full collection after each export need not walk it
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is not None and _scope(nextitem.nodeid) != _scope(item.nodeid):  # the fixtures of a module are gone
+        _keep_for_good()  # what the tests were the first to import
 
 
 @pytest.hookimpl(tryfirst=True)
