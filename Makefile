@@ -16,7 +16,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test sweep versions lint types docs bench peers clean
+.PHONY: help quickstart setup test sweep versions lint types docs bench peers clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -24,17 +24,19 @@ export ORT_DISABLE_TELEMETRY := 1
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
-# torch goes first, so that an index or a version named for it is not asked for anything else.
+# torch goes first, so that an index or a version named for it is not asked for anything else. pip would byte-compile
+# the 20,000 files of all packages one after the other; here all CPUs do. What fails then are templates, no modules.
 $(VENV)/.torch:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	    f"QEfficient needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
 	@touch $@
 
 $(VENV)/.%: pyproject.toml | $(VENV)/.torch
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$*]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and how near it is to HuggingFace
@@ -49,6 +51,8 @@ $(VENV)/.browser: | $(VENV)/.torch
 	        > $(VENV)/browser.log 2>&1 && touch $@ || { cat $(VENV)/browser.log; exit 1; }; \
 	else echo "The tests of the report need Chromium or Chrome: install it and try again, on Debian and Ubuntu with" \
 	    "sudo apt-get install chromium" >&2; exit 1; fi
+
+setup: $(VENV)/.dev $(VENV)/.browser  ## what the tests need; they see to it themselves
 
 test: $(VENV)/.dev $(VENV)/.browser  ## all tests; of the sweep over model types a third, another one each day
 	@$(BIN)/python -m pytest -n $(JOBS) --sweep=today $(ARGS)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import QEFFAutoModel
+from tests import operators
 from tests.cpus import allow_cpus
 from tests.killing import Zygote, serve
 
@@ -60,16 +61,17 @@ def main(repo: str, cpus: str) -> None:
     import torch
 
     torch.set_num_threads(1)  # worker threads do not live on in a forked child
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["QEFF_HOME"] = home
-        load(repo).compile(seq_len=32)
-    gc.collect()
-    gc.freeze()  # a child's collector would touch, and so copy, all of the parent's memory
-    serve(
-        export=lambda: load(repo).export(),
-        compile=lambda: load(repo).compile(seq_len=32),
-        whole=lambda: whole(repo),
-    )
+    with operators.once():
+        with tempfile.TemporaryDirectory() as home:
+            os.environ["QEFF_HOME"] = home
+            load(repo).compile(seq_len=32)
+        gc.collect()
+        gc.freeze()  # a child's collector would touch, and so copy, all of the parent's memory
+        serve(
+            export=lambda: load(repo).export(),
+            compile=lambda: load(repo).compile(seq_len=32),
+            whole=lambda: whole(repo),
+        )
 
 
 if __name__ == "__main__":

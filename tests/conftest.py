@@ -15,7 +15,6 @@ a module is made once. What follows for a test:
   `own_exports`; while something is patched with `monkeypatch`, each exports for itself anyway.
 """
 
-import functools
 import gc
 import os
 import time
@@ -26,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from tests import operators
 from tests.rotation import todays
 from tests.shared_graphs import MARKER, SharedGraphs
 
@@ -57,10 +57,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
+            return _scope(nodeid)
 
     config.option.loadscopereorder = False
     return Files(config, log)
+
+
+def _scope(nodeid: str) -> str:
+    """What goes to one worker as a whole: the test's file, or the test alone."""
+    return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(trylast=True)
@@ -83,8 +88,20 @@ def _keep_todays_sweeps(config: pytest.Config, items: list[pytest.Item]) -> None
 
 
 def pytest_collection_finish() -> None:
+    _keep_for_good()
+
+
+def _keep_for_good() -> None:
+    """What imports left behind stays for good: no full collection, such as those around an export, need walk it."""
     gc.collect()
-    gc.freeze()  # what imports left behind stays for good: the full collection after each export need not walk it
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is not None and _scope(nextitem.nodeid) != _scope(item.nodeid):  # the fixtures of a module are gone
+        _keep_for_good()  # what the tests were the first to import
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,12 +125,7 @@ def own_share_of_the_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session", autouse=True)
 def one_table_of_operators() -> Iterator[None]:
-    """torch.onnx makes its table of operators anew for each export, a fifth of a tiny model's; no export changes it."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    made = functools.cache(ONNXRegistry.from_torchlib)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(lambda opset_version: made(opset_version)))
+    with operators.once():
         yield
 
 

@@ -6,7 +6,8 @@ cache itself, content-keyed, locked and sealed, the same for all workers. What i
 that a test does to its own reaches another.
 
 Three kinds of test never meet the pool: those marked ``own_exports``, whose subject an export or its check is; those
-that run while something is patched, so that no graph of patched code gets in; and child processes.
+that run while something is patched, so that no graph of patched code gets in; and child processes, but for the one
+that runs the blocks of the documents.
 """
 
 from __future__ import annotations

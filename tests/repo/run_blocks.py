@@ -1,9 +1,10 @@
 """Runs the Python blocks of documents, or the doctests of modules: the child process of test_code_blocks.py.
 
-    python run_blocks.py FILE...
+    python -m tests.repo.run_blocks POOL FILE...
 
 A Markdown file is one namespace: its blocks run in order, under the line numbers of the file. A Python file has its
-docstrings run as doctests. Prints one JSON object: file → "" or what went wrong.
+docstrings run as doctests. Prints one JSON object: file → "" or what went wrong. POOL is the folder of the graphs that
+the run's tests share: the blocks export the same MiniLM as many of them.
 """
 
 import contextlib
@@ -16,7 +17,11 @@ import re
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+
+from tests import operators
+from tests.shared_graphs import SharedGraphs
 
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -46,7 +51,12 @@ def run_docstrings(path: Path, root: Path) -> str:
     return report.getvalue()
 
 
-def main(files: list[str]) -> None:
+def main(pool: str, *files: str) -> None:
+    with operators.once(), SharedGraphs(Path(pool)).in_use():
+        print(json.dumps(run(files)))
+
+
+def run(files: Sequence[str]) -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     results = {}
     for file in map(Path, files):
@@ -54,8 +64,8 @@ def main(files: list[str]) -> None:
             os.chdir(folder)  # a document may write files
             results[str(file)] = run_document(file) if file.suffix == ".md" else run_docstrings(file, root)
             os.chdir(root)
-    print(json.dumps(results))
+    return results
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

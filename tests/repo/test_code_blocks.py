@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from tests.repo.conftest import Child
 from tests.repo.run_blocks import blocks
 from tests.repo.source import ROOT, library_files
 from tests.sdk import make_sdk
+from tests.shared_graphs import SharedGraphs
 
-RUNNER = str(Path(__file__).with_name("run_blocks.py"))
 PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCUMENTS = [path for path in PROSE if blocks(path.read_text())]
 CARD = ROOT / "docs" / "how-to" / "compile_for_a_card.md"
 OF_THEIR_OWN = (CARD, backend_guide.PAGE)  # pages with a test of their own
 MODULES = [path for path in library_files() if ">>> " in path.read_text()]
+Run = Callable[..., dict[str, str]]
 
 
 def name(path: Path) -> str:
@@ -27,11 +29,21 @@ def name(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def results(child: Child, offline: dict[str, str]) -> dict[str, str]:
+def run(child: Child, shared_graphs: SharedGraphs) -> Run:
+    """Runs the blocks of files in a child: file → "" or what went wrong."""
+
+    def run(files: Iterable[Path], environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        command = ["-m", "tests.repo.run_blocks", str(shared_graphs.pool.home), *map(str, files)]
+        found: dict[str, str] = json.loads(child(command, environment).stdout.splitlines()[-1])
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def results(run: Run, offline: dict[str, str]) -> dict[str, str]:
     """One child runs them all, since importing torch takes longer than most blocks."""
-    done = child([RUNNER, *(str(path) for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN)], offline)
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return run([path for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN], offline)
 
 
 @pytest.mark.parametrize("path", [path for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN], ids=name)
@@ -39,10 +51,9 @@ def test_blocks_run(path: Path, results: dict[str, str]) -> None:
     assert results[str(path)] == ""
 
 
-def test_blocks_of_the_card_run_on_the_fake_sdk(child: Child, offline: dict[str, str], tmp_path: Path) -> None:
+def test_blocks_of_the_card_run_on_the_fake_sdk(run: Run, offline: dict[str, str], tmp_path: Path) -> None:
     sdk = make_sdk(tmp_path / "qti-aic", devices=2, nsp=14)
-    done = child([RUNNER, str(CARD)], offline | {"QEFF_QAIC_SDK": str(sdk.root)})
-    assert json.loads(done.stdout.splitlines()[-1])[str(CARD)] == ""
+    assert run([CARD], offline | {"QEFF_QAIC_SDK": str(sdk.root)}) == {str(CARD): ""}
 
 
 def test_the_guide_s_backend_compiles_encodes_and_generates(child: Child, offline: dict[str, str]) -> None:
@@ -53,11 +64,10 @@ def test_the_readme_and_the_quick_start_have_blocks() -> None:
     assert {ROOT / "README.md", ROOT / "docs" / "source" / "quick_start.md"} <= set(DOCUMENTS)
 
 
-def test_a_failing_block_is_reported(child: Child, tmp_path: Path) -> None:
+def test_a_failing_block_is_reported(run: Run, tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 2\n```\n")
-    done = child([RUNNER, str(document)])
-    assert f'{document}", line 10' in json.loads(done.stdout)[str(document)]
+    assert f'{document}", line 10' in run([document])[str(document)]
 
 
 @pytest.mark.parametrize("path", PROSE, ids=name)
