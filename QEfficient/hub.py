@@ -165,37 +165,32 @@ def read_json(path: Path) -> Json:
         raise broken(what, path, allowed, first="restore the file, or ") from error
 
 
+def read_object(path: Path, *, missing_ok: bool = False) -> dict[str, Json]:
+    """The JSON object in a file; empty when the file may be missing and is.
+
+    Raises:
+        LoadError: It is missing, unreadable or something else.
+    """
+    if missing_ok and not path.is_file():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise malformed(path, "a JSON object")
+    return content
+
+
 def read_config(folder: Path) -> dict[str, Json]:
     """The model's ``config.json``.
 
     Raises:
         LoadError: It is missing, unreadable or not a JSON object.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise LoadError(
-            "config.json is not a JSON object.",
-            got=f"a {type(config).__name__} in {folder}",
-            allowed="an object with model_type and the sizes of the model",
-            do="restore the file as HuggingFace's save_pretrained writes it",
-        )
-    return config
+    return read_object(folder / "config.json")
 
 
-def read_processor(folder: Path) -> dict[str, Json]:
-    """Settings of the folder's image processor or feature extractor; empty where it has none.
-
-    Raises:
-        LoadError: A file of it can't be read.
-    """
-    if (folder / "preprocessor_config.json").is_file():
-        found = read_json(folder / "preprocessor_config.json")
-    elif (folder / "processor_config.json").is_file():  # a processor of several parts
-        parts = read_json(folder / "processor_config.json")
-        found = parts.get("image_processor") or parts.get("feature_extractor") or {}
-    else:
-        found = {}
-    return found if isinstance(found, dict) else {}
+def language_files(language: object) -> tuple[str, ...]:
+    """Names under which a speech model keeps its weights for a language (``target_lang``), as transformers looks."""
+    return tuple(f"adapter.{language}.{end}" for end in ("safetensors", "bin")) if isinstance(language, str) else ()
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -260,6 +255,11 @@ def broken(what: str, got: object, allowed: str, *, first: str = "") -> LoadErro
     """The error for a model whose files lack something; ``first``: what may help before another download."""
     do = f"{first}download the model again with force_download=True"
     return LoadError(what, got=str(got), allowed=allowed, do=do)
+
+
+def malformed(path: Path, expected: str) -> LoadError:
+    """The error for a file that holds something else than expected."""
+    return broken(f"{path.name} is malformed.", path, expected, first="restore the file, or ")
 
 
 def _inner_path(subfolder: str) -> str:
@@ -428,9 +428,8 @@ def _download(request: _Request, patterns: Sequence[str]) -> Path:
 
 
 def _download_error(request: _Request, error: Exception) -> LoadError:
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
-    folder = Path(request.cache_dir or constants.HF_HUB_CACHE)
     what, do = "The model can't be downloaded.", "check the network, or set HF_HUB_OFFLINE=1 to use the cache alone"
     if isinstance(error, errors.GatedRepoError):
         what, do = "The repo is gated.", "ask for access on its page, then log in or pass token="
@@ -439,8 +438,8 @@ def _download_error(request: _Request, error: Exception) -> LoadError:
         do = "check the spelling (owner/name); for a private repo log in or pass token="
     elif isinstance(error, errors.RevisionNotFoundError):
         what, do = "The repo has no such revision.", "name a branch, tag or commit that it has"
-    elif refusal(error, folder) is not None:
-        what = f"The model can't be written to {folder}."
+    elif refusal(error, request.cache_dir) is not None:
+        what = f"The model can't be written to {request.cache_dir}."
         do = "free some space there, or make it writable, or point HF_HOME or cache_dir= to another disk"
     return LoadError(
         f"{what} {' '.join(str(error).split())}",

@@ -37,17 +37,7 @@ HF_HUB_OFFLINE = Setting("HF_HUB_OFFLINE", "", "1: no network, as huggingface_hu
 TRANSFORMERS_OFFLINE = Setting("TRANSFORMERS_OFFLINE", "", "1: no network, as transformers reads it.")
 HF_HUB_DISABLE_PROGRESS_BARS = Setting("HF_HUB_DISABLE_PROGRESS_BARS", "", "1: no progress bars.")
 
-ALL = (
-    QEFF_HOME,
-    XDG_CACHE_HOME,
-    QEFF_BACKEND,
-    QEFF_QAIC_SDK,
-    QEFF_COMPILE_TIMEOUT,
-    QAIC_VISIBLE_DEVICES,
-    HF_HUB_OFFLINE,
-    TRANSFORMERS_OFFLINE,
-    HF_HUB_DISABLE_PROGRESS_BARS,
-)
+ALL = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
 
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its own variables
 
@@ -58,10 +48,9 @@ def _flag(setting: Setting) -> bool:
 
 def home() -> Path:
     """The folder of all artefacts. It need not exist yet."""
-    if QEFF_HOME.get():
-        return Path(QEFF_HOME.get()).expanduser().absolute()
-    base = Path(XDG_CACHE_HOME.get()).expanduser() if XDG_CACHE_HOME.get() else Path.home() / ".cache"
-    return base.absolute() / "qeff_cache"
+    if home := QEFF_HOME.get():
+        return Path(home).expanduser().absolute()
+    return Path(XDG_CACHE_HOME.get() or "~/.cache").expanduser().absolute() / "qeff_cache"
 
 
 def backend() -> str:

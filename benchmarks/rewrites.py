@@ -41,7 +41,7 @@ from QEfficient.pytorch_transforms.bert import FoldedSelfAttention, attend
 from QEfficient.pytorch_transforms.blocks import Block, Swap, WeightRule, exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import HeadModule
-from QEfficient.pytorch_transforms.pooling import parse_pooling
+from QEfficient.source.head import parse_head
 
 SHAPES = [(1, 16), (1, 128), (8, 32), (8, 128), (32, 64), (8, 256)]
 THREADS = 2
@@ -124,7 +124,7 @@ def sessions(folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     for name, form in FORMS.items():
         twin, _ = exportable(model, [Swap(BertSelfAttention, form.block)] if form.block else [])
         specs = text_inputs(twin)
-        head = HeadModule(parse_pooling(form.pooling))
+        head = HeadModule(parse_head(form.pooling).steps)
         module = EmbeddingModule(twin, head, [spec.name for spec in specs], "additive").eval()
         with traced(module, inputs=specs) as exported:
             graph = finish(exported, folder / name, passes=form.passes)

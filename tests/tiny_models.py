@@ -19,7 +19,7 @@ from QEfficient.architectures.table import TABLE
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.embedding import EmbeddingModule, text_inputs
 from QEfficient.pytorch_transforms.head import HeadModule
-from QEfficient.pytorch_transforms.pooling import parse_pooling
+from QEfficient.source.head import parse_head
 
 LIMIT = 24
 """Most tokens that a row of a tiny model can have (where its positions are absolute)."""
@@ -112,8 +112,9 @@ def batch(rows: int, length: int, *, padding: str = "right", seed: int = 0) -> d
 
 
 def head_of(pooling: Any) -> HeadModule:
-    """The head of a ``pooling`` argument."""
-    return HeadModule(parse_pooling(pooling), pooling=pooling if callable(pooling) else None)
+    """What stands behind an encoder for a ``pooling`` argument."""
+    head = parse_head(pooling)
+    return HeadModule(head.steps, pooling=head.function)
 
 
 def chain(model: Any, pooling: Any = None) -> EmbeddingModule:

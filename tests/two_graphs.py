@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from QEfficient.backends.base import Arrays, Backend
-from QEfficient.build.stages import graph_stage
+from QEfficient.build.graph_stage import graph_stage
 from QEfficient.cache import Cache, library_versions, to_json
 from QEfficient.export.exporter import traced
 from QEfficient.onnx_transforms import finish

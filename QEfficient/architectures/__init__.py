@@ -7,10 +7,10 @@ import importlib.util
 import re
 from functools import lru_cache
 
-from QEfficient.architectures.record import Architecture, any_positions
+from QEfficient.architectures.record import Architecture, Reach, any_positions
 from QEfficient.architectures.table import TABLE
 
-__all__ = ["Architecture", "find"]
+__all__ = ["Architecture", "Reach", "find"]
 
 _TYPES = {model_type.replace("-", "_"): model_type for model_type in TABLE}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from QEfficient.errors import NotYetSupportedError
-from QEfficient.records import Json, RowRules, TensorSpec, TokenInput
+from QEfficient.records import Json, RowRules, TensorSpec, TextFacts, TokenInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +63,30 @@ def boxes(config: Config, *, ordered: bool = True) -> tuple[TokenInput, ...]:
 def no_more(config: Config) -> tuple[TokenInput, ...]:
     """Ids, mask and types."""
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which lengths a model takes: tokens of a text, samples of a clip.
+
+    Attributes:
+        limit: The most, ``None`` where the architecture sets none.
+        whole: The most that HuggingFace's own model takes; longer texts are shortened to it, as they are there.
+        shortest: The least.
+        first, last: First and last default bucket where nothing else says it.
+        free: False when rows have no length of their own: images of one size.
+    """
+
+    limit: int | None
+    whole: int | None
+    shortest: int = 1
+    first: int = 32
+    last: int = 512
+    free: bool = True
+
+    def longest(self, text: TextFacts) -> int:
+        """The last of ``compile``'s default buckets: what text and model take; 1 where the inputs have one size."""
+        return min(text.max_length, self.limit or self.last) if self.free else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +160,16 @@ class Architecture:
                 do="use transformers for this model, or choose one of another type",
             )
 
+    def reach(self, config: Config) -> Reach:
+        """Which lengths a model takes.
+
+        Raises:
+            NotYetSupportedError: As :meth:`check`.
+        """
+        self.check(config)
+        limit, whole = self.limit(config), self.whole_length(config)
+        return Reach(limit, whole, self.shortest(config), *self.lengths, free=self.has_length(config))
+
     def has_length(self, config: Config) -> bool:
         """Whether rows have a length of their own: texts and clips, not images of one size."""
         return self.inputs is None or any("seq_len" in spec.shape for spec in self.inputs(config))
@@ -153,7 +187,7 @@ class Architecture:
         if self.whole is not None:
             return self.whole(config)
         longer = any(_chooses_angles(rope) for rope in _rope(config))
-        return positions(config, 0) or self.max_length(config) if longer else self.max_length(config)
+        return (positions(config, 0) if longer else None) or self.limit(config)
 
     def pad_id(self, config: Config) -> int | None:
         """Token id that fills a row; ``None`` where the config names none that the table of words has."""

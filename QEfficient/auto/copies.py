@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.backends import registry
-from QEfficient.cache import content_key
+from QEfficient.cache import content_key, json_like
 from QEfficient.errors import LoadError, UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
@@ -24,7 +24,6 @@ from QEfficient.records import Json
 from QEfficient.source.adapter import Adapter
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import Head
-from QEfficient.source.identity import json_like
 from QEfficient.source.loaded_module import LoadedModule
 from QEfficient.source.origin import Origin
 
@@ -53,7 +52,7 @@ class _Source:
         """``None`` where the model is more than its files: a module in memory, or code of the caller's."""
         if not isinstance(origin, Checkpoint) or origin.handed_out or head.function is not None:
             return None
-        if not json_like(origin.keywords) or not json_like(list(origin.args)):
+        if not json_like([origin.keywords, *origin.args]):
             return None
         found = (origin.files, origin.auto_class, origin.args, origin.keywords, origin.route, origin.adapter)
         return cls(*found, origin.needs_pooler)

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import hub
 from QEfficient.auto import copies
-from QEfficient.auto.evaluations import Evaluations
-from QEfficient.errors import UsageError
-from QEfficient.inference.loaded_program import LoadedProgram
+from QEfficient.auto.road import Road
+from QEfficient.build.buckets import sequence_limit
 from QEfficient.records import Json, Program
 from QEfficient.source.checkpoint import Checkpoint
-from QEfficient.source.head import Head
+from QEfficient.source.keywords import check_device
 from QEfficient.source.loaded_module import LoadedModule
-from QEfficient.source.origin import Origin
-from QEfficient.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Description:
-    """The state of an Auto object, and what can be read off it without compiling."""
-
-    _task: ClassVar[Task]
-
-    def _begin(self, origin: Origin | None, loaded: LoadedProgram | None = None) -> None:
-        self._origin, self._loaded = origin, loaded
-        self._head = Head()
-        self._export_verify = "on"  # as the last export() was asked for it
-        self._onnx_path: Path | None = None  # what the caller was given
-        self._config: Any = None
-        self._max_seq_length: int | None = None
-        self.model_card_data = Evaluations()
-        self._lock = threading.RLock()
+class Description(Road):
+    """What can be read off an Auto object without running it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds no weights: it is the path of the program, the files that the model came from, or both."""
@@ -48,26 +31,6 @@ class Description:
         return copies.deep_copied(self, memo)
 
     # ------------------------------------------------------------------------------------ what it is
-
-    def _need_origin(self, what: str) -> Origin:
-        if self._origin is None:
-            raise UsageError(
-                f"{what} needs the torch model, and a saved program has none.",
-                got=str(self._need_loaded().program.path),
-                allowed="generate, encode, save_pretrained, config, device_report",
-                do="load the original model by name with from_pretrained",
-            )
-        return self._origin
-
-    def _need_loaded(self) -> LoadedProgram:
-        if self._loaded is None:
-            raise UsageError(
-                "The model is not compiled yet.",
-                got=self._origin.name if self._origin else type(self).__name__,
-                allowed="a compiled model, or generate(…, runtime_ai100=False) for the torch model",
-                do="call compile() first",
-            )
-        return self._loaded
 
     @property
     def model(self) -> nn.Module:
@@ -152,19 +115,32 @@ class Description:
         Raises:
             UsageError: Any other device.
         """
-        if str(device) not in ("cpu", "cpu:0"):
-            raise UsageError(
-                "The torch model is only the source of the export; it stays on the CPU.",
-                got=f"to({device!r})",
-                allowed='to("cpu")',
-                do="choose where the program runs with compile(backend=…) and generate(device_ids=…)",
-            )
+        check_device("to", device)
         return self
 
     def __repr__(self) -> str:
         state = f"program={str(self.program_path)!r}" if self._loaded else "not compiled"
         name = self._origin.name if self._origin else self.model_name
         return f"{type(self).__name__}({name!r}, {state})"
+
+    @property
+    def max_seq_length(self) -> int:
+        """The most tokens of a text that ``encode`` keeps, special tokens included. Settable."""
+        if self._max_seq_length is not None:
+            return self._max_seq_length
+        return (self._loaded.text if self._loaded else self._text()).max_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        if self._origin is not None:
+            limit = self._recipe(False, "off").reach.whole
+        else:
+            limit = self._need_loaded().program.manifest.shapes[-1].length
+        self._max_seq_length = sequence_limit(value, limit)
+
+    def get_max_seq_length(self) -> int:
+        """As :attr:`max_seq_length`."""
+        return self.max_seq_length
 
     # ------------------------------------------------------------------------------------ paths
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
+@dataclass
 class Evaluations:
     """The figures of every evaluator that was run on a model, the last ones of each.
 
@@ -13,8 +15,7 @@ class Evaluations:
         metrics: The evaluator's name, or its description where it has none → its figures.
     """
 
-    def __init__(self) -> None:
-        self.metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def set_evaluation_metrics(
         self, evaluator: Any, metrics: Mapping[str, float], epoch: int = 0, step: int = 0

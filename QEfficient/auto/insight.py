@@ -15,9 +15,6 @@ from QEfficient.auto.pipelines import PipelineModel
 from QEfficient.build.request import verify_limits
 from QEfficient.build.subject import ModelSubject, SavedSubject, Subject
 from QEfficient.cache import Cache
-from QEfficient.records import TextFacts
-from QEfficient.source.recipe import Recipe, recipe_of
-from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
     from QEfficient.analysis.analysis import Analysis
@@ -31,26 +28,13 @@ if TYPE_CHECKING:
 class Insight(PipelineModel):
     """Verifies, diagnoses, analyses, recommends and measures."""
 
-    def _text(self) -> TextFacts:
-        import dataclasses
-
-        origin = self._need_origin("text facts")
-        facts = text_facts(origin)
-        return facts if self._max_seq_length is None else dataclasses.replace(facts, max_length=self._max_seq_length)
-
-    def _saved_text(self) -> TextFacts | None:
-        """Of a saved program, which may be that of a bare graph."""
-        loaded = self._need_loaded()
-        return None if loaded.program.manifest.text is None else loaded.limited(self._max_seq_length)
-
-    def _recipe(self, functions: bool, verify: str) -> Recipe:
-        origin = self._need_origin("export or compile")
-        return recipe_of(origin, self._head, self._task, functions, verify)
-
     def _subject(self) -> Subject:
         if self._origin is None:
-            return SavedSubject(self._need_loaded(), self._saved_text())
-        return ModelSubject(self._recipe(False, self._export_verify), self._text(), self._loaded)
+            loaded = self._need_loaded()
+            bare = loaded.program.manifest.text is None  # of a graph alone
+            return SavedSubject(loaded, None if bare else loaded.limited(self._max_seq_length))
+        recipe = self._recipe(False, self._export_verify)
+        return ModelSubject(recipe, self._text(recipe), self._loaded)
 
     def verify(
         self,

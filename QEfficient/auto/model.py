@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from QEfficient import arguments
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.errors import PoolingError
 from QEfficient.inference import prompts, similarity
 from QEfficient.inference.encode import EncodeArgs, TextEncoder
 from QEfficient.records import Json
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import PoolingArgument, check_saved_pooling, parse_head
-from QEfficient.source.recipe import Recipe
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ class QEFFAutoModel(QEFFTransformersBase):
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
-        self._head = parse_head(pooling, None)
+        self._head = parse_head(pooling)
 
     @classmethod
     def from_pretrained(
@@ -66,26 +64,15 @@ class QEFFAutoModel(QEFFTransformersBase):
             LoadError: No such model, or it can't be read.
             PoolingError: An unknown pooling, or one that differs from a saved program's.
         """
-        self = cls._load(pretrained_model_name_or_path, args, dict(kwargs))
+        self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if self._origin is None:
             facts = self._need_loaded().program.manifest.model
             check_saved_pooling(pooling, facts.head if facts else (), str(pretrained_model_name_or_path))
         else:
-            self._head = parse_head(pooling, self._origin.repo)
+            self._head = parse_head(pooling, self._origin.repo if pooling == "auto" else None)
             if isinstance(self._origin, Checkpoint):
                 self._origin.needs_pooler = self._head.uses_pooler
         return self
-
-    def _recipe(self, functions: bool, verify: str) -> Recipe:
-        recipe = super()._recipe(functions, verify)
-        if recipe.head.steps and not recipe.task.pools:
-            raise PoolingError(
-                f"Models of type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
-                got=f"{[dict(step) for step in recipe.head.steps]}",
-                allowed=f"pooling=None, which gives {', '.join(recipe.task.outputs)}",
-                do="drop pooling",
-            )
-        return recipe
 
     # ------------------------------------------------------------------------------------ strings → vectors
 

@@ -21,7 +21,7 @@ class PipelineModel(Description):
 
         It is the first attribute that a pipeline asks for, so it is here that the class becomes known to pipelines.
         """
-        known = find(str(self.get_model_config.get("model_type", ""))).loaded_by
+        known = find(self.base_model_prefix).loaded_by
         register(type(self), known.get(self._task.auto_class, self._task.auto_class))
         import torch
 
@@ -39,9 +39,8 @@ class PipelineModel(Description):
     @property
     def main_input_name(self) -> str:
         """The model's first input: ``"input_ids"``, ``"pixel_values"``, ``"input_values"`` or ``"input_features"``."""
-        config = self.get_model_config
-        specs = find(str(config.get("model_type", ""))).inputs
-        return specs(config)[0].name if specs else "input_ids"
+        specs = find(self.base_model_prefix).inputs
+        return specs(self.get_model_config)[0].name if specs else "input_ids"
 
     @property
     def input_modalities(self) -> str:

@@ -42,6 +42,8 @@ class HostBackend(ABC):
 
     def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
         """Checks the card's options as the card would; the host records them and does not use them."""
+        if not keywords:
+            return CompileOptions()
         from QEfficient.backends import card_options  # 50 options, needed by compile only
 
         return card_options.parse(keywords)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import cached_property
 
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
@@ -30,6 +31,10 @@ class OnnxRuntimeBackend(HostBackend):
 
     def version(self) -> str:
         """The version of onnxruntime."""
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
         return str(onnxruntime().__version__)
 
     def check(self, target: Target, options: CompileOptions) -> None:

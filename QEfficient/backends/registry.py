@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 
 from QEfficient import settings
@@ -25,10 +26,12 @@ class BackendEntry:
     Attributes:
         path: ``"module:Class"``.
         install: The line that installs its packages.
+        root: The folder of what is not a package; where there is none ``"auto"`` need not import the backend to ask it.
     """
 
     path: str
     install: str
+    root: Callable[[], Path] | None = None
 
 
 BACKENDS: Mapping[str, BackendEntry] = MappingProxyType(
@@ -36,7 +39,7 @@ BACKENDS: Mapping[str, BackendEntry] = MappingProxyType(
         "onnxruntime": BackendEntry("QEfficient.backends.onnxruntime:OnnxRuntimeBackend", "pip install onnxruntime"),
         "openvino": BackendEntry("QEfficient.backends.openvino:OpenVinoBackend", "pip install 'QEfficient[openvino]'"),
         "emulator": BackendEntry("QEfficient.numerics.emulator:EmulatorBackend", "pip install onnxruntime onnx-ir"),
-        "qaic": BackendEntry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf"),
+        "qaic": BackendEntry("QEfficient.backends.qaic:QaicBackend", "pip install protobuf", settings.qaic_sdk),
     }
 )
 
@@ -106,22 +109,25 @@ def _automatic(compute: str | None) -> tuple[Backend, str]:
         if compute is None or compute in card.compute:
             return card, "auto: the card's compiler and a ready device are here"
         why = f"the card does not compute in {compute}"
-    first, *others = (get(name) for name in HOSTS)
-    if compute is not None and compute not in first.compute:
-        for other in others:
-            if compute in other.compute:
-                return other, f"auto: {why}; of the host's backends {other.name} computes in {compute}"
-    return first, f"auto: {why}; {first.name} is part of every installation"
+    first, *others = HOSTS
+    if compute is not None and compute not in get(first).compute:
+        for name in others:
+            if compute in get(name).compute:
+                return get(name), f"auto: {why}; of the host's backends {name} computes in {compute}"
+    return get(first), f"auto: {why}; {first} is part of every installation"
 
 
 def _card() -> tuple[Backend | None, str]:
     """The card's backend where it is ready, else why not."""
+    needed = BACKENDS["qaic"].root
+    if needed is not None and not (root := needed()).is_dir():
+        return None, f"no card ({root} is not there)"
     try:
         card = get("qaic")
     except (MissingExtraError, BackendUnavailableError) as error:
         return None, f"no card backend ({error.what} {error.got})"
-    for availability in (card.can_compile(), card.can_run()):
-        if not availability.ok:
+    for can in (card.can_compile, card.can_run):
+        if not (availability := can()).ok:
             return None, f"no card ({availability.reason})"
     return card, ""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from QEfficient import arguments
+from QEfficient.architectures import Reach
 from QEfficient.errors import InputError, OptionError
 from QEfficient.records import Shape, TextFacts
-from QEfficient.source.lengths import Reach, default_lengths
 
 
 def named_lengths(seq_len: object) -> list[int]:
@@ -25,19 +25,22 @@ def named_lengths(seq_len: object) -> list[int]:
     return result
 
 
-def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
+def lengths(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
     """The bucket lengths that ``seq_len`` asks for, ascending, each once.
 
     Args:
-        seq_len: An int, a list of ints, or ``None``.
+        seq_len: An int, a list of ints, or ``None``: lengths that double, up to what text and model take.
         reach: Which lengths the model takes.
-        default: The last bucket when ``seq_len`` is left out.
+        text: The model's text side.
 
     Raises:
         OptionError: Not positive ints, none at all, or outside of what the model takes.
     """
     if seq_len is None:
-        return default_lengths(default, reach.first)
+        last, found = min(text.max_length, reach.limit or reach.last), [reach.first]
+        while found[-1] < last:
+            found.append(found[-1] * 2)
+        return [*(length for length in found if length < last), last]
     result = named_lengths(seq_len)
     if reach.limit is not None and result[-1] > reach.limit:
         raise OptionError(
@@ -56,15 +59,10 @@ def lengths(seq_len: object, reach: Reach, default: int) -> list[int]:
     return result
 
 
-def sizes(seq_len: object, reach: Reach, text: TextFacts) -> list[int]:
-    """Lengths of the buckets that ``seq_len`` asks for; left out, up to what text and model take."""
-    return lengths(seq_len, reach, min(text.max_length, reach.limit or reach.last))
-
-
 def buckets_of(seq_len: object, batch: int, reach: Reach, text: TextFacts) -> tuple[Shape, ...]:
     """The buckets that ``seq_len`` asks for, each of ``batch`` rows."""
     if reach.free:
-        return tuple(Shape(length=size, batch=batch) for size in sizes(seq_len, reach, text))
+        return tuple(Shape(length=size, batch=batch) for size in lengths(seq_len, reach, text))
     if seq_len is not None:
         raise one_size(seq_len)
     return (Shape(batch=batch),)

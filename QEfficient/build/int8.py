@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
-from QEfficient.cache import Cache, file_digest, library_versions
+from QEfficient.cache import Cache, library_versions
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
-from QEfficient.source.text import tokenizer_keywords
-from QEfficient.text.facts import preprocessing_files
+from QEfficient.text.facts import preprocessing_key
 
 if TYPE_CHECKING:
     from QEfficient.build.request import CompileRequest
@@ -37,17 +36,14 @@ def int8_stage(
         UsageError: The model takes no texts.
         VerificationError: No layer may be int8 within the limits.
     """
-    folder = recipe.origin.folder
     ingredients: dict[str, Json] = {
         "int8": model.digest,
         "texts": list(request.texts),
         "limits": None if request.limits is None else dict(request.limits),
         "longest": request.buckets[-1].length,
         "text": dataclasses.asdict(request.text),
-        "preprocessing": {path.name: file_digest(path) for path in preprocessing_files(folder)} if folder else {},
-        "tokenizer": tokenizer_keywords(recipe.origin),
         "versions": library_versions(),
-    }
+    } | preprocessing_key(recipe.origin.folder, recipe.origin.tokenizer_keywords)
 
     def build(workdir: Path) -> None:
         made, table = _quantise(recipe, request, model, cache, workdir)

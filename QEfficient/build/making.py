@@ -1,26 +1,46 @@
-"""From a checked graph to a program: quantised where that was asked for, compiled, and checked again as it was made."""
+"""From a checked graph to a program: quantised where that was asked for, compiled, checked as it was made, sealed."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from QEfficient import program as programs
 from QEfficient.build.check import check_made, check_program, runs_itself
 from QEfficient.build.int8 import int8_stage
 from QEfficient.cache import Cache
-from QEfficient.records import MODEL, Json, OnnxModel, Program
+from QEfficient.onnx_transforms import tables
+from QEfficient.records import MODEL, Json, Manifest, ModelFacts, OnnxModel, Program
+from QEfficient.text.facts import copy_preprocessing, write_tokenizer
+from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.build.request import CompileRequest
     from QEfficient.source.recipe import Recipe
 
+CONFIG_FILE = "config.json"
+
 
 def make(
-    recipe: Recipe, request: CompileRequest, model: OnnxModel, workdir: Path, cache: Cache
-) -> tuple[Program, OnnxModel, Mapping[str, Json]]:
-    """The program, the graph that it was compiled from, and what its check found.
+    recipe: Recipe,
+    request: CompileRequest,
+    model: OnnxModel,
+    key: Mapping[str, Json],
+    workdir: Path,
+    cache: Cache,
+) -> None:
+    """Writes the program into ``workdir`` and seals it.
+
+    Args:
+        recipe: Which model.
+        request: What to compile it for.
+        model: Its graph.
+        key: Every ingredient of the program's key.
+        workdir: The program's folder.
+        cache: Where an int8 graph is looked for and kept.
 
     Raises:
         VerificationError: A limit does not hold.
@@ -35,4 +55,34 @@ def make(
     made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=table))
     if runs_itself(request.target) and recipe.verify == "on":
         verified = check_made(recipe, request, model, made) | {"graph": dict(verified)}
-    return made, graph, verified
+    manifest = _described(made, recipe, request, model)
+    programs.write(Program(workdir, dataclasses.replace(manifest, key=key, verify=verified)), {MODEL: graph})
+
+
+def _described(made: Program, recipe: Recipe, request: CompileRequest, model: OnnxModel) -> Manifest:
+    """Adds what the backend does not know of the model and its texts, and the files of these."""
+    origin, config = recipe.origin, recipe.origin.config()
+    (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+    tokenizer = None
+    if origin.folder is not None:
+        tokenizer = write_tokenizer(origin.folder, made.path, origin.tokenizer_keywords)
+        copy_preprocessing(origin.folder, made.path)
+    text = dataclasses.replace(request.text, tokenizer=tokenizer)
+    width = model.outputs[0].shape[-1]
+    return dataclasses.replace(
+        made.manifest,
+        text=text,
+        tables=tables(model.path),
+        tokens=None if tokenizer is None else Tokenizer.from_folder(made.path, text).size,
+        model=ModelFacts(
+            name=origin.name,
+            model_class=origin.class_name(),
+            model_type=str(config.get("model_type", "")),
+            task=recipe.task.name,
+            # what a graph of the caller's does behind the encoder is not known
+            head=recipe.head.steps if request.graph is None else ({"step": "onnx_path"},),
+            dim=width if isinstance(width, int) else None,
+            config=CONFIG_FILE,
+        ),
+        rules=recipe.architecture.rules(config, model.inputs),
+    )

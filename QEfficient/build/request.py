@@ -18,7 +18,6 @@ from QEfficient.cache import file_digest, to_json
 from QEfficient.errors import NotYetSupportedError, OptionError, unknown
 from QEfficient.numerics.verify import Limits, limits_for
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
-from QEfficient.source.lengths import reach
 
 if TYPE_CHECKING:
     from QEfficient.build.subject import ModelSubject
@@ -99,7 +98,7 @@ NOT_IN_KEY: Mapping[tuple[type, str], str] = {
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
 
 
-_SCALARS = (str, bool, int, type(None))
+_SCALARS = (str, bool, int)
 
 
 def _content(value: Any, where: str = "the request") -> Json:
@@ -118,11 +117,11 @@ def _content(value: Any, where: str = "the request") -> Json:
         value = {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
         return {
-            name: item if isinstance(item, _SCALARS) else _content(item, f"{where}.{name}")
+            name: item if not item or isinstance(item, _SCALARS) else _content(item, f"{where}.{name}")
             for name, item in value.items()
         }
     if isinstance(value, tuple | list):
-        return [item if isinstance(item, _SCALARS) else _content(item, where) for item in value]
+        return [item if not item or isinstance(item, _SCALARS) else _content(item, where) for item in value]
     return to_json(value, where=where)
 
 
@@ -183,8 +182,9 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
     Raises:
         OptionError: Lengths that the model does not take, or options that the backend does not.
     """
-    limits = reach(subject.recipe.origin)
-    found = buckets_of(request.lengths, request.batch or 1, limits, request.text)  # which checks the lengths
+    found = buckets_of(
+        request.lengths, request.batch or 1, subject.recipe.reach, request.text
+    )  # which checks the lengths
     found = request.buckets or found
     if len(found) > MAX_QUIET_BUCKETS:
         warnings.warn(
@@ -195,7 +195,7 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
     options = request.backend.parse_options(request.keywords)
     done = dataclasses.replace(
         request,
-        cores=request.target.cores,
+        cores=request.cores or CORES,
         batch=None,
         lengths=None,
         keywords={},

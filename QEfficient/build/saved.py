@@ -10,7 +10,7 @@ from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
-from QEfficient.cache import Cache, library_versions, link_or_copy
+from QEfficient.cache import Cache, link_or_copy
 from QEfficient.errors import UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
@@ -76,7 +76,6 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             tables=program.manifest.tables,
             tokens=program.manifest.tokens,
             key=key,
-            versions=library_versions(),
             verify=program.manifest.verify,
         )
         programs.write(Program(made.path, manifest), graphs)

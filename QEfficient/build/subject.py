@@ -5,21 +5,18 @@ Both kinds answer the same questions, so that nobody has to ask which of the two
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import hub
-from QEfficient.build.stages import export_stage
+from QEfficient.build.graph_stage import export_stage
 from QEfficient.build.tokenizer import model_tokenizer, program_tokenizer
 from QEfficient.cache import Cache
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.records import Json, OnnxModel, RowRules, Shape, TensorSpec, TextFacts
-from QEfficient.source.lengths import reach
 from QEfficient.source.recipe import Recipe
-from QEfficient.source.text import tokenizer_keywords
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, TASKS
 from QEfficient.tasks.task import Task
 from QEfficient.text.tokenizer import Tokenizer
@@ -78,10 +75,6 @@ class ModelSubject:
         """The model's config."""
         return self.recipe.origin.config()
 
-    def kept_config(self) -> Mapping[str, Json] | None:
-        """The same."""
-        return self.config()
-
     def tokenizer(self) -> Tokenizer | None:
         """A tokenizer that shortens nothing; ``None`` where there is none, or it has no fast form."""
         own = None if self.loaded is None else program_tokenizer(self.loaded.program)
@@ -89,7 +82,7 @@ class ModelSubject:
 
     def tokenizer_keywords(self) -> Mapping[str, Json]:
         """What counts in place of what the folder's ``tokenizer_config.json`` says."""
-        return tokenizer_keywords(self.recipe.origin)
+        return self.recipe.origin.tokenizer_keywords
 
     def rules(self, inputs: Sequence[TensorSpec]) -> RowRules:
         """What a row of a graph with these inputs may look like."""
@@ -105,7 +98,7 @@ class ModelSubject:
         """Tokens of the longest bucket: the program's, or ``compile``'s default."""
         if self.loaded is not None:
             return self.loaded.program.manifest.shapes[-1].length
-        return reach(self.recipe.origin).longest(self.text)
+        return self.recipe.reach.longest(self.text)
 
     def references(self, model: OnnxModel, samples: Sequence[Sample]) -> Iterator[Reference]:
         """What HuggingFace gives for each sample."""
@@ -164,15 +157,8 @@ class SavedSubject:
 
     def config(self) -> Mapping[str, Json]:
         """The model's config, empty where it is not kept."""
-        return hub.read_config(self.folder)
-
-    def kept_config(self) -> Mapping[str, Json] | None:
-        """The model's config; ``None`` where it is not kept."""
         facts = self.loaded.program.manifest.model
-        if facts is None or facts.config is None:
-            return None
-        kept: Mapping[str, Json] = json.loads((self.folder / facts.config).read_text(encoding="utf-8"))
-        return kept
+        return {} if facts is None or facts.config is None else hub.read_object(self.folder / facts.config)
 
     def tokenizer(self) -> Tokenizer | None:
         """As :meth:`ModelSubject.tokenizer`."""

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
+from QEfficient.cache import Cache, library_versions, write_envelope
 from QEfficient.errors import UsageError
 from QEfficient.inference.prompts import all_prompts, find_prompt
 from QEfficient.records import Json, Program, TextFacts
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.source.recipe import Recipe
-from QEfficient.source.text import tokenizer_keywords
-from QEfficient.text.facts import TOKENIZER, preprocessing_files, write_tokenizer
+from QEfficient.text.facts import TOKENIZER, preprocessing_key, write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
 STAGE = "tokenizer"
@@ -45,15 +44,14 @@ def model_tokenizer(recipe: Recipe, text: TextFacts) -> Tokenizer | None:
 
 def _kept(recipe: Recipe, folder: Path) -> Path:
     """The folder of the cache that holds the model's tokenizer in its portable form, if it has one."""
+    keywords = recipe.origin.tokenizer_keywords
     ingredients: dict[str, Json] = {
-        "files": {path.name: file_digest(path) for path in preprocessing_files(folder)},
-        "tokenizer": tokenizer_keywords(recipe.origin),
         "config": json.loads(json.dumps(recipe.origin.config(), default=str)),
         "versions": library_versions(),
-    }
+    } | preprocessing_key(folder, keywords)
 
     def build(workdir: Path) -> None:
-        write_tokenizer(folder, workdir, tokenizer_keywords(recipe.origin))
+        write_tokenizer(folder, workdir, keywords)
         write_envelope(workdir, stage=STAGE, key=ingredients, versions=library_versions(), body={})
 
     path, _ = Cache().get_or_build(recipe.origin.name, STAGE, ingredients, build)

@@ -27,7 +27,7 @@ from QEfficient.pytorch_transforms.head import HeadModule
 from QEfficient.records import OnnxModel, RowRules, Rows, TensorSpec, TextFacts
 from QEfficient.runtime.run import frame_count
 from QEfficient.runtime.tables import Tables
-from QEfficient.source.text import text_facts, tokenizer_keywords
+from QEfficient.source.text import text_facts
 from QEfficient.tasks.task import Task
 from QEfficient.text.facts import write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
@@ -127,10 +127,10 @@ def text_samples_of(
     folder = recipe.origin.folder
     if folder is None or recipe.architecture.inputs is not None or not recipe.task.reads_texts:
         return []
-    facts = text_facts(recipe.origin)
-    longest = min(longest, facts.max_length, recipe.architecture.max_length(recipe.origin.config()) or longest)
+    facts = text_facts(recipe)
+    longest = min(longest, facts.max_length, recipe.reach.limit or longest)
     with Cache().work_folder() as scratch:
-        name = write_tokenizer(folder, scratch, tokenizer_keywords(recipe.origin))
+        name = write_tokenizer(folder, scratch, recipe.origin.tokenizer_keywords)
         if name is None:
             return []
         tokenizer = Tokenizer.from_folder(scratch, replace(facts, tokenizer=name))

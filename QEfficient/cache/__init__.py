@@ -13,7 +13,7 @@ the keys, ``envelope`` the manifest and ``store`` the cache itself.
 
 from __future__ import annotations
 
-from QEfficient.cache.codec import canonical_json, from_json, to_json
+from QEfficient.cache.codec import canonical_json, from_json, json_like, to_json
 from QEfficient.cache.digests import Watched, content_key, file_digest, library_versions
 from QEfficient.cache.envelope import (
     FORMAT,
@@ -45,6 +45,7 @@ __all__ = [
     "differences",
     "file_digest",
     "from_json",
+    "json_like",
     "library_versions",
     "link_or_copy",
     "read_envelope",

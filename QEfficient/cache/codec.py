@@ -62,6 +62,17 @@ def _not_json(where: str, value: object) -> UsageError:
     )
 
 
+def json_like(value: object) -> bool:
+    """Whether a value is JSON, tuples apart: then it tells all of itself to a key, or to another process."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return True
+    if isinstance(value, (list, tuple)):
+        return all(json_like(item) for item in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and json_like(item) for key, item in value.items())
+    return False
+
+
 def canonical_json(value: object) -> str:
     """The one text of a value: sorted keys, no spaces, ASCII. Equal values have equal texts and the other way round.
 

@@ -23,7 +23,6 @@ from QEfficient.numerics.samples import LONGEST, text_samples
 from QEfficient.numerics.sentences import LONG, SENTENCES
 from QEfficient.records import LENGTH_DIM, Json, OnnxModel, Shape, TensorSpec
 from QEfficient.runtime.beside import stand_in
-from QEfficient.source.lengths import reach
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _buckets(subject: Subject, args: AnalyzeArgs) -> tuple[Shape, ...]:
         found = own if args.seq_len is None else _of_lengths(own[0], args.seq_len)
         return found if batch is None else tuple(Shape(batch=batch, sizes=bucket.sizes) for bucket in found)
     assert isinstance(subject, ModelSubject)  # the other kind has a program
-    return buckets_of(args.seq_len, batch or 1, reach(subject.recipe.origin), subject.text)
+    return buckets_of(args.seq_len, batch or 1, subject.recipe.reach, subject.text)
 
 
 def _of_lengths(bucket: Shape, seq_len: object) -> tuple[Shape, ...]:

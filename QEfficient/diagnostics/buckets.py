@@ -15,7 +15,6 @@ from QEfficient.diagnostics.recommend import columns, require_analysis
 from QEfficient.errors import UsageError
 from QEfficient.records import Shape
 from QEfficient.runtime.suggest import Cost, suggest_buckets
-from QEfficient.source.lengths import reach
 
 BATCHES = (1, 2, 4, 8, 16)
 """Batch sizes to choose from, where the caller names none."""
@@ -32,16 +31,15 @@ VERIFIED = 256
 
 
 def buckets_for_texts(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
-    """The request with the buckets in which its texts cost least, where it asks for them.
+    """The request with the buckets in which its texts cost least: ``compile(seq_len="auto")``.
 
     Each bucket has its own number of rows, whichever costs least, unless there is one for all.
 
     Raises:
         UsageError: The model has no tokenizer.
     """
-    if request.most_buckets is None:
-        return request
-    limits = reach(subject.recipe.origin)
+    assert request.most_buckets is not None  # it is what asks for this
+    limits = subject.recipe.reach
     longest = limits.longest(request.text)
     lengths = text_lengths(request.texts, subject.tokenizer())
     rows = [min(longest, max(limits.shortest, length)) for length in lengths]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from QEfficient.build.request import PRECISION_FILE, CompileRequest
 from QEfficient.build.subject import ModelSubject, Subject
-from QEfficient.cache import Cache, file_digest, library_versions, write_envelope
+from QEfficient.cache import Cache, library_versions, write_envelope
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
-from QEfficient.text.facts import preprocessing_files
+from QEfficient.text.facts import preprocessing_key
 
 if TYPE_CHECKING:
     from QEfficient.numerics.diagnosis import Diagnosis
@@ -41,8 +41,6 @@ class DoctorArgs:
 
 def with_precision_file(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
     """``compile(node_precision_info=True)``: the request with a file of the library's own, where fp16 needs one."""
-    if not request.precision_file:
-        return request
     model = subject.graph() if request.graph is None else request.graph
     folder = stage(model, subject, DoctorArgs(request.texts, request.limits), Cache())
     done = dataclasses.replace(request, precision_file=False)
@@ -66,7 +64,6 @@ def diagnosis(subject: Subject, args: DoctorArgs, cache: Cache) -> Diagnosis:
 
 def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) -> Path:
     """The folder with what the doctor found and wrote."""
-    files = preprocessing_files(subject.folder) if subject.folder else ()
     ingredients: dict[str, Json] = {
         "graph": model.digest,
         "texts": list(args.texts),
@@ -75,10 +72,8 @@ def stage(model: OnnxModel, subject: Subject, args: DoctorArgs, cache: Cache) ->
         "rewrite": args.rewrite,
         "longest": subject.text.max_length if subject.text else None,
         "bound": None if subject.bound is None else subject.bound.sizes,
-        "preprocessing": {path.name: file_digest(path) for path in files},
-        "tokenizer": dict(subject.tokenizer_keywords()),
         "versions": library_versions(),
-    }
+    } | preprocessing_key(subject.folder, subject.tokenizer_keywords())
 
     def build(workdir: Path) -> None:
         found = _diagnose(model, subject, args, workdir)

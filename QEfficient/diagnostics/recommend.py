@@ -8,12 +8,11 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
-from QEfficient.build.buckets import sizes
+from QEfficient.build.buckets import lengths
 from QEfficient.build.request import CompileRequest
 from QEfficient.build.subject import ModelSubject, Subject
 from QEfficient.errors import MissingExtraError, UsageError
 from QEfficient.records import Json, Shape
-from QEfficient.source.lengths import reach
 
 if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
@@ -58,8 +57,8 @@ def columns(subject: Subject) -> dict[str, Json]:
             allowed="a model with input_ids: no other was measured",
             do="see model.analyze() for FLOPs and rooflines",
         )
-    config = subject.kept_config()
-    if config is None:
+    config = subject.config()
+    if not config:
         raise UsageError(
             "This program does not keep its model's config, so no speed can be predicted.",
             got="a program of a bare graph",
@@ -70,12 +69,11 @@ def columns(subject: Subject) -> dict[str, Json]:
 
 
 def options_for_objective(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
-    """The request with those of cores, batch and options that its objective fills in, where it has one.
+    """The request with those of cores, batch and options that its objective fills in.
 
     What the caller names stays as it is.
     """
-    if request.objective is None:
-        return request
+    assert request.objective is not None  # it is what asks for this
     require_analysis(f"compile(objective={request.objective!r})")
     from QEfficient.analysis.recommendation import OBJECTIVES, recommend
 
@@ -85,8 +83,8 @@ def options_for_objective(request: CompileRequest, subject: ModelSubject) -> Com
     own |= {} if request.batch is None else {"batch_size": request.batch}
     single = {name: value for name, value in own.items() if not isinstance(value, list | tuple)}  # mos=[1, 2]
     card = "pro" if (request.cores or 1) > 14 else "standard"  # what fits Standard fits every card
-    limits = reach(subject.recipe.origin)
-    length = sizes(request.lengths, limits, request.text)[-1] if limits.free else 1
+    limits = subject.recipe.reach
+    length = lengths(request.lengths, limits, request.text)[-1] if limits.free else 1
     found = recommend(columns(subject), length, request.objective, card, given=single)
     options = dict(found.compile_options)
     cores, batch = options.pop("num_cores", None), options.pop("batch_size", None)

@@ -19,7 +19,7 @@ class HeadModule(nn.Module):
     """The steps of a head, in order.
 
     Args:
-        steps: As ``pooling.parse_pooling`` or ``sentence_repo`` gives them; ``()`` keeps one vector a token.
+        steps: As ``pooling`` lists them; ``()`` keeps one vector a token.
         folder: Where the weights of steps are found.
         pooling: The function itself when a step is ``callable``.
 

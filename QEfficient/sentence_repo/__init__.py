@@ -6,7 +6,7 @@ together, and ``reranker`` is about a CrossEncoder's scores.
 """
 
 from QEfficient.sentence_repo.files import Module
-from QEfficient.sentence_repo.repo import SentenceRepo, read
+from QEfficient.sentence_repo.repo import SentenceRepo, modules_of, read
 from QEfficient.sentence_repo.reranker import Scoring, check_reranker, read_scoring
 
-__all__ = ["Module", "Scoring", "SentenceRepo", "check_reranker", "read", "read_scoring"]
+__all__ = ["Module", "Scoring", "SentenceRepo", "check_reranker", "modules_of", "read", "read_scoring"]

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient.errors import LoadError
-from QEfficient.hub import broken, inside, read_json
+from QEfficient.hub import broken, inside, malformed, read_json, read_object
 from QEfficient.records import Json
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which sentence-transformers looks
+# Each in the order in which sentence-transformers looks.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_OPTIONS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,15 @@ class Module:
         raise broken(f"A {self.kind} module has no weights.", self.folder, " or ".join(_WEIGHTS))
 
 
-def read_modules(folder: Path, listing: Path) -> tuple[Module, ...]:
-    """The entries of ``modules.json``, in order.
+def read_modules(folder: Path) -> tuple[Module, ...] | None:
+    """The entries of ``modules.json``, in order; ``None`` where the folder has none.
 
     Raises:
         LoadError: It is malformed, or an entry leads out of the folder.
     """
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return None
     entries = read_json(listing)
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("path"), str)
@@ -56,14 +64,10 @@ def read_modules(folder: Path, listing: Path) -> tuple[Module, ...]:
     return tuple(Module(entry["type"], inside(folder, entry["path"], listing)) for entry in entries)
 
 
-def read_object(path: Path, *, missing_ok: bool = False) -> dict[str, Json]:
-    """The JSON object in a file; empty when the file may be missing and is."""
-    if missing_ok and not path.is_file():
-        return {}
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise malformed(path, "a JSON object")
-    return content
+def read_options(folder: Path) -> dict[str, Json]:
+    """The Transformer module's config, under the first of its names that holds something."""
+    found = (read_object(folder / name) for name in _OPTIONS if (folder / name).is_file())
+    return next(filter(None, found), {})
 
 
 def size(config: Mapping[str, Json], name: str, folder: Path) -> int:
@@ -88,9 +92,3 @@ def size(config: Mapping[str, Json], name: str, folder: Path) -> int:
 def size_or_none(config: Mapping[str, Json], name: str, folder: Path) -> int | None:
     """As :func:`size`; ``None`` where the config says nothing."""
     return None if config.get(name) is None else size(config, name, folder)
-
-
-def malformed(path: Path, expected: str) -> LoadError:
-    """The error for a file that holds something else than expected."""
-    what = f"{path.name} of a sentence-transformers repo is malformed."
-    return broken(what, path, expected, first="restore the file, or ")

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from QEfficient import hub
 from QEfficient.errors import LoadError, PoolingError, nearest
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import Module, malformed, read_modules, read_object, size, size_or_none
+from QEfficient.sentence_repo import files
+from QEfficient.sentence_repo.files import Module
 from QEfficient.sentence_repo.refused import refusal
-from QEfficient.sentence_repo.routes import follow
+from QEfficient.sentence_repo.routes import ROUTERS, Route, follow
 from QEfficient.sentence_repo.steps import Step, read_steps
-from QEfficient.sentence_repo.transformer import check_options, read_options, tokenizer_options
+from QEfficient.sentence_repo.transformer import TOKENIZING, check_options
+
+CONFIG_FILE = "config_sentence_transformers.json"
 
 # Modules that wrap a HuggingFace model; the vectors of the latter two are refused with the steps.
 _OWN = "SentenceTransformer"
@@ -77,40 +81,63 @@ class SentenceRepo:
         return read_steps(self.modules, self.folder)
 
 
-def read(folder: Path, route: str | None = None) -> SentenceRepo | None:
-    """Reads a repo; ``None`` when the folder has no ``modules.json``.
+def modules_of(folder: Path, route: str | None = None) -> Route | None:
+    """The modules of a repo along one route; ``None`` when the folder has no ``modules.json``. Nothing else is read.
 
     Args:
         folder: The repo.
         route: Of a repo with a Router, the route to follow; left out, the one that ``encode`` takes.
 
     Raises:
-        LoadError: A file is malformed, the first module is not a Transformer, or there is no such route.
+        LoadError: A listing is malformed, the first module is not a Transformer, or there is no such route.
     """
-    listing = folder / "modules.json"
-    if not listing.is_file():
+    modules = files.read_modules(folder)
+    routed = any(module.kind in ROUTERS for module in modules or ())
+    if route is not None and not routed:
+        raise LoadError(
+            "The model has no routes: only a sentence-transformers repo with a Router has.",
+            got=f"route={route!r} for {folder}",
+            allowed="no route",
+            do="leave route out",
+        )
+    if modules is None:
         return None
-    along = follow(read_modules(folder, listing), route, folder)
+    along = follow(modules, route, folder) if routed else Route(modules)
     _check_first(along.modules)
+    return along
+
+
+def read(folder: Path, along: Route | None = None) -> SentenceRepo | None:
+    """Reads a repo; ``None`` when the folder has no ``modules.json``.
+
+    Args:
+        folder: The repo.
+        along: As :func:`modules_of` gave it, for those along a route of the caller's.
+
+    Raises:
+        LoadError: As there, or another file is malformed.
+    """
+    along = along or modules_of(folder)
+    if along is None:
+        return None
     transformer = along.modules[0].folder
-    options = read_options(transformer)
-    config = read_object(folder / "config_sentence_transformers.json", missing_ok=True)
+    options = files.read_options(transformer)
+    config = hub.read_object(folder / CONFIG_FILE, missing_ok=True)
+    given = options.get("processor_kwargs") or options.get("tokenizer_args") or {}
+    tokenizer = {name: given[name] for name in given if name in TOKENIZING} if isinstance(given, dict) else {}
+    limit = files.size_or_none(tokenizer, "model_max_length", transformer)  # goes before the module's own
     similarity = config.get("similarity_fn_name")
-    tokenizer = tokenizer_options(options)
-    limits = ((tokenizer, "model_max_length"), (options, "max_seq_length"))  # the first one counts
     return SentenceRepo(
         folder=folder,
         modules=along.modules,
         transformer=transformer,
-        max_seq_length=next(
-            (size(*limit, transformer) for limit in limits if limit[0].get(limit[1]) is not None), None
-        ),
+        max_seq_length=limit or files.size_or_none(options, "max_seq_length", transformer),
         lower_case=bool(options.get("do_lower_case", False)),
-        prompts=_prompts(config, folder),
+        prompts=_prompts(config, folder / CONFIG_FILE),
         default_prompt=config.get("default_prompt_name"),
         # As sentence-transformers: a similarity that it doesn't know is its default.
         similarity=similarity if similarity in _SIMILARITIES else "cosine",
-        truncate_dim=size_or_none(config, "truncate_dim", folder),
+        truncate_dim=files.size_or_none(config, "truncate_dim", folder),
         options=options,
         tokenizer=tokenizer,
         saved_as=str(config.get("model_type") or _OWN),
@@ -134,18 +161,17 @@ def _check_first(modules: tuple[Module, ...]) -> None:
 def _other_class(name: str, folder: Path) -> PoolingError:
     return PoolingError(
         "The repo's modules are those of another class of sentence-transformers, and make no sentence vectors.",
-        got=f"model_type={name!r} in {folder / 'config_sentence_transformers.json'}",
+        got=f"model_type={name!r} in {folder / CONFIG_FILE}",
         allowed=f"{_OWN}, or no model_type",
         do='choose a pooling by name: SentenceTransformer itself takes pooling="mean" of such a repo, or '
         'pooling="last_token" of a decoder; a CrossEncoder is loaded with QEFFAutoModelForSequenceClassification',
     )
 
 
-def _prompts(config: Mapping[str, Json], folder: Path) -> dict[str, str]:
-    path = folder / "config_sentence_transformers.json"
+def _prompts(config: Mapping[str, Json], path: Path) -> dict[str, str]:
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise malformed(path, "prompts as an object of strings")
+        raise hub.malformed(path, "prompts as an object of strings")
     default = config.get("default_prompt_name")
     if default is not None and default not in prompts and default not in _PROMPTED:
         raise LoadError(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from QEfficient.errors import LoadError
+from QEfficient.hub import read_object
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import read_object
-from QEfficient.sentence_repo.repo import SentenceRepo
+from QEfficient.sentence_repo.repo import CONFIG_FILE, SentenceRepo
 from QEfficient.sentence_repo.transformer import unfollowed
 
 # The one kind of CrossEncoder whose score is what a sequence-classification model gives.
@@ -95,7 +95,7 @@ def check_reranker(folder: Path, repo: SentenceRepo | None, *, adapted: bool = F
 
 def _saved(repo: SentenceRepo | None) -> dict[str, Json]:
     """What CrossEncoder saved beside its modules; nothing for a repo of another class, whose settings it leaves out."""
-    path = None if repo is None else repo.folder / "config_sentence_transformers.json"
+    path = None if repo is None else repo.folder / CONFIG_FILE
     content = {} if path is None else read_object(path, missing_ok=True)
     return content if content.get("model_type") == "CrossEncoder" else {}
 

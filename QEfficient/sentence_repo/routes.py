@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from QEfficient.errors import LoadError, nearest
-from QEfficient.hub import inside
+from QEfficient.hub import inside, malformed
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import Module, malformed
+from QEfficient.sentence_repo.files import Module
 
-KINDS = ("Router", "Asym")
+ROUTERS = ("Router", "Asym")
 TASKS = ("", "query", "document")
 """What a vector may be for: nothing in particular, a query, or a document."""
 
@@ -36,18 +36,14 @@ def follow(modules: Sequence[Module], name: str | None, folder: Path) -> Route:
     """Replaces a Router by the modules of one route.
 
     Args:
-        modules: Of ``modules.json``.
+        modules: Of ``modules.json``; one of them is a Router.
         name: The route; left out, the one that ``encode`` takes.
         folder: The repo.
 
     Raises:
         LoadError: No such route, none is named and the Router has no default, or its file is malformed.
     """
-    places = [index for index, module in enumerate(modules) if module.kind in KINDS]
-    if not places:
-        if name is not None:
-            raise LoadError("The repo has no routes.", got=f"route={name!r}", allowed="no route", do="leave route out")
-        return Route(tuple(modules))
+    places = [index for index, module in enumerate(modules) if module.kind in ROUTERS]
     routes, tasks = _read(modules[places[0]])
     if len(places) > 1:
         raise LoadError(

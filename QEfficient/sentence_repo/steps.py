@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from QEfficient.errors import PoolingError, nearest
+from QEfficient.hub import malformed, read_object
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import Module, malformed, read_object, size
+from QEfficient.sentence_repo.files import Module, size
 from QEfficient.sentence_repo.refused import refusal
 
 Step = Mapping[str, Json]

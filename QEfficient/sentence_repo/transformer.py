@@ -1,18 +1,12 @@
-"""The first module of a sentence-transformers repo: its options, and which of them a graph can follow."""
+"""The options of a repo's Transformer module: which of them a graph, or a program's tokenizer, can follow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from QEfficient.errors import PoolingError
 from QEfficient.records import Json
-from QEfficient.sentence_repo.files import read_object
 
-_FILES = tuple(
-    f"sentence_{name}_config.json"
-    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 # The text road of the Transformer module; any other asks another method of the model, or a chat template.
 _TEXT_ROAD = {"method": "forward", "method_output_name": "last_hidden_state"}
 _DEFAULTS: Mapping[str, Json] = {
@@ -27,33 +21,18 @@ _DEFAULTS: Mapping[str, Json] = {
 }
 # Read elsewhere, or without an effect on a row's numbers.
 _FOLLOWED = {"max_seq_length", "do_lower_case", "unpad_inputs", "modality_config"}
-# Keywords for the tokenizer that are handed to it when a program is made; the limit is read elsewhere.
-_TOKENIZING = {
+TOKENIZING = {
     *("truncation_side", "split_special_tokens", "model_max_length", "do_lower_case", "strip_accents"),
     *("tokenize_chinese_chars", "add_prefix_space", "add_bos_token", "add_eos_token"),
 }
+"""Keywords for the tokenizer that are handed to it when a program is made; the limit is read elsewhere."""
 # Keywords for transformers' own loaders → those that change no number in float32 on one row.
 _LOADING: Mapping[str, set[str]] = {
     "model_kwargs": {"add_pooling_layer", "attn_implementation", "dtype", "low_cpu_mem_usage", "torch_dtype"},
-    "processor_kwargs": {"padding_side", "use_fast", *_TOKENIZING},
+    "processor_kwargs": {"padding_side", "use_fast", *TOKENIZING},
     "config_kwargs": {"use_cache"},
 }
 _OLD_NAMES = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs"}
-
-
-def read_options(folder: Path) -> Mapping[str, Json]:
-    """The Transformer module's config, under the first of its names that holds something."""
-    for name in _FILES:
-        options = read_object(folder / name, missing_ok=True)
-        if options:
-            return options
-    return {}
-
-
-def tokenizer_options(options: Mapping[str, Json]) -> dict[str, Json]:
-    """Of the Transformer module's config, the keywords that change what its tokenizer does."""
-    given = options.get("processor_kwargs") or options.get("tokenizer_args") or {}
-    return {name: value for name, value in given.items() if name in _TOKENIZING} if isinstance(given, dict) else {}
 
 
 def check_options(options: Mapping[str, Json]) -> None:

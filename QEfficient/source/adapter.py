@@ -33,8 +33,8 @@ class Adapter:
     files: tuple[Path, ...]
 
 
-def find_adapter(files: hub.ModelFiles, folder: Path, where: Mapping[str, Any]) -> Adapter | None:
-    """The adapter in a model's folder, and its base; ``None`` where there is none.
+def find_adapter(files: hub.ModelFiles, folder: Path, where: Mapping[str, Any]) -> Adapter:
+    """The adapter in a model's folder, which holds its config, and its base.
 
     As transformers has it: a local folder that holds a whole model is the base itself, any other adapter's base is the
     one that its config names.
@@ -49,8 +49,6 @@ def find_adapter(files: hub.ModelFiles, folder: Path, where: Mapping[str, Any]) 
         LoadError: A file is missing or malformed, or the base can't be found.
     """
     path = folder / hub.ADAPTER_CONFIG
-    if not path.is_file():
-        return None
     config = hub.read_json(path)
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise LoadError(
@@ -77,11 +75,6 @@ def _is_whole(folder: Path) -> bool:
     """Whether the folder holds a whole model: its config, and weights or their index."""
     weights = [*folder.glob("model.safetensors*"), *folder.glob("pytorch_model.bin*")]
     return (folder / "config.json").is_file() and bool(weights)
-
-
-def language_files(language: object) -> tuple[str, ...]:
-    """Names under which a speech model keeps its weights for a language (``target_lang``), as transformers looks."""
-    return tuple(f"adapter.{language}.{end}" for end in ("safetensors", "bin")) if isinstance(language, str) else ()
 
 
 def _base(name: str, config: Mapping[str, Json], where: Mapping[str, Any]) -> Path:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
 from QEfficient.architectures import find
-from QEfficient.cache import Watched, file_digest
+from QEfficient.cache import Watched, file_digest, json_like
 from QEfficient.errors import LoadError
 from QEfficient.records import Json
-from QEfficient.sentence_repo import SentenceRepo
+from QEfficient.sentence_repo import SentenceRepo, modules_of
 from QEfficient.sentence_repo import read as read_sentence_repo
-from QEfficient.source.adapter import Adapter, find_adapter, language_files
-from QEfficient.source.identity import config_of, is_native, json_like, module_identity
+from QEfficient.source.adapter import Adapter, find_adapter
+from QEfficient.source.identity import config_of, is_native, module_identity
 from QEfficient.source.keywords import check_keywords
 from QEfficient.source.loading import load
 from QEfficient.text.facts import preprocessing_files
@@ -63,17 +64,18 @@ class Checkpoint:
         self.name = files.name
         self.auto_class, self.args, self.keywords = auto_class, args, dict(keywords or {})
         self.route: str | None = self.keywords.pop("route", None)
-        self.repo = _sentence_repo(files, self.route)
         check_keywords(self.keywords)
-        own: Path = self.repo.transformer if self.repo else files.folder
-        self.adapter = adapter or find_adapter(files, own, where or {})
-        self.model_folder = self.adapter.base if self.adapter else own
+        self._along = along = modules_of(files.folder, self.route)
+        own = along.modules[0].folder if along else files.folder
+        if adapter is None and (own / hub.ADAPTER_CONFIG).is_file():
+            adapter = find_adapter(files, own, where or {})
+        self.adapter = adapter
+        self.model_folder = adapter.base if adapter else own
         # An adapter may come without a tokenizer: then it has its base's.
-        self.folder = own if self.repo or preprocessing_files(own) else self.model_folder
+        self.folder = own if adapter is None or along or preprocessing_files(own) else adapter.base
         self.handed_out = False
         self.needs_pooler = auto_class != "AutoModel"  # a task's head may stand on it; pooled states do not
         self._module: nn.Module | None = None
-        self._config: dict[str, Json] | None = None
         self._config_file = Watched({})  # as it was when it was read
         self._weights_read = Watched({})  # likewise
         self._lock = threading.Lock()
@@ -84,19 +86,31 @@ class Checkpoint:
             return config_of(self._module)
         if hasattr(self.keywords.get("config"), "to_dict"):
             return dict(self.keywords["config"].to_dict())
-        return self._raw_config()
+        return self._raw_config
+
+    @cached_property
+    def repo(self) -> SentenceRepo | None:
+        """What a sentence-transformers repo says beside its modules."""
+        return read_sentence_repo(self.files.folder, self._along) if self._along else None
+
+    @property
+    def tokenizer_keywords(self) -> Mapping[str, Json]:
+        """What counts in place of what the folder's ``tokenizer_config.json`` says."""
+        return self.repo.tokenizer if self.repo else {}
 
     def facts(self) -> dict[str, Json]:
         """The config, and as its ``processor`` what the folder's image processor or feature extractor is set to."""
-        return self.config() | {"processor": hub.read_processor(self.folder)}
+        parts = hub.read_object(self.folder / "processor_config.json", missing_ok=True)  # a processor of several
+        found: Json = hub.read_object(self.folder / "preprocessor_config.json", missing_ok=True)
+        found = found or parts.get("image_processor") or parts.get("feature_extractor")
+        return self.config() | {"processor": found if isinstance(found, dict) else {}}
 
+    @cached_property
     def _raw_config(self) -> dict[str, Json]:
-        if self._config is None:
-            path = self.model_folder / "config.json"
-            self._config_file = Watched.of([path] if path.is_file() else [])
-            raw = hub.read_config(self.model_folder)
-            self._config = raw | {name: value for name, value in self.keywords.items() if name in raw}
-        return self._config
+        path = self.model_folder / "config.json"
+        self._config_file = Watched.of([path] if path.is_file() else [])
+        raw = hub.read_object(path)
+        return raw | {name: value for name, value in self.keywords.items() if name in raw}
 
     def module(self) -> nn.Module:
         """The HuggingFace model, in eval mode, on the CPU."""
@@ -175,7 +189,7 @@ class Checkpoint:
             return module_identity(self.module()) if is_native(self.module()) else None
         weights = {path.name: file_digest(path) for path in self._model_files()}
         # The file's own text, not what transformers makes of it: the key is the same before and after loading.
-        found = common | {"config": self._raw_config(), "weights": weights}
+        found = common | {"config": self._raw_config, "weights": weights}
         if self.adapter:  # without peft's version: who has the merged graph needs no peft
             found["adapter"] = {path.name: file_digest(path) for path in self.adapter.files}
         return found
@@ -196,32 +210,20 @@ class Checkpoint:
 
     def _model_files(self) -> tuple[Path, ...]:
         """What transformers reads weights from: the checkpoint, and of some speech models a language's own part."""
-        more = [self.model_folder / name for name in language_files(self.keywords.get("target_lang"))]
+        more = [self.model_folder / name for name in hub.language_files(self.keywords.get("target_lang"))]
         return (*hub.weight_files(self.model_folder), *(path for path in more if path.is_file()))
 
     def _told_by_files(self) -> bool:
         """Whether the folder's config and weights, and the keywords, tell all: no code, and no other files."""
-        if self.remote_code or not json_like(self.keywords) or not json_like(list(self.args)):
+        if self.remote_code or not json_like([self.keywords, *self.args]):
             return False
         named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
-        return not named and not self._raw_config().get("transformers_weights")
+        return not named and not self._raw_config.get("transformers_weights")
 
     @property
     def remote_code(self) -> bool:
         """Whether the repo brings its own modelling code and the caller allowed it."""
         return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.model_folder)
-
-
-def _sentence_repo(files: hub.ModelFiles, route: str | None) -> SentenceRepo | None:
-    repo = read_sentence_repo(files.folder, route)
-    if repo is None and route is not None:
-        raise LoadError(
-            "A route belongs to a sentence-transformers repo with a Router, and this model has no modules.json.",
-            got=f"route={route!r} for {files.name}",
-            allowed="no route",
-            do="leave route out",
-        )
-    return repo
 
 
 def _is_made_by(auto_class: str, name: str) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import PoolingError
-from QEfficient.pytorch_transforms.pooling import MODES, POOLER, parse_pooling
+from QEfficient.errors import PoolingError, nearest
+from QEfficient.pytorch_transforms.pooling import MODES, POOLER, SIGNATURE, callable_name
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 PoolingFunction = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 PoolingArgument = str | PoolingFunction | None
+
+ALIASES = {"avg": "mean"}
+NAMES = (*sorted((*MODES, *ALIASES, POOLER)), "auto")
+"""What a caller may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +40,38 @@ class Head:
         return any(POOLER in (step["step"], *step.get("modes", ())) for step in self.steps)
 
 
-def parse_head(pooling: PoolingArgument, repo: SentenceRepo | None) -> Head:
+def parse_head(pooling: PoolingArgument, repo: SentenceRepo | None = None) -> Head:
     """The head that a ``pooling`` argument names.
 
     Args:
-        pooling: ``None``, a mode's name, ``"auto"``, or a callable ``(last_hidden_states, attention_mask)``.
+        pooling: ``None`` (one vector a token), a name of :data:`NAMES`, or a callable
+            ``(last_hidden_states, attention_mask) -> (batch, dim)``.
         repo: The sentence-transformers repo that ``"auto"`` reads.
 
     Raises:
-        PoolingError: The name is unknown, or ``"auto"`` without a repo that says how to pool.
+        PoolingError: The name is unknown, it is neither a name nor a callable, or ``"auto"`` without a repo that says
+            how to pool.
     """
-    if pooling == "auto":
-        if repo is None:
-            raise PoolingError(
-                'pooling="auto" reads modules.json, and this model has none.',
-                got="a model without modules.json",
-                allowed=f"{', '.join(map(repr, MODES))}, a callable, or None",
-                do='name the pooling that the model was trained with, for example pooling="mean"',
-            )
-        return Head(steps=repo.steps)
-    return Head(steps=parse_pooling(pooling), function=pooling if callable(pooling) else None)
+    if pooling is None:
+        return Head()
+    if callable(pooling):
+        return Head(({"step": "callable", "name": callable_name(pooling)},), pooling)
+    mode = ALIASES.get(pooling, pooling) if isinstance(pooling, str) else None
+    if mode == "auto" and repo is not None:
+        return Head(repo.steps)
+    if mode == POOLER:
+        return Head(({"step": POOLER},))
+    if mode in MODES:
+        return Head(({"step": "pooling", "modes": [mode]},))
+    what = f"This pooling is unknown here.{nearest(str(pooling), NAMES)}"
+    do = "choose one of these; pooling='auto' reads the modules.json of a sentence-transformers repo"
+    if mode is None:
+        what, do = "Pooling is neither a name nor a callable.", "pass one of these names, or a function"
+    elif mode == "auto":
+        what = 'pooling="auto" reads modules.json, and this model has none.'
+        do = 'name the pooling that the model was trained with, for example pooling="mean"'
+    names = ", ".join(name for name in NAMES if name != pooling)
+    raise PoolingError(what, got=pooling, allowed=f"{names}, None or a callable {SIGNATURE}", do=do)
 
 
 def check_saved_pooling(pooling: PoolingArgument, steps: tuple[Mapping[str, Any], ...], name: str) -> None:
@@ -66,7 +82,7 @@ def check_saved_pooling(pooling: PoolingArgument, steps: tuple[Mapping[str, Any]
     """
     if pooling is None or pooling == "auto":
         return
-    wanted = parse_head(pooling, None)
+    wanted = parse_head(pooling)
     if wanted.function is not None or [dict(s) for s in wanted.steps] != [dict(s) for s in steps]:
         raise PoolingError(
             f"The saved program {name!r} pools in its own way, which can't be changed after compiling.",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from QEfficient.cache import json_like
 from QEfficient.export.isolated import isolated
 from QEfficient.records import Json
 
@@ -73,14 +74,3 @@ def is_native(module: nn.Module) -> bool:
         type(part).__module__.partition(".")[0] not in ("torch", "transformers") or is_patched(part)
         for part in module.modules()
     )
-
-
-def json_like(value: object) -> bool:
-    """Whether a value is JSON, tuples apart: then it tells all of itself to a key, or to another process."""
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return True
-    if isinstance(value, (list, tuple)):
-        return all(json_like(item) for item in value)
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and json_like(item) for key, item in value.items())
-    return False

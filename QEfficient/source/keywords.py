@@ -29,11 +29,24 @@ def check_keywords(keywords: dict[str, Any]) -> None:
             allowed="revision, token, cache_dir, local_files_only, force_download and subfolder of from_pretrained",
             do="pass these to from_pretrained itself, or the adapter's own folder or id as the model",
         )
-    device = keywords.get("device_map")
-    if device is not None and str(device) != "cpu":
+    if keywords.get("device_map") is not None:
+        check_device("device_map", keywords["device_map"])
+
+
+def check_device(name: str, device: object) -> None:
+    """Refuses to move the torch model anywhere.
+
+    Args:
+        name: The keyword or method that names the device.
+        device: What it names.
+
+    Raises:
+        UsageError: Any device but the CPU.
+    """
+    if str(device) not in ("cpu", "cpu:0"):
         raise UsageError(
             "The torch model is only the source of the export; it stays on the CPU.",
-            got=f"device_map={device!r}",
-            allowed='"cpu", or leave it out',
+            got=f"{name}: {device!r}",
+            allowed='"cpu"',
             do="choose where the program runs with compile(backend=…) and generate(device_ids=…)",
         )

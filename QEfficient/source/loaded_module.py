@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from QEfficient.errors import UsageError
@@ -24,6 +26,7 @@ class LoadedModule:
     repo: SentenceRepo | None = None
     handed_out = True
     folder: Path | None = None
+    tokenizer_keywords: Mapping[str, Json] = MappingProxyType({})
 
     def __init__(self, module: nn.Module) -> None:
         module = unwrapped(module)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from QEfficient.architectures import Architecture, find
+from QEfficient.architectures import Architecture, Reach, find
 from QEfficient.cache import Watched, file_digest, library_versions
+from QEfficient.errors import PoolingError
 from QEfficient.records import Json
 from QEfficient.source.head import Head
 from QEfficient.source.loaded_module import LoadedModule
@@ -36,10 +37,15 @@ class Recipe:
     functions: bool = False
     verify: str = "on"
 
-    @property
+    @cached_property
     def architecture(self) -> Architecture:
         """The facts about the model's type."""
         return find(str(self.origin.config().get("model_type", "")))
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Which lengths the model takes; it raises where the type can't be right."""
+        return self.architecture.reach(self.origin.config())
 
     @property
     def pools_end(self) -> bool:
@@ -49,9 +55,7 @@ class Recipe:
     @property
     def per_token(self) -> bool:
         """Whether the outputs have one entry a token, or frame."""
-        if not self.architecture.has_length(self.origin.config()):
-            return False
-        return self.task.per_token(self.head.steps)
+        return self.reach.free and self.task.per_token(self.head.steps)
 
     @property
     def frames(self) -> tuple[tuple[int, int], ...]:
@@ -115,7 +119,21 @@ def recipe_of(origin: Origin, head: Head, task: Task, functions: bool = False, v
         task: As the Auto class names it.
         functions: As :class:`Recipe` has it.
         verify: Likewise.
+
+    Raises:
+        PoolingError: Something is to be pooled, and the model gives finished vectors.
     """
-    bare = isinstance(origin, LoadedModule) and not head.steps  # AutoModel makes none with a projection
-    architecture = find(str(origin.config().get("model_type", "")))
-    return Recipe(origin, head, task.of(architecture, origin.class_name() if bare else None), functions, verify)
+    recipe = Recipe(origin, head, task, functions, verify)
+    own = recipe.architecture.outputs
+    if isinstance(origin, LoadedModule) and not head.steps:  # AutoModel makes none with a projection
+        own = recipe.architecture.projections.get(origin.class_name(), own)
+    if own:
+        recipe = dataclasses.replace(recipe, task=task.giving(own))
+    if head.steps and not recipe.task.pools:
+        raise PoolingError(
+            f"Models of type {recipe.architecture.model_type!r} give finished vectors: nothing is left to pool.",
+            got=f"{[dict(step) for step in head.steps]}",
+            allowed=f"pooling=None, which gives {', '.join(own)}",
+            do="drop pooling",
+        )
+    return recipe

@@ -26,11 +26,5 @@ IMAGE_CLASSIFICATION = Task(
 AUDIO_CLASSIFICATION = Task("audio-classification", "AutoModelForAudioClassification")
 SPEECH_RECOGNITION = TokenScores("automatic-speech-recognition", "AutoModelForCTC", model_output="CausalLMOutput")
 
-TASKS = {
-    task.name: task
-    for task in (
-        *(FEATURE_EXTRACTION, TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION, QUESTION_ANSWERING, FILL_MASK),
-        *(MULTIPLE_CHOICE, IMAGE_CLASSIFICATION, AUDIO_CLASSIFICATION, SPEECH_RECOGNITION),
-    )
-}
+TASKS = {value.name: value for value in list(globals().values()) if isinstance(value, Task)}
 """A task's name → the task."""

@@ -52,13 +52,8 @@ class Task:
         """The public class of this task."""
         return f"QEFF{self.auto_class}"
 
-    def of(self, architecture: Architecture, made_by: str | None) -> Task:
-        """The same task for a model type, where that changes what the graph gives.
-
-        Args:
-            architecture: Of the model's type.
-            made_by: The class of a module in memory that nothing of ours stands behind; else ``None``.
-        """
+    def giving(self, outputs: tuple[str, ...]) -> Task:
+        """The same task of a model that gives these outputs in place of what its type is asked for."""
         return self
 
     def per_token(self, steps: Sequence[Mapping[str, Any]]) -> bool:

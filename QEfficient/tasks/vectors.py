@@ -24,10 +24,9 @@ class Embedding(Task):
     pools: ClassVar[bool] = True
     by_last_column: ClassVar[bool] = False
 
-    def of(self, architecture: Architecture, made_by: str | None) -> Task:
-        """A :class:`Projection` where HuggingFace's model gives finished vectors."""
-        own = architecture.outputs if made_by is None else architecture.projections.get(made_by, architecture.outputs)
-        return Projection(self.name, self.auto_class, own, self.model_output) if own else self
+    def giving(self, outputs: tuple[str, ...]) -> Task:
+        """A :class:`Projection`: HuggingFace's model gives finished vectors."""
+        return Projection(self.name, self.auto_class, outputs, self.model_output)
 
     def per_token(self, steps: Sequence[Mapping[str, Any]]) -> bool:
         """Without a head."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from QEfficient.hub import read_json
+from QEfficient.cache import file_digest
+from QEfficient.hub import read_object
 from QEfficient.records import Json, TextFacts
-from QEfficient.sentence_repo import SentenceRepo, read_scoring
+from QEfficient.sentence_repo import SentenceRepo
 
 TOKENIZER = "tokenizer.json"
 # Tokenizers without a limit say 10^30; the models with the longest context stay below this.
@@ -30,6 +31,8 @@ _FILES = (
     "tokenizer.model",
     "spm.model",
 )
+# What a sentence-transformers repo says in the same words.
+_OF_REPO = ("lower_case", "prompts", "default_prompt", "route", "tasks", "similarity", "truncate_dim")
 # Those from which it builds an image processor or a feature extractor.
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -49,9 +52,8 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
     Raises:
         LoadError: A file is malformed.
     """
-    scoring = read_scoring(folder, repo)
     folder = folder if repo is None else repo.transformer
-    config = _object(folder / "tokenizer_config.json")
+    config = read_object(folder / "tokenizer_config.json", missing_ok=True)
     own = None if repo is None else repo.max_seq_length
     limits = [max_positions, _tokenizer_limit(config) if own is None else own]
     facts = TextFacts(
@@ -60,21 +62,10 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
         pad_id=_pad_id(folder, config),
         pad_type_id=int(config.get("pad_token_type_id") or 0),
         padding_side=str(config.get("padding_side") or "right"),
-        activation=scoring.activation,
-        chat=scoring.chat,
     )
     if repo is None:
         return facts
-    return replace(
-        facts,
-        lower_case=repo.lower_case,
-        prompts=repo.prompts,
-        default_prompt=repo.default_prompt,
-        route=repo.route,
-        tasks=repo.tasks,
-        similarity=repo.similarity,
-        truncate_dim=repo.truncate_dim,
-    )
+    return replace(facts, **{name: getattr(repo, name) for name in _OF_REPO})
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
@@ -85,6 +76,12 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 def preprocessing_files(folder: Path) -> tuple[Path, ...]:
     """The tokenizer's files, and those of an image processor or a feature extractor."""
     return (*tokenizer_files(folder), *(folder / name for name in _PROCESSOR_FILES if (folder / name).is_file()))
+
+
+def preprocessing_key(folder: Path | None, keywords: Mapping[str, Json]) -> dict[str, Json]:
+    """Ingredients of a key: the content of :func:`preprocessing_files`, and what :func:`write_tokenizer` is given."""
+    files = () if folder is None else preprocessing_files(folder)
+    return {"preprocessing": {path.name: file_digest(path) for path in files}, "tokenizer": dict(keywords)}
 
 
 def copy_preprocessing(folder: Path, dest: Path) -> None:
@@ -132,7 +129,7 @@ def _tokenizer_limit(config: Mapping[str, Json]) -> int | None:
 
 def _pad_id(folder: Path, config: Mapping[str, Json]) -> int:
     """Id of the tokenizer's pad token; without one, of the model's config; 0 as a last resort (it is masked)."""
-    token = config.get("pad_token") or _object(folder / "special_tokens_map.json").get("pad_token")
+    token = config.get("pad_token") or read_object(folder / "special_tokens_map.json", missing_ok=True).get("pad_token")
     token = token.get("content") if isinstance(token, dict) else token
     if token is not None:
         for index, entry in (config.get("added_tokens_decoder") or {}).items():
@@ -142,18 +139,18 @@ def _pad_id(folder: Path, config: Mapping[str, Json]) -> int:
         if found is not None:
             return found
     else:
-        padding = _object(folder / TOKENIZER).get("padding")
+        padding = read_object(folder / TOKENIZER, missing_ok=True).get("padding")
         if padding:
             return int(padding["pad_id"])
-    return int(_object(folder / "config.json").get("pad_token_id") or 0)
+    return int(read_object(folder / "config.json", missing_ok=True).get("pad_token_id") or 0)
 
 
 def _vocabulary_id(folder: Path, token: str) -> int | None:
-    content = _object(folder / TOKENIZER)
+    content = read_object(folder / TOKENIZER, missing_ok=True)
     for entry in content.get("added_tokens") or ():
         if entry.get("content") == token:
             return int(entry["id"])
-    vocab = (content.get("model") or {}).get("vocab") or _object(folder / "vocab.json")
+    vocab = (content.get("model") or {}).get("vocab") or read_object(folder / "vocab.json", missing_ok=True)
     if isinstance(vocab, list):  # of a unigram model: pairs of piece and score
         pieces = [piece[0] for piece in vocab]
         return pieces.index(token) if token in pieces else None
@@ -161,8 +158,3 @@ def _vocabulary_id(folder: Path, token: str) -> int | None:
         lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
         return lines.index(token) if token in lines else None
     return vocab.get(token)
-
-
-def _object(path: Path) -> dict[str, Json]:
-    content = read_json(path) if path.is_file() else {}
-    return content if isinstance(content, dict) else {}

@@ -16,7 +16,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 import QEfficient
 from QEfficient import QEFFAutoModelForSequenceClassification
-from QEfficient.source.text import text_facts
 from tests.real_text import snippets
 from tests.reranker_repos import LIMIT, model, pairs
 from tests.sweep.build import tokens
@@ -136,7 +135,7 @@ def test_what_fills_a_row_is_in_the_table(folder: Path, tmp_path: Path) -> None:
     made = QEFFAutoModelForSequenceClassification.from_pretrained(tmp_path)
     for pad in (None, words, -1):
         made.config.pad_token_id = pad
-        facts = text_facts(made._need_origin("a test"))
+        facts = made._text()
         assert (padded.pad_token_id, facts.pad_id) == (words, 0)
     with pytest.warns(
         UserWarning, match=f"the ids {words} '<pad>' will be refused"

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from QEfficient.errors import PoolingError
 from QEfficient.pytorch_transforms.head import HeadModule
-from QEfficient.pytorch_transforms.pooling import MODES, NAMES, POOLER, parse_pooling
+from QEfficient.pytorch_transforms.pooling import MODES, POOLER
+from QEfficient.source.head import NAMES, parse_head
 from tests.tiny_models import head_of
 
 THEIR_NAMES = {
@@ -83,19 +84,19 @@ def test_no_pooling_leaves_the_range_of_fp16(mode: str) -> None:
 
 
 def test_pooling_names() -> None:
-    assert parse_pooling(None) == ()
+    assert parse_head(None).steps == ()
     for name in NAMES:
         if name not in ("auto", POOLER):
-            assert parse_pooling(name) == ({"step": "pooling", "modes": ["mean" if name == "avg" else name]},)
-    assert parse_pooling(POOLER) == ({"step": POOLER},)
-    (step,) = parse_pooling(mean_of_all)
+            assert parse_head(name).steps == ({"step": "pooling", "modes": ["mean" if name == "avg" else name]},)
+    assert parse_head(POOLER).steps == ({"step": POOLER},)
+    (step,) = parse_head(mean_of_all).steps
     assert step["step"] == "callable" and step["name"].endswith("test_head.mean_of_all")
 
 
 @pytest.mark.parametrize(("wrong", "said"), [("maen", "Did you mean 'mean'"), ("", "allowed"), (3, "neither")])
 def test_unknown_pooling(wrong: object, said: str) -> None:
     with pytest.raises(PoolingError, match=said) as caught:
-        parse_pooling(wrong)  # type: ignore[arg-type]
+        parse_head(wrong)  # type: ignore[arg-type]
     assert "weighted_mean" in str(caught.value)
 
 

@@ -194,7 +194,7 @@ def test_another_version_of_a_package_misses(repo: Path, monkeypatch: pytest.Mon
     real = cache.library_versions()
     assert package in real
     changed = real | {package: "999.0"}
-    for module in ("source.recipe", "build.stages"):
+    for module in ("source.recipe", "build.graph_stage"):
         monkeypatch.setattr(f"QEfficient.{module}.library_versions", lambda: changed)
     assert entry(repo, monkeypatch) != before
 

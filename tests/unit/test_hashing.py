@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from QEfficient import QEFFAutoModel
-from QEfficient.build import stages
+from QEfficient.build import graph_stage
 from QEfficient.cache import Cache, read_envelope
 from QEfficient.errors import CacheError
 from QEfficient.records import OnnxModel
@@ -127,7 +127,7 @@ def test_weights_that_change_between_their_digest_and_the_export_are_not_cached(
         change(folder / name)
         return OnnxModel(workdir / "model.onnx", (), (), "")
 
-    monkeypatch.setattr(stages, "_export", meanwhile)
+    monkeypatch.setattr(graph_stage, "_export", meanwhile)
     with pytest.raises(CacheError, match="changes while it is read") as caught:
         model.compile(seq_len=16)
     assert name in str(caught.value)

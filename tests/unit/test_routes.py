@@ -11,7 +11,7 @@ from sentence_transformers.base.modules import Normalize, Router
 
 from QEfficient.errors import LoadError
 from QEfficient.records import Json
-from QEfficient.sentence_repo import read
+from QEfficient.sentence_repo import modules_of, read
 
 KIND = "sentence_transformers.base.modules.router.Router"
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -58,7 +58,7 @@ def test_tasks_take_the_routes_of_sentence_transformers(
         except ValueError:
             continue
     for name in names:
-        found = read(tmp_path, name)
+        found = read(tmp_path, modules_of(tmp_path, name))
         assert found is not None and found.route == name and found.tasks == expected
         assert found.transformer.name.startswith(f"{name}_0_")
     if "" in expected:
@@ -73,7 +73,7 @@ def test_a_router_behind_the_pooling_keeps_the_modules_around_it(tmp_path: Path)
     router(tmp_path / "2_Router", ["query", "document"])
     kinds = [("", TRANSFORMER), ("1_Pooling", POOLING), ("2_Router", KIND.replace("Router", "Asym")), ("3", POOLING)]
     (tmp_path / "modules.json").write_text(json.dumps([{"path": path, "type": kind} for path, kind in kinds]))
-    found = read(tmp_path, "document")
+    found = read(tmp_path, modules_of(tmp_path, "document"))
     assert found is not None and found.transformer == tmp_path
     folders = ["", "1_Pooling", "2_Router/document_0_Normalize", "3"]
     assert [module.folder for module in found.modules] == [tmp_path / folder for folder in folders]
@@ -82,7 +82,7 @@ def test_a_router_behind_the_pooling_keeps_the_modules_around_it(tmp_path: Path)
 def test_the_file_of_older_versions(tmp_path: Path) -> None:
     router(tmp_path, ["query", "document"])
     (tmp_path / "router_config.json").rename(tmp_path / "config.json")
-    found = read(tmp_path, "document")
+    found = read(tmp_path, modules_of(tmp_path, "document"))
     assert found is not None and found.route == "document"
 
 
@@ -90,7 +90,7 @@ def test_the_file_of_older_versions(tmp_path: Path) -> None:
 def test_an_unknown_route_is_named(tmp_path: Path, route: str, says: str) -> None:
     router(tmp_path, ["query", "document"])
     with pytest.raises(LoadError, match=says):
-        read(tmp_path, route)
+        modules_of(tmp_path, route)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_no_router_no_routes_and_only_one(tmp_path: Path) -> None:
     for listing, route, says in ((two[:1], "query", "has no routes"), (two, "query", "more than one Router")):
         (tmp_path / "modules.json").write_text(json.dumps(listing))
         with pytest.raises(LoadError, match=says):
-            read(tmp_path, route)
+            modules_of(tmp_path, route)

@@ -18,15 +18,12 @@ import pytest
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import DeviceError, InputError
-from QEfficient.hub import resolve
 from QEfficient.numerics.probes import RowSpace
 from QEfficient.numerics.samples import random_samples
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import Rows
 from QEfficient.runtime.run import How, run_rows
 from QEfficient.runtime.tables import Tables
-from QEfficient.source.checkpoint import Checkpoint
-from QEfficient.source.text import text_facts
 from tests.example_session import ExampleSession
 from tests.sdk import make_sdk
 from tests.tiny_repo import VOCAB, tiny_repo
@@ -231,8 +228,7 @@ def test_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pad_token_that_was_added_fills_no_row(repo: Path, tmp_path: Path) -> None:
     """The mask hides what fills a row, but a runtime looks it up all the same."""
-    files = resolve(repo)
-    assert text_facts(Checkpoint(files, "AutoModel", (), {})).pad_id == 0
+    assert QEFFAutoModel.from_pretrained(repo)._text().pad_id == 0
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         if (repo / name).is_file():
             (tmp_path / name).write_bytes((repo / name).read_bytes())
@@ -240,9 +236,9 @@ def test_a_pad_token_that_was_added_fills_no_row(repo: Path, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text(json.dumps(config))
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"pad_token": "otherword"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert text_facts(Checkpoint(resolve(tmp_path), "AutoModel", (), {})).pad_id == 0
+    assert QEFFAutoModel.from_pretrained(tmp_path)._text().pad_id == 0
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": VOCAB + 2}))
-    assert text_facts(Checkpoint(resolve(tmp_path), "AutoModel", (), {})).pad_id == VOCAB + 1
+    assert QEFFAutoModel.from_pretrained(tmp_path)._text().pad_id == VOCAB + 1
 
 
 def test_a_table_as_large_as_the_tokenizer_warns_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,9 @@
-"""The stages of the road as plain functions: recipe → ONNX → program. Each looks in the cache before it works."""
+"""The first stage of the road: recipe → ONNX. It looks in the cache before it works."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,25 +12,16 @@ from typing import TYPE_CHECKING
 from QEfficient import program as programs
 from QEfficient.build.gc_paused import not_collected
 from QEfficient.build.request import CompileRequest
-from QEfficient.cache import Cache, file_digest, library_versions, link_or_copy, to_json
+from QEfficient.cache import Cache, file_digest, library_versions, link_or_copy
 from QEfficient.errors import OptionError, UsageError
-from QEfficient.pytorch_transforms.pooling import Steps
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, MODEL, Json, ModelFacts, OnnxModel, Program, Shape
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, Json, OnnxModel, Shape
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
-from QEfficient.source.text import tokenizer_keywords
-from QEfficient.text.facts import copy_preprocessing, preprocessing_files, write_tokenizer
-from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.build.subject import ModelSubject
 
 log = logging.getLogger("QEfficient")
-
-CONFIG_FILE = "config.json"
-
-
-# ---------------------------------------------------------------------------------------------- recipe → ONNX
 
 
 def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
@@ -100,16 +90,18 @@ def _check(recipe: Recipe, model: OnnxModel) -> None:
     gc.collect()  # the exporter leaves cycles behind that hold the weights
 
 
-def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Shape], cache: Cache) -> OnnxModel:
-    """A graph of the caller's, taken into the cache with its external data, and checked as an export of ours is.
+def with_graph(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
+    """The request with the caller's graph in the cache, external data and all, checked as an export of ours is.
 
     Raises:
+        UsageError: There is no such file.
         OptionError: An input has other dims than the buckets give sizes to, or the outputs are not the model's.
         VerificationError: It does not give the model's numbers.
     """
     from QEfficient.onnx_transforms import adopt
 
-    if not path.is_file():
+    path, recipe, cache = request.onnx_path, subject.recipe, Cache()
+    if path is None or not path.is_file():
         raise UsageError(
             "There is no ONNX file at this path.",
             got=f"onnx_path={str(path)!r}",
@@ -118,13 +110,14 @@ def adopt_onnx(path: Path, recipe: Recipe, buckets: Sequence[Shape], cache: Cach
         )
     with cache.work_folder() as scratch:
         graph = adopt(path, scratch)
-        _check_dims(graph, recipe, buckets)
+        _check_dims(graph, recipe, request.buckets)
         if recipe.verify == "on":
             _check_outputs(graph, recipe)
         known = recipe.ingredients()
         if known is None:
             _check(recipe, graph)
-        return _keep_onnx(graph, recipe, cache, checked_for=known)
+        graph = _keep_onnx(graph, recipe, cache, checked_for=known)
+    return dataclasses.replace(request, onnx_path=None, graph=graph)
 
 
 def _check_outputs(graph: OnnxModel, recipe: Recipe) -> None:
@@ -159,14 +152,6 @@ def _check_dims(graph: OnnxModel, recipe: Recipe, buckets: Sequence[Shape]) -> N
                 )
 
 
-def with_graph(request: CompileRequest, subject: ModelSubject) -> CompileRequest:
-    """The request with the caller's own graph in the cache, where it names one."""
-    if request.onnx_path is None:
-        return request
-    graph = adopt_onnx(request.onnx_path, subject.recipe, request.buckets, Cache())
-    return dataclasses.replace(request, onnx_path=None, graph=graph)
-
-
 def copy_onnx(model: OnnxModel, parent: Path) -> Path:
     """Copies a cached graph to ``parent/<entry's name>/``, for the caller to change; the cache's own stays as it is.
 
@@ -192,88 +177,3 @@ def _export(recipe: Recipe, folder: Path) -> OnnxModel:
         with span("verify"):
             _check(recipe, model)
     return model
-
-
-# ---------------------------------------------------------------------------------------------- ONNX → program
-
-
-def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache) -> Program:
-    """The program for a request, from the cache or compiled now.
-
-    Args:
-        recipe: Where the graph comes from.
-        request: What to compile it for.
-        cache: Looked into first.
-    """
-    ingredients, onnx = request.ingredients(), request.graph
-    head = recipe.head.steps
-    if onnx is not None:
-        head = ({"step": "onnx_path"},)  # what a graph of the caller's does behind the encoder is not known
-        ingredients["rules"] = to_json(recipe.architecture.rules(recipe.origin.config(), onnx.inputs))
-        ingredients |= {"verify": recipe.verify, "task": recipe.task.name}
-    elif (source := recipe.ingredients()) is not None:
-        ingredients["onnx"] = source
-    else:
-        onnx = export_stage(recipe, cache)
-        ingredients |= {"graph": onnx.digest, "verify": recipe.verify}
-    if "onnx" not in ingredients:
-        ingredients["config"] = json.loads(json.dumps(recipe.origin.config(), default=str))
-    folder = recipe.origin.folder
-    if folder is not None:
-        ingredients["preprocessing"] = {path.name: file_digest(path) for path in preprocessing_files(folder)}
-        ingredients["tokenizer"] = tokenizer_keywords(recipe.origin)
-
-    def build(workdir: Path) -> None:
-        from QEfficient.build.making import make  # a warm cache needs neither onnx nor safetensors
-
-        model = onnx if onnx is not None else export_stage(recipe, cache)
-        made, graph, verified = make(recipe, request, model, workdir, cache)
-        programs.write(_finished(made, recipe, request, head, model, ingredients, verified), {MODEL: graph})
-
-    path, hit = cache.get_or_build(recipe.origin.name, "program", ingredients, build)
-    log.info("program of %s: %s %s", recipe.origin.name, "found in" if hit else "written to", path)
-    return programs.load(path)
-
-
-def _finished(
-    made: Program,
-    recipe: Recipe,
-    request: CompileRequest,
-    head: Steps,
-    model: OnnxModel,
-    ingredients: Mapping[str, Json],
-    verified: Mapping[str, Json],
-) -> Program:
-    """Adds what the backend does not know: text side, config, check result."""
-    from QEfficient.onnx_transforms import tables  # a warm cache needs no onnx
-
-    config = recipe.origin.config()
-    (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
-    folder = recipe.origin.folder
-    tokenizer = None
-    if folder is not None:
-        tokenizer = write_tokenizer(folder, made.path, tokenizer_keywords(recipe.origin))
-        copy_preprocessing(folder, made.path)
-    text = dataclasses.replace(request.text, tokenizer=tokenizer)
-    width = model.outputs[0].shape[-1]
-    facts = ModelFacts(
-        name=recipe.origin.name,
-        model_class=recipe.origin.class_name(),
-        model_type=str(config.get("model_type", "")),
-        task=recipe.task.name,
-        head=head,
-        dim=width if isinstance(width, int) else None,
-        config=CONFIG_FILE,
-    )
-    manifest = dataclasses.replace(
-        made.manifest,
-        text=text,
-        tables=tables(model.path),
-        tokens=None if tokenizer is None else Tokenizer.from_folder(made.path, text).size,
-        model=facts,
-        rules=recipe.architecture.rules(config, model.inputs),
-        key=dict(ingredients),
-        versions=library_versions(),
-        verify=verified,
-    )
-    return Program(made.path, manifest)
