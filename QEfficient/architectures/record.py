@@ -285,6 +285,6 @@ def positions_after_pad(config: Config, default: int = 512, default_pad_id: int 
 
 
 def any_positions(config: Config) -> int | None:
-    """For a type without a file: what the config calls its positions. The export is checked against torch."""
+    """For a type in neither table nor file: what the config calls its positions. The export is checked with torch."""
     found = config.get("max_position_embeddings", config.get("n_positions"))
     return rotary(config, found) if isinstance(found, int) and found > 0 else None

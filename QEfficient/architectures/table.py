@@ -71,10 +71,15 @@ def unless(key: str, served: Json, why: str) -> Callable[[Config], str | None]:
 
     Args:
         key: Of the config.
-        served: The only value that is; where the config has none, it stands for this one.
+        served: The only value that is; a config without the key has this one, and where it is False, so has ``null``.
         why: What an error says.
     """
-    return lambda config: None if config.get(key) in (None, served) else why
+
+    def refused(config: Config) -> str | None:
+        found = config.get(key, served)
+        return None if found == served or (served is False and not found) else why
+
+    return refused
 
 
 WINDOWS = {"global_attention_mask": "a program has the windows, and of far tokens only those that a head asks for"}

@@ -37,8 +37,6 @@ class QEFFAutoModel(QEFFTransformersBase):
     """
 
     _task = FEATURE_EXTRACTION
-    _encoder: tuple[tuple[object, ...], TextEncoder] | None = None
-    """The last call's, and what it was made for."""
 
     def __init__(self, model: nn.Module, pooling: PoolingArgument = None) -> None:
         super().__init__(model)
@@ -194,10 +192,13 @@ class QEFFAutoModel(QEFFTransformersBase):
     def _encoder_for(self, task: str | None, args: EncodeArgs) -> TextEncoder:
         """What encodes with these arguments: of the last call, where that had the same ones."""
         loaded = self._loaded or self._need_loaded()
-        given, last = (loaded, self._max_seq_length, task, *args), self._encoder
+        if args.truncate_dim is not None and (dim := arguments.whole(args.truncate_dim)) is not None:
+            args = args._replace(truncate_dim=dim)  # an array of one number may hold another by the next call
+        limit, last = self._max_seq_length, self._encoder
+        given = (loaded, limit, task, *args)
         # `is`, for equal is not the same: True equals 1, and is no number of dims.
         if last is None or not all(map(operator.is_, last[0], given)):
-            facts = loaded.limited(self._max_seq_length)
+            facts = loaded.limited(limit)
             prompts.check_task(facts, task)
             last = self._encoder = given, TextEncoder(loaded, facts, args)
         return last[1]

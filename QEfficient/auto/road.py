@@ -21,6 +21,7 @@ from QEfficient.diagnostics.buckets import buckets_for_texts
 from QEfficient.diagnostics.doctor import with_precision_file
 from QEfficient.diagnostics.recommend import options_for_objective
 from QEfficient.errors import UsageError
+from QEfficient.inference.encode import TextEncoder
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
 from QEfficient.records import TextFacts
@@ -56,7 +57,7 @@ def completed(
 ) -> CompileRequest:
     """The request, filled in by those of ``completions`` that it asks for."""
     for field, complete in completions:
-        if getattr(request, field) not in (None, False):
+        if getattr(request, field) is not None:
             request = complete(request, subject)
     return request
 
@@ -73,6 +74,7 @@ class Road:
         self._onnx_path: Path | None = None  # what the caller was given
         self._config: Any = None
         self._max_seq_length: int | None = None
+        self._encoder: tuple[tuple[object, ...], TextEncoder] | None = None  # the last call's, and what it was made for
         self.model_card_data = Evaluations()
         self._lock = threading.RLock()
 
@@ -240,6 +242,7 @@ class Road:
             old = self._loaded
             if old is None or (old.program, old.strict) != (program, strict):  # else its open session goes on
                 self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
+                self._encoder = None  # it keeps the program that it was made for, with its tokenizer
                 if old is not None:
                     old.retire()
             loaded = self._need_loaded()

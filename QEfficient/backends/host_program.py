@@ -22,6 +22,8 @@ class HostBackend(ABC):
 
     name: str
     compute: tuple[str, ...]
+    runtime: str
+    """What the runtime is called, in messages."""
     session: type[HostSession[Any]]
     """What it opens."""
 
@@ -32,7 +34,7 @@ class HostBackend(ABC):
     def can_run(self) -> Availability:
         """Wherever the runtime can be imported."""
         try:
-            return Availability(True, f"{self.name} {self.version()}")
+            return Availability(True, f"{self.runtime} {self.version()}")
         except BackendUnavailableError as error:
             return Availability(False, f"{error.what} {error.got}", str(error.do))
 
@@ -47,6 +49,9 @@ class HostBackend(ABC):
         from QEfficient.backends import card_options  # 50 options, needed by compile only
 
         return card_options.parse(keywords)
+
+    def check(self, target: Target, options: CompileOptions) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def compile(
         self, graphs: Graphs, shapes: GraphShapes, target: Target, options: CompileOptions, workdir: Path
@@ -68,9 +73,9 @@ class HostBackend(ABC):
                 self._try(one)
             except (CorruptArtefactError, DeviceError) as error:
                 raise CompileError(
-                    f"{self.name} does not load the graph.",
+                    f"{self.runtime} does not load the graph.",
                     got=str(error.got),
-                    allowed=f"a graph that {self.name} supports",
+                    allowed=f"a graph that {self.runtime} supports",
                     do=f"check it with onnx.checker.check_model({str(model.path)!r}), or compile for another backend",
                 ) from error
             found[name] = self._complete(one, model, options)

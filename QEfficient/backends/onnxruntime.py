@@ -15,7 +15,7 @@ from functools import cached_property
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import CorruptArtefactError, DeviceError
-from QEfficient.records import CompileOptions, GraphFacts, OnnxModel, Program, Target
+from QEfficient.records import CompileOptions, GraphFacts, OnnxModel, Program
 
 __all__ = ["OnnxRuntimeBackend", "OnnxRuntimeSession"]
 
@@ -25,7 +25,7 @@ log = logging.getLogger("QEfficient")
 class OnnxRuntimeBackend(HostBackend):
     """Compiles a graph by copying it, and runs it on the CPU in fp32 or int8."""
 
-    name = "onnxruntime"
+    name = runtime = "onnxruntime"
     compute: tuple[str, ...] = ("fp32", "int8")
     session = OnnxRuntimeSession
 
@@ -36,9 +36,6 @@ class OnnxRuntimeBackend(HostBackend):
     @cached_property
     def _version(self) -> str:
         return str(onnxruntime().__version__)
-
-    def check(self, target: Target, options: CompileOptions) -> None:
-        """Refuses nothing: cores and devices are a card's, and the precision is checked against :attr:`compute`."""
 
     def _try(self, program: Program) -> None:
         load(program.onnx_path, threads=1, check_only=True)

@@ -57,7 +57,7 @@ class OnnxRuntimeSession(HostSession[Any]):
         except Exception as error:  # onnxruntime's exceptions have no common class below Exception
             if "out of data bounds" in str(error):
                 raise no_row(str(error)) from error
-            raise refused(self.backend, "run", error) from error
+            raise refused(f"onnxruntime {onnxruntime().__version__}", "run", error) from error
         return dict(zip(names, results, strict=True))
 
     def _facts(self) -> dict[str, Json]:
@@ -117,4 +117,4 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
         text = str(error)
         if type(error).__name__ in _CORRUPT or any(words in text for words in _CORRUPT_WORDS):
             raise corrupt_graph(path, error) from error
-        raise refused("onnxruntime", "load", error) from error
+        raise refused(f"onnxruntime {ort.__version__}", "load", error) from error

@@ -15,7 +15,7 @@ from QEfficient.records import CompileOptions, Program, Target
 class OpenVinoBackend(HostBackend):
     """Compiles a graph by copying it, and runs it on the CPU in fp32, bf16 or int8."""
 
-    name = "openvino"
+    name = runtime = "openvino"
     compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8)
     session = OpenVinoSession
 

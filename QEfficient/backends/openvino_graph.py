@@ -136,7 +136,7 @@ def read(path: Path) -> Any:
         try:
             return _with_whole_batches(ov.Model(onnx.convert(onnx.load(str(plain)))))
         except (ov.frontend.OpConversionFailure, ov.frontend.NotImplementedFailure) as error:
-            raise refused("openvino", "load", error) from error
+            raise refused(f"openvino {version()}", "load", error) from error
         except Exception as error:  # its exceptions have no common class below Exception
             raise corrupt_graph(path, error) from error
 
@@ -255,7 +255,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
     try:
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise refused("openvino", "compile", error) from error
+        raise refused(f"openvino {version()}", "compile", error) from error
 
 
 def keep_in_fp32(model: Any) -> None:

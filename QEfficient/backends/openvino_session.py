@@ -60,7 +60,7 @@ class OpenVinoSession(HostSession[_Compiled]):
                 for spec, place in zip(self.outputs, self._results, strict=True)
             }
         except RuntimeError as error:
-            raise refused(self.backend, "run", error) from error
+            raise refused(f"openvino {graphs.version()}", "run", error) from error
         finally:
             handle.free.append(request)
 

@@ -10,7 +10,8 @@ from QEfficient.errors import CorruptArtefactError, DeviceError, InputError, Opt
 
 def other_precision(backend: str, wanted: str, known: Sequence[str]) -> OptionError:
     """The error of a precision that a backend does not compute in."""
-    what, do = f"The backend {backend!r} does not compute in this precision.", "choose one, or leave compute out"
+    what = f"The backend {backend!r} does not compute in this precision."
+    do = "choose one, or leave compute out" if len(known) > 1 else "leave compute out, or compile for another backend"
     return unknown(OptionError, what, wanted, known, argument="compute", do=do)
 
 
@@ -21,11 +22,11 @@ def no_file(option: str, path: Path) -> OptionError:
 
 
 def refused(runtime: str, what: str, error: Exception) -> DeviceError:
-    """The error of a runtime that does not load, compile or run a program."""
+    """The error of a runtime, named with its version, that does not load, compile or run a program."""
     return DeviceError(
         f"{runtime} can't {what} the program.",
         status=str(error),
-        allowed=f"a graph that the installed {runtime} computes",
+        allowed=f"a graph that {runtime} computes",
         do="compile the model again, or for another backend",
     )
 

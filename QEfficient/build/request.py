@@ -53,7 +53,7 @@ class CompileRequest:
         keywords: Compiler options by name, not looked at yet.
         objective: What to fill in cores, batch and some options for.
         most_buckets: How many buckets to find for the texts.
-        precision_file: Whether the doctor is to write a node-precision file.
+        precision_file: True where the doctor is to write a node-precision file.
         onnx_path: A graph of the caller's to compile in place of the model's export.
         buckets: Lengths and rows, where the caller names rows for each length; else filled in.
         options: Filled in: the options, checked.
@@ -73,7 +73,7 @@ class CompileRequest:
     keywords: Mapping[str, Json] = field(default_factory=dict)
     objective: str | None = None
     most_buckets: int | None = None
-    precision_file: bool = False
+    precision_file: bool | None = None
     onnx_path: Path | None = None
     buckets: tuple[Shape, ...] = ()
     options: CompileOptions = CompileOptions()
@@ -167,7 +167,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
         keywords=options,
         objective=given["objective"],
         most_buckets=most,
-        precision_file=makes_file,
+        precision_file=makes_file or None,
         onnx_path=None if given["onnx_path"] is None else Path(given["onnx_path"]),
         buckets=buckets,
     )
@@ -182,9 +182,7 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
     Raises:
         OptionError: Lengths that the model does not take, or options that the backend does not.
     """
-    found = buckets_of(
-        request.lengths, request.batch or 1, subject.recipe.reach, request.text
-    )  # which checks the lengths
+    found = buckets_of(request.lengths, request.batch or 1, subject.recipe.reach, request.text)  # checks the lengths
     found = request.buckets or found
     if len(found) > MAX_QUIET_BUCKETS:
         warnings.warn(

@@ -221,7 +221,7 @@ def check_inside(folder: Path, name: str) -> Path:
     root, target = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
     if target.is_relative_to(root):
         return path
-    blobs = _blob_folder(root)
+    blobs = _blob_folder(root) or _blob_folder(Path(os.path.abspath(folder)))  # a snapshot may be a link itself
     if blobs is None or target.parent != blobs:
         raise corrupt("is a link that leaves the folder", f"{path} -> {target}", f"files inside {root}")
     return path
@@ -231,7 +231,7 @@ def _blob_folder(root: Path) -> Path | None:
     """The blob folder of the hub cache's repo that a snapshot belongs to; ``None`` for any other folder."""
     for snapshots in root.parents:
         if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
-            return snapshots.parent / "blobs"
+            return Path(os.path.realpath(snapshots.parent / "blobs"))  # blobs may stand on another disk
     return None
 
 

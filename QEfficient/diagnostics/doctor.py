@@ -43,7 +43,7 @@ def with_precision_file(request: CompileRequest, subject: ModelSubject) -> Compi
     """``compile(node_precision_info=True)``: the request with a file of the library's own, where fp16 needs one."""
     model = subject.graph() if request.graph is None else request.graph
     folder = stage(model, subject, DoctorArgs(request.texts, request.limits), Cache())
-    done = dataclasses.replace(request, precision_file=False)
+    done = dataclasses.replace(request, precision_file=None)
     if not (folder / NODES_FILE).is_file():
         return done
     files = {**request.options.files, PRECISION_FILE: folder / NODES_FILE}

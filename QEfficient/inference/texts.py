@@ -59,8 +59,9 @@ class Reading:
         self._tokenizer = loaded.tokenizer
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
         self._inputs, self._rules = loaded.program.manifest.inputs, loaded.program.manifest.rules
-        # Only a graph that takes what a tokenizer does not give needs rows of its own.
-        self._as_given = {spec.name for spec in self._inputs} <= {"input_ids", "attention_mask", "token_type_ids"}
+        # Only a graph that takes what a tokenizer does not give, as TAPAS's seven types a token, needs rows of its own.
+        named = {spec.name for spec in self._inputs} <= {"input_ids", "attention_mask", "token_type_ids"}
+        self._as_given = named and not self._rules.more
         self._pools = any(spec.name == "pooling_mask" for spec in self._inputs)
         self._skipped = 0
         if prompt and self._pools:

@@ -136,11 +136,11 @@ class RowRunner:
         return rows, batches
 
     def _batches(self, lengths: tuple[int, ...]) -> tuple[Batch, ...]:
-        session = self.session
+        session, slots = self.session, self.session.slots
         # A Tunable's. To ask isinstance of a protocol takes longer than the plan of one text.
         tuning: Tuning | None = getattr(session, "tuning", None)
         tokens = BATCH_TOKENS if tuning is None else tuning.batch_tokens
-        key = lengths, tokens, session.slots
+        key = lengths, tokens, slots
         if (known := self._known.get(key)) is not None:
             return known
         batches = plan(
@@ -150,9 +150,9 @@ class RowRunner:
             pads=self.how.pads,
             images=self._images,
             batch_tokens=tokens,
-            streams=session.slots,
+            streams=slots,
         )
-        if len(batches) == 1:
+        if len(batches) == 1 and len(lengths) <= AT_ONCE:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[key] = batches

@@ -100,9 +100,11 @@ class Checkpoint:
 
     def facts(self) -> dict[str, Json]:
         """The config, and as its ``processor`` what the folder's image processor or feature extractor is set to."""
-        parts = hub.read_object(self.folder / "processor_config.json", missing_ok=True)  # a processor of several
-        found: Json = hub.read_object(self.folder / "preprocessor_config.json", missing_ok=True)
-        found = found or parts.get("image_processor") or parts.get("feature_extractor")
+        if (file := self.folder / "preprocessor_config.json").is_file():
+            found: Json = hub.read_object(file)
+        else:
+            parts = hub.read_object(self.folder / "processor_config.json", missing_ok=True)  # a processor of several
+            found = parts.get("image_processor") or parts.get("feature_extractor")
         return self.config() | {"processor": found if isinstance(found, dict) else {}}
 
     @cached_property

@@ -228,6 +228,9 @@ def test_an_unknown_objective_is_refused(model: QEFFAutoModel) -> None:
         model.compile(objective="latencyy")
     with pytest.raises(UsageError, match="Did you mean 'balanced'"):
         model.recommend("balance")
+    for wrong in (False, 0, ""):
+        with pytest.raises(UsageError, match="objective="):
+            model.compile(objective=wrong)
 
 
 def test_an_analysis_holds_predictions_for_every_bucket_card_and_objective(model: QEFFAutoModel) -> None:

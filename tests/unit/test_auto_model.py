@@ -207,6 +207,16 @@ def test_a_model_that_is_dropped_frees_its_session_at_once(repo: Path) -> None:
         gc.enable()
 
 
+def test_a_program_that_was_replaced_is_not_kept(repo: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, pooling="mean")
+    model.compile()
+    model.encode("a text")
+    old = weakref.ref(model._need_loaded())
+    model.compile(seq_len=8, verify="off")
+    gc.collect()
+    assert old() is None
+
+
 def test_a_close_that_fails_leaves_nobody_waiting(model: QEFFAutoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = model._need_loaded()
     inside, go, ended = threading.Event(), threading.Event(), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from QEfficient.architectures import find
 from QEfficient.errors import InputError
+from QEfficient.inference.texts import Reading
 from QEfficient.numerics.outline import one_row
 from QEfficient.numerics.probes import draw
 from QEfficient.records import RowRules, Rows, Shape, TensorSpec, TokenInput
@@ -45,6 +47,17 @@ def test_what_is_left_out_is_what_huggingface_takes() -> None:
     assert lists(rows.columns["token_type_ids"]) == [[[0] * 2] * 3, [[0] * 2] * 2]
     assert lists(rows.columns["task_type_ids"]) == [[0] * 3, [0] * 2]
     assert rows_of({**BASE, "bbox": None}, BOXES).columns["bbox"][0].shape == (3, 4)
+
+
+def test_a_tokenizer_s_own_types_do_not_stand_for_several_numbers_a_token() -> None:
+    """TAPAS with a BERT's tokenizer: two types a token, and a pair of as many tokens, which numpy would spread."""
+    ids = np.array([5, 6])
+    rows = Rows({"input_ids": [ids], "attention_mask": [ids * 0 + 1], "token_type_ids": [ids * 0 + 1]}, 2, (2,))
+    manifest = SimpleNamespace(inputs=(*IDS, TYPES.spec), rules=RowRules(more=(TYPES,)))
+    tokenizer = SimpleNamespace(encode=lambda *_, **__: SimpleNamespace(rows=rows, owners=None, overlong=()))
+    loaded: Any = SimpleNamespace(tokenizer=tokenizer, program=SimpleNamespace(manifest=manifest))
+    window = Reading(loaded, prompt="", limit=8, overlong="truncate")(0, [("a", "b")])
+    assert lists(window.rows.columns["token_type_ids"]) == [[[0, 0], [0, 0]]]
 
 
 @pytest.mark.parametrize("make", [list, np.array, lambda v: np.array(v, np.uint16), torch.tensor])

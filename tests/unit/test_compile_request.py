@@ -35,7 +35,7 @@ def request_(tmp_path: Path) -> CompileRequest:
         keywords={"mos": 1},
         objective="latency",
         most_buckets=3,
-        precision_file=False,
+        precision_file=None,
         onnx_path=tmp_path / "model.onnx",
         buckets=(Shape(32),),
         options=CompileOptions({"mos": 1}, {"node_precision_info": tmp_path / "nodes.yaml"}, ("-x",)),

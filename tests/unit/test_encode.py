@@ -97,6 +97,10 @@ def test_what_one_call_worked_out_serves_none_with_other_arguments(
     assert model.encode(TEXTS[1], truncate_dim=1).shape == (1,)
     with pytest.raises(UsageError, match="truncate_dim=True"):
         model.encode(TEXTS[1], truncate_dim=True)
+    dims = np.array(7)
+    assert model.encode(TEXTS[1], truncate_dim=dims).shape == (7,)  # type: ignore[arg-type]
+    dims[...] = 3  # the same object, and another number
+    assert model.encode(TEXTS[1], truncate_dim=dims).shape == (3,)  # type: ignore[arg-type]
     whole, limit = model.encode(TEXTS[4]), model.max_seq_length
     with pytest.warns(UserWarning, match="longer than 8 tokens"):
         model.max_seq_length = 8
