@@ -6,7 +6,8 @@ a module is made once. What follows for a test:
 - It keeps to `tmp_path` and its own `QEFF_HOME`. What it must share with other files (a download) it locks.
 - A test that takes more than about ten seconds is marked `slow`; a file with many exports has `pytestmark = slow`.
   Files with slow tests start behind the others, those with the most first; what is marked `sweep` goes last.
-- A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one.
+- A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one. One whose
+  fixture has a model a parameter goes into `BY_MODEL`: the tests of a model are dealt out together.
 - `make sweep` runs all that is marked `sweep`, `make test` and CI a third of it, another one each day
   (`--sweep=today`). Plain `pytest` runs what it is told to.
 - A bound on seconds has to hold while another test takes the other CPU.
@@ -30,6 +31,7 @@ from tests.rotation import todays
 from tests.shared_graphs import MARKER, SharedGraphs
 
 SPREAD = ("tests/sweep/",)
+BY_MODEL = ("tests/parity/test_families.py", "tests/parity/test_tasks.py")
 CPUS = len(os.sched_getaffinity(0))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 SHARE = max(1, CPUS // WORKERS)
@@ -64,8 +66,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _scope(nodeid: str) -> str:
-    """What goes to one worker as a whole: the test's file, or the test alone."""
-    return nodeid if nodeid.startswith(SPREAD) else nodeid.partition("::")[0]
+    """What goes to one worker as a whole: the test's file, those of its tests that share a model, or the test alone."""
+    file, _, test = nodeid.partition("::")
+    if file in BY_MODEL:
+        model = test.partition("[")[2].removesuffix("]").removesuffix("-left").removesuffix("-right")
+        return f"{file}[{model}]"
+    return nodeid if nodeid.startswith(SPREAD) else file
 
 
 @pytest.hookimpl(trylast=True)

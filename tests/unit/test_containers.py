@@ -91,7 +91,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode_document", "inputs"): Call(lambda b, v: b.encoder.encode_document(v), single=True),
     ("QEFFAutoModel.encode_iter", "inputs"): Call(lambda b, v: list(b.encoder.encode_iter(v))),
     ("QEFFAutoModel.encode_iter", "sentences"): Call(lambda b, v: list(b.encoder.encode_iter(sentences=v))),
-    ("QEFFTransformersBase.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
+    ("Road.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
     ("Insight.verify", "texts"): Call(lambda b, v: b.encoder.verify(v).to_json(), optional=True, ordered=False, step=3),
     ("Insight.doctor", "texts"): Call(lambda b, v: b.encoder.doctor(v).to_json(), optional=True, step=3),
     ("Insight.analyze", "texts"): Call(
