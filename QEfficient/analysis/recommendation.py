@@ -85,7 +85,7 @@ def recommend(
         UsageError: An unknown objective, card or option, a fact that is missing, or nothing that goes with ``given``.
     """
     arguments.one_of("objective", objective, OBJECTIVES)
-    chosen, fixed = find_card(card), [arguments.one_of("option of given", name, OPTIONS) for name in given or ()]
+    chosen, fixed = find_card(card), [arguments.one_of("option", name, OPTIONS) for name in given or ()]
     base = parse({**facts, **_PLAIN, **(given or {}), "seq_len": seq_len})
     run = choose(predictor(), base, objective, chosen, {name: getattr(base, name) for name in fixed})
     options = {name: getattr(run, name) for name in OPTIONS}
