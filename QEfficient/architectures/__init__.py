@@ -5,14 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from QEfficient.architectures.record import Architecture, Reach, any_positions
-from QEfficient.architectures.table import TABLE
+
+if TYPE_CHECKING:
+    from QEfficient.architectures.table import Likeness
 
 __all__ = ["Architecture", "Reach", "find"]
 
-_TYPES = {model_type.replace("-", "_"): model_type for model_type in TABLE}
+
+@cache
+def _lines() -> dict[str, tuple[str, Likeness]]:
+    from QEfficient.architectures.table import TABLE  # a hundred lines, of which the start of a program needs none
+
+    return {model_type.replace("-", "_"): (model_type, line) for model_type, line in TABLE.items()}
 
 
 @lru_cache(maxsize=256)
@@ -23,10 +31,10 @@ def find(model_type: str) -> Architecture:
         model_type: As in ``config.json``: ``"big-bird"`` is found in ``big_bird.py``.
     """
     name = model_type.replace("-", "_").lower()
-    if name in _TYPES:
-        line = TABLE[_TYPES[name]]
+    if name in _lines():
+        model_type, line = _lines()[name]
         base = find(line.base) if isinstance(line.base, str) else Architecture(name, line.base)
-        return line.over(base, _TYPES[name])
+        return line.over(base, model_type)
     path = f"{__name__}.{name}"
     # A config is foreign text: only a plain name may become a module's path.
     known = re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) and name not in ("record", "table")

@@ -16,7 +16,6 @@ from QEfficient.backends.refusals import other_precision
 from QEfficient.build.buckets import buckets_of, named_lengths
 from QEfficient.cache import file_digest, to_json
 from QEfficient.errors import NotYetSupportedError, OptionError, unknown
-from QEfficient.numerics.verify import Limits, limits_for
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
 
 if TYPE_CHECKING:
@@ -276,6 +275,8 @@ def verify_limits(value: object) -> dict[str, Json] | None:
     """The caller's limits as a mapping, checked."""
     if value is None:
         return None
+    from QEfficient.numerics.verify import Limits, limits_for  # what verifies, which the start of a program needs not
+
     checked = limits_for("fp32", value)
     found: dict[str, Json] = dataclasses.asdict(checked)
     return found if isinstance(value, Limits) else {name: found[name] for name in value}  # type: ignore[attr-defined]
