@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -106,6 +107,8 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
             renamed.append(node)
         elif isinstance(node.target, OpOverload) and (node.target._schema.is_mutable or not has_function(node.target)):
             return False
+        elif isinstance(node.target, FunctionType) and not has_function(node.target):
+            return False  # what a vmap leaves in a trace, as Gemma 3's mask with windows in both directions does
     for node in dropped:
         _erase(node)
     for node in renamed:
