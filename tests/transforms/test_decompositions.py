@@ -58,6 +58,14 @@ class InPlace(nn.Module):
         return states.square()
 
 
+class Mapped(nn.Module):
+    """A vmap, which leaves plain functions of torch in the trace, as masks of transformers do."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        kept = torch.vmap(lambda ids, mask: ids * mask, in_dims=(0, 0))(input_ids, attention_mask)
+        return kept.float().square()
+
+
 class BySize(nn.Module):
     """Writes what a size of the input gives."""
 
@@ -167,7 +175,7 @@ def test_renamed_operators(module: nn.Module, tmp_path: Path, monkeypatch: pytes
     assert kinds(renamed) == kinds(whole)
 
 
-@pytest.mark.parametrize("module", [InPlace(), BySize(), Viewed(), ReadBehind(), OfTheCaller()])
+@pytest.mark.parametrize("module", [InPlace(), Mapped(), BySize(), Viewed(), ReadBehind(), OfTheCaller()])
 def test_a_graph_that_needs_it(module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     model = write(module, tmp_path / "graph")
