@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.errors import InputError, OptionError, UsageError, nearest
+from QEfficient.errors import InputError, OptionError, UsageError, unknown
 
 STRINGS = "strings"
 """What most lists hold, as an error calls it."""
@@ -70,12 +70,8 @@ def one_of(name: str, value: object, allowed: Sequence[str]) -> str:
         UsageError: It is none of them; names the nearest.
     """
     if value not in allowed:
-        raise UsageError(
-            f"There is no {name} {value!r}.{nearest(str(value), allowed)}",
-            got=f"{name}={value!r}",
-            allowed=", ".join(map(repr, allowed)),
-            do="choose one of these",
-        )
+        what = f"There is no {name} {value!r}."
+        raise unknown(UsageError, what, value, allowed, argument=name, do="choose one of these")
     return str(value)
 
 

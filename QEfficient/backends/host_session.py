@@ -19,8 +19,9 @@ from QEfficient.backends import huge_pages
 from QEfficient.backends.base import Arrays, Closing, OfOneProcess
 from QEfficient.backends.host import FairSemaphore, guess, usable_cpus
 from QEfficient.backends.input_check import InputCheck
+from QEfficient.backends.refusals import closed
 from QEfficient.backends.threads import ENDING, leave, submit
-from QEfficient.errors import CorruptArtefactError, DeviceError
+from QEfficient.errors import CorruptArtefactError
 from QEfficient.records import Json, Program, TensorSpec, Tuning
 
 Handle = TypeVar("Handle")
@@ -129,12 +130,7 @@ class HostSession(OfOneProcess, Closing, Generic[Handle]):
             if ENDING.is_set():
                 leave()
             if self._closed:
-                raise DeviceError(
-                    "The session is closed.",
-                    got="a run after close()",
-                    allowed="an open session",
-                    do="open the program again",
-                )
+                raise closed()
             self._flying += 1
 
     def _leave(self) -> None:

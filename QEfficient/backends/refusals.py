@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from QEfficient.backends.threads import leave
 from QEfficient.errors import CorruptArtefactError, DeviceError, InputError, OptionError, unknown
 
 
@@ -48,4 +49,16 @@ def no_row(got: str) -> InputError:
         got=got,
         allowed="ids that every table of the model has a row for",
         do="pass smaller ids; tokens that were added to a tokenizer have none without new rows",
+    )
+
+
+def closed() -> DeviceError:
+    """The error of a session that was closed.
+
+    Raises:
+        SystemExit: It was closed because the interpreter ends, and this is a daemon thread.
+    """
+    leave()
+    return DeviceError(
+        "The session is closed.", got="a run after close()", allowed="an open session", do="open the program again"
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.errors import NotYetSupportedError, UsageError, nearest
+from QEfficient.errors import NotYetSupportedError, UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.inference.prompts import all_prompts, find_prompt
 from QEfficient.inference.similarity import Vectors, normalize, tensor
@@ -143,14 +143,7 @@ def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> i
             allowed='precision="float32"',
             do="quantise the result with sentence_transformers.util.quantization.quantize_embeddings",
         )
-    allowed = ("sentence_embedding", "token_embeddings")
-    if args.output_value not in allowed:
-        raise UsageError(
-            f"Unknown output_value.{nearest(str(args.output_value), allowed)}",
-            got=f"output_value={args.output_value!r}",
-            allowed=" or ".join(map(repr, allowed)),
-            do="choose one of these",
-        )
+    arguments.one_of("output_value", args.output_value, ("sentence_embedding", "token_embeddings"))
     if args.output_value == "sentence_embedding" and loaded.per_token:
         raise UsageError(
             "This program gives one vector a token, so a text has no single vector.",

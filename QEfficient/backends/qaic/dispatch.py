@@ -23,7 +23,7 @@ from functools import partial
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Array, Slot
 from QEfficient.backends.qaic.worker import Inference, Worker
-from QEfficient.backends.threads import leave
+from QEfficient.backends.refusals import closed
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json
 
@@ -339,15 +339,3 @@ class Dispatcher:
                 self._retries.appendleft(inference)
             else:
                 self._end(inference, inference.tried[0][1], later)
-
-
-def closed() -> DeviceError:
-    """The error of a session that was closed.
-
-    Raises:
-        SystemExit: It was closed because the interpreter ends, and this is a daemon thread.
-    """
-    leave()
-    return DeviceError(
-        "The session is closed.", got="a run after close()", allowed="an open session", do="open the program again"
-    )

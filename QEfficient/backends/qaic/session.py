@@ -17,10 +17,11 @@ from QEfficient import fork
 from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.qaic.descriptor import Dims
-from QEfficient.backends.qaic.dispatch import Dispatcher, closed
+from QEfficient.backends.qaic.dispatch import Dispatcher
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout
 from QEfficient.backends.qaic.worker import Inference
+from QEfficient.backends.refusals import closed
 from QEfficient.backends.threads import ENDING
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
