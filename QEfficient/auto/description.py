@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import hub
-from QEfficient.auto import copies
 from QEfficient.auto.road import Road
 from QEfficient.build.buckets import sequence_limit
 from QEfficient.records import Json, Program
@@ -22,13 +21,19 @@ class Description(Road):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds no weights: it is the path of the program, the files that the model came from, or both."""
-        return copies.reduced(self)
+        from QEfficient.auto.copies import reduced
+
+        return reduced(self)
 
     def __copy__(self) -> Self:
-        return copies.copied(self)
+        from QEfficient.auto.copies import copied
+
+        return copied(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return copies.deep_copied(self, memo)
+        from QEfficient.auto.copies import deep_copied
+
+        return deep_copied(self, memo)
 
     # ------------------------------------------------------------------------------------ what it is
 

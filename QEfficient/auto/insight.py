@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from QEfficient import arguments
 from QEfficient.auto.pipelines import PipelineModel
 from QEfficient.build.request import verify_limits
-from QEfficient.build.subject import ModelSubject, SavedSubject, Subject
 from QEfficient.cache import Cache
 
 if TYPE_CHECKING:
     from QEfficient.analysis.analysis import Analysis
     from QEfficient.analysis.recommendation import Recommendation
+    from QEfficient.build.subject import Subject
     from QEfficient.diagnostics.buckets import SuggestedBuckets
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
@@ -29,6 +29,8 @@ class Insight(PipelineModel):
     """Verifies, diagnoses, analyses, recommends and measures."""
 
     def _subject(self) -> Subject:
+        from QEfficient.build.subject import ModelSubject, SavedSubject
+
         if self._origin is None:
             loaded = self._need_loaded()
             bare = loaded.program.manifest.text is None  # of a graph alone
@@ -201,6 +203,7 @@ class Insight(PipelineModel):
             UsageError: A saved program, or a model without a tokenizer.
             OptionError: No texts, or a number out of range.
         """
+        from QEfficient.build.subject import ModelSubject
         from QEfficient.diagnostics.buckets import suggested
 
         subject = ModelSubject(self._recipe(False, "on"), self._text())

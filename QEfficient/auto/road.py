@@ -1,25 +1,22 @@
-"""A model's road to a program: it is found, exported, compiled. With the state that this leaves in an Auto object."""
+"""A model's road to a program: it is found, exported, compiled. With the state that this leaves in an Auto object.
+
+``export`` and ``compile`` import what only they need: a saved program starts without it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from QEfficient import arguments, hub
 from QEfficient import program as programs
 from QEfficient.auto.evaluations import Evaluations
-from QEfficient.build.graph_stage import copy_onnx, export_stage, with_graph
-from QEfficient.build.program_stage import compile_stage
-from QEfficient.build.request import CORES, CompileRequest, Unset, parse, verify_mode, with_defaults
+from QEfficient.build.request import CORES, Unset, parse, verify_mode
 from QEfficient.build.saved import saved_program
-from QEfficient.build.subject import ModelSubject
 from QEfficient.cache import Cache
-from QEfficient.diagnostics.buckets import buckets_for_texts
-from QEfficient.diagnostics.doctor import with_precision_file
-from QEfficient.diagnostics.recommend import options_for_objective
 from QEfficient.errors import UsageError
 from QEfficient.inference.encode import TextEncoder
 from QEfficient.inference.loaded_program import LoadedProgram
@@ -39,27 +36,6 @@ if TYPE_CHECKING:
     from QEfficient.numerics.verify import Limits
 
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-
-Completion: TypeAlias = tuple[str, Callable[[CompileRequest, ModelSubject], CompileRequest]]
-COMPLETIONS: tuple[Completion, ...] = (
-    ("objective", options_for_objective),
-    ("most_buckets", buckets_for_texts),
-    ("backend", with_defaults),
-    ("onnx_path", with_graph),
-    ("precision_file", with_precision_file),
-)
-"""What fills in a request to compile, in this order: the field that asks for it, and a function that takes the request
-and the model, and gives the request back filled in. Every request has a backend."""
-
-
-def completed(
-    request: CompileRequest, subject: ModelSubject, completions: Iterable[Completion] = COMPLETIONS
-) -> CompileRequest:
-    """The request, filled in by those of ``completions`` that it asks for."""
-    for field, complete in completions:
-        if getattr(request, field) is not None:
-            request = complete(request, subject)
-    return request
 
 
 class Road:
@@ -154,6 +130,8 @@ class Road:
             ExportError: The exporter refused the model.
             NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
         """
+        from QEfficient.build.graph_stage import copy_onnx, export_stage
+
         recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
         recipe.architecture.check(recipe.origin.config())
         with self._lock:
@@ -231,11 +209,17 @@ class Road:
             VerificationError: The numbers are past a limit; no program is kept.
         """
         given = locals()
+        from QEfficient.auto.completions import COMPLETIONS
+        from QEfficient.build.program_stage import compile_stage
+        from QEfficient.build.subject import ModelSubject
+
         recipe = self._recipe(use_onnx_subfunctions, verify)
         request = parse(given, compiler_options, self._text(recipe))
         subject = ModelSubject(recipe, request.text)
         with self._lock:
-            request = completed(request, subject)
+            for field, complete in COMPLETIONS:
+                if getattr(request, field) is not None:
+                    request = complete(request, subject)
             program = compile_stage(recipe, request, Cache())
             if compile_dir is not None:
                 program = programs.save(program, Path(compile_dir) / program.path.name)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from QEfficient.errors import PoolingError, nearest
 from QEfficient.pytorch_transforms.pooling import MODES, POOLER, SIGNATURE, callable_name
 from QEfficient.records import Json
-from QEfficient.sentence_repo import SentenceRepo
 
 if TYPE_CHECKING:
     import torch
+
+    from QEfficient.sentence_repo import SentenceRepo
 
 PoolingFunction = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 PoolingArgument = str | PoolingFunction | None

@@ -19,10 +19,9 @@ from QEfficient.analysis.network import network
 from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
-from QEfficient.auto.road import COMPLETIONS, completed
 from QEfficient.build.request import Unset, parse
 from QEfficient.build.subject import ModelSubject
-from QEfficient.diagnostics.recommend import speed_points
+from QEfficient.diagnostics.recommend import options_for_objective, speed_points
 from QEfficient.errors import UsageError
 from QEfficient.records import Shape
 from tests.tiny_models import tiny
@@ -202,7 +201,8 @@ def filled_in(model: QEFFAutoModel, objective: str | None, **keywords: Any) -> d
     given |= {"seq_len": 24, "objective": objective}
     options = {name: value for name, value in keywords.items() if name not in given}
     asked = parse(given | {n: value for n, value in keywords.items() if n in given}, options, model._text())
-    found = completed(asked, ModelSubject(model._recipe(False, "off"), model._text()), COMPLETIONS[:1])
+    subject = ModelSubject(model._recipe(False, "off"), model._text())
+    found = asked if asked.objective is None else options_for_objective(asked, subject)
     return {"num_cores": found.cores, "batch_size": found.batch, **found.keywords}
 
 
