@@ -1,0 +1,145 @@
+"""What travels through the room: examples read, what a model answered to them, and the figures of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """A data set, read and checked for one task.
+
+    Attributes:
+        task: A name of :data:`QEfficient.evaluate.data.TASKS`.
+        columns: Role → one value a row, all equally long: ``{"text": [...], "label": [...]}``. What each role holds
+            stands with the task.
+        corpus: The documents of a retrieval task, which its rows name by position; else empty.
+        clusters: A number a row; rows of the same number are not independent and are resampled together. ``None``
+            where each row is its own.
+        digest: SHA-256 of the values, in hex: the same rows in the same order have the same one, whatever they came in.
+        name: What the data came from, for people: a file's name, ``"list of 100 rows"``.
+    """
+
+    task: str
+    columns: Mapping[str, Sequence[Any]]
+    corpus: Sequence[str] = ()
+    clusters: NDArray[np.intp] | None = None
+    digest: str = ""
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is right, and what a model answered, row by row. Both have one entry a row, of a kind that the task names:
+
+    - one label a row: positions in ``labels``, ``(rows,)`` of integers; ``scores`` are the logits ``(rows, labels)``;
+    - several labels a row: ``(rows, labels)`` of booleans, likewise;
+    - numbers (similarity, regression): ``(rows,)`` of floats;
+    - rankings (retrieval, reranking): ``right`` is document → grade, ``given`` document → score, a mapping a row;
+    - tags: a list of strings a row, one a word, IOB2;
+    - question answering: ``right`` is all answers that count, none where there is no answer; ``given`` one string;
+    - a masked word: ``right`` its id, ``given`` the rank at which the model has it, from 1;
+    - speech: strings.
+
+    Attributes:
+        task: As in :class:`Examples`.
+        right: What is right.
+        given: What the model answered.
+        scores: What the answer was chosen by, where that is known.
+        labels: Names of the labels, by position.
+        clusters: As in :class:`Examples`.
+        pairs: Of pairs of texts that share texts: which two texts a row holds, ``(rows, 2)``; else ``None``.
+    """
+
+    task: str
+    right: Sequence[Any] | NDArray[Any]
+    given: Sequence[Any] | NDArray[Any]
+    scores: NDArray[np.float32] | None = None
+    labels: tuple[str, ...] = ()
+    clusters: NDArray[np.intp] | None = None
+    pairs: NDArray[np.intp] | None = None
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One metric of one model, with its 95 % interval.
+
+    Attributes:
+        name: Of the metric: ``"accuracy"``, ``"ndcg@10"``.
+        value: Its value; NaN where it is not defined, as a correlation with a constant is not.
+        low, high: The ends of the bootstrap interval; NaN where no interval can be told.
+        higher_is_better: False for an error rate.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    higher_is_better: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good one model is on one data set.
+
+    Attributes:
+        model: Its name, as the caller named it.
+        ran: What ran it: ``"torch fp32"``, ``"onnxruntime fp32"``, ``"emulator fp16"``, ``"sentence-transformers"``.
+        task: As in :class:`Examples`.
+        figures: One a metric, the task's main one first.
+        outcome: What it answered, row by row.
+        rows: How many rows were run.
+        digest: Of the data.
+        data: What the data came from.
+        seed, resamples: Of the bootstrap.
+        versions: Package → version, of what ran.
+    """
+
+    model: str
+    ran: str
+    task: str
+    figures: tuple[Figure, ...]
+    outcome: Outcome
+    rows: int
+    digest: str
+    data: str
+    seed: int
+    resamples: int
+    versions: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Figure:
+        return next(figure for figure in self.figures if figure.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(figure.name == name for figure in self.figures)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Everything but the rows, for JSON."""
+        return {
+            "model": self.model,
+            "ran": self.ran,
+            "task": self.task,
+            "metrics": {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in self.figures},
+            "rows": self.rows,
+            "data": self.data,
+            "digest": self.digest,
+            "seed": self.seed,
+            "resamples": self.resamples,
+            "versions": dict(self.versions),
+        }
