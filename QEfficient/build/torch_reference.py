@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,7 +189,6 @@ def _run_module(module: nn.Module, arrays: Mapping[str, Array]) -> Arrays:
         return {name: value.float().numpy() for name, value in module(**tensors).items()}
 
 
-@isolated
 def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: RowRules, text: TextFacts) -> Arrays:
     """``generate(…, runtime_ai100=False)``: the torch model on checked rows; results are cut back alike.
 
@@ -199,10 +199,28 @@ def run_torch(recipe: Recipe, rows: Rows, specs: Sequence[TensorSpec], rules: Ro
         rules: As :func:`graph_rules` gives them.
         text: What fills a row.
     """
+    return torch_run(recipe, specs, rules, text)(rows)
+
+
+@isolated
+def torch_run(
+    recipe: Recipe, specs: Sequence[TensorSpec], rules: RowRules, text: TextFacts
+) -> Callable[[Rows], Arrays]:
+    """The torch model as a function of checked rows: :func:`run_torch` for many calls."""
     module = reference(recipe, float32=False)
+    return isolated(partial(_run_rows, module, recipe, specs, rules, rules.fill(text)))
+
+
+def _run_rows(
+    module: ReferenceModule,
+    recipe: Recipe,
+    specs: Sequence[TensorSpec],
+    rules: RowRules,
+    fill: Mapping[str, int],
+    rows: Rows,
+) -> Arrays:
     everyone = range(len(rows))
     groups = [list(everyone)] if rules.pads else [[row] for row in everyone]
-    fill = rules.fill(text)
     parts = []
     for group in groups:
         width = rows.width if len(groups) == 1 else rows.lengths[group[0]]

@@ -40,7 +40,9 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is right, and what a model answered, row by row. Both have one entry a row, of a kind that the task names:
+    """What is right, and what a model answered, row by row.
+
+    Both have one entry a row, of a kind that the task names:
 
     - one label a row: positions in ``labels``, ``(rows,)`` of integers; ``scores`` are the logits ``(rows, labels)``;
     - several labels a row: ``(rows, labels)`` of booleans, likewise;

@@ -59,7 +59,7 @@ class TextEncoder:
         self._dim = _checked_dim(loaded, facts, args)
         self._per_token = args.output_value == "token_embeddings"
         prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
-        self._reading = Reading(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
+        self._reading = Reading.of(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
 
     def encode(self, sentences: object, devices: Sequence[int] | None = None) -> Any:
         """One or many strings → vectors in the container that the arguments name."""

@@ -141,7 +141,7 @@ def _logits(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: Pr
         )
     limit = facts.max_length if args.max_length is None else args.max_length
     prompt = find_prompt(facts.prompts, facts.default_prompt, args.prompt, args.prompt_name)
-    reading = Reading(loaded, prompt=prompt, limit=limit, overlong=args.overlong)
+    reading = Reading.of(loaded, prompt=prompt, limit=limit, overlong=args.overlong)
     found, shortened = [], 0
     with progress(len(texts), args.show_progress_bar, "predict", "pair") as done:
         for window, output in outputs(loaded, reading, texts, args.device_ids, done):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
 from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.records import Rows
+from QEfficient.records import RowRules, Rows, TensorSpec
 from QEfficient.runtime import spans
 from QEfficient.runtime.beside import of_tokens
 from QEfficient.runtime.stream import FIRST, Source
-from QEfficient.text.tokenizer import Overlong, Text, Tokens
+from QEfficient.text.tokenizer import Overlong, Text, Tokenizer, Tokens
 
 SHOWN = 8  # texts that an error lists
 
@@ -46,19 +46,29 @@ class TextWindow:
 
 
 class Reading:
-    """How texts become rows of a program. Safe from many threads.
+    """How texts become rows of a graph. Safe from many threads.
 
     Args:
-        loaded: The program.
+        tokenizer: The model's.
+        inputs: The graph's.
+        rules: What a row may look like.
         prompt: Put before each text.
         limit: Tokens of a row.
         overlong: What happens to longer texts.
     """
 
-    def __init__(self, loaded: LoadedProgram, *, prompt: str, limit: int, overlong: Overlong) -> None:
-        self._tokenizer = loaded.tokenizer
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        inputs: Sequence[TensorSpec],
+        rules: RowRules,
+        *,
+        prompt: str,
+        limit: int,
+        overlong: Overlong,
+    ) -> None:
+        self._tokenizer, self._inputs, self._rules = tokenizer, inputs, rules
         self._prompt, self._limit, self._overlong = prompt, limit, overlong
-        self._inputs, self._rules = loaded.program.manifest.inputs, loaded.program.manifest.rules
         # Only a graph that takes what a tokenizer does not give, as TAPAS's seven types a token, needs rows of its own.
         named = {spec.name for spec in self._inputs} <= {"input_ids", "attention_mask", "token_type_ids"}
         self._as_given = named and not self._rules.more
@@ -66,6 +76,12 @@ class Reading:
         self._skipped = 0
         if prompt and self._pools:
             self._skipped = self._tokenizer.prompt_length(prompt, max_length=limit)
+
+    @classmethod
+    def of(cls, loaded: LoadedProgram, *, prompt: str, limit: int, overlong: Overlong) -> Self:
+        """For a program."""
+        manifest = loaded.program.manifest
+        return cls(loaded.tokenizer, manifest.inputs, manifest.rules, prompt=prompt, limit=limit, overlong=overlong)
 
     def __call__(self, first: int, texts: Sequence[Text]) -> TextWindow:
         """Tokenises texts, the first of which has this number among the caller's.

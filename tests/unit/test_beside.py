@@ -56,7 +56,7 @@ def test_a_tokenizer_s_own_types_do_not_stand_for_several_numbers_a_token() -> N
     manifest = SimpleNamespace(inputs=(*IDS, TYPES.spec), rules=RowRules(more=(TYPES,)))
     tokenizer = SimpleNamespace(encode=lambda *_, **__: SimpleNamespace(rows=rows, owners=None, overlong=()))
     loaded: Any = SimpleNamespace(tokenizer=tokenizer, program=SimpleNamespace(manifest=manifest))
-    window = Reading(loaded, prompt="", limit=8, overlong="truncate")(0, [("a", "b")])
+    window = Reading.of(loaded, prompt="", limit=8, overlong="truncate")(0, [("a", "b")])
     assert lists(window.rows.columns["token_type_ids"]) == [[[0, 0], [0, 0]]]
 
 
