@@ -1,0 +1,99 @@
+"""What a model answers to images and clips, read by its own processor; and which of several texts it chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.errors import InputError
+from QEfficient.evaluate.labels import positions
+from QEfficient.evaluate.record import Examples, Outcome
+from QEfficient.evaluate.runner import Floats, Runner
+from QEfficient.evaluate.text_answers import labels_of
+from QEfficient.evaluate.token_answers import batches
+
+SIGNALS = ("input_values", "input_features")
+
+
+def image_classification(model: Runner, examples: Examples) -> Outcome:
+    """The label with the highest score."""
+    processor = model.processor("AutoImageProcessor")
+    scores = [
+        model.arrays(processor(list(batch), return_tensors="np"))["logits"]
+        for batch in batches(examples.columns["image"])
+    ]
+    return _labelled(model, examples, np.concatenate(scores))
+
+
+def audio_classification(model: Runner, examples: Examples) -> Outcome:
+    """The label with the highest score."""
+    return _labelled(model, examples, np.concatenate(list(_of_clips(model, examples.columns["audio"]))))
+
+
+def _labelled(model: Runner, examples: Examples, scores: Floats) -> Outcome:
+    names = labels_of(model)
+    right = np.asarray(positions(examples.columns["label"], names, model.name), np.intp)
+    return Outcome(examples.task, right, scores.argmax(-1), scores, names, examples.clusters)
+
+
+def speech_recognition(model: Runner, examples: Examples) -> Outcome:
+    """The text of the likeliest letter at each frame, repeats joined and blanks dropped (CTC's greedy decoding)."""
+    tokenizer = model.processor("AutoTokenizer")
+    given: list[str] = []
+    for logits in _of_clips(model, examples.columns["audio"]):
+        letters = logits.argmax(-1)
+        letters[(logits == 0).all(-1)] = tokenizer.pad_token_id  # beyond a clip's last frame: blanks
+        given += tokenizer.batch_decode(letters)
+    return Outcome(examples.task, examples.columns["text"], given, clusters=examples.clusters)
+
+
+def _of_clips(model: Runner, clips: Sequence[Any]) -> Any:
+    """The scores of clips, a batch at a time. Each is read by itself, so that no other one's length counts."""
+    extractor = model.processor("AutoFeatureExtractor")
+    rate: int = extractor.sampling_rate
+    row = 0
+    for batch in batches(clips):
+        made = [extractor(_samples(clip, rate, row + i), sampling_rate=rate) for i, clip in enumerate(batch)]
+        name = next(name for name in SIGNALS if name in made[0])
+        yield model.arrays({name: [np.asarray(one[name][0], np.float32) for one in made]})["logits"]
+        row += len(batch)
+
+
+def _samples(clip: Any, rate: int, row: int) -> NDArray[np.float32]:
+    """The samples of a clip: an array, or what datasets gives, an array with its sampling rate."""
+    if isinstance(clip, Mapping):
+        own = clip.get("sampling_rate", rate)
+        if own != rate:
+            raise InputError(
+                "A clip has another sampling rate than the model reads.",
+                got=f"row {row}: {own} Hz",
+                allowed=f"{rate} Hz",
+                do=f'resample the data: dataset.cast_column("audio", datasets.Audio(sampling_rate={rate}))',
+            )
+        clip = clip["array"]
+    return np.asarray(clip, np.float32)
+
+
+def multiple_choice(model: Runner, examples: Examples) -> Outcome:
+    """The choice with the highest score; a row may have any number of them."""
+    counts = [len(choices) for choices in examples.columns["choices"]]
+    right = _chosen(examples.columns["label"], examples.columns["choices"])
+    prompts = np.repeat(np.arange(len(counts)), counts).tolist()
+    pairs = [
+        (str(examples.columns["prompt"][row]), str(choice))
+        for row, choice in zip(prompts, (c for row in examples.columns["choices"] for c in row), strict=True)
+    ]
+    scores = np.split(model.outputs(pairs)[:, 0], np.cumsum(counts)[:-1])
+    given = np.array([row.argmax() for row in scores], np.intp)
+    padded = np.full((len(counts), max(counts)), -np.inf, np.float32)
+    for row, one in enumerate(scores):
+        padded[row, : len(one)] = one
+    return Outcome(examples.task, right, given, padded, tuple(map(str, range(max(counts)))), examples.clusters)
+
+
+def _chosen(labels: Sequence[Any], choices: Sequence[Sequence[Any]]) -> NDArray[np.intp]:
+    pairs = enumerate(zip(labels, choices, strict=True))
+    return np.array([positions([label], [str(one) for one in own], "choices", row)[0] for row, (label, own) in pairs])

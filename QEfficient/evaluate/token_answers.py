@@ -1,0 +1,198 @@
+"""What a model answers token by token: tags of words, the answer in a context, the word behind a mask.
+
+Which token belongs to which word or character, transformers' own fast tokenizers say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.errors import InputError, UsageError
+from QEfficient.evaluate.labels import positions
+from QEfficient.evaluate.record import Examples, Outcome
+from QEfficient.evaluate.runner import Runner
+from QEfficient.evaluate.text_answers import labels_of
+
+ROWS = 32  # of a batch
+MASKS = ("[MASK]", "<mask>")
+"""What may stand in a text for the word that is asked for, whatever the model's own tokenizer calls it."""
+STRIDE = 128  # tokens by which the windows of a long context overlap: run_squad's
+LONGEST_ANSWER = 30  # tokens: run_squad's
+BEST = 20  # starts and ends that are tried with each other: run_squad's
+
+
+def token_classification(model: Runner, examples: Examples) -> Outcome:
+    """The tag of each word: that of its first token. Words past the model's limit count as ``"O"``."""
+    tokenizer, names = _tokenizer(model), labels_of(model)
+    words = examples.columns["tokens"]
+    given: list[list[str]] = []
+    for batch in batches(words):
+        encoded = tokenizer(
+            [list(row) for row in batch],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=model.limit,
+            padding=True,
+            return_tensors="np",
+        )
+        best = model.arrays(encoded)["logits"].argmax(-1)
+        for row, tokens in enumerate(batch):
+            tags = ["O"] * len(tokens)
+            for token, word in reversed(list(enumerate(encoded.word_ids(row)))):  # the first token of a word wins
+                if word is not None:
+                    tags[word] = names[best[row, token]]
+            given.append(tags)
+    right = [[_tag(tag, names, model.name, row) for tag in tags] for row, tags in enumerate(examples.columns["tags"])]
+    return Outcome(examples.task, right, given, labels=names, clusters=examples.clusters)
+
+
+def _tag(tag: object, names: Sequence[str], model: str, row: int) -> str:
+    """A tag by name as it stands, since a data set may have more than the model; one by position by the model's."""
+    return tag if isinstance(tag, str) else names[positions([tag], names, model, row)[0]]
+
+
+# ------------------------------------------------------------------------------------------------- questions
+
+
+def question_answering(model: Runner, examples: Examples) -> Outcome:
+    """The span of each context that starts and ends best, as HuggingFace's and Google's ``run_squad`` choose it.
+
+    Where the data has questions without an answer, none is given when ``[CLS]`` scores higher than every span.
+    """
+    tokenizer = _tokenizer(model)
+    may_be_empty = any(not answers for answers in examples.columns["answers"])
+    given: list[str] = []
+    rows = list(zip(examples.columns["question"], examples.columns["context"], strict=True))
+    for batch in batches(rows):
+        encoded = tokenizer(
+            [question.strip() for question, _ in batch],
+            [context for _, context in batch],
+            truncation="only_second",
+            max_length=model.limit,
+            stride=min(STRIDE, model.limit // 4),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            padding=True,
+            return_tensors="np",
+        )
+        owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+        arrays = model.arrays(encoded)
+        for row, (_, context) in enumerate(batch):
+            windows = np.flatnonzero(owners == row).tolist()
+            best, none = (-np.inf, ""), np.inf
+            for window in windows:
+                starts, ends = arrays["start_logits"][window], arrays["end_logits"][window]
+                first_token = int((encoded["input_ids"][window] == tokenizer.cls_token_id).argmax())
+                none = min(none, float(starts[first_token] + ends[first_token]))
+                inside = np.array([sequence == 1 for sequence in encoded.sequence_ids(window)])
+                for score, first, last in _spans(starts, ends, inside):
+                    if score > best[0]:
+                        best = (score, context[offsets[window, first, 0] : offsets[window, last, 1]])
+            given.append("" if may_be_empty and none > best[0] else best[1])
+    return Outcome(examples.task, examples.columns["answers"], given, clusters=examples.clusters)
+
+
+def _spans(starts: NDArray[Any], ends: NDArray[Any], inside: NDArray[np.bool_]) -> Iterator[tuple[float, int, int]]:
+    """``(score, first token, last token)`` of the likeliest spans inside of the context."""
+    places = np.flatnonzero(inside)
+    firsts = places[np.argsort(-starts[places], kind="stable")[:BEST]].tolist()
+    lasts = places[np.argsort(-ends[places], kind="stable")[:BEST]].tolist()
+    for first in firsts:
+        for last in lasts:
+            if first <= last < first + LONGEST_ANSWER:
+                yield float(starts[first] + ends[last]), first, last
+
+
+# ------------------------------------------------------------------------------------------------- masked words
+
+
+def fill_mask(model: Runner, examples: Examples) -> Outcome:
+    """The rank that the model gives the right word, from 1, among all of its vocabulary.
+
+    Raises:
+        InputError: A text has not one mask, or a word is no single token of this model.
+    """
+    tokenizer = _tokenizer(model)
+    mask = tokenizer.mask_token
+    if mask is None:
+        raise UsageError(
+            "The model's tokenizer has no token for a mask.",
+            got=model.name,
+            allowed="a model that was trained to fill masks",
+            do="evaluate it for the task that it is for",
+        )
+    texts = [_with_mask(text, mask, row) for row, text in enumerate(examples.columns["text"])]
+    right = np.array(
+        [_token(tokenizer, str(word), row) for row, word in enumerate(examples.columns["target"])], np.intp
+    )
+    ranks: list[int] = []
+    for numbers in batches(range(len(texts))):
+        batch = [texts[number] for number in numbers]
+        encoded = tokenizer(batch, truncation=True, max_length=model.limit, padding=True, return_tensors="np")
+        logits = model.arrays(encoded)["logits"]
+        masked = encoded["input_ids"] == tokenizer.mask_token_id
+        if (lost := np.flatnonzero(masked.sum(-1) != 1)).size:
+            raise InputError(
+                "The mask of these texts is past the model's limit.",
+                got=f"rows {', '.join(str(numbers[row]) for row in lost[:8])}",
+                allowed=f"a mask within {model.limit} tokens",
+                do="drop these rows, or cut the texts around their mask",
+            )
+        scores = logits[np.arange(len(batch)), masked.argmax(-1)]
+        own = scores[np.arange(len(batch)), right[list(numbers)]]
+        ranks += (1 + (scores > own[:, None]).sum(-1)).tolist()
+    return Outcome(examples.task, right, np.array(ranks, np.intp), clusters=examples.clusters)
+
+
+def _with_mask(text: str, mask: str, row: int) -> str:
+    masks = {*MASKS, mask}
+    found = sum(text.count(one) for one in masks)
+    if found != 1:
+        raise InputError(
+            "A text to fill has one mask.",
+            got=f"row {row}: {found} masks in {text[:60]!r}",
+            allowed=f"{' or '.join(sorted(masks))}, once",
+            do="write one row for each masked word",
+        )
+    for one in masks:
+        text = text.replace(one, mask)
+    return text
+
+
+def _token(tokenizer: Any, word: str, row: int) -> int:
+    """The id of a word; byte-level vocabularies hold it with the space before it."""
+    for form in (word, f" {word}"):
+        ids: list[int] = tokenizer(form, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+            return ids[0]
+    raise InputError(
+        "The word is no single token of this model, so that it can't be ranked.",
+        got=f"row {row}: {word!r}",
+        allowed="a word that the tokenizer does not split",
+        do="drop this row, or evaluate on words that all the models know",
+    )
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def _tokenizer(model: Runner) -> Any:
+    tokenizer = model.processor("AutoTokenizer")
+    if not tokenizer.is_fast:
+        raise UsageError(
+            "This model's tokenizer has no fast form, which tells where a token stands in its text.",
+            got=f"{type(tokenizer).__name__} of {model.name}",
+            allowed="a tokenizer with a fast form",
+            do="evaluate it through transformers",
+        )
+    return tokenizer
+
+
+def batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Rows, :data:`ROWS` at a time."""
+    for start in range(0, len(rows), ROWS):
+        yield rows[start : start + ROWS]
