@@ -87,10 +87,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _keep_todays_sweeps(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the sweeps of other days. Each worker does it, and all go by the day on which the run began."""
-    sweeps = [item.nodeid for item in items if item.get_closest_marker("sweep")]
-    later = set(sweeps) - set(todays(sweeps, BEGAN))
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in later])
-    items[:] = [item for item in items if item.nodeid not in later]
+    sweeps = [item for item in items if item.get_closest_marker("sweep")]
+    groups = list(dict.fromkeys(map(_rotated, sweeps)))
+    today = set(todays(groups, BEGAN))
+    later = {item for item in sweeps if _rotated(item) not in today}
+    config.hook.pytest_deselected(items=[item for item in items if item in later])
+    items[:] = [item for item in items if item not in later]
+
+
+def _rotated(item: pytest.Item) -> str:
+    """What runs on one day: the tests that share a model, or one test."""
+    return _scope(item.nodeid) if item.nodeid.startswith(BY_MODEL) else item.nodeid
 
 
 def pytest_collection_finish() -> None:

@@ -63,7 +63,8 @@ def model(home: str) -> QEFFAutoModel:
     return model
 
 
-@pytest.mark.parametrize("batch", [1, 7, 33, 2000])
+# Another batch by the day; all in one call every day.
+@pytest.mark.parametrize("batch", [2000, *(pytest.param(batch, marks=pytest.mark.sweep) for batch in (1, 7, 33))])
 def test_equals_sentence_transformers_at_the_repo_s_limit(
     model: QEFFAutoModel, texts: list[str], at_256: np.ndarray, batch: int
 ) -> None:
