@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.build.subject import Subject
     from QEfficient.diagnostics.buckets import SuggestedBuckets
+    from QEfficient.evaluate.record import Evaluation
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
     from QEfficient.runtime.benchmark import Benchmark
@@ -208,6 +209,52 @@ class Insight(PipelineModel):
 
         subject = ModelSubject(self._recipe(False, "on"), self._text())
         return suggested(subject, texts, buckets, batch_size, num_cores, backend)
+
+    def evaluate(
+        self,
+        data: object,
+        task: str | None = None,
+        metrics: str | Sequence[str] | None = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        seed: int = 0,
+        resamples: int = 1000,
+        runtime_ai100: bool = True,
+    ) -> Evaluation:
+        """How good the model's answers are on data of yours: each figure with its 95 % interval.
+
+        Before ``compile`` HuggingFace's own model answers, after it the program; ``ran`` says which.
+        :func:`QEfficient.evaluate.compare` puts several models beside each other.
+
+        Args:
+            data: Rows: a path (JSONL, JSON, CSV, TSV, parquet), a ``datasets.Dataset``, a DataFrame of pandas or
+                polars, a list of mappings or tuples, or a mapping of columns. For retrieval
+                ``{"queries": …, "corpus": …, "relevant": …}``.
+            task: What is asked: ``"similarity"``, ``"retrieval"``, ``"reranking"``, ``"text-classification"``,
+                ``"multi-label"``, ``"regression"``, or what the class is for. Left out, what columns and class say.
+            metrics: Names such as ``"accuracy"`` or ``"ndcg@10"``; left out, those of the task.
+            columns: Role → column, where the columns are called otherwise than people call them:
+                ``{"text": "review", "label": "stars"}``. ``{"cluster": "document"}`` names rows that belong together.
+            seed: Of the bootstrap.
+            resamples: Of the bootstrap.
+            runtime_ai100: False asks HuggingFace's own model, although there is a program.
+
+        Returns:
+            Figures, and every row's answer; printing it shows a table.
+
+        Raises:
+            InputError: Rows that can't be evaluated; the message names them.
+            UsageError: A task that this model does not answer, or the torch model of a saved program.
+            OptionError: An unknown metric or task, or a number out of range.
+            MissingExtraError: ``pip install "QEfficient[evaluate]"``.
+        """
+        from QEfficient.evaluate.evaluation import evaluate_model
+        from QEfficient.evaluate.record import Sampling
+        from QEfficient.evaluate.runner import Runner
+
+        sampling = Sampling.of(seed, resamples)
+        runner = Runner(self._subject(), torch=not runtime_ai100)
+        return evaluate_model(runner, data, self._task.name, task, metrics, columns, sampling=sampling)
 
     def benchmark(
         self,
