@@ -8,8 +8,8 @@ a module is made once. What follows for a test:
   Files with slow tests start behind the others, those with the most first; what is marked `sweep` goes last.
 - A file of many exports that shares no fixture goes into `SPREAD`: its tests are dealt out one by one. One whose
   fixture has a model a parameter goes into `BY_MODEL`: the tests of a model are dealt out together.
-- `make sweep` runs all that is marked `sweep`, `make test` and CI a third of it, another one each day
-  (`--sweep=today`). Plain `pytest` runs what it is told to.
+- `sweep` marks the many of a kind: model types, sizes of a call, moments of a kill. `make sweep` runs them all, `make
+  test` and CI a third of them, another one each day (`--sweep=today`). Plain `pytest` runs what it is told to.
 - A bound on seconds has to hold while another test takes the other CPU.
 - What another test of the run exported from the same model is not exported again, but copied into the test's cache
   (`tests/shared_graphs.py`). A test or file whose subject is the export, or what goes on during one, is marked

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from QEfficient.analysis.recommendation import Recommendation
     from QEfficient.build.subject import Subject
     from QEfficient.diagnostics.buckets import SuggestedBuckets
-    from QEfficient.evaluate.record import Evaluation
+    from QEfficient.evaluate.result import Evaluation
     from QEfficient.numerics.diagnosis import Diagnosis
     from QEfficient.numerics.verify import Limits, Verification
     from QEfficient.runtime.benchmark import Benchmark

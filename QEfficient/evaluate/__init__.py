@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from QEfficient.errors import UsageError
 
 if TYPE_CHECKING:
-    from QEfficient.evaluate.record import Evaluation
+    from QEfficient.evaluate.result import Evaluation
 
 
 def evaluate(

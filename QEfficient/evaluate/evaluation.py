@@ -11,7 +11,8 @@ from QEfficient.evaluate import signal_answers, text_answers, token_answers
 from QEfficient.evaluate.data import read_examples, text_pairs
 from QEfficient.evaluate.intervals import figures
 from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.record import Evaluation, Examples, Outcome
+from QEfficient.evaluate.record import Examples, Outcome, Sampling
+from QEfficient.evaluate.result import Evaluation
 from QEfficient.evaluate.runner import Runner, TextModel
 
 Answer: TypeAlias = Callable[[Any, Examples], Outcome]

@@ -23,7 +23,7 @@ import QEfficient
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate import evaluate
-from QEfficient.evaluate.record import Evaluation
+from QEfficient.evaluate.result import Evaluation
 from tests import lee_corpus, local_tasks
 from tests.real_text import rows, snippets
 from tests.reranker_repos import bert_reranker

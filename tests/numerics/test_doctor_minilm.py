@@ -75,6 +75,7 @@ def test_a_healthy_model_needs_no_file(minilm: OnnxModel, numbers: list[Referenc
     assert found.before.min_cosine > 0.99999
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", RESCALES)
 def test_a_rescaled_layer_is_cured(kind: str, minilm: OnnxModel, numbers: list[Reference], tmp_path: Path) -> None:
     change, module = RESCALES[kind]

@@ -18,7 +18,7 @@ from tests.cold_road import SCRIPT, TEXTS, vectors
 from tests.killing import Outcome, Zygote, kill_at_points, new_home
 from tests.tiny_repo import tiny_repo
 
-pytestmark = pytest.mark.own_exports
+pytestmark = [pytest.mark.own_exports, pytest.mark.slow, pytest.mark.sweep]  # of many moments: a third of them a day
 
 
 class Road:
@@ -73,7 +73,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield Road(zygote, folder)
 
 
-@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_that_lies(road: Road, tmp_path: Path) -> None:
     def check(outcome: Outcome) -> None:
         stages = road.check_entries(outcome.home)
@@ -83,7 +82,6 @@ def test_a_killed_export_leaves_nothing_that_lies(road: Road, tmp_path: Path) ->
     kill_at_points(road.zygote, "export", tmp_path / "homes", check)
 
 
-@pytest.mark.slow
 def test_a_killed_compile_leaves_nothing_that_lies(road: Road, tmp_path: Path) -> None:
     both = ["onnx", "program"]
 
@@ -95,7 +93,6 @@ def test_a_killed_compile_leaves_nothing_that_lies(road: Road, tmp_path: Path) -
     kill_at_points(road.zygote, "compile", tmp_path / "homes", check, seed=road.put_graph)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["export", "compile"])
 def test_ctrl_c_passes_and_leaves_nothing_half_written(stage: str, road: Road, tmp_path: Path) -> None:
     published = {"export": "onnx", "compile": "program"}[stage]
