@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from QEfficient.cli import analyze, cache, verify
+from QEfficient.cli import analyze, cache, compare, evaluate, verify
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(analyze.analyze)
 app.command()(verify.verify)
+app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.add_typer(cache.app, name="cache")
 
 

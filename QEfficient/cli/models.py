@@ -9,7 +9,8 @@ import typer
 
 import QEfficient
 from QEfficient import hub
-from QEfficient.tasks.catalogue import TASKS
+from QEfficient import program as programs
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, TASKS
 
 if TYPE_CHECKING:
     from QEfficient.auto.base import QEFFTransformersBase
@@ -42,6 +43,29 @@ def load(name: str, task: str, pooling: str | None) -> QEFFTransformersBase:
         pooling = "auto"
     model = made.from_pretrained(name, pooling=pooling)
     return model
+
+
+def ready(name: str, backend: str | None, seq_len: str | None, pooling: str | None) -> QEFFTransformersBase:
+    """The model by the class that it was made for, compiled unless it is a saved program or is to run in torch."""
+    task = task_of(name)
+    model = load(name, task, pooling)
+    if model.program_path is not None:
+        if seq_len is not None:
+            raise typer.BadParameter(f"{name} is a saved program: its lengths are as they were compiled")
+    elif backend != "torch":
+        model.compile(seq_len=lengths(seq_len), backend=backend)
+    return model
+
+
+def task_of(name: str) -> str:
+    """What a model is for: as its program's manifest says, else by the head that its config names."""
+    folder = hub.resolve(name).folder
+    if hub.is_program(folder):
+        facts = programs.load(folder).manifest.model
+        return FEATURE_EXTRACTION.name if facts is None else facts.task
+    classes = hub.read_config(folder).get("architectures") or ()
+    heads = {task.auto_class.removeprefix("AutoModel"): name for name, task in TASKS.items() if not task.pools}
+    return next((heads[head] for head in heads for one in classes if one.endswith(head)), FEATURE_EXTRACTION.name)
 
 
 def lengths(text: str | None) -> list[int] | None:

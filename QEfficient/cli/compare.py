@@ -1,0 +1,38 @@
+"""``qefficient compare``: several models on the same rows, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from QEfficient.cli import models
+from QEfficient.cli.evaluate import AsJson, Backend, Column, Metric, Report, Task, columns
+from QEfficient.report import report_path, write_report
+
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="The others are compared with the first.")]
+Data = Annotated[str, typer.Option("--data", help="A file of rows: JSONL, JSON, CSV, TSV or parquet.")]
+
+
+def compare(
+    names: Models,
+    data: Data,
+    task: Task = None,
+    metric: Metric = None,
+    column: Column = None,
+    backend: Backend = None,
+    seq_len: models.SeqLen = None,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """One table of several models: metrics with intervals, what differs by more than chance, speed and size."""
+    from QEfficient.evaluate import compare as compare_models
+
+    target = None if report is None else report_path(report)
+    loaded = [models.ready(name, backend, seq_len, None) for name in names]
+    found = compare_models(loaded, data, task, metric or None, columns=columns(column))
+    print(found.to_json() if as_json else found)
+    if target is not None:
+        write_report(found, target)
+        if not as_json:
+            print(f"Report: {report}")
