@@ -27,6 +27,8 @@ class Examples:
             where each row is its own.
         digest: SHA-256 of the values, in hex: the same rows in the same order have the same one, whatever they came in.
         name: What the data came from, for people: a file's name, ``"list of 100 rows"``.
+        label_names: What whole numbers stand for in ``label``, ``labels`` or ``tags``, by position, where the data says
+            it; else empty.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Examples:
     clusters: NDArray[np.intp] | None = None
     digest: str = ""
     name: str = ""
+    label_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
