@@ -249,12 +249,10 @@ class Insight(PipelineModel):
             MissingExtraError: ``pip install "QEfficient[evaluate]"``.
         """
         from QEfficient.evaluate.evaluation import evaluate_model
-        from QEfficient.evaluate.record import Sampling
         from QEfficient.evaluate.runner import Runner
 
-        sampling = Sampling.of(seed, resamples)
         runner = Runner(self._subject(), torch=not runtime_ai100)
-        return evaluate_model(runner, data, self._task.name, task, metrics, columns, sampling=sampling)
+        return evaluate_model(runner, data, task, metrics, columns, seed=seed, resamples=resamples)
 
     def benchmark(
         self,

@@ -45,12 +45,10 @@ def evaluate(
     """
     from QEfficient.evaluate import sentence_transformers
     from QEfficient.evaluate.evaluation import evaluate_model
-    from QEfficient.evaluate.record import Sampling
 
     theirs = sentence_transformers.wrapped(model)
     if theirs is not None:
-        own = "feature-extraction" if theirs.gives_vectors else "text-classification"
-        return evaluate_model(theirs, data, own, task, metrics, columns, sampling=Sampling.of(seed, resamples))
+        return evaluate_model(theirs, data, task, metrics, columns, seed=seed, resamples=resamples)
     if not hasattr(model, "evaluate"):
         raise UsageError(
             "This is no model that can be evaluated.",

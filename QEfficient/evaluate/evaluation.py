@@ -11,7 +11,7 @@ from QEfficient.evaluate import signal_answers, text_answers, token_answers
 from QEfficient.evaluate.data import read_examples, text_pairs
 from QEfficient.evaluate.intervals import figures
 from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.record import Examples, Outcome, Sampling
+from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.evaluate.result import Evaluation
 from QEfficient.evaluate.runner import Runner, TextModel
 
@@ -42,38 +42,36 @@ OF_ONE_CLASS: Mapping[str, Answer] = {
 def evaluate_model(
     model: TextModel,
     data: object,
-    model_task: str,
     task: str | None,
-    metrics: str | Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    metrics: str | Sequence[str] | None,
+    columns: Mapping[str, str] | None,
     *,
-    sampling: Sampling,
+    seed: int,
+    resamples: int,
 ) -> Evaluation:
-    """Reads the data, asks the model, and measures what it answers.
+    """Reads the data, asks the model, and measures what it answers; the arguments are those of ``evaluate``."""
+    examples = read_examples(data, task, columns, model_task=model.task)
+    names = [metrics] if isinstance(metrics, str) else metrics
+    return evaluate_examples(model, examples, names, seed=seed, resamples=resamples)
 
-    Args:
-        model: What answers.
-        data: As :func:`QEfficient.evaluate.evaluate` takes it.
-        model_task: What the model is for, as ``transformers.pipeline`` calls it.
-        task: What it is asked; left out, what the columns and the model say.
-        metrics: Their names; left out, those of the task.
-        columns: Role → column.
-        sampling: How intervals are found.
-    """
-    examples = read_examples(data, task or model_task, columns)
+
+def evaluate_examples(
+    model: TextModel, examples: Examples, metrics: Sequence[str] | None, *, seed: int, resamples: int
+) -> Evaluation:
+    """Asks the model, and measures what it answers."""
     wanted = metrics_of(examples.task, metrics)  # a wrong name is refused before the model runs
     outcome = answered(model, examples)
     return Evaluation(
         model=model.name,
         ran=model.ran,
         task=examples.task,
-        figures=figures(outcome, wanted, sampling),
+        figures=figures(outcome, wanted, seed=seed, resamples=resamples),
         outcome=outcome,
         rows=len(examples),
         digest=examples.digest,
         data=examples.name,
-        seed=sampling.seed,
-        resamples=sampling.resamples,
+        seed=seed,
+        resamples=resamples,
         versions=library_versions(),
     )
 
@@ -86,11 +84,10 @@ def answered(model: TextModel, examples: Examples) -> Outcome:
     """
     if examples.task in OF_TEXTS:
         return OF_TEXTS[examples.task](model, examples)
-    if not isinstance(model, Runner) or model.subject.task.name != examples.task:
-        own = model.subject.task.name if isinstance(model, Runner) else "texts"
+    if not isinstance(model, Runner) or model.task != examples.task:
         raise UsageError(
             "The model is not of this task's class.",
-            got=f"task={examples.task!r} for {model.name!r}, a model of {own}",
+            got=f"task={examples.task!r} for {model.name!r}, a model of {model.task}",
             allowed=f"a model of {examples.task}, or one of {', '.join(OF_TEXTS)}",
             do="load the model with the Auto class of the task",
         )

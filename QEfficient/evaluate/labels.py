@@ -8,7 +8,9 @@ from QEfficient.arguments import whole
 from QEfficient.errors import InputError, nearest
 
 
-def positions(labels: Sequence[object], names: Sequence[str], model: str, row: int | None = None) -> list[int]:
+def positions(
+    labels: Sequence[object], names: Sequence[str], model: str, *, row: int | None = None, called: Sequence[str] = ()
+) -> list[int]:
     """Where each label stands among the model's.
 
     Args:
@@ -16,15 +18,22 @@ def positions(labels: Sequence[object], names: Sequence[str], model: str, row: i
         names: The model's labels.
         model: Its name, for the error.
         row: The row that all these labels belong to; left out, the first one is row 0's, and so on.
+        called: What positions stand for in the data, where it says so. The model may have the same labels in another
+            order: if it knows all these names, they count.
 
     Raises:
         InputError: The model has no such label; names the row.
     """
-    known = {name: place for place, name in enumerate(names)}
-    known |= {name.casefold(): place for name, place in reversed(known.items()) if name.casefold() not in known}
+    known = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
+    known |= {name: place for place, name in enumerate(names)}
+    by_name = bool(called) and all(name in known or name.casefold() in known for name in called)
     found = []
     for number, label in enumerate(labels):
-        place = known.get(label, known.get(label.casefold())) if isinstance(label, str) else whole(label)
+        place = whole(label)
+        if by_name and place is not None and 0 <= place < len(called):
+            label = called[place]
+        if isinstance(label, str):
+            place = known.get(label, known.get(label.casefold()))
         if place is None or not 0 <= place < len(names):
             raise InputError(
                 f"The model {model!r} has no such label.{nearest(str(label), list(names))}",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient import arguments
-from QEfficient.errors import OptionError
 from QEfficient.records import Json
 
 
@@ -78,31 +76,6 @@ class Outcome:
 
     def __len__(self) -> int:
         return len(self.right)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How a bootstrap draws.
-
-    Attributes:
-        seed: Of its random numbers.
-        resamples: How often it draws all rows anew.
-    """
-
-    seed: int = 0
-    resamples: int = 1000
-
-    @classmethod
-    def of(cls, seed: object, resamples: object) -> Self:
-        """Checked.
-
-        Raises:
-            OptionError: A number that is none, or out of range.
-        """
-        number = arguments.whole(seed)
-        if number is None or number < 0:
-            raise OptionError("seed is no number from 0.", got=f"seed={seed!r}", allowed="0 or more", do="pass an int")
-        return cls(number, arguments.positive("resamples", resamples, "resamples"))
 
 
 @dataclass(frozen=True, slots=True)

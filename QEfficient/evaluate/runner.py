@@ -32,6 +32,8 @@ class TextModel(Protocol):
 
     name: str
     ran: str
+    task: str
+    """What it was made for, as ``transformers.pipeline`` calls it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,7 +128,7 @@ class Runner:
     """
 
     def __init__(self, subject: Subject, *, torch: bool) -> None:
-        self.subject, self.name = subject, subject.name
+        self.subject, self.name, self.task = subject, subject.name, subject.task.name
         if subject.loaded is not None and not torch:
             self.graph = graph_of_program(subject.loaded)
         elif isinstance(subject, SavedSubject):

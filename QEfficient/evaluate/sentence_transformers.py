@@ -26,6 +26,7 @@ def wrapped(model: object) -> TextModel | None:
 
 class _SentenceTransformer:
     ran = "sentence-transformers"
+    task = "feature-extraction"
     labels: tuple[str, ...] = ()
     gives_vectors = True
 
@@ -46,6 +47,7 @@ class _SentenceTransformer:
 
 class _CrossEncoder:
     ran = "sentence-transformers"
+    task = "text-classification"
     gives_vectors = False
 
     def __init__(self, model: Any) -> None:

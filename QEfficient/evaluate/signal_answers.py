@@ -35,7 +35,7 @@ def audio_classification(model: Runner, examples: Examples) -> Outcome:
 
 def _labelled(model: Runner, examples: Examples, scores: Floats) -> Outcome:
     names = labels_of(model)
-    right = np.asarray(positions(examples.columns["label"], names, model.name), np.intp)
+    right = np.asarray(positions(examples.columns["label"], names, model.name, called=examples.label_names), np.intp)
     return Outcome(examples.task, right, scores.argmax(-1), scores, names, examples.clusters)
 
 
@@ -86,7 +86,7 @@ def multiple_choice(model: Runner, examples: Examples) -> Outcome:
         (str(examples.columns["prompt"][row]), str(choice))
         for row, choice in zip(prompts, (c for row in examples.columns["choices"] for c in row), strict=True)
     ]
-    scores = np.split(model.outputs(pairs)[:, 0], np.cumsum(counts)[:-1])
+    scores = np.split(model.outputs(pairs).reshape(-1), np.cumsum(counts)[:-1])
     given = np.array([row.argmax() for row in scores], np.intp)
     padded = np.full((len(counts), max(counts)), -np.inf, np.float32)
     for row, one in enumerate(scores):
@@ -96,4 +96,6 @@ def multiple_choice(model: Runner, examples: Examples) -> Outcome:
 
 def _chosen(labels: Sequence[Any], choices: Sequence[Sequence[Any]]) -> NDArray[np.intp]:
     pairs = enumerate(zip(labels, choices, strict=True))
-    return np.array([positions([label], [str(one) for one in own], "choices", row)[0] for row, (label, own) in pairs])
+    return np.array(
+        [positions([label], [str(one) for one in own], "choices", row=row)[0] for row, (label, own) in pairs]
+    )

@@ -88,7 +88,7 @@ def reranking(model: TextModel, examples: Examples) -> Outcome:
 def classification(model: TextModel, examples: Examples) -> Outcome:
     """The label with the highest score."""
     names = labels_of(model)
-    right = np.asarray(positions(examples.columns["label"], names, model.name), np.intp)
+    right = np.asarray(positions(examples.columns["label"], names, model.name, called=examples.label_names), np.intp)
     scores = model.outputs(texts_of(examples))
     return Outcome(examples.task, right, scores.argmax(-1), scores, names, examples.clusters)
 
@@ -98,7 +98,7 @@ def multi_label(model: TextModel, examples: Examples) -> Outcome:
     names = labels_of(model)
     right = np.zeros((len(examples), len(names)), bool)
     for row, labels in enumerate(examples.columns["labels"]):
-        right[row, positions(labels, names, model.name, row)] = True
+        right[row, positions(labels, names, model.name, row=row, called=examples.label_names)] = True
     scores = model.outputs(texts_of(examples))
     return Outcome(examples.task, right, scores > 0, scores, names, examples.clusters)
 

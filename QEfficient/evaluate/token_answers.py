@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from QEfficient.arguments import whole
 from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate.labels import positions
 from QEfficient.evaluate.record import Examples, Outcome
@@ -46,13 +47,19 @@ def token_classification(model: Runner, examples: Examples) -> Outcome:
                 if word is not None:
                     tags[word] = names[best[row, token]]
             given.append(tags)
-    right = [[_tag(tag, names, model.name, row) for tag in tags] for row, tags in enumerate(examples.columns["tags"])]
+    right = [
+        [tag if isinstance(tag, str) else _name(tag, names, examples, model.name, row) for tag in tags]
+        for row, tags in enumerate(examples.columns["tags"])
+    ]
     return Outcome(examples.task, right, given, labels=names, clusters=examples.clusters)
 
 
-def _tag(tag: object, names: Sequence[str], model: str, row: int) -> str:
-    """A tag by name as it stands, since a data set may have more than the model; one by position by the model's."""
-    return tag if isinstance(tag, str) else names[positions([tag], names, model, row)[0]]
+def _name(tag: object, names: Sequence[str], examples: Examples, model: str, row: int) -> str:
+    """What a tag's number stands for: in the data where it says so, which may have more tags than the model."""
+    place = whole(tag)
+    if place is not None and 0 <= place < len(examples.label_names):
+        return examples.label_names[place]
+    return names[positions([tag], names, model, row=row)[0]]
 
 
 # ------------------------------------------------------------------------------------------------- questions
