@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 import torch
 import transformers
+from QEfficient.evaluate.result import Evaluation
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
@@ -23,7 +24,6 @@ import QEfficient
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate import evaluate
-from QEfficient.evaluate.result import Evaluation
 from tests import lee_corpus, local_tasks
 from tests.real_text import rows, snippets
 from tests.reranker_repos import bert_reranker
@@ -34,6 +34,11 @@ from tests.tiny_repo import tiny_repo
 LABELS = ("low", "middle", "high")
 MOVIES = [text for _, _, text in rows("movies")[:60]]
 ROADS = ("torch", "onnxruntime", "emulator", "card", "saved")
+
+
+def new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def ran_by(evaluation: Evaluation) -> str:
@@ -95,7 +100,7 @@ def test_the_same_call_on_every_road_of_an_embedding_model(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("card")
 def test_the_same_call_on_every_road_of_a_classifier(tmp_path: Path) -> None:
-    repo = text_repo(tmp_path / "repo", "AutoModelForSequenceClassification", LABELS)
+    repo = text_repo(new(tmp_path / "repo"), "AutoModelForSequenceClassification", LABELS)
     data = {"sentence": MOVIES, "label": [LABELS[len(text) % 3] for text in MOVIES]}
     theirs = transformers.pipeline("text-classification", model=str(repo), device="cpu")
     best = [answer["label"] for answer in theirs(MOVIES, truncation=True)]
@@ -185,7 +190,7 @@ def test_reranking_as_sentence_transformers_measures_it(
 
 def test_tags_are_those_of_each_words_first_token(tmp_path: Path) -> None:
     names = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-    repo = text_repo(tmp_path / "repo", "AutoModelForTokenClassification", names)
+    repo = text_repo(new(tmp_path / "repo"), "AutoModelForTokenClassification", names)
     words = [text.split()[:12] for text in MOVIES[:20]]
     tags = [[names[(len(word) + i) % 5] for i, word in enumerate(row)] for row in words]
     theirs = transformers.AutoModelForTokenClassification.from_pretrained(repo).eval()
@@ -209,7 +214,7 @@ def test_tags_are_those_of_each_words_first_token(tmp_path: Path) -> None:
 
 def test_answers_are_spans_of_the_context(tmp_path: Path) -> None:
     """Every span's score by hand; a context past the limit is read in windows."""
-    repo = text_repo(tmp_path / "repo", "AutoModelForQuestionAnswering")
+    repo = text_repo(new(tmp_path / "repo"), "AutoModelForQuestionAnswering")
     contexts = [*MOVIES[:8], " ".join(MOVIES[10:22])]
     questions = [f"what is it number {i}" for i in range(len(contexts))]
     theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(repo).eval()
@@ -242,7 +247,7 @@ def test_answers_are_spans_of_the_context(tmp_path: Path) -> None:
 
 
 def test_a_masked_word_has_a_rank(tmp_path: Path) -> None:
-    repo = text_repo(tmp_path / "repo", "AutoModelForMaskedLM")
+    repo = text_repo(new(tmp_path / "repo"), "AutoModelForMaskedLM")
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(repo).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(repo)
     data = [(f"the {mask} was good {i}", "film") for i, mask in enumerate(["[MASK]", "<mask>", "[MASK]"])]
@@ -264,7 +269,7 @@ def test_a_masked_word_has_a_rank(tmp_path: Path) -> None:
 
 
 def test_images_and_clips(tmp_path: Path) -> None:
-    repo = image_repo(tmp_path / "vit", LABELS)
+    repo = image_repo(new(tmp_path / "vit"), LABELS)
     images = pictures(12)
     pipeline = transformers.pipeline("image-classification", model=str(repo), device="cpu")
     want = [answer[0]["label"] for answer in pipeline(images)]
@@ -273,7 +278,7 @@ def test_images_and_clips(tmp_path: Path) -> None:
     assert model.evaluate({"image": images, "label": want})["accuracy"].value == 1
     model.close()
 
-    repo = speech_repo(tmp_path / "speech", norm="layer")
+    repo = speech_repo(new(tmp_path / "speech"), norm="layer")
     sounds = clips(6)
     heard = transformers.pipeline("automatic-speech-recognition", model=str(repo), device="cpu")
     texts = [heard(sound)["text"] for sound in sounds]
@@ -293,7 +298,7 @@ def test_images_and_clips(tmp_path: Path) -> None:
 
 
 def test_what_a_model_can_not_be_asked_is_refused(tmp_path: Path) -> None:
-    repo = text_repo(tmp_path / "repo", "AutoModelForSequenceClassification", LABELS)
+    repo = text_repo(new(tmp_path / "repo"), "AutoModelForSequenceClassification", LABELS)
     model = QEFFAutoModelForSequenceClassification.from_pretrained(repo)
     with pytest.raises(InputError, match="row 1: 'huge'"):
         model.evaluate([("good", "low"), ("bad", "huge")])
