@@ -18,7 +18,7 @@ from QEfficient.evaluate.data.digest import digest_of
 from QEfficient.evaluate.data.files import read_file
 from QEfficient.evaluate.data.infer import infer_task
 from QEfficient.evaluate.data.labels import indicator_width
-from QEfficient.evaluate.data.rankings import is_collection, read_collection
+from QEfficient.evaluate.data.rankings import clusters_of_queries, is_collection, read_collection
 from QEfficient.evaluate.data.roles import CLUSTER, TASKS
 from QEfficient.evaluate.data.sources import table_of
 from QEfficient.evaluate.data.table import DataTable
@@ -110,18 +110,8 @@ def _of_collection(data: Mapping[str, Any], columns: Wanted | None, limit: int |
             do="call the parts queries, corpus and relevant",
         )
     whole, corpus = read_collection(data, limit)
-    clusters = None
-    if name := (columns or {}).get(CLUSTER.name):
-        given = data.get(str(name), ())
-        values = [given[key] for key in data["queries"]] if isinstance(given, Mapping) else list(given)
-        if len(values) < len(whole["query"]):
-            raise InputError(
-                "Not every query has a cluster.",
-                got=f"{len(values)} in {name!r}",
-                allowed=f"{len(whole['query'])}, one a query",
-                do="pass a mapping from the queries' ids, or a list",
-            )
-        clusters = KINDS["cluster"](Cells("cluster", str(name), values[: len(whole["query"])]))
+    column = (columns or {}).get(CLUSTER.name)
+    clusters = None if column is None else clusters_of_queries(data, str(column), limit)
     name = source or f"{len(whole['query'])} queries over {len(corpus)} documents"
     return Examples("retrieval", whole, corpus, _numbered(clusters), digest_of(whole, corpus), name)
 
