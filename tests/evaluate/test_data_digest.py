@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
+import wave
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.data import read_examples
+from QEfficient.evaluate.data import load_clip, read_examples, rgb_image
 from tests.evaluate.data_cases import SOURCES
 
 FIXED = "81a0afb6"  # of two rows, so that a change of the encoding is seen: digests stand in saved programs
@@ -160,28 +163,83 @@ def test_clips_in_every_form(tmp_path: Path) -> None:
     assert found[0].columns["audio"][0]["sampling_rate"] is None
 
 
-def test_clips_that_are_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("width", "channels"), [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1)])
+def test_clips_that_are_files_count_by_their_samples(width: int, channels: int, tmp_path: Path) -> None:
+    expected = np.array([-1, -0.5, 0, 0.5, 0.984375], np.float32)  # in steps of 8 bits
     path = tmp_path / "x.wav"
-    path.write_bytes(wav())
+    path.write_bytes(wav(expected, width, channels))
     undecoded = datasets.Dataset.from_dict({"audio": [{"bytes": None, "path": str(path)}], "text": [""]})
     forms: list[Any] = [
         [{"audio": path, "text": ""}],
-        [{"audio": wav(), "text": ""}],
-        [{"audio": {"bytes": wav(), "path": "gone.wav"}, "text": ""}],
+        [{"audio": path.read_bytes(), "text": ""}],
+        [{"audio": {"bytes": path.read_bytes(), "path": "gone.wav"}, "text": ""}],
+        [{"audio": {"array": expected, "sampling_rate": 16_000}, "text": ""}],
         undecoded.cast_column("audio", datasets.Audio()),
     ]
     found = [read_examples(form, "automatic-speech-recognition") for form in forms]
     assert len({one.digest for one in found}) == 1
-    assert [type(one.columns["audio"][0]) for one in found] == [str, bytes, bytes, str]
+    for one in found:
+        samples, rate = load_clip(one.columns["audio"][0])
+        assert (samples.tolist(), samples.dtype, rate) == (expected.tolist(), np.float32, 16_000)
 
 
-def wav() -> bytes:
-    import wave
+def test_clips_that_torchcodec_decodes() -> None:
+    class Decoder:  # as datasets extends torchcodec's
+        def get_all_samples(self) -> None: ...
 
+        def __getitem__(self, key: str) -> Any:
+            return {"array": np.array([0.5, 1.0]), "sampling_rate": 8_000}[key]
+
+    found = read_examples({"audio": [Decoder()], "label": [0]}, "audio-classification")
+    samples, rate = load_clip(found.columns["audio"][0])
+    assert (samples.tolist(), rate) == ([0.5, 1.0], 8_000)
+
+
+def test_a_file_of_sound_that_is_gone_or_of_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"RIFF text")
+    with pytest.raises(InputError, match="row 0"):
+        read_examples({"audio": [path], "label": [0]}, "audio-classification")
+    with pytest.raises(InputError, match="can't be read"):
+        load_clip(str(tmp_path / "gone.wav"))
+
+
+def test_other_formats_are_read_where_soundfile_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(file: io.BytesIO, dtype: str, always_2d: bool) -> tuple[Any, int]:
+        if file.read() != b"fLaC":
+            raise RuntimeError("unknown format")
+        return np.array([[0.0, 1.0], [0.5, 0.5]], np.float32), 44_100
+
+    monkeypatch.setitem(sys.modules, "soundfile", SimpleNamespace(read=read))
+    found = read_examples({"audio": [b"fLaC"], "label": [0]}, "audio-classification")
+    samples, rate = load_clip(found.columns["audio"][0])
+    assert (samples.tolist(), rate) == ([0.5, 0.5], 44_100)
+    with pytest.raises(InputError, match="row 0"):
+        read_examples({"audio": [b"text"], "label": [0]}, "audio-classification")
+
+
+def test_images_as_processors_read_them(tmp_path: Path) -> None:
+    image, path, _ = picture(tmp_path)
+    assert np.array_equal(np.asarray(rgb_image(str(path))), np.asarray(image))
+    grey = np.full((2, 3), 7, np.uint8)
+    for one in (grey, Image.fromarray(grey), Image.fromarray(grey).convert("P")):
+        assert np.asarray(rgb_image(one)).tolist() == np.full((2, 3, 3), 7).tolist()
+    turned = Image.new("RGB", (3, 2))
+    turned.getexif()[0x0112] = 6  # the camera stood on its side
+    turned.save(tmp_path / "turned.jpg", exif=turned.getexif())
+    assert rgb_image(str(tmp_path / "turned.jpg")).size == (2, 3)
+    path.unlink()
+    with pytest.raises(InputError, match="any more"):
+        rgb_image(str(path))
+    array = np.zeros((2, 3, 4), np.uint8)
+    assert rgb_image(array) is array
+
+
+def wav(samples: np.ndarray[Any, Any], width: int, channels: int) -> bytes:
+    whole = np.round(samples * 2.0 ** (8 * width - 1)).astype(np.int64) + (128 if width == 1 else 0)
+    content = b"".join(int(one).to_bytes(width, "little", signed=width > 1) * channels for one in whole)
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(16_000)
-        writer.writeframes(np.arange(16, dtype="<i2").tobytes())
+        writer.setparams((channels, width, 16_000, len(samples), "NONE", ""))
+        writer.writeframes(content)
     return file.getvalue()
