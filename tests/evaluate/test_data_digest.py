@@ -131,6 +131,7 @@ def test_images_count_by_their_pixels(tmp_path: Path) -> None:
         pd.DataFrame({"image": [str(path)], "label": [1]}),
         datasets.Dataset.from_dict({"image": [str(path)], "label": [1]}, features),
         datasets.Dataset.from_dict({"image": [image], "label": [1]}, features),
+        datasets.Dataset.from_dict({"image": [image], "label": [1]}, features).to_iterable_dataset(),
     ]
     found = [read_examples(form, "image-classification") for form in forms]
     assert len({one.digest for one in found}) == 1
@@ -175,6 +176,7 @@ def test_clips_that_are_files_count_by_their_samples(width: int, channels: int, 
         [{"audio": {"bytes": path.read_bytes(), "path": "gone.wav"}, "text": ""}],
         [{"audio": {"array": expected, "sampling_rate": 16_000}, "text": ""}],
         undecoded.cast_column("audio", datasets.Audio()),
+        undecoded.cast_column("audio", datasets.Audio()).to_iterable_dataset(),
     ]
     found = [read_examples(form, "automatic-speech-recognition") for form in forms]
     assert len({one.digest for one in found}) == 1
@@ -198,8 +200,10 @@ def test_clips_that_torchcodec_decodes() -> None:
 def test_a_file_of_sound_that_is_gone_or_of_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(b"RIFF text")
-    with pytest.raises(InputError, match="row 0"):
-        read_examples({"audio": [path], "label": [0]}, "audio-classification")
+    for broken in (path, wav(np.zeros(0), 2, 1)):
+        with pytest.raises(InputError, match="row 0"):
+            read_examples({"audio": [broken], "label": [0]}, "audio-classification")
+    assert load_clip(wav(np.array([0.5, 0.25]), 2, 1)[:-1])[0].tolist() == [0.5]
     with pytest.raises(InputError, match="can't be read"):
         load_clip(str(tmp_path / "gone.wav"))
 

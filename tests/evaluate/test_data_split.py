@@ -19,6 +19,7 @@ from QEfficient.evaluate.data import (
     text_pairs,
 )
 from QEfficient.evaluate.record import Examples
+from tests import lee_corpus
 from tests.evaluate.data_cases import CASES
 
 
@@ -46,6 +47,15 @@ def test_a_subset_keeps_the_corpus() -> None:
     whole = read_examples([("p", "a"), ("q", "b")], "retrieval")
     part = subset(whole, [1])
     assert (part.columns, part.corpus) == ({"query": ["q"], "relevant": [{1: 1}]}, ("a", "b"))
+
+
+def test_parts_are_read_as_they_are() -> None:
+    part = subset(numbered(4), [3, 1])
+    assert read_examples(part) is read_examples(part, "text-classification", limit=2) is part
+    assert read_examples(part, limit=1).columns["text"] == ["text 3"]
+    for more in ({"task": "regression"}, {"columns": {"text": "label"}}):
+        with pytest.raises(UsageError, match="were read for text-classification"):
+            read_examples(part, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rows", [[], [3], [-1], [0, 0], [0.5], ["a"], [[0]], [True, False]])
@@ -148,6 +158,18 @@ def test_which_texts_a_pair_holds() -> None:
     assert found.tolist() == [[0, 1], [1, 2], [3, 3]]
     assert text_pairs(pairs("ab", "cd", "ee")) is None
     assert text_pairs(numbered(3)) is None
+
+
+def test_the_pairs_of_the_lee_corpus_hang_together_by_their_documents() -> None:
+    documents, scores = lee_corpus.documents(), lee_corpus.similarities()
+    first, second = np.triu_indices(len(documents), 1)
+    rows = [(documents[i], documents[j], scores[i, j]) for i, j in zip(first, second, strict=True)]
+    whole = read_examples(rows, "similarity")
+    found = text_pairs(whole)
+    assert found is not None
+    assert found.tolist() == [[i, j] for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    with pytest.raises(InputError, match="1225 rows"):
+        split_by_text(whole, (0.8, 0.2))
 
 
 @pytest.mark.parametrize("task", CASES)

@@ -82,15 +82,19 @@ def _wave(value: bytes | str, head: bool = False) -> Clip | None:
         with wave.open(io.BytesIO(value) if isinstance(value, bytes) else value, "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.readframes(0 if head else file.getnframes())
+            empty = not file.getnframes()
     except (wave.Error, EOFError, OSError):
         return None
+    if empty:
+        return None
+    frames = frames[: len(frames) - len(frames) % (width * channels)]  # of a file that was cut off
     return _floats(frames, width).reshape(-1, channels).mean(1, dtype=np.float32), rate
 
 
 def _floats(frames: bytes, width: int) -> NDArray[np.float32]:
     """Samples of 8 bits have no sign; wider ones do, the low byte first."""
     if width == 1:
-        return (np.frombuffer(frames, np.uint8).astype(np.float32) - 128) / 128
+        return ((np.frombuffer(frames, np.uint8) - 128.0) / 128).astype(np.float32)
     if width == 3:  # the top three bytes of four
         padded = np.zeros((len(frames) // 3, 4), np.uint8)
         padded[:, 1:] = np.frombuffer(frames, np.uint8).reshape(-1, 3)

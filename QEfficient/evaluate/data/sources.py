@@ -97,6 +97,7 @@ def _of_dataset(data: Any, limit: int | None) -> DataTable:
 
 def _of_stream(data: Any, limit: int | None) -> DataTable:
     """A ``datasets.IterableDataset``, read to its end or to the limit."""
+    data = data.with_format(None).decode(False)  # images and sound are decoded where they are read
     features = data.features or {}
     names = {column: found for column, feature in features.items() if (found := _label_names(feature))}
     return replace(_of_rows(list(islice(data, limit)), None), label_names=names)
