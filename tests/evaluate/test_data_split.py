@@ -168,7 +168,7 @@ def test_the_pairs_of_the_lee_corpus_hang_together_by_their_documents() -> None:
     found = text_pairs(whole)
     assert found is not None
     assert found.tolist() == [[i, j] for i, j in zip(first.tolist(), second.tolist(), strict=True)]
-    with pytest.raises(InputError, match="1225 rows"):
+    with pytest.raises(InputError, match="1225, 0 rows, of 1225"):
         split_by_text(whole, (0.8, 0.2))
 
 
