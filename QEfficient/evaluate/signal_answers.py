@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
+from QEfficient.evaluate.data import load_clip, rgb_image
 from QEfficient.evaluate.labels import positions
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.evaluate.runner import Floats, Runner
@@ -22,7 +23,7 @@ def image_classification(model: Runner, examples: Examples) -> Outcome:
     """The label with the highest score."""
     processor = model.processor("AutoImageProcessor")
     scores = [
-        model.arrays(processor(list(batch), return_tensors="np"))["logits"]
+        model.arrays(processor(list(map(rgb_image, batch)), return_tensors="np"))["logits"]
         for batch in batches(examples.columns["image"])
     ]
     return _labelled(model, examples, np.concatenate(scores))
@@ -63,18 +64,16 @@ def _of_clips(model: Runner, clips: Sequence[Any]) -> Any:
 
 
 def _samples(clip: Any, rate: int, row: int) -> NDArray[np.float32]:
-    """The samples of a clip: an array, or what datasets gives, an array with its sampling rate."""
-    if isinstance(clip, Mapping):
-        own = clip.get("sampling_rate", rate)
-        if own != rate:
-            raise InputError(
-                "A clip has another sampling rate than the model reads.",
-                got=f"row {row}: {own} Hz",
-                allowed=f"{rate} Hz",
-                do=f'resample the data: dataset.cast_column("audio", datasets.Audio(sampling_rate={rate}))',
-            )
-        clip = clip["array"]
-    return np.asarray(clip, np.float32)
+    """The samples of a clip; where nothing is known of its sampling rate, it counts as the model's."""
+    samples, own = load_clip(clip)
+    if own not in (None, rate):
+        raise InputError(
+            "A clip has another sampling rate than the model reads.",
+            got=f"row {row}: {own} Hz",
+            allowed=f"{rate} Hz",
+            do=f'resample the data: dataset.cast_column("audio", datasets.Audio(sampling_rate={rate}))',
+        )
+    return samples
 
 
 def multiple_choice(model: Runner, examples: Examples) -> Outcome:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
 
@@ -95,6 +97,25 @@ def structure(cells: Cells, value: Any) -> Any:
             return ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return value
+
+
+def encoded(value: Any) -> Any:
+    """Of what datasets gives undecoded, the bytes, or else the path; a path as a string."""
+    if isinstance(value, Mapping) and "array" not in value:
+        found = value.get("bytes")
+        value = value.get("path") if found is None else found
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def number_array(value: Any) -> NDArray[Any] | None:
+    """Numbers as an array; ``None`` for what is none."""
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except ValueError:  # lists of unequal length
+        return None
+    return array if array.dtype.kind in "uif" else None
 
 
 def read_each(cells: Cells, read: Callable[[Any], Any], what: str, allowed: str, do: str) -> list[Any]:

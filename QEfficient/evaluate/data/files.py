@@ -84,11 +84,14 @@ def _jsonl(file: Path, limit: int | None) -> Any:
 def _json(file: Path, limit: int | None) -> Any:
     text = file.read_text(encoding="utf-8-sig")
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # an object a line, under another suffix
             return _jsonl(file, limit)
         raise _broken(file, error.lineno, error.msg, "JSON") from error
+    if not isinstance(found, (list, dict)):
+        raise _broken(file, 1, repr(found)[:60], "a list of rows, or an object of columns")
+    return found
 
 
 def _separated(separator: str) -> Callable[[Path, int | None], Any]:

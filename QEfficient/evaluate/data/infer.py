@@ -57,6 +57,8 @@ def _of_embeddings(table: DataTable, columns: Wanted | None) -> list[str]:
 def _of_texts(table: DataTable, columns: Wanted | None) -> list[str]:
     if _has_lists(table, columns):
         return ["reranking"]
+    if _fits(table, "reranking", columns):  # a query, a document and a label a row: pairs to classify, or to rank
+        return ["text-classification", "reranking"]
     if _fits(table, "text-classification", columns):
         return [_of_labels(table, find_columns(table, TASKS["text-classification"], columns)["label"][0])]
     return [task for task in ("multi-label", "regression") if _fits(table, task, columns)]

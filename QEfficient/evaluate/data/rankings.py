@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from QEfficient.errors import InputError
+from QEfficient.errors import InputError, unknown
 from QEfficient.evaluate.data.cells import Cells, plain, refused, row_numbers
 from QEfficient.evaluate.data.values import KINDS, grade
 
@@ -109,6 +109,13 @@ def read_collection(data: Mapping[str, Any], limit: int | None = None) -> Collec
         InputError: A text is none, a relevant document is not in the corpus, or a query has none.
     """
     queries = dict(list(_by_id(_part(data, "queries"), "queries").items())[:limit])
+    if not queries:
+        raise InputError(
+            "The data set has no rows: there are no queries.",
+            got=f"a collection of {len(_part(data, 'corpus'))} documents",
+            allowed="one query or more",
+            do="check how it was loaded, and what was filtered",
+        )
     corpus = {key: _document(value) for key, value in _by_id(_part(data, "corpus"), "corpus").items()}
     marks = _by_id(_part(data, "relevant"), "relevant")
     texts = KINDS["text"](Cells("query", "queries", list(queries.values())))
@@ -118,6 +125,30 @@ def read_collection(data: Mapping[str, Any], limit: int | None = None) -> Collec
     if none := [row for row, one in enumerate(found) if not one]:
         raise _none_relevant(none, texts)
     return {"query": texts, "relevant": found}, tuple(documents)
+
+
+def clusters_of_queries(data: Mapping[str, Any], name: str, limit: int | None = None) -> list[int | str]:
+    """A cluster a query, which a part of a collection has by the queries' ids.
+
+    Raises:
+        InputError: There is no such part, or it lacks a query.
+    """
+    if name not in data:
+        what = f"The collection has no part {name!r}."
+        raise unknown(
+            InputError, what, name, list(map(str, data)), argument="columns['cluster']", do="name one of these"
+        )
+    queries = list(_by_id(_part(data, "queries"), "queries"))
+    given = _by_id(data[name], name)
+    known = given if isinstance(data[name], Mapping) else dict(zip(queries, given.values(), strict=False))
+    if lacking := [query for query in queries[:limit] if query not in known]:
+        raise InputError(
+            "Not every query has a cluster.",
+            got=f"{name!r} has none for query {lacking[0]!r}",
+            allowed="a cluster by the id of each query, or a list of them",
+            do="add those that are missing",
+        )
+    return KINDS["cluster"](Cells("cluster", name, [known[query] for query in queries[:limit]]))
 
 
 def _relevant(query: Any, marked: Any, places: Mapping[Any, int]) -> dict[int, float]:

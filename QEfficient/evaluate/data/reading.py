@@ -18,9 +18,10 @@ from QEfficient.evaluate.data.digest import digest_of
 from QEfficient.evaluate.data.files import read_file
 from QEfficient.evaluate.data.infer import infer_task
 from QEfficient.evaluate.data.labels import indicator_width
-from QEfficient.evaluate.data.rankings import is_collection, read_collection
+from QEfficient.evaluate.data.rankings import clusters_of_queries, is_collection, read_collection
 from QEfficient.evaluate.data.roles import CLUSTER, TASKS
 from QEfficient.evaluate.data.sources import table_of
+from QEfficient.evaluate.data.split import subset
 from QEfficient.evaluate.data.table import DataTable
 from QEfficient.evaluate.data.values import KINDS
 from QEfficient.evaluate.data.whole_rows import assemble, join_clusters
@@ -42,7 +43,8 @@ def read_examples(
         data: A ``datasets.Dataset``, a data frame of pandas or polars, a table of pyarrow, a mapping from columns to
             values, a list or a generator of mappings or of tuples in the order of the task's roles, or the path of a
             JSONL, JSON, CSV, TSV or parquet file. For retrieval also a mapping with ``queries``, ``corpus`` and
-            ``relevant``, as InformationRetrievalEvaluator of sentence-transformers takes them.
+            ``relevant``, as InformationRetrievalEvaluator of sentence-transformers takes them. Examples that were read
+            before, as parts of a split are, stay as they are.
         task: A name of :data:`QEfficient.evaluate.data.TASKS`; left out, ``model_task`` and the columns tell it.
         columns: Role → name of its column, where that is none of the names that people use; a list of names where one
             value of the role is spread over several columns, ``None`` for a column that is not to be used.
@@ -69,6 +71,8 @@ def read_examples(
         one_of("task", task, tuple(TASKS))
     if limit is not None:
         positive("limit", limit, "rows")
+    if isinstance(data, Examples):
+        return _as_read(data, task, columns, limit)
     source = ""
     if isinstance(data, (str, os.PathLike)):
         source = Path(data).name
@@ -85,6 +89,17 @@ def read_examples(
         )
     task = task or infer_task(table, model_task, columns)
     return _of_table(table, task, columns, source)
+
+
+def _as_read(examples: Examples, task: str | None, columns: Wanted | None, limit: int | None) -> Examples:
+    if task not in (None, examples.task) or columns:
+        raise UsageError(
+            f"These examples were read for {examples.task}.",
+            got=f"task={task!r}, columns={columns!r}",
+            allowed="neither, or the same task",
+            do="read the data they came from again",
+        )
+    return examples if limit is None or limit >= len(examples) else subset(examples, range(limit))
 
 
 def _of_table(table: DataTable, task: str, columns: Wanted | None, source: str) -> Examples:
@@ -110,18 +125,8 @@ def _of_collection(data: Mapping[str, Any], columns: Wanted | None, limit: int |
             do="call the parts queries, corpus and relevant",
         )
     whole, corpus = read_collection(data, limit)
-    clusters = None
-    if name := (columns or {}).get(CLUSTER.name):
-        given = data.get(str(name), ())
-        values = [given[key] for key in data["queries"]] if isinstance(given, Mapping) else list(given)
-        if len(values) < len(whole["query"]):
-            raise InputError(
-                "Not every query has a cluster.",
-                got=f"{len(values)} in {name!r}",
-                allowed=f"{len(whole['query'])}, one a query",
-                do="pass a mapping from the queries' ids, or a list",
-            )
-        clusters = KINDS["cluster"](Cells("cluster", str(name), values[: len(whole["query"])]))
+    column = (columns or {}).get(CLUSTER.name)
+    clusters = None if column is None else clusters_of_queries(data, str(column), limit)
     name = source or f"{len(whole['query'])} queries over {len(corpus)} documents"
     return Examples("retrieval", whole, corpus, _numbered(clusters), digest_of(whole, corpus), name)
 

@@ -188,8 +188,8 @@ What :func:`QEfficient.evaluate.data.read_examples` makes of them, role by role:
   where each begins;
 - ``text`` of fill-mask: the mask is ``"[MASK]"`` and stands there once;
 - ``choices``: a list of two strings or more;
-- ``image``: a PIL image, an array, or a path; ``audio``: ``{"array": float32 of one dim, "sampling_rate": int or
-  None}``, bytes of a file, or a path;
+- ``image``: a PIL image, an array, or a path, see ``rgb_image``; ``audio``: ``{"array": float32 of one dim,
+  "sampling_rate": int or None}``, bytes of a file, or a path, see ``load_clip``;
 - reranking: ``query``, ``documents`` (a list of strings) and ``grades`` (as many numbers from 0 on), in any form;
 - retrieval: ``query`` and ``relevant``, a mapping from a document's position in ``Examples.corpus`` to its grade,
   which is above 0.

@@ -73,7 +73,10 @@ def _only_split(data: Mapping[Any, Any]) -> Any:
 
 
 def _of_dataset(data: Any, limit: int | None) -> DataTable:
-    """A ``datasets.Dataset``, whose columns are read one by one. Sound stays undecoded: that needs no more packages."""
+    """A ``datasets.Dataset``, whose columns are read one by one.
+
+    Sound that datasets has no package to decode with stays undecoded.
+    """
     data = data.with_format(None)
     if limit is not None:
         data = data.select(range(min(limit, len(data))))
@@ -81,16 +84,20 @@ def _of_dataset(data: Any, limit: int | None) -> DataTable:
 
     def read(name: str) -> list[Any]:
         column = data.select_columns([name])
-        feature = column.features[name]
-        if type(feature).__name__ == "Audio":
-            column = column.cast_column(name, type(feature)(decode=False))
-        return list(column[:][name])
+        try:
+            return list(column[:][name])
+        except ImportError:
+            feature = type(column.features[name])
+            if feature.__name__ != "Audio":
+                raise
+            return list(column.cast_column(name, feature(decode=False))[:][name])
 
     return DataTable(tuple(data.column_names), len(data), read, f"Dataset of {len(data)} rows", label_names=names)
 
 
 def _of_stream(data: Any, limit: int | None) -> DataTable:
     """A ``datasets.IterableDataset``, read to its end or to the limit."""
+    data = data.with_format(None).decode(False)  # images and sound are decoded where they are read
     features = data.features or {}
     names = {column: found for column, feature in features.items() if (found := _label_names(feature))}
     return replace(_of_rows(list(islice(data, limit)), None), label_names=names)

@@ -170,6 +170,6 @@ def _parts(examples: Examples, rows: Sequence[NDArray[np.intp]]) -> tuple[Exampl
             "A part of the split would have no rows.",
             got=f"parts of {', '.join(str(part.size) for part in rows)} rows, of {len(examples)}",
             allowed="at least one row a part",
-            do="ask for fewer parts or other shares; if texts are shared by most rows, leave the shared ones out first",
+            do="ask for fewer parts; where most rows share texts, split the texts, and pair them within each part",
         )
     return tuple(subset(examples, part) for part in rows)

@@ -8,9 +8,10 @@ from typing import Any
 
 from QEfficient.arguments import is_number
 from QEfficient.evaluate.data.cells import UNFIT, Cells, items, plain, read_each, scalar, structure
+from QEfficient.evaluate.data.images import read_images
 from QEfficient.evaluate.data.labels import read_labels, read_multi, read_tags
-from QEfficient.evaluate.data.media import read_audio, read_images
 from QEfficient.evaluate.data.roles import MASK, MASKS
+from QEfficient.evaluate.data.sound import read_audio
 
 _CLEAN = "drop these rows, or fill them, before you pass the data"
 
