@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers                      # everything: about 12 minutes, once the environments are there
     python -m benchmarks.peers --only QEfficient --only eager --corpora short --rounds 3
-    python -m benchmarks.peers --docs               # also writes the table and the plot of the docs
+    python -m benchmarks.peers --docs               # also writes the tables and the plots of the docs
     python -m benchmarks.peers --render found.json --docs     # only those, from an earlier run
 
 Each contender is a process of its own that stays, in an environment of its own where versions clash; pip makes those
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--editorials", type=int, default=40, help="texts of the long corpus")
     parser.add_argument("--single", type=int, default=100, help="texts that go in one at a time")
     parser.add_argument("--render", type=Path, help="take the figures of an earlier run")
-    parser.add_argument("--docs", action="store_true", help="write table and plot into docs/explanation")
+    parser.add_argument("--docs", action="store_true", help="write tables and plots into docs/explanation")
     return parser.parse_args()
 
 

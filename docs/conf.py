@@ -11,7 +11,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"QEfficient {version}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 myst_heading_anchors = 3
+myst_enable_extensions = ["attrs_inline"]  # a class for an image
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

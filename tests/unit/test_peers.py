@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.side_by_side import corpora, report
+from benchmarks.side_by_side import corpora, figures, report
 from benchmarks.side_by_side.measure import least_cosine, told
 from benchmarks.side_by_side.process import Worker, WorkerError
 from benchmarks.side_by_side.ratios import class_of, paired, turns
@@ -174,18 +174,20 @@ FOUND = {
 
 
 def test_a_peer_is_compared_with_those_of_ours_that_are_as_exact() -> None:
-    sides = {ours["name"]: [peer["name"] for peer, _ in peers] for ours, peers in report.comparisons(FOUND)}
+    sides = {ours["name"]: [peer["name"] for peer, _ in peers] for ours, peers in figures.comparisons(FOUND)}
     assert sides == {"mine": ["peer"], "mine, coarse": ["peer", "coarse peer"]}
-    [(_, ratios)] = report.comparisons(FOUND)[0][1]
+    [(_, ratios)] = figures.comparisons(FOUND)[0][1]
     assert {name: one.mean for name, one in ratios.items()} == pytest.approx({"short": 2, "one": 2})
 
 
 def test_the_tables_hold_speed_beside_accuracy_and_the_limit() -> None:
     text = report.markdown(FOUND)
-    [row] = [line for line in text.splitlines() if line.startswith("| **mine** |")]
-    assert [cell.strip() for cell in row.split("|")[2:8]] == ["exact", "0.999995", "100", "50%", "100.00", "100.00"]
+    rows = [line for line in text.splitlines() if line.startswith("| **mine** |")]
+    speed, costs = ([cell.strip() for cell in row.split("|")[2:-1]] for row in rows)
+    assert speed == ["exact", "100", "100.00", "100.00"]
+    assert costs == ["0.999995", "50%", "1.0", "100", "200"]
     assert "numpy 1.0 and 2.0" in text and "absent (no such thing)" in text
-    order = [one["name"] for one in report.ordered(FOUND)]
+    order = [one["name"] for one in figures.ordered(FOUND)]
     assert order == ["mine", "peer", "coarse peer", "mine, coarse", "broken"]
 
 
@@ -200,5 +202,13 @@ def test_the_page_and_its_plot_are_written_between_the_marks(tmp_path: Path) -> 
         and text.endswith("after\n")
         and text.count("coarse peer") == report.markdown(FOUND).count("coarse peer")
     )
-    plot = (tmp_path / report.PLOT).read_text()
-    assert "A &amp; B" in plot and plot.count("<rect") == 1 + 2 * len(FOUND["contenders"])  # type: ignore[arg-type]
+    drawings = {name: (tmp_path / name).read_text() for name in report.PLOTS}
+    assert all("&amp;" in drawing for drawing in drawings.values())
+    bars = {name: drawing.count("<rect") - 1 for name, drawing in drawings.items()}  # beside the ground
+    assert bars == {
+        "speed.svg": 10,
+        "speed_narrow.svg": 10,
+        "speed_first_page.svg": 2,
+    }  # 5 on 2 corpora; the exact ones
+    names = {name: drawing.count(">coarse peer<") for name, drawing in drawings.items()}
+    assert names == {"speed.svg": 1, "speed_narrow.svg": 2, "speed_first_page.svg": 0}
