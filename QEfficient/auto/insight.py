@@ -249,9 +249,9 @@ class Insight(PipelineModel):
             MissingExtraError: ``pip install "QEfficient[evaluate]"``.
         """
         from QEfficient.evaluate.evaluation import evaluate_model
-        from QEfficient.evaluate.runner import Runner
+        from QEfficient.evaluate.runner import SubjectRunner
 
-        runner = Runner(self._subject(), torch=not runtime_ai100)
+        runner = SubjectRunner(self._subject(), torch=not runtime_ai100)
         return evaluate_model(runner, data, task, metrics, columns, seed=seed, resamples=resamples)
 
     def benchmark(

@@ -13,7 +13,7 @@ from QEfficient.evaluate.intervals import figures
 from QEfficient.evaluate.metrics import metrics_of
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.evaluate.result import Evaluation
-from QEfficient.evaluate.runner import Runner, TextModel
+from QEfficient.evaluate.runner import SubjectRunner, TextModel
 
 Answer: TypeAlias = Callable[[Any, Examples], Outcome]
 """A model and examples → what it answers."""
@@ -84,7 +84,7 @@ def answered(model: TextModel, examples: Examples) -> Outcome:
     """
     if examples.task in OF_TEXTS:
         return OF_TEXTS[examples.task](model, examples)
-    if not isinstance(model, Runner) or model.task != examples.task:
+    if not isinstance(model, SubjectRunner) or model.task != examples.task:
         raise UsageError(
             "The model is not of this task's class.",
             got=f"task={examples.task!r} for {model.name!r}, a model of {model.task}",

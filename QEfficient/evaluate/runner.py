@@ -28,7 +28,7 @@ Part = tuple[NDArray[np.intp], Floats]
 
 
 class TextModel(Protocol):
-    """What texts are given to: a :class:`Runner`, or a model of sentence-transformers."""
+    """What texts are given to: a :class:`SubjectRunner`, or a model of sentence-transformers."""
 
     name: str
     ran: str
@@ -116,7 +116,7 @@ def _by_length(run: Callable[[Rows], Arrays], reading: Reading, texts: Sequence[
         yield numbers, next(iter(arrays.values()))
 
 
-class Runner:
+class SubjectRunner:
     """What a model says of texts, pairs of texts, or what its processor made of images and clips.
 
     Args:
