@@ -108,7 +108,10 @@ def _of_macro_f1_of_sets(outcome: Outcome) -> Weighted:
         return undefined
     right, given = _sets(outcome)
     hits, both = 2.0 * (right & given), right + given.astype(np.float64)
-    share = both.any(axis=0).mean()  # a label that the data has not is 0 in every resample; one that it has is left out
+    met = both.any(axis=0)
+    if not met.any():
+        return lambda weights: np.zeros(len(weights))
+    share = met.mean()  # a label that the data has not counts as 0; one that a resample has not is left out of it
     return lambda weights: share * _mean_f1(weights @ hits, weights @ both)
 
 

@@ -87,7 +87,7 @@ def _scaled(numbers: Floats) -> Floats:
     numbers = numbers / most if most > 0 else numbers
     if (numbers == numbers[0]).all():
         return np.zeros_like(numbers)
-    return numbers - numbers.mean()
+    return np.asarray(numbers - numbers.mean(), np.float64)
 
 
 def _spread(squares: Floats, scale: Floats) -> Floats:

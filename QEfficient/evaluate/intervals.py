@@ -35,9 +35,11 @@ def figures(
     - of a mean of zeros and ones, as accuracy is: Wilson's, because resamples of rows that are all right know of no
       wrong one (:func:`wilson`);
     - of everything else: quantiles of the resamples, corrected for bias and skewness (BCa: B. Efron, Better bootstrap
-      confidence intervals, JASA 82, 1987) and widened to the t distribution of so many units (T. C. Hesterberg, What
-      teachers should know about the bootstrap, The American Statistician 69, 2015, "expanded");
-    - where texts are resampled: the same, drawn in to the spread that pairs have (:func:`spread`).
+      confidence intervals, JASA 82, 1987), as far out as t and the jackknife's variance ask for (:func:`read`; after
+      T. C. Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015, "expanded").
+
+    Plain quantiles hold the true value too seldom (in 91 of 100 sets of 100 rows for macro F1), those of resampled
+    texts nearly always (in 99 to 100 of 100, where pairs hardly depend on each other).
 
     Args:
         outcome: What is right and what was answered.
@@ -61,16 +63,20 @@ def figures(
         metric.weighted(outcome) if value is None else weighted_mean(value)
         for metric, value in zip(metrics, values, strict=True)
     ]
-    drawn = draw(functions, units, resamples, generator)
-    found = []
-    for metric, value, function, theirs in zip(metrics, values, functions, drawn, strict=True):
-        point = float(function(np.ones((1, len(outcome))))[0])
-        if value is not None and not units.crossed and zero_one(value):
-            low, high = wilson(value, units)
-        else:
-            low, high = _bca(point, theirs, function, units)
-        found.append(Figure(metric.name, point, low, high, metric.higher_is_better))
-    return tuple(found)
+    points = [float(function(np.ones((1, len(outcome))))[0]) for function in functions]
+    ends = {
+        place: wilson(value, units)
+        for place, value in enumerate(values)
+        if value is not None and not units.crossed and is_share(metrics[place], value)
+    }
+    others = [place for place in range(len(metrics)) if place not in ends]
+    drawn = draw([functions[place] for place in others], units, resamples, generator)
+    for place, theirs in zip(others, drawn, strict=True):
+        ends[place] = _bca(points[place], theirs)
+    return tuple(
+        Figure(metric.name, points[place], *ends[place], metric.higher_is_better)
+        for place, metric in enumerate(metrics)
+    )
 
 
 def seeded(seed: int) -> np.random.Generator:
@@ -89,67 +95,87 @@ def seeded(seed: int) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One metric's resamples.
+    """One metric's resamples, and how they are to be read.
 
     Attributes:
         values: Those that have a value, ``(resamples,)``; none where most have not.
-        shrink: What distances from the metric's own value are multiplied with; 1 but for texts.
+        scale: The figure's standard deviation, as a multiple of that of the resamples; NaN where there is none.
+        freedom: Degrees of freedom of the t distribution that an interval reaches as far as.
+        skewness: The acceleration of BCa.
     """
 
     values: Floats
-    shrink: float
+    scale: float
+    freedom: float
+    skewness: float
 
 
 def draw(functions: Sequence[Weighted], units: Units, resamples: int, generator: np.random.Generator) -> list[Drawn]:
-    """Resamples of some metrics, with how far they are to be drawn in.
+    """Resamples of some metrics.
 
     Raises:
         OptionError: ``resamples`` is no whole number from 1 on.
     """
     count = positive("resamples", resamples, "resamples")
-    drawn = resampled(functions, units, count, generator)
+    if not functions:
+        return []
+    drawn = [_with_value(values) for values in resampled(functions, units, count, generator)]
+    shared = [0.0] * len(functions)
     if units.crossed:
-        assumed = Units(0 if units.of is None else len(units.of))
-        alone = resampled(functions, assumed, count, generator)
-        shrinks = [spread(*both, units) for both in zip(drawn, alone, strict=True)]
-    else:
-        shrinks = [1.0] * len(functions)
-    finite = [values[np.isfinite(values)] for values in drawn]
+        pairs = Units(0 if units.of is None else len(units.of))
+        shared = [_variance(_with_value(values)) for values in resampled(functions, pairs, count, generator)]
     return [
-        Drawn(values if 2 * len(values) > count else values[:0], shrink)
-        for values, shrink in zip(finite, shrinks, strict=True)
+        read(left_out(function, units), values, variance)
+        for function, values, variance in zip(functions, drawn, shared, strict=True)
     ]
 
 
-def spread(texts: Floats, pairs: Floats, units: Units) -> float:
-    """By how much the spread of resampled texts is more than that of the figure.
+def _with_value(values: Floats) -> Floats:
+    finite = values[np.isfinite(values)]
+    return finite if 2 * len(finite) > len(values) else finite[:0]
 
-    Let ``u`` be what a pair adds to a figure's error. The error's variance is the sum of ``u v`` over all pairs that
-    share a text, each with itself once: ``S - P``, where ``S`` sums over texts the squares of their pairs' sums, and
-    ``P`` over pairs the squares (M. Fafchamps, F. Gubert, The formation of risk sharing networks, Journal of
-    Development Economics 83, 2007; P. M. Aronow and others, Political Analysis 23, 2015). Resampled texts have
-    ``S + P``: where pairs hardly depend on each other, three times too much. Resampled pairs have ``P``, so that what
-    is wanted is the one less twice the other; never less than if pairs were independent. ``n texts`` lose a degree of
-    freedom more than rows do, for which ``(n - 1) / (n - 2)`` makes up.
+
+def _variance(values: Floats) -> float:
+    return float(values.var()) if len(values) else float("nan")
+
+
+def read(without: Floats, values: Floats, pairs: float) -> Drawn:
+    """Corrects resamples by the jackknife.
+
+    The variance is the jackknife's: that of resamples is too small where units are few.
+
+    Where few units make up most of it, it is uncertain. The degrees of freedom are those of a chi-squared that varies
+    as much (F. E. Satterthwaite, Biometrics Bulletin 2, 1946), from the fourth powers of the jackknife.
+
+    Of pairs that share texts, let ``u`` be what a pair adds to a figure's error. The error's variance is the sum of
+    ``u v`` over all pairs that share a text, each with itself once: ``S - P``, where ``S`` sums over texts the squares
+    of their pairs' sums, and ``P`` over pairs the squares (M. Fafchamps, F. Gubert, The formation of risk sharing
+    networks, Journal of Development Economics 83, 2007; P. M. Aronow and others, Political Analysis 23, 2015).
+    Resampled texts have ``S + P``: where pairs hardly depend on each other, three times too much. The jackknife over
+    texts has ``S``, and resampled pairs have ``P``; the variance is the one less the other, and never less than if
+    pairs were independent.
 
     Args:
-        texts: A metric where texts are resampled, ``(resamples,)``.
-        pairs: The same where pairs are.
-        units: The texts.
-
-    Returns:
-        The ratio of the two standard deviations; NaN where there is none.
+        without: The metric without each unit, ``(units,)``.
+        values: The metric of resamples.
+        pairs: Of pairs that share texts, the metric's variance where pairs are resampled; else 0.
     """
-    texts, pairs = texts[np.isfinite(texts)], pairs[np.isfinite(pairs)]
-    if units.count < 3 or len(texts) < 2 or len(pairs) < 2 or texts.var() == 0:
-        return float("nan")
-    wanted = max(texts.var() - 2 * pairs.var(), pairs.var())
-    return float(np.sqrt(wanted / texts.var()) * (units.count - 1) / (units.count - 2))
+    if not np.isfinite(without).all() or len(without) < 2 or not _variance(values) > 0:
+        return Drawn(values, float("nan"), float("nan"), float("nan"))
+    count, gaps = len(without), without.mean() - without
+    second, third, fourth = (float((gaps**power).sum()) for power in (2, 3, 4))
+    if second == 0:
+        return Drawn(values, float("nan"), float("nan"), float("nan"))
+    jackknife = second * (count - 1) / count
+    varies = fourth - second**2 / count
+    freedom = min(count - 1.0, 2 * second**2 / varies) if varies > 0 else count - 1.0
+    scale = np.sqrt(max(jackknife - pairs, pairs) / _variance(values))
+    return Drawn(values, float(scale), freedom, third / (6 * second**1.5))
 
 
-def zero_one(values: Floats) -> bool:
-    """Whether values are zeros and ones."""
-    return bool(np.isin(values, (0.0, 1.0)).all())
+def is_share(metric: Metric, values: Floats) -> bool:
+    """Whether a metric is a share of rows: the mean of zeros and ones, and no error that happens to be 0 or 1."""
+    return metric.is_mean and metric.higher_is_better and bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def wilson(values: Floats, units: Units) -> tuple[float, float]:
@@ -179,31 +205,22 @@ def wilson(values: Floats, units: Units) -> tuple[float, float]:
     square = score**2 / rows
     centre = (share + square / 2) / (1 + square)
     half = score / (1 + square) * np.sqrt(share * (1 - share) / rows + square / (4 * rows))
-    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+    return 0.0 if share == 0 else float(centre - half), 1.0 if share == 1 else float(centre + half)
 
 
-def _bca(value: float, drawn: Drawn, function: Weighted, units: Units) -> tuple[float, float]:
+def _bca(value: float, drawn: Drawn) -> tuple[float, float]:
     """Ends at corrected quantiles of the resamples."""
-    if not np.isfinite(value) or units.count < 2 or not len(drawn.values) or not np.isfinite(drawn.shrink):
+    if not (np.isfinite(value) and np.isfinite(drawn.scale)):
         return float("nan"), float("nan")
     stats = scipy_stats()
     # Resamples that equal the value count half; where all lie on one side, as if one did not.
     below = ((drawn.values < value).mean() + (drawn.values <= value).mean()) / 2
     least = 1 / (len(drawn.values) + 1)
     bias = stats.norm.ppf(np.clip(below, least, 1 - least))
-    reach = np.sqrt(units.count / (units.count - 1)) * stats.t.ppf(_TAIL, units.count - 1)
+    reach = stats.t.ppf(_TAIL, drawn.freedom) * drawn.scale
     about = bias + np.array([-reach, reach])
-    ends = np.quantile(drawn.values, stats.norm.cdf(bias + about / (1 - _skewness(function, units) * about)))
-    low, high = value + drawn.shrink * (ends - value)
+    low, high = np.quantile(drawn.values, stats.norm.cdf(bias + about / (1 - drawn.skewness * about)))
     return float(low), float(high)
-
-
-def _skewness(function: Weighted, units: Units) -> float:
-    """The acceleration of BCa, from the metric without each unit; 0 where some of these values are not defined."""
-    without = left_out(function, units)
-    about = without.mean() - without
-    scale = float((about**2).sum()) ** 1.5
-    return float((about**3).sum() / (6 * scale)) if scale > 0 else 0.0
 
 
 def scipy_stats() -> Any:

@@ -87,7 +87,8 @@ def of_totals(
 
 def divided(above: Floats, below: Floats) -> Floats:
     """One by the other; NaN where the divisor is 0."""
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below != 0)
+    found: Floats = np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below != 0)
+    return found
 
 
 def f1_of(sums: Floats) -> Floats:

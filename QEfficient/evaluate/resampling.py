@@ -84,10 +84,10 @@ def _components(pairs: NDArray[np.intp]) -> NDArray[np.intp]:
             parents[text] = text = parents[parents[text]]
         return text
 
-    places = places.reshape(-1, 2).tolist()
-    for one, other in places:
+    ends: list[list[int]] = places.reshape(-1, 2).tolist()
+    for one, other in ends:
         parents[root(one)] = root(other)
-    return np.array([root(one) for one, _ in places], np.intp)
+    return np.array([root(one) for one, _ in ends], np.intp)
 
 
 def resampled(values: Sequence[Weighted], units: Units, resamples: int, generator: np.random.Generator) -> Floats:
@@ -116,7 +116,8 @@ def left_out(value: Weighted, units: Units, most: int = 500) -> Floats:
     group = np.arange(units.count) % groups
     blocks = np.split(np.arange(groups), np.cumsum(list(_blocks(groups, units)))[:-1])
     draws = ((block[:, None] != group).astype(np.float64) for block in blocks)
-    return _each_of([value], units, draws)[0]
+    found: Floats = _each_of([value], units, draws)[0]
+    return found
 
 
 def _each_of(values: Sequence[Weighted], units: Units, draws: Iterable[Floats]) -> Floats:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.intervals import RESAMPLES, Drawn, draw, scipy_stats, seeded, zero_one
+from QEfficient.evaluate.intervals import RESAMPLES, Drawn, draw, is_share, scipy_stats, seeded
 from QEfficient.evaluate.metric import Floats, Metric, refuse_empty, weighted_mean
 from QEfficient.evaluate.record import Outcome
-from QEfficient.evaluate.resampling import Units, units_of
+from QEfficient.evaluate.resampling import units_of
 
-_FLIPS = 9_999
-_BLOCK = 1_000_000  # signs that are in memory at a time
+_FLIPS = 10  # random signs a resample: a p near 0.05 needs more of them than an interval does
+_BLOCK = 200_000  # signs that are computed with at a time: what a CPU keeps in its cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,14 @@ def difference(
     value = float(functions[1](once)[0] - functions[0](once)[0])
     low = high = p = float("nan")
     if not np.isnan(value) and units.count > 1:
-        if metric.is_mean and units.single and zero_one(np.concatenate(each)):
+        if units.single and is_share(metric, np.concatenate(each)):
             low, high, p = _of_changes(int((gains > 0).sum()), int((gains < 0).sum()), len(gains))
         else:
             [drawn] = draw([lambda weights: functions[1](weights) - functions[0](weights)], units, resamples, generator)
-            low, high, p = _of_resamples(value, drawn, units)
+            low, high, p = _of_resamples(value, drawn)
             if metric.is_mean and not units.crossed:
-                p = _flipped(gains if units.of is None else np.bincount(units.of, gains), generator)
+                sums = gains if units.of is None else np.asarray(np.bincount(units.of, gains), np.float64)
+                p = _flipped(sums, _FLIPS * resamples, generator)
     better, worse = (gains > 0, gains < 0) if metric.higher_is_better else (gains < 0, gains > 0)
     return PairedDifference(metric.name, value, low, high, p, int(better.sum()), int(worse.sum()))
 
@@ -128,30 +129,29 @@ def _of_changes(up: int, down: int, rows: int) -> tuple[float, float, float]:
     return float(max(centre - half, -1.0)), float(min(centre + half, 1.0)), p
 
 
-def _of_resamples(value: float, drawn: Drawn, units: Units) -> tuple[float, float, float]:
+def _of_resamples(value: float, drawn: Drawn) -> tuple[float, float, float]:
     """Interval and p from the spread of the resamples."""
-    if not len(drawn.values) or np.isnan(drawn.shrink):
-        # Texts whose resamples do not differ at all have no spread to correct: the models are the same.
-        return (value, value, 1.0) if value == 0 and len(drawn.values) else (float("nan"),) * 3
+    if len(drawn.values) and not drawn.values.any() and value == 0:  # the same numbers, whatever is drawn
+        return 0.0, 0.0, 1.0
+    if np.isnan(drawn.scale):
+        return (float("nan"),) * 3
+    deviation = float(drawn.values.std()) * drawn.scale
     stats = scipy_stats()
-    deviation = float(drawn.values.std()) * drawn.shrink * np.sqrt(units.count / (units.count - 1))
-    half = float(stats.t.ppf(0.975, units.count - 1)) * deviation
-    if deviation == 0:
-        return value, value, 1.0 if value == 0 else float("nan")
-    return value - half, value + half, float(2 * stats.t.sf(abs(value) / deviation, units.count - 1))
+    half = float(stats.t.ppf(0.975, drawn.freedom)) * deviation
+    return value - half, value + half, float(2 * stats.t.sf(abs(value) / deviation, drawn.freedom))
 
 
-def _flipped(gains: Floats, generator: np.random.Generator) -> float:
+def _flipped(gains: Floats, flips: int, generator: np.random.Generator) -> float:
     """How often a sum with random signs is as far from 0 as the sum is, the sum itself among them."""
     gains = gains[gains != 0]
     if not len(gains):
         return 1.0
     least = abs(gains.sum()) - 1e-12 * np.abs(gains).sum()  # sums that only rounding tells apart are equal
     step, hits = max(1, _BLOCK // len(gains)), 1
-    for start in range(0, _FLIPS, step):
-        signs = generator.integers(0, 2, (min(step, _FLIPS - start), len(gains)), np.int8) * 2.0 - 1.0
+    for start in range(1, flips, step):
+        signs = generator.integers(0, 2, (min(step, flips - start), len(gains)), np.int8) * 2.0 - 1.0
         hits += int((np.abs(signs @ gains) >= least).sum())
-    return hits / (_FLIPS + 1)
+    return hits / flips
 
 
 def _refuse_other_rows(first: Outcome, second: Outcome) -> None:

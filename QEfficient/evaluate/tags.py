@@ -78,7 +78,8 @@ def _words(outcome: Outcome) -> Floats:
 
 def _all_right(outcome: Outcome) -> Floats:
     """1 for a row all of whose entities are found, and nothing else."""
-    return (_counts(outcome)[:, 1:].sum(axis=1) == 0).astype(np.float64)
+    wrong = _counts(outcome)[:, 1:].sum(axis=1)
+    return np.asarray(wrong == 0, np.float64)
 
 
 def _precision(sums: Floats) -> Floats:
