@@ -75,7 +75,7 @@ def disagreements(
     return tuple(
         Disagreement(
             row,
-            "" if examples is None else shortened(row_text(examples, row), _TEXT),
+            "" if examples is None else row_text(examples, row),
             shortened(_right(outcomes[0], row, examples), _ANSWER),
             tuple(shortened(_given(one, row, examples), _ANSWER) for one in outcomes),
             float(apart[row]),
@@ -85,7 +85,7 @@ def disagreements(
 
 
 def row_text(examples: Examples, row: int) -> str:
-    """What a row asks, its texts one after the other.
+    """What a row asks, its texts one after the other, each as long as there is room for all.
 
     >>> row_text(Examples("similarity", {"text": ["A cat."], "pair": ["A dog."], "score": [0.5]}), 0)
     'A cat. | A dog.'
@@ -93,7 +93,8 @@ def row_text(examples: Examples, row: int) -> str:
     asked = [examples.columns[role][row] for role in _ASKED if role in examples.columns]
     if examples.task == "automatic-speech-recognition":
         return ""  # its text is what is right
-    return " | ".join(one if isinstance(one, str) else " ".join(map(str, one)) for one in asked)
+    texts = [one if isinstance(one, str) else " ".join(map(str, one)) for one in asked]
+    return " | ".join(shortened(one, _TEXT // len(texts)) for one in texts)
 
 
 def shortened(text: str, most: int) -> str:
@@ -200,6 +201,9 @@ def _right(outcome: Outcome, row: int, examples: Examples | None) -> str:
 def _given(outcome: Outcome, row: int, examples: Examples | None) -> str:
     if outcome.task == "fill-mask":
         return f"rank {int(outcome.given[row])}"
+    if outcome.task == "similarity":  # what counts is how many pairs are more alike
+        more = np.asarray(outcome.given) > outcome.given[row]
+        return f"{float(outcome.given[row]):.4g} (rank {int(more.sum()) + 1})"
     return _words(outcome, outcome.given[row], examples, row)
 
 

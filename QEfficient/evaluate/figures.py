@@ -130,7 +130,7 @@ def confusion(anchor: str, model: str, counts: NDArray[np.int64], labels: Sequen
     if len(counts) > _CLASSES:
         return drawing.Figure(anchor, title, missing=f"{len(counts)} labels are too many to draw: the JSON has them.")
     names = [labels[place] if place < len(labels) else str(place) for place in range(len(counts))]
-    reading = "A row is what is right, a column what was answered; the darker, the larger its share of the row."
+    reading = "A row is what is right, a column what was answered; the more colour, the larger the share of the row."
     return drawing.Figure(anchor, title, "", reading, (_matrix(counts, names),))
 
 

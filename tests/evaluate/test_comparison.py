@@ -308,6 +308,13 @@ def test_the_ten_rows_are_those_with_most_different_answers(four: ModelCompariso
         assert one.right == names[int(outcome(1, 0.2).right[one.row])]
 
 
+def test_both_texts_of_a_pair_are_shown() -> None:
+    data = Examples("similarity", {"text": ["long " * 100] * 2, "pair": ["other " * 100] * 2, "score": [0.0, 1.0]})
+    scores = [Outcome("similarity", np.arange(2.0), np.array(given)) for given in ([0.1, 0.2], [0.2, 0.1])]
+    found = disagreements(scores, data)[0].text
+    assert found.count("long") > 10 and found.count("other") > 10 and len(found) <= 163
+
+
 def test_models_that_agree_disagree_nowhere() -> None:
     assert disagreements([outcome(1, 0.2), outcome(1, 0.2)], examples()) == ()
 
@@ -320,7 +327,7 @@ def test_long_texts_are_shortened() -> None:
 TASKS = {
     "multi-label": (np.array([[1, 0], [1, 1]], bool), np.array([[1, 0], [0, 0]], bool), "LABEL 0, LABEL 1", "none"),
     "regression": (np.array([1.0, 2.0]), np.array([1.0, 5.0]), "2", "5"),
-    "similarity": (np.array([0.1, 0.5]), np.array([0.1, 0.05]), "0.5", "0.05"),
+    "similarity": (np.array([0.1, 0.5]), np.array([0.1, 0.05]), "0.5 (rank 1)", "0.05 (rank 2)"),
     "token-classification": ([["O"], ["B-X", "O"]], [["O"], ["O", "O"]], "B-X O", "O O"),
     "question-answering": (["a", "the cat"], ["a", "a dog"], "the cat", "a dog"),
     "automatic-speech-recognition": (["a", "WE GO"], ["a", "WE SO"], "WE GO", "WE SO"),
