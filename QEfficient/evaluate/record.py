@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,53 +99,11 @@ class Figure:
     def __str__(self) -> str:
         return f"{self.name} {self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How good one model is on one data set.
-
-    Attributes:
-        model: Its name, as the caller named it.
-        ran: What ran it: ``"torch fp32"``, ``"onnxruntime fp32"``, ``"emulator fp16"``, ``"sentence-transformers"``.
-        task: As in :class:`Examples`.
-        figures: One a metric, the task's main one first.
-        outcome: What it answered, row by row.
-        rows: How many rows were run.
-        digest: Of the data.
-        data: What the data came from.
-        seed, resamples: Of the bootstrap.
-        versions: Package → version, of what ran.
-    """
-
-    model: str
-    ran: str
-    task: str
-    figures: tuple[Figure, ...]
-    outcome: Outcome
-    rows: int
-    digest: str
-    data: str
-    seed: int
-    resamples: int
-    versions: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> Figure:
-        return next(figure for figure in self.figures if figure.name == name)
-
-    def __contains__(self, name: str) -> bool:
-        return any(figure.name == name for figure in self.figures)
-
     def to_dict(self) -> dict[str, Json]:
-        """Everything but the rows, for JSON."""
-        return {
-            "model": self.model,
-            "ran": self.ran,
-            "task": self.task,
-            "metrics": {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in self.figures},
-            "rows": self.rows,
-            "data": self.data,
-            "digest": self.digest,
-            "seed": self.seed,
-            "resamples": self.resamples,
-            "versions": dict(self.versions),
-        }
+        """For JSON: what is not defined is null."""
+        return {"value": finite(self.value), "low": finite(self.low), "high": finite(self.high)}
+
+
+def finite(value: float) -> float | None:
+    """A number for JSON, which has neither NaN nor infinity: ``None`` for these."""
+    return float(value) if math.isfinite(value) else None

@@ -43,7 +43,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A filled rectangle: a bar of a histogram, or a span."""
+    """A filled rectangle: a bar of a histogram, or a span. ``shade``: how much of its colour it has, up to 1."""
 
     x: float
     y: float
@@ -51,6 +51,22 @@ class Box:
     height: float
     kind: str
     tip: str
+    shade: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """An interval: a line from ``low`` to ``high`` with a cap at each end, ``at`` a place across it.
+
+    It lies level, and ``at`` is counted from the top; an ``upright`` one stands, and ``at`` is counted from the left.
+    """
+
+    low: float
+    high: float
+    at: float
+    kind: str
+    tip: str
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +91,15 @@ class ReferenceLine:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A word inside the drawing, its middle at ``x``."""
+    """A word inside the drawing, its middle at ``x``; its foot at ``y``, or its middle where it is ``within`` a box."""
 
     x: float
     y: float
     text: str
+    within: bool = False
 
 
-Mark = Dot | Box | Line | ReferenceLine | Note
+Mark = Dot | Box | Whisker | Line | ReferenceLine | Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,7 @@ class Plot:
         x_ticks, y_ticks: Their labels.
         marks: What is drawn, back to front.
         height: Of the drawing in pixels; its width is that of the page.
+        grid: Whether a line leads from each label through the drawing.
     """
 
     x_label: str
@@ -102,6 +120,7 @@ class Plot:
     y_ticks: tuple[Tick, ...]
     marks: tuple[Mark, ...]
     height: int = 280
+    grid: bool = True
 
     @property
     def gutter(self) -> int:
@@ -116,12 +135,12 @@ class Row:
     Attributes:
         label: What it is about; wraps where it is long.
         value: Its value in words.
-        marks: Boxes and dots from left to right.
+        marks: Boxes, whiskers and dots, back to front.
     """
 
     label: str
     value: str
-    marks: tuple[Dot | Box, ...]
+    marks: tuple[Dot | Box | Whisker, ...]
 
 
 @dataclass(frozen=True, slots=True)

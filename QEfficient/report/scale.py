@@ -42,10 +42,17 @@ def linear(values: Iterable[float], *, ticks: int = 5) -> Scale:
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         high += 1
-    step = _step((high - low) / ticks)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    marks = tuple(round(number * step, 12) for number in range(first, last + 1))
-    return Scale(marks[0], marks[-1], marks)
+    return _between(low, high, ticks)
+
+
+def around(values: Iterable[float], *, ticks: int = 5) -> Scale:
+    """A linear axis around ``values``, wherever zero is: its ends are round numbers close to theirs."""
+    found = [value for value in values if math.isfinite(value)]
+    low, high = min(found, default=0.0), max(found, default=1.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        room = 0.1 * abs(low) or 1.0
+        low, high = low - room, high + room
+    return _between(low, high, ticks)
 
 
 def logarithmic(values: Iterable[float]) -> Scale:
@@ -67,6 +74,13 @@ def logarithmic(values: Iterable[float]) -> Scale:
 def thin(values: Sequence[str], most: int) -> Sequence[str]:
     """At most ``most`` of the values, evenly chosen and starting with the first: for labels that need room."""
     return values[:: max(1, math.ceil(len(values) / most))]
+
+
+def _between(low: float, high: float, ticks: int) -> Scale:
+    step = _step((high - low) / ticks)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    marks = tuple(round(number * step, 12) for number in range(first, last + 1))
+    return Scale(marks[0], marks[-1], marks)
 
 
 def _step(wanted: float) -> float:

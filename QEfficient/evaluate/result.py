@@ -1,0 +1,90 @@
+"""How good one model is on one data set: the record, and the forms in which it is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from QEfficient.evaluate import printed
+from QEfficient.evaluate.record import Figure, Outcome
+from QEfficient.records import Json
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from QEfficient.report.page import Page
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Evaluation:
+    """How good one model is on one data set. ``print`` gives it as a table.
+
+    Attributes:
+        model: Its name, as the caller named it.
+        ran: What ran it: ``"torch fp32"``, ``"onnxruntime fp32"``, ``"emulator fp16"``, ``"sentence-transformers"``.
+        task: As in :class:`Examples`.
+        figures: One a metric, the task's main one first.
+        outcome: What it answered, row by row.
+        rows: How many rows were run.
+        digest: Of the data.
+        data: What the data came from.
+        seed, resamples: Of the bootstrap.
+        versions: Package → version, of what ran.
+    """
+
+    model: str
+    ran: str
+    task: str
+    figures: tuple[Figure, ...]
+    outcome: Outcome
+    rows: int
+    digest: str
+    data: str
+    seed: int
+    resamples: int
+    versions: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Figure:
+        return next(figure for figure in self.figures if figure.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(figure.name == name for figure in self.figures)
+
+    def __repr__(self) -> str:
+        return f"<Evaluation of {self.model} on {self.data}: {', '.join(map(str, self.figures))}>"
+
+    def __str__(self) -> str:
+        return printed.text(self)
+
+    def __rich__(self) -> Group:
+        return printed.evaluation_parts(self)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Everything but the rows, for JSON: what is not defined is null."""
+        return {
+            "model": self.model,
+            "ran": self.ran,
+            "task": self.task,
+            "metrics": {one.name: one.to_dict() for one in self.figures},
+            "rows": self.rows,
+            "data": self.data,
+            "digest": self.digest,
+            "seed": self.seed,
+            "resamples": self.resamples,
+            "versions": dict(self.versions),
+        }
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as text."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def page(self) -> Page:
+        """Its figures with their intervals, and the confusion matrix of a classification.
+
+        :func:`QEfficient.report.write_report` writes it.
+        """
+        from QEfficient.evaluate.pages import evaluation_page
+
+        return evaluation_page(self)
