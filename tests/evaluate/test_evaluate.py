@@ -12,7 +12,6 @@ import pytest
 import scipy.stats
 import torch
 import transformers
-from QEfficient.evaluate.result import Evaluation
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
@@ -24,6 +23,7 @@ import QEfficient
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate import evaluate
+from QEfficient.evaluate.result import Evaluation
 from tests import lee_corpus, local_tasks
 from tests.real_text import rows, snippets
 from tests.reranker_repos import bert_reranker
@@ -109,8 +109,10 @@ def test_the_same_call_on_every_road_of_a_classifier(tmp_path: Path) -> None:
     for road, model in Roads(kind, repo, tmp_path).models():
         found = model.evaluate(data)
         assert ran_by(found) == EXPECTED[road] and found.task == "text-classification"
-        close = 1 / len(MOVIES) if road in ("emulator", "card") else 1e-12
-        assert found["accuracy"].value == pytest.approx(want, abs=close)
+        same = np.mean([LABELS[i] == one for i, one in zip(found.outcome.given, best, strict=True)])
+        assert same >= 0.95 if road in ("emulator", "card") else same == 1  # random labels lie near each other in fp16
+        if same == 1:
+            assert found["accuracy"].value == pytest.approx(want, abs=1e-12)
         model.close()
     own = model.evaluate(data, metrics="accuracy")
     assert [figure.name for figure in own.figures] == ["accuracy"]
