@@ -1,6 +1,6 @@
 """Figures of two lists of numbers: correlations, errors, the share of the variance that is explained.
 
-A NaN among a model's answers makes every figure of them NaN: leaving the row out would flatter the model.
+A NaN or an infinity among a model's answers makes every figure of them NaN: leaving the row out would flatter it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _NOTHING = 1e-24
 
 
 def _numbers(outcome: Outcome) -> tuple[Floats, Floats]:
-    """What is right and what was answered, as floats of double precision."""
-    return np.asarray(outcome.right, np.float64), np.asarray(outcome.given, np.float64)
+    """What is right and what was answered, in double precision; an answer without end is none."""
+    given = np.asarray(outcome.given, np.float64)
+    return np.asarray(outcome.right, np.float64), np.where(np.isfinite(given), given, np.nan)
 
 
 def _of_pearson(outcome: Outcome) -> Weighted:

@@ -132,7 +132,8 @@ def test_errors_of_constants() -> None:
     spearman, pearson, mae, rmse, r2 = measured("regression", constant, constant + [1, -1, 1, -1])
     assert np.isnan([spearman, pearson, r2]).all()
     assert (mae, rmse) == (1.0, 1.0)
-    assert np.isnan(measured("regression", constant, constant * np.nan)).all()
+    for bad in (np.nan, np.inf):
+        assert np.isnan(measured("regression", np.arange(4.0), np.array([1.0, bad, 2.0, 3.0]))).all()
 
 
 # ------------------------------------------------------------------------------------------------- tags

@@ -76,6 +76,11 @@ def test_documents_without_a_grade_below_zero_and_unranked() -> None:
     assert per_query([{"a": 1}, {"a": 0}], [{}, {"a": 1.0}], ("ndcg@10", "recall@100")).tolist() == [[0, 0], [0, 0]]
 
 
+def test_documents_that_are_ruled_out_come_last_by_name() -> None:
+    never = -float("inf")
+    assert ranked({0: never, 1: 0.5, 2: never, 3: 0.7}) == [3, 1, 2, 0]
+
+
 def test_a_ranking_by_nan_has_no_figure() -> None:
     found = per_query([{0: 1}, {0: 1}], [{0: float("nan"), 1: 1.0}, {0: 1.0}], ("ndcg@10",))
     assert np.isnan(found[0, 0]) and found[0, 1] == 1.0
