@@ -248,8 +248,8 @@ class Insight(PipelineModel):
             OptionError: An unknown metric or task, or a number out of range.
             MissingExtraError: ``pip install "QEfficient[evaluate]"``.
         """
+        from QEfficient.evaluate.answers.runner import SubjectRunner
         from QEfficient.evaluate.evaluation import evaluate_model
-        from QEfficient.evaluate.runner import SubjectRunner
 
         runner = SubjectRunner(self._subject(), torch=not runtime_ai100)
         return evaluate_model(runner, data, task, metrics, columns, seed=seed, resamples=resamples)

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from QEfficient.errors import UsageError
-
 if TYPE_CHECKING:
-    from QEfficient.evaluate.comparison import ModelComparison
+    from QEfficient.evaluate.comparison.record import ModelComparison
     from QEfficient.evaluate.result import Evaluation
 
 
@@ -44,21 +42,10 @@ def evaluate(
         InputError: Rows that can't be evaluated.
         UsageError: A model or a task that is not known here.
     """
-    from QEfficient.evaluate import sentence_transformers
+    from QEfficient.evaluate.answers.models import answering
     from QEfficient.evaluate.evaluation import evaluate_model
 
-    theirs = sentence_transformers.wrapped(model)
-    if theirs is not None:
-        return evaluate_model(theirs, data, task, metrics, columns, seed=seed, resamples=resamples)
-    if not hasattr(model, "evaluate"):
-        raise UsageError(
-            "This is no model that can be evaluated.",
-            got=type(model).__name__,
-            allowed="an Auto object of QEfficient, a SentenceTransformer or a CrossEncoder",
-            do="wrap a torch model: QEFFAutoModel(model, pooling=…), or QEFFAutoModelForSequenceClassification(model)",
-        )
-    found: Evaluation = model.evaluate(data, task, metrics, columns=columns, seed=seed, resamples=resamples)
-    return found
+    return evaluate_model(answering(model), data, task, metrics, columns, seed=seed, resamples=resamples)
 
 
 class Bootstrap(TypedDict, total=False):
@@ -100,7 +87,7 @@ def compare(
         UsageError: A model or a task that is not known here, or ``models`` is one model and no list.
         OptionError: ``seconds`` is no length of time.
     """
-    from QEfficient.evaluate.models import compare_models
+    from QEfficient.evaluate.comparison.models import compare_models
 
     return compare_models(models, data, task, metrics, columns, seconds=seconds, sampling=_sampling(**bootstrap))
 

@@ -7,13 +7,15 @@ from typing import Any, TypeAlias
 
 from QEfficient.cache import library_versions
 from QEfficient.errors import UsageError
-from QEfficient.evaluate import signal_answers, text_answers, token_answers
+from QEfficient.evaluate.answers import signals as signal_answers
+from QEfficient.evaluate.answers import texts as text_answers
+from QEfficient.evaluate.answers import tokens as token_answers
+from QEfficient.evaluate.answers.runner import SubjectRunner, TextModel
 from QEfficient.evaluate.data import read_examples, text_pairs
-from QEfficient.evaluate.intervals import figures
-from QEfficient.evaluate.metrics import metrics_of
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.metrics.intervals import metric_values
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.evaluate.result import Evaluation
-from QEfficient.evaluate.runner import SubjectRunner, TextModel
 
 Answer: TypeAlias = Callable[[Any, Examples], Outcome]
 """A model and examples → what it answers."""
@@ -65,7 +67,7 @@ def evaluate_examples(
         model=model.name,
         ran=model.ran,
         task=examples.task,
-        figures=figures(outcome, wanted, seed=seed, resamples=resamples),
+        metrics=metric_values(outcome, wanted, seed=seed, resamples=resamples),
         outcome=outcome,
         rows=len(examples),
         digest=examples.digest,

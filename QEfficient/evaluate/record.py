@@ -80,7 +80,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricValue:
     """One metric of one model, with its 95 % interval.
 
     Attributes:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from QEfficient.evaluate import printed
-from QEfficient.evaluate.record import Figure, Outcome
+from QEfficient.evaluate.drawn import printed
+from QEfficient.evaluate.record import MetricValue, Outcome
 from QEfficient.records import Json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Evaluation:
         model: Its name, as the caller named it.
         ran: What ran it: ``"torch fp32"``, ``"onnxruntime fp32"``, ``"emulator fp16"``, ``"sentence-transformers"``.
         task: As in :class:`Examples`.
-        figures: One a metric, the task's main one first.
+        metrics: One a metric, the task's main one first.
         outcome: What it answered, row by row.
         rows: How many rows were run.
         digest: Of the data.
@@ -37,7 +37,7 @@ class Evaluation:
     model: str
     ran: str
     task: str
-    figures: tuple[Figure, ...]
+    metrics: tuple[MetricValue, ...]
     outcome: Outcome
     rows: int
     digest: str
@@ -46,14 +46,14 @@ class Evaluation:
     resamples: int
     versions: Mapping[str, str]
 
-    def __getitem__(self, name: str) -> Figure:
-        return next(figure for figure in self.figures if figure.name == name)
+    def __getitem__(self, name: str) -> MetricValue:
+        return next(one for one in self.metrics if one.name == name)
 
     def __contains__(self, name: str) -> bool:
-        return any(figure.name == name for figure in self.figures)
+        return any(one.name == name for one in self.metrics)
 
     def __repr__(self) -> str:
-        return f"<Evaluation of {self.model} on {self.data}: {', '.join(map(str, self.figures))}>"
+        return f"<Evaluation of {self.model} on {self.data}: {', '.join(map(str, self.metrics))}>"
 
     def __str__(self) -> str:
         return printed.text(self)
@@ -67,7 +67,7 @@ class Evaluation:
             "model": self.model,
             "ran": self.ran,
             "task": self.task,
-            "metrics": {one.name: one.to_dict() for one in self.figures},
+            "metrics": {one.name: one.to_dict() for one in self.metrics},
             "rows": self.rows,
             "data": self.data,
             "digest": self.digest,
@@ -85,6 +85,6 @@ class Evaluation:
 
         :func:`QEfficient.report.write_report` writes it.
         """
-        from QEfficient.evaluate.pages import evaluation_page
+        from QEfficient.evaluate.drawn.pages import evaluation_page
 
         return evaluation_page(self)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from QEfficient.evaluate.compared import compare_evaluations
-from QEfficient.evaluate.comparison import Measured, ModelComparison
-from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.record import Examples, Figure, Outcome
+from QEfficient.evaluate.comparison.compared import compare_evaluations
+from QEfficient.evaluate.comparison.record import Measured, ModelComparison
+from QEfficient.evaluate.comparison.speed import Speed
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.record import Examples, MetricValue, Outcome
 from QEfficient.evaluate.result import Evaluation
-from QEfficient.evaluate.speed import Speed
 
 EVIL = "<script>alert('x')</script>&\"{{ 7*7 }}"
 LABELS = ("negative", "neutral", "positive")
@@ -35,7 +35,7 @@ def evaluation(
 ) -> Evaluation:
     answered = outcome(seed, wrong, **outcomes)
     figures = tuple(
-        Figure(one.name, value := one.value(answered), value - 0.02, value + 0.03, one.higher_is_better)
+        MetricValue(one.name, value := one.value(answered), value - 0.02, value + 0.03, one.higher_is_better)
         for one in metrics_of(answered.task, None)
     )
     return Evaluation(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from QEfficient.evaluate.metrics import metrics_of
+from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.record import Outcome
 
 Array = np.ndarray[Any, Any]

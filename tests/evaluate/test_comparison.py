@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from QEfficient.errors import UsageError
-from QEfficient.evaluate import cells
-from QEfficient.evaluate.alignment import aligned
-from QEfficient.evaluate.compared import changed_rows, compare_evaluations, distinct
-from QEfficient.evaluate.comparison import Measured, ModelComparison
-from QEfficient.evaluate.disagreement import disagreements
-from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.pareto import pareto_front
-from QEfficient.evaluate.printed import WIDTH
-from QEfficient.evaluate.record import Examples, Figure, Outcome
-from QEfficient.evaluate.significance import difference, holm
+from QEfficient.evaluate.comparison.alignment import aligned
+from QEfficient.evaluate.comparison.compared import changed_rows, compare_evaluations, distinct
+from QEfficient.evaluate.comparison.disagreement import disagreements
+from QEfficient.evaluate.comparison.pareto import pareto_front
+from QEfficient.evaluate.comparison.record import Measured, ModelComparison
+from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn.printed import WIDTH
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.metrics.significance import difference, holm
+from QEfficient.evaluate.record import Examples, MetricValue, Outcome
 from tests.evaluate.made_up import EVIL, NAMES, comparison, evaluation, examples, outcome, speed
 
 
@@ -169,7 +169,7 @@ def test_of_an_error_less_is_better_on_the_front() -> None:
         dataclasses.replace(
             evaluation(1, name=name),
             task="regression",
-            figures=(Figure("mae", error, error, error, higher_is_better=False),),
+            figures=(MetricValue("mae", error, error, error, higher_is_better=False),),
             outcome=Outcome("regression", numbers, numbers + error * np.resize([1, -1], 20)),
         )
         for name, error in (("good", 1.0), ("bad", 2.0))
@@ -192,7 +192,7 @@ def test_without_speed_nothing_is_said_of_a_front() -> None:
 def numbers(model: object) -> list[str]:
     return [
         text
-        for one in model.figures  # type: ignore[attr-defined]
+        for one in model.metrics  # type: ignore[attr-defined]
         for text in (f"{one.value:.4f}", f"[{one.low:.3f}, {one.high:.3f}]")
     ]
 
@@ -254,7 +254,7 @@ def test_the_frame_holds_the_records_numbers(four: ModelComparison) -> None:
     assert list(frame.index) == [one.name for one in four.models]
     for model in four.models:
         row = frame.loc[model.name]
-        for figure in model.figures:
+        for figure in model.metrics:
             assert (row[figure.name], row[f"{figure.name}_low"], row[f"{figure.name}_high"]) == (
                 figure.value,
                 figure.low,
@@ -285,7 +285,7 @@ def test_json_has_null_where_a_number_is_not_defined() -> None:
 def test_json_has_what_the_table_has(four: ModelComparison) -> None:
     read = json.loads(four.to_json())
     for model, one in zip(four.models, read["models"], strict=True):
-        assert one["metrics"]["accuracy"]["value"] == model.figures[0].value
+        assert one["metrics"]["accuracy"]["value"] == model.metrics[0].value
         assert (one["gained"], one["lost"], one["front"]) == (model.gained, model.lost, model.front)
         assert one["speed"]["rows_per_second"] == model.measured.speed.rate  # type: ignore[union-attr]
         assert np.asarray(one["confusion"]).sum() == four.rows

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from QEfficient.evaluate.intervals import figures
-from QEfficient.evaluate.significance import difference
+from QEfficient.evaluate.metrics.significance import difference
 from tests.evaluate.simulated import Rows, Simulation, accuracy, correlation, macro_f1, ndcg, pairs
 
 SETS = 1_000
@@ -40,7 +39,7 @@ def held(simulation: Simulation, sets: int, resamples: int) -> float:
     """In what share of sets the interval holds the true value."""
     rng, hits = np.random.default_rng(1), 0
     for seed in range(sets):
-        [figure] = figures(simulation.make(rng)[0], [simulation.of], resamples=resamples, seed=seed)
+        [figure] = metric_values(simulation.make(rng)[0], [simulation.of], resamples=resamples, seed=seed)
         hits += figure.low <= simulation.truth <= figure.high
     return hits / sets
 

@@ -115,7 +115,7 @@ def test_the_same_call_on_every_road_of_a_classifier(tmp_path: Path) -> None:
             assert found["accuracy"].value == pytest.approx(want, abs=1e-12)
         model.close()
     own = model.evaluate(data, metrics="accuracy")
-    assert [figure.name for figure in own.figures] == ["accuracy"]
+    assert [figure.name for figure in own.metrics] == ["accuracy"]
     assert [LABELS[i] for i in own.outcome.given] == best
 
 
@@ -182,7 +182,7 @@ def test_reranking_as_sentence_transformers_measures_it(
     ours.compile(backend="onnxruntime")
     mine, theirs = (evaluate(model, data) for model in (ours, CrossEncoder(str(repo), device="cpu")))
     assert theirs.ran == "sentence-transformers"
-    for one, other in zip(mine.figures, theirs.figures, strict=True):
+    for one, other in zip(mine.metrics, theirs.metrics, strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-9), one.name
     ours.close()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from QEfficient.evaluate import cells, figures
-from QEfficient.evaluate.printed import WIDTH
+from QEfficient.evaluate.drawn import cells, figures
+from QEfficient.evaluate.drawn.printed import WIDTH
 from QEfficient.report import write_report
 from QEfficient.report.drawing import Bars, Box, Dot, Note, Plot, Whisker
 from QEfficient.report.html import render
@@ -33,7 +33,7 @@ def test_dots_and_whiskers_stand_where_the_numbers_are() -> None:
     found = comparison()
     for metric, drawn in enumerate(figures.metrics(found).drawings):
         assert isinstance(drawn, Bars)
-        ends = [one.figures[metric] for one in found.models]
+        ends = [one.metrics[metric] for one in found.models]
         scale = around(end for one in ends for end in (one.value, one.low, one.high))
         for row, one in zip(drawn.rows, ends, strict=True):
             whisker, dot = row.marks
@@ -50,7 +50,7 @@ def test_better_and_faster_lie_up_and_to_the_right() -> None:
     dots = [one for one in plot.marks if isinstance(one, Dot)]
     assert [one.hollow for one in dots] == [not model.front for model in found.models]
     rates = [model.measured.speed.rate for model in found.models if model.measured.speed]
-    values = [model.figures[0].value for model in found.models]
+    values = [model.metrics[0].value for model in found.models]
     assert np.argsort([one.x for one in dots]).tolist() == np.argsort(rates).tolist()
     assert np.argsort([-one.y for one in dots]).tolist() == np.argsort(values).tolist()
 
@@ -95,7 +95,7 @@ def test_the_page_has_the_tables_numbers(page: str) -> None:
     found = comparison()
     text = page.replace("\u00a0", " ").replace("\u2060", "")
     for model in found.models:
-        for one in model.figures:
+        for one in model.metrics:
             assert cells.with_interval(one) in text
         assert cells.bytes_of(model.measured.disk) in text and cells.latency(model) in text
     assert all(one.text in page for one in found.disagreements)
@@ -104,7 +104,7 @@ def test_the_page_has_the_tables_numbers(page: str) -> None:
 def test_texts_and_names_are_escaped() -> None:
     labels = (EVIL, "<b>other</b>", "third")
     one, two = (evaluation(seed, wrong, name=EVIL, ran=EVIL, labels=labels) for seed, wrong in ((1, 0.2), (2, 0.5)))
-    from QEfficient.evaluate.compared import compare_evaluations
+    from QEfficient.evaluate.comparison.compared import compare_evaluations
     from tests.evaluate.made_up import examples
 
     for written in (render(compare_evaluations([one, two], (), examples(text=EVIL)).page()), render(one.page())):
@@ -141,7 +141,7 @@ def test_without_speeds_the_page_says_so() -> None:
 def test_what_is_not_defined_is_drawn_nowhere(tmp_path: Path) -> None:
     whole = evaluation()
     broken = dataclasses.replace(
-        whole, figures=tuple(dataclasses.replace(one, value=math.nan, low=math.nan) for one in whole.figures)
+        whole, metrics=tuple(dataclasses.replace(one, value=math.nan, low=math.nan) for one in whole.metrics)
     )
     drawn = broken.page().figures[0].drawings[0]
     assert isinstance(drawn, Bars)
@@ -165,11 +165,11 @@ def test_an_evaluation_prints_a_line_a_metric() -> None:
 def test_metrics_of_other_sizes_have_axes_of_their_own() -> None:
     whole = evaluation()
     large = dataclasses.replace(
-        whole.figures[0], name="mae", value=120.0, low=100.0, high=140.0, higher_is_better=False
+        whole.metrics[0], name="mae", value=120.0, low=100.0, high=140.0, higher_is_better=False
     )
-    drawings = figures.own_metrics((whole.figures[0], large), 10).drawings
+    drawings = figures.own_metrics((whole.metrics[0], large), 10).drawings
     assert len(drawings) == 2
-    assert len(figures.own_metrics(whole.figures, 10).drawings) == 1
+    assert len(figures.own_metrics(whole.metrics, 10).drawings) == 1
 
 
 def test_an_outcome_without_label_names_is_drawn_by_number() -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from QEfficient.errors import InputError, OptionError
-from QEfficient.evaluate.intervals import figures, wilson
-from QEfficient.evaluate.metrics import METRICS, metrics_of
-from QEfficient.evaluate.record import Figure, Outcome
-from QEfficient.evaluate.resampling import Units, left_out, resampled, units_of
+from QEfficient.evaluate.metrics.catalogue import METRICS, metrics_of
+from QEfficient.evaluate.metrics.intervals import metric_values, wilson
+from QEfficient.evaluate.metrics.resampling import Units, left_out, resampled, units_of
+from QEfficient.evaluate.record import MetricValue, Outcome
 from tests.evaluate.simulated import Rows, correlation, macro_f1, ndcg, pairs
 
 
-def one(outcome: Outcome, name: str, **options: int) -> Figure:
-    [figure] = figures(outcome, metrics_of(outcome.task, [name]), **options)
+def one(outcome: Outcome, name: str, **options: int) -> MetricValue:
+    [figure] = metric_values(outcome, metrics_of(outcome.task, [name]), **options)
     return figure
 
 
@@ -86,7 +86,7 @@ def test_an_interval_depends_on_its_seed_and_nothing_else() -> None:
     first, again, other = (one(outcome, "spearman", seed=seed) for seed in (3, 3, 4))
     assert first == again != other
     assert first.low < first.value < first.high
-    together = figures(outcome, metrics_of("similarity"), seed=3)
+    together = metric_values(outcome, metrics_of("similarity"), seed=3)
     assert together[0] == first
 
 
@@ -152,14 +152,14 @@ def test_pairs_that_share_texts_have_wider_intervals_than_pairs_that_do_not() ->
     ],
 )
 def test_what_has_no_value_has_no_interval(right: np.ndarray, given: np.ndarray) -> None:
-    for found in figures(Outcome("similarity", right, given), metrics_of("similarity")):
+    for found in metric_values(Outcome("similarity", right, given), metrics_of("similarity")):
         assert np.isnan([found.value, found.low, found.high]).all()
 
 
 def test_one_cluster_has_a_value_and_no_interval() -> None:
     rng = np.random.default_rng(0)
     outcome = Outcome("regression", rng.normal(size=9), rng.normal(size=9), clusters=np.zeros(9, int))
-    for found in figures(outcome, metrics_of("regression")):
+    for found in metric_values(outcome, metrics_of("regression")):
         assert np.isfinite(found.value)
         assert np.isnan([found.low, found.high]).all()
     labels = Outcome("text-classification", np.zeros(9, int), np.zeros(9, int), clusters=np.zeros(9, int))
@@ -188,7 +188,7 @@ def test_every_task_on_little() -> None:
     }
     rows |= {"reranking": rankings, "regression": rows["similarity"]}
     for task, metrics in METRICS.items():
-        found = figures(Outcome(task, *rows.get(task, (ids, ids[::-1]))), metrics, resamples=50)
+        found = metric_values(Outcome(task, *rows.get(task, (ids, ids[::-1]))), metrics, resamples=50)
         assert [figure.name for figure in found] == [metric.name for metric in metrics]
         assert np.isfinite([figure.value for figure in found]).all()
 

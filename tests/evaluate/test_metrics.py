@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient.errors import InputError, UsageError
-from QEfficient.evaluate.classification import confusion
-from QEfficient.evaluate.metrics import METRICS, metrics_of
+from QEfficient.evaluate.metrics.catalogue import METRICS, metrics_of
+from QEfficient.evaluate.metrics.classification import confusion
+from QEfficient.evaluate.metrics.speech import edits
 from QEfficient.evaluate.record import Outcome
-from QEfficient.evaluate.speech import edits
 
 CLOSE = 1e-9
 

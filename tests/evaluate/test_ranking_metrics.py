@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.ranking import ranked
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.metrics.ranking import ranked
 from QEfficient.evaluate.record import Outcome
 
 CLOSE = 1e-9

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.metrics import METRICS, metrics_of
+from QEfficient.evaluate.metrics.catalogue import METRICS, metrics_of
+from QEfficient.evaluate.metrics.significance import PairedDifference, difference, holm
 from QEfficient.evaluate.record import Outcome
-from QEfficient.evaluate.significance import PairedDifference, difference, holm
 from tests.evaluate.simulated import Rows, Simulation, accuracy, correlation, macro_f1, ndcg, pairs
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from QEfficient.errors import OptionError
-from QEfficient.evaluate.speed import SINGLES, Speed, measure_speeds
+from QEfficient.evaluate.comparison.speed import SINGLES, Speed, measure_speeds
 
 
 class Clock:

@@ -84,6 +84,10 @@ for name in ("save_pretrained", "push_to_hub", "compile", "to", "forward"):
 for name in ("encode_query", "encode_document"):
     PARAMETERS[f"SentenceTransformer.{name}"] = {}
 
+# Theirs runs an evaluator, which takes our objects as it is: evaluator(model).
+for name in ("SentenceTransformer.evaluate", "CrossEncoder.evaluate"):
+    PARAMETERS[name] = {"evaluator": "data= comes first, rows and no evaluator", "output_path": "of an evaluator's"}
+
 # Defaults of ours that differ.
 DEFAULTS: dict[str, Missing] = {
     "inputs": "None stands for left out: sentences=, the older name, may be given in its place",

@@ -14,9 +14,9 @@ import numpy as np
 
 from QEfficient.arguments import positive, whole
 from QEfficient.errors import MissingExtraError, OptionError
-from QEfficient.evaluate.metric import Floats, Metric, Weighted, refuse_empty, weighted_mean
-from QEfficient.evaluate.record import Figure, Outcome
-from QEfficient.evaluate.resampling import Units, left_out, resampled, units_of
+from QEfficient.evaluate.metrics.metric import Floats, Metric, Weighted, refuse_empty, weighted_mean
+from QEfficient.evaluate.metrics.resampling import Units, left_out, resampled, units_of
+from QEfficient.evaluate.record import MetricValue, Outcome
 
 RESAMPLES = 1_000
 """How many resamples an interval rests on, where nothing else is said."""
@@ -24,13 +24,13 @@ RESAMPLES = 1_000
 _TAIL = 0.975  # of a 95 % interval
 
 
-def figures(
+def metric_values(
     outcome: Outcome, metrics: Sequence[Metric], *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Figure, ...]:
+) -> tuple[MetricValue, ...]:
     """Metrics of an outcome, each with its 95 % interval.
 
     What is resampled are rows, or whole clusters, or the texts of pairs that share texts
-    (:func:`QEfficient.evaluate.resampling.units_of`). All metrics see the same resamples. An interval's ends are
+    (:func:`~QEfficient.evaluate.metrics.resampling.units_of`). All metrics see the same resamples. The ends are
 
     - of a mean of zeros and ones, as accuracy is: Wilson's, because resamples of rows that are all right know of no
       wrong one (:func:`wilson`);
@@ -75,7 +75,7 @@ def figures(
     for place, theirs in zip(others, drawn, strict=True):
         ends[place] = _quantiles(points[place], theirs, corrected=not units.crossed)
     return tuple(
-        Figure(metric.name, points[place], *ends[place], metric.higher_is_better)
+        MetricValue(metric.name, points[place], *ends[place], metric.higher_is_better)
         for place, metric in enumerate(metrics)
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.evaluate.runner import Floats, TextModel
+from QEfficient.evaluate.answers.runner import Floats, TextModel
 from QEfficient.text.tokenizer import Text
 
 ROWS = 32  # sentence-transformers' own default

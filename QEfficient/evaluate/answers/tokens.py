@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from QEfficient.arguments import whole
 from QEfficient.errors import InputError, UsageError
-from QEfficient.evaluate.labels import positions
+from QEfficient.evaluate.answers.labels import positions
+from QEfficient.evaluate.answers.runner import SubjectRunner
+from QEfficient.evaluate.answers.texts import labels_of
 from QEfficient.evaluate.record import Examples, Outcome
-from QEfficient.evaluate.runner import SubjectRunner
-from QEfficient.evaluate.text_answers import labels_of
 
 ROWS = 32  # of a batch
 MASKS = ("[MASK]", "<mask>")

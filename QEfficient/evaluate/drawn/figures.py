@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate import cells
+from QEfficient.evaluate.drawn import cells
 from QEfficient.report import drawing
 from QEfficient.report.drawing import SERIES, Bars, Box, Dot, Line, Note, Plot, Row, Tick, Whisker, across, upright
 from QEfficient.report.formatting import number
 from QEfficient.report.scale import Scale, around, logarithmic
 
 if TYPE_CHECKING:
-    from QEfficient.evaluate.comparison import ComparedModel, ModelComparison
-    from QEfficient.evaluate.record import Figure
+    from QEfficient.evaluate.comparison.record import ComparedModel, ModelComparison
+    from QEfficient.evaluate.record import MetricValue
 
 CONFUSED = ("text-classification", "image-classification", "audio-classification")
 """Tasks of which there is a confusion matrix: each row has one label of a few."""
@@ -32,16 +32,16 @@ def metrics(comparison: ModelComparison) -> drawing.Figure:
     models = comparison.models
     drawings = tuple(
         _intervals(
-            [(f"{place + 1} {one.name}", one.figures[metric], _kind(place)) for place, one in enumerate(models)],
-            cells.metric_name(models[0].figures[metric]),
+            [(f"{place + 1} {one.name}", one.metrics[metric], _kind(place)) for place, one in enumerate(models)],
+            cells.metric_name(models[0].metrics[metric]),
         )
-        for metric in range(len(models[0].figures))
+        for metric in range(len(models[0].metrics))
     )
     reading = "A dot is the value on these rows, the line around it its 95 % interval. No axis needs to begin at zero."
     return drawing.Figure("metrics", "Quality", f"On {comparison.rows:,} rows.", reading, drawings)
 
 
-def own_metrics(figures: Sequence[Figure], rows: int) -> drawing.Figure:
+def own_metrics(figures: Sequence[MetricValue], rows: int) -> drawing.Figure:
     """The metrics of one model: on one axis where all lie between -1 and 1, else on one each."""
     lines = [(cells.metric_name(one), one, "one") for one in figures]
     alike = all(abs(end) <= 1 for one in figures for end in (one.value, one.low, one.high) if not math.isnan(end))
@@ -50,13 +50,13 @@ def own_metrics(figures: Sequence[Figure], rows: int) -> drawing.Figure:
     return drawing.Figure("metrics", "Quality", f"On {rows:,} rows.", reading, drawings)
 
 
-def _intervals(lines: Sequence[tuple[str, Figure, str]], label: str) -> Bars:
+def _intervals(lines: Sequence[tuple[str, MetricValue, str]], label: str) -> Bars:
     scale = around(end for _, one, _ in lines for end in (one.value, one.low, one.high))
     rows = tuple(Row(name, cells.with_interval(one), _dot(name, one, kind, scale)) for name, one, kind in lines)
     return Bars(rows, across(scale), label)
 
 
-def _dot(name: str, one: Figure, kind: str, scale: Scale) -> tuple[Dot | Box | Whisker, ...]:
+def _dot(name: str, one: MetricValue, kind: str, scale: Scale) -> tuple[Dot | Box | Whisker, ...]:
     """A dot on its whisker; nothing where the metric is not defined."""
     tip = f"{name}: {one.name} {cells.with_interval(one)}"
     if math.isnan(one.value):
@@ -75,11 +75,11 @@ def quality_and_speed(comparison: ModelComparison) -> drawing.Figure:
         missing = "Speed was not measured, or the main metric is not defined."
         return drawing.Figure("pareto", title, missing=missing)
     x = logarithmic(end for _, one in known for end in _rates(one))
-    y = around(end for _, one in known for end in _ends(one.figures[0]))
+    y = around(end for _, one in known for end in _ends(one.metrics[0]))
     marks: list[Whisker | Dot | Note | Line] = [_front([one for _, one in known], x, y)]
     for place, one in known:
         marks += _point(place, one, x, y)
-    main = comparison.models[0].figures[0]
+    main = comparison.models[0].metrics[0]
     reading = "Filled: on the front, no model is at least as good in both and better in one. The lines at a dot are "
     reading += "the metric's interval and the middle half of the rounds. Speed is on a logarithmic axis."
     legend = tuple((_kind(place), f"{place + 1} {one.name}") for place, one in known)
@@ -92,13 +92,13 @@ def _rates(one: ComparedModel) -> tuple[float, ...]:
     return () if speed is None else (speed.rate, *speed.quartiles)
 
 
-def _ends(one: Figure) -> tuple[float, float, float]:
+def _ends(one: MetricValue) -> tuple[float, float, float]:
     return one.value, one.low, one.high
 
 
 def _point(place: int, one: ComparedModel, x: Scale, y: Scale) -> list[Whisker | Dot | Note | Line]:
     rate, slow, fast = _rates(one)
-    quality, kind = one.figures[0], _kind(place)
+    quality, kind = one.metrics[0], _kind(place)
     tip = f"{one.name}: {quality.name} {cells.with_interval(quality)}, {number(rate)} a second"
     across_at, up_at = x.at(rate), 100 - y.at(quality.value)
     marks: list[Whisker | Dot | Note | Line] = [Whisker(x.at(slow), x.at(fast), up_at, kind, tip)]
@@ -110,7 +110,7 @@ def _point(place: int, one: ComparedModel, x: Scale, y: Scale) -> list[Whisker |
 
 def _front(models: Sequence[ComparedModel], x: Scale, y: Scale) -> Line:
     """The edge of what is reached: along it, quality falls where speed grows."""
-    points = sorted((x.at(_rates(one)[0]), 100 - y.at(one.figures[0].value)) for one in models if one.front)
+    points = sorted((x.at(_rates(one)[0]), 100 - y.at(one.metrics[0].value)) for one in models if one.front)
     steps = [(0.0, points[0][1])]
     for (at, level), following in zip(points, [*points[1:], None], strict=True):
         steps += [(at, level), (at, 100.0 if following is None else following[1])]

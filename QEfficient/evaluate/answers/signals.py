@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
+from QEfficient.evaluate.answers.labels import positions
+from QEfficient.evaluate.answers.runner import Floats, SubjectRunner
+from QEfficient.evaluate.answers.texts import labels_of
+from QEfficient.evaluate.answers.tokens import batches
 from QEfficient.evaluate.data import load_clip, rgb_image
-from QEfficient.evaluate.labels import positions
 from QEfficient.evaluate.record import Examples, Outcome
-from QEfficient.evaluate.runner import Floats, SubjectRunner
-from QEfficient.evaluate.text_answers import labels_of
-from QEfficient.evaluate.token_answers import batches
 
 SIGNALS = ("input_values", "input_features")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from QEfficient.evaluate.answers.runner import TextModel
+from QEfficient.evaluate.comparison.speed import Run, Speed, measure_speeds
 from QEfficient.evaluate.evaluation import answered
 from QEfficient.evaluate.record import Examples
-from QEfficient.evaluate.runner import TextModel
-from QEfficient.evaluate.speed import Run, Speed, measure_speeds
 
 _UNITS: Mapping[str, str] = {
     "similarity": "pairs",

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import MissingExtraError
-from QEfficient.evaluate import cells
+from QEfficient.evaluate.drawn import cells
 from QEfficient.report.formatting import count
 
 if TYPE_CHECKING:
-    from QEfficient.evaluate.comparison import ComparedModel, ModelComparison
-    from QEfficient.evaluate.significance import PairedDifference
+    from QEfficient.evaluate.comparison.record import ComparedModel, ModelComparison
+    from QEfficient.evaluate.metrics.significance import PairedDifference
 
 
 def columns(comparison: ModelComparison) -> tuple[str, ...]:
@@ -36,8 +36,8 @@ def _columns(comparison: ModelComparison) -> Iterator[tuple[str, Iterator[str]]]
     yield "model", (one.name for one in models)
     yield "ran", (one.ran for one in models)
     yield "made from", (one.measured.lineage for one in models)
-    for place, figure in enumerate(models[0].figures):
-        yield cells.metric_name(figure), (cells.with_interval(one.figures[place]) for one in models)
+    for place, figure in enumerate(models[0].metrics):
+        yield cells.metric_name(figure), (cells.with_interval(one.metrics[place]) for one in models)
         yield f"difference in {figure.name}", (" ".join(cells.difference(one, figure.name)) for one in models)
     yield "changed", (cells.changed(one) for one in models)
     yield f"{cells.unit(comparison.models)}/s", (_rate(one) for one in models)
@@ -63,7 +63,7 @@ def about(comparison: ModelComparison) -> tuple[str, ...]:
     if any(one.gained is not None for one in comparison.models):
         lines.append("+ and − are rows that the first model had wrong and this one has right, and the other way round.")
     if any(one.front for one in comparison.models):
-        both = f"{comparison.models[0].figures[0].name} and {cells.unit(comparison.models)}/s"
+        both = f"{comparison.models[0].metrics[0].name} and {cells.unit(comparison.models)}/s"
         lines.append(
             f"{cells.FRONT} is the Pareto front: no model is at least as good in both {both}, and better in one."
         )
@@ -119,7 +119,7 @@ def frame(comparison: ModelComparison) -> Any:
 def _record(model: ComparedModel) -> dict[str, Any]:
     """A model's numbers, flat."""
     found: dict[str, Any] = {"ran": model.ran, "lineage": model.measured.lineage}
-    for figure in model.figures:
+    for figure in model.metrics:
         found |= {
             figure.name: figure.value,
             f"{figure.name}_low": figure.low,

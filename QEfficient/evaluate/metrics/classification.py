@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.metric import Floats, Metric, Weighted, divided, f1_of, mean_of, of_totals, undefined
+from QEfficient.evaluate.metrics.metric import Floats, Metric, Weighted, divided, f1_of, mean_of, of_totals, undefined
 from QEfficient.evaluate.record import Outcome
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.metric import Floats, Metric, divided, f1_of, of_totals
+from QEfficient.evaluate.metrics.metric import Floats, Metric, divided, f1_of, of_totals
 from QEfficient.evaluate.record import Outcome
 
 Entity = tuple[str, int, int]

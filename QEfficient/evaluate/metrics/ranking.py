@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from QEfficient.evaluate.metric import Floats, Metric, mean_of
+from QEfficient.evaluate.metrics.metric import Floats, Metric, mean_of
 from QEfficient.evaluate.record import Outcome
 
 Measure = Callable[[Floats, Floats], float]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from QEfficient.report.formatting import number, size
 
 if TYPE_CHECKING:
-    from QEfficient.evaluate.comparison import ComparedModel
-    from QEfficient.evaluate.record import Figure
+    from QEfficient.evaluate.comparison.record import ComparedModel
+    from QEfficient.evaluate.record import MetricValue
 
 FRONT = "●"
 
@@ -47,12 +47,12 @@ def probability(p: float) -> str:
     return "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def metric_name(figure: Figure) -> str:
+def metric_name(figure: MetricValue) -> str:
     """A metric's name; of an error it says that less is better."""
     return figure.name if figure.higher_is_better else f"{figure.name} (less is better)"
 
 
-def with_interval(figure: Figure) -> str:
+def with_interval(figure: MetricValue) -> str:
     """Value and interval on one line."""
     return f"{value(figure.value)} {interval(figure.low, figure.high)}".rstrip()
 

@@ -10,16 +10,16 @@ from itertools import count
 
 from QEfficient.backends.host import processor, usable_cpus
 from QEfficient.errors import UsageError
-from QEfficient.evaluate.alignment import aligned
-from QEfficient.evaluate.classification import confusion
-from QEfficient.evaluate.comparison import ComparedModel, Measured, ModelComparison
-from QEfficient.evaluate.disagreement import disagreements
-from QEfficient.evaluate.figures import CONFUSED
-from QEfficient.evaluate.metrics import metrics_of
-from QEfficient.evaluate.pareto import pareto_front
+from QEfficient.evaluate.comparison.alignment import aligned
+from QEfficient.evaluate.comparison.disagreement import disagreements
+from QEfficient.evaluate.comparison.pareto import pareto_front
+from QEfficient.evaluate.comparison.record import ComparedModel, Measured, ModelComparison
+from QEfficient.evaluate.drawn.figures import CONFUSED
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.metrics.classification import confusion
+from QEfficient.evaluate.metrics.significance import PairedDifference, difference, holm
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.evaluate.result import Evaluation
-from QEfficient.evaluate.significance import PairedDifference, difference, holm
 
 # Metrics of which a row has 1 where it is right, and less where not; of entities: where all of a row's are found.
 _RIGHT_OR_WRONG = ("entity_f1", "accuracy", "subset_accuracy", "exact_match")
@@ -67,7 +67,7 @@ def compare_evaluations(
             ComparedModel(
                 name=name,
                 ran=one.ran,
-                figures=one.figures,
+                metrics=one.metrics,
                 differences={metric: difference for metric, (difference, _) in differences.items()},
                 adjusted={metric: p for metric, (_, p) in differences.items()},
                 gained=None if changed is None else changed[0],
@@ -159,7 +159,7 @@ def changed_rows(first: Outcome, second: Outcome) -> tuple[int, int] | None:
 def _differences(first: Evaluation, outcomes: Sequence[Outcome]) -> list[dict[str, tuple[PairedDifference, float]]]:
     """A model's differences to the first, with ``p`` corrected for the number of models."""
     found: list[dict[str, tuple[PairedDifference, float]]] = [{} for _ in outcomes]
-    for metric in metrics_of(first.task, [one.name for one in first.figures]):
+    for metric in metrics_of(first.task, [one.name for one in first.metrics]):
         made = [
             difference(metric, outcomes[0], other, resamples=first.resamples, seed=first.seed) for other in outcomes[1:]
         ]
@@ -171,7 +171,7 @@ def _differences(first: Evaluation, outcomes: Sequence[Outcome]) -> list[dict[st
 
 def _point(evaluation: Evaluation, facts: Measured) -> tuple[float, float] | None:
     """Quality and speed, of both of which more is better."""
-    main = evaluation.figures[0]
+    main = evaluation.metrics[0]
     if facts.speed is None or math.isnan(main.value):
         return None
     return (main.value if main.higher_is_better else -main.value, facts.speed.rate)
@@ -182,4 +182,4 @@ def _rows(one: Evaluation) -> str:
 
 
 def _metrics(one: Evaluation) -> str:
-    return ", ".join(figure.name for figure in one.figures)
+    return ", ".join(figure.name for figure in one.metrics)

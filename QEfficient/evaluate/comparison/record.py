@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate import printed, tables
-from QEfficient.evaluate.disagreement import Disagreement
-from QEfficient.evaluate.record import Figure, finite
-from QEfficient.evaluate.significance import PairedDifference
-from QEfficient.evaluate.speed import Speed
+from QEfficient.evaluate.comparison.disagreement import Disagreement
+from QEfficient.evaluate.comparison.speed import Speed
+from QEfficient.evaluate.drawn import printed, tables
+from QEfficient.evaluate.metrics.significance import PairedDifference
+from QEfficient.evaluate.record import MetricValue, finite
 from QEfficient.records import Json
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Measured:
     """What is known of a model beside its answers. What is not known stays away from the table.
 
     Attributes:
-        speed: From :func:`QEfficient.evaluate.speed.measure_speeds`.
+        speed: From :func:`QEfficient.evaluate.comparison.speed.measure_speeds`.
         disk: Bytes of its files.
         memory: Bytes of the weights that it holds while it runs. What a process needs beside them (activations, the
             runtime itself) can't be told apart in one process that holds several models, so that it is not counted.
@@ -48,7 +48,7 @@ class ComparedModel:
     Attributes:
         name: Of the model; no two rows have the same.
         ran: What ran it: ``"torch fp32"``, ``"onnxruntime int8"``.
-        figures: One a metric, the main one first.
+        metrics: One a metric, the main one first.
         differences: Metric → how much it differs from the first row's; empty for the first row itself, and a metric
             without a value is left out. ``p`` is as that of one comparison alone.
         adjusted: Metric → ``p``, corrected for the number of models that are compared with the first (Holm).
@@ -62,7 +62,7 @@ class ComparedModel:
 
     name: str
     ran: str
-    figures: tuple[Figure, ...]
+    metrics: tuple[MetricValue, ...]
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
     adjusted: Mapping[str, float] = field(default_factory=dict)
     gained: int | None = None
@@ -78,7 +78,7 @@ class ComparedModel:
             "model": self.name,
             "ran": self.ran,
             "lineage": self.measured.lineage,
-            "metrics": {one.name: one.to_dict() for one in self.figures},
+            "metrics": {one.name: one.to_dict() for one in self.metrics},
             "differences": {
                 name: {
                     "value": finite(one.value),
@@ -180,6 +180,6 @@ class ModelComparison:
 
     def page(self) -> Page:
         """Plots, the table and the rows of most disagreement; ``report.write_report`` writes it."""
-        from QEfficient.evaluate.pages import comparison_page
+        from QEfficient.evaluate.drawn.pages import comparison_page
 
         return comparison_page(self)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.metric import Floats, Weighted
+from QEfficient.evaluate.metrics.metric import Floats, Weighted
 from QEfficient.evaluate.record import Outcome
 
 _BLOCK = 100_000  # weights that are computed with at a time: what a CPU keeps in its cache

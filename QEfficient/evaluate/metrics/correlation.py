@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.metric import Floats, Metric, Weighted, divided, mean_of, of_totals, undefined
+from QEfficient.evaluate.metrics.metric import Floats, Metric, Weighted, divided, mean_of, of_totals, undefined
 from QEfficient.evaluate.record import Outcome
 
 # A sum of squares below this share of what rounding works on is that of a constant.

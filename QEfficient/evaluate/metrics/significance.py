@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.intervals import RESAMPLES, Drawn, draw, is_share, scipy_stats, seeded
-from QEfficient.evaluate.metric import Floats, Metric, refuse_empty, weighted_mean
+from QEfficient.evaluate.metrics.intervals import RESAMPLES, Drawn, draw, is_share, scipy_stats, seeded
+from QEfficient.evaluate.metrics.metric import Floats, Metric, refuse_empty, weighted_mean
+from QEfficient.evaluate.metrics.resampling import units_of
 from QEfficient.evaluate.record import Outcome
-from QEfficient.evaluate.resampling import units_of
 
 _FLIPS = 10  # random signs a resample: a p near 0.05 needs more of them than an interval does
 _BLOCK = 200_000  # signs that are computed with at a time: what a CPU keeps in its cache

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from QEfficient.evaluate.metric import Floats, mean_of
+from QEfficient.evaluate.metrics.metric import Floats, mean_of
 from QEfficient.evaluate.record import Outcome
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -6,16 +6,16 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from QEfficient.evaluate import cells, tables
+from QEfficient.evaluate.drawn import cells, tables
 from QEfficient.report.formatting import count
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-    from QEfficient.evaluate.comparison import ComparedModel, ModelComparison
-    from QEfficient.evaluate.disagreement import Disagreement
-    from QEfficient.evaluate.record import Figure
+    from QEfficient.evaluate.comparison.disagreement import Disagreement
+    from QEfficient.evaluate.comparison.record import ComparedModel, ModelComparison
+    from QEfficient.evaluate.record import MetricValue
     from QEfficient.evaluate.result import Evaluation
 
 WIDTH = 100  # columns of the printed tables where they go to no terminal
@@ -37,7 +37,7 @@ def comparison_parts(comparison: ModelComparison) -> Group:
     from rich.text import Text
 
     parts: list[RenderableType] = [_main(comparison)]
-    for start in range(1, len(comparison.models[0].figures), _ACROSS):
+    for start in range(1, len(comparison.models[0].metrics), _ACROSS):
         parts.append(_further(comparison, start))
     parts += [Text(line) for line in tables.about(comparison)]
     if comparison.disagreements:
@@ -51,7 +51,7 @@ def evaluation_parts(evaluation: Evaluation) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    figures = evaluation.figures
+    figures = evaluation.metrics
     shown = _table(
         [
             ("metric", [cells.metric_name(one) for one in figures]),
@@ -70,10 +70,10 @@ def evaluation_parts(evaluation: Evaluation) -> Group:
 def _main(comparison: ModelComparison) -> Table:
     """The main metric and everything beside it; a cell has several lines where one would be too wide."""
     models = comparison.models
-    main = models[0].figures[0]
+    main = models[0].metrics[0]
     shown = [
         ("model", _names(models, more=True)),
-        (_wrapped(main), [_lines(*cells.with_interval(one.figures[0]).split(" ", 1)) for one in models]),
+        (_wrapped(main), [_lines(*cells.with_interval(one.metrics[0]).split(" ", 1)) for one in models]),
         ("difference", [_lines(*cells.difference(one, main.name), cells.changed(one)) for one in models]),
         (f"{cells.unit(comparison.models)}/s", [_lines(*cells.rate(one)) for one in models]),
         ("p50 of one", [cells.latency(one) for one in models]),
@@ -88,9 +88,9 @@ def _further(comparison: ModelComparison, start: int) -> Table:
     """Metrics beside the main one."""
     models = comparison.models
     shown = [("model", _names(models))]
-    for place, figure in enumerate(models[0].figures[start : start + _ACROSS], start):
+    for place, figure in enumerate(models[0].metrics[start : start + _ACROSS], start):
         differences = [" ".join(cells.difference(one, figure.name)[::2]) for one in models]  # without the interval
-        values = [cells.with_interval(one.figures[place]) for one in models]
+        values = [cells.with_interval(one.metrics[place]) for one in models]
         shown.append((_wrapped(figure), [_lines(*pair) for pair in zip(values, differences, strict=True)]))
     return _table(shown)
 
@@ -108,7 +108,7 @@ def _lines(*parts: str) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _wrapped(figure: Figure) -> str:
+def _wrapped(figure: MetricValue) -> str:
     return cells.metric_name(figure).replace(" (", "\n(")
 
 

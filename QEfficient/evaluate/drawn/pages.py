@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from QEfficient.evaluate import cells, figures, tables
-from QEfficient.evaluate.classification import confusion
-from QEfficient.evaluate.figures import CONFUSED
+from QEfficient.evaluate.drawn import cells, figures, tables
+from QEfficient.evaluate.drawn.figures import CONFUSED
+from QEfficient.evaluate.metrics.classification import confusion
 from QEfficient.report import drawing
 from QEfficient.report.formatting import count, number
 from QEfficient.report.page import Page, Tile
 
 if TYPE_CHECKING:
-    from QEfficient.evaluate.comparison import ModelComparison
+    from QEfficient.evaluate.comparison.record import ModelComparison
     from QEfficient.evaluate.result import Evaluation
 
 _WITHIN = re.compile(r"(?<=,) (?=-?\d)|(?<=\bp) (?=[<0])|(?<=<) (?=0)|(?<=\d) (?=ms|[kMGTP]?B\b|rows|−)")
@@ -48,14 +48,14 @@ def comparison_page(comparison: ModelComparison) -> Page:
 
 def evaluation_page(evaluation: Evaluation) -> Page:
     """The metrics with their intervals, and what was taken for what."""
-    main = evaluation.figures[0]
-    drawn = [figures.own_metrics(evaluation.figures, evaluation.rows)]
+    main = evaluation.metrics[0]
+    drawn = [figures.own_metrics(evaluation.metrics, evaluation.rows)]
     outcome = evaluation.outcome
     if evaluation.task in CONFUSED:
         drawn.append(figures.confusion("confusion", evaluation.model, confusion(outcome), outcome.labels))
     table = tuple(
         (cells.metric_name(one), cells.value(one.value), cells.interval(one.low, one.high))
-        for one in evaluation.figures
+        for one in evaluation.metrics
     )
     return Page(
         name=evaluation.model,
@@ -74,9 +74,9 @@ def evaluation_page(evaluation: Evaluation) -> Page:
 
 def _tiles(comparison: ModelComparison) -> tuple[Tile, ...]:
     models = comparison.models
-    sign = 1 if models[0].figures[0].higher_is_better else -1
-    best = max(models, key=lambda one: _known(sign * one.figures[0].value))
-    main = best.figures[0]
+    sign = 1 if models[0].metrics[0].higher_is_better else -1
+    best = max(models, key=lambda one: _known(sign * one.metrics[0].value))
+    main = best.metrics[0]
     tiles = [
         Tile("rows", f"{comparison.rows:,}", comparison.data),
         Tile(f"best {main.name}", cells.value(main.value), best.name),

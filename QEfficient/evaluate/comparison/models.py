@@ -8,15 +8,15 @@ from typing import Any
 
 from QEfficient import arguments
 from QEfficient.errors import UsageError
-from QEfficient.evaluate import sentence_transformers
-from QEfficient.evaluate.compared import compare_evaluations
-from QEfficient.evaluate.comparison import Measured, ModelComparison
+from QEfficient.evaluate.answers.models import answering
+from QEfficient.evaluate.answers.runner import SubjectRunner, TextModel
+from QEfficient.evaluate.comparison.compared import compare_evaluations
+from QEfficient.evaluate.comparison.footprint import disk_bytes, module_bytes, weight_bytes
+from QEfficient.evaluate.comparison.record import Measured, ModelComparison
+from QEfficient.evaluate.comparison.speed import Speed, length_of_time
+from QEfficient.evaluate.comparison.timing import speeds
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.evaluation import evaluate_examples
-from QEfficient.evaluate.footprint import disk_bytes, module_bytes, weight_bytes
-from QEfficient.evaluate.runner import SubjectRunner, TextModel
-from QEfficient.evaluate.speed import Speed, length_of_time
-from QEfficient.evaluate.timing import speeds
 
 
 def compare_models(
@@ -33,15 +33,15 @@ def compare_models(
     if seconds is not None:
         seconds = length_of_time(seconds)  # before the work of which it is the end
     names, given = _named(models)
-    answering = [_answering(one) for one in given]
-    examples = read_examples(data, task, columns, model_task=answering[0].task)
+    asked = [answering(one) for one in given]
+    examples = read_examples(data, task, columns, model_task=asked[0].task)
     wanted = [metrics] if isinstance(metrics, str) else metrics
-    evaluations = [evaluate_examples(one, examples, wanted, **sampling) for one in answering]
+    evaluations = [evaluate_examples(one, examples, wanted, **sampling) for one in asked]
     renamed = [one if name is None else replace(one, model=name) for name, one in zip(names, evaluations, strict=True)]
     timed: Sequence[Speed | None] = [None] * len(given)
     if seconds is not None:
-        timed = speeds(answering, examples, seconds, sampling["seed"])
-    measured = [_measured(*one) for one in zip(given, answering, timed, strict=True)]
+        timed = speeds(asked, examples, seconds, sampling["seed"])
+    measured = [_measured(*one) for one in zip(given, asked, timed, strict=True)]
     return compare_evaluations(renamed, measured, examples)
 
 
@@ -64,27 +64,8 @@ def _named(models: Sequence[Any] | Mapping[str, Any]) -> tuple[list[str | None],
     return names, given
 
 
-def _answering(model: Any) -> TextModel:
-    """What answers for a model.
-
-    Raises:
-        UsageError: It is none that can be asked.
-    """
-    theirs = sentence_transformers.wrapped(model)
-    if theirs is not None:
-        return theirs
-    if not hasattr(model, "_subject"):
-        raise UsageError(
-            "This is no model that can be evaluated.",
-            got=type(model).__name__,
-            allowed="an Auto object of QEfficient, a SentenceTransformer or a CrossEncoder",
-            do="load a path with from_pretrained of its Auto class; wrap a torch model: QEFFAutoModel(model, …)",
-        )
-    return SubjectRunner(model._subject(), torch=False)
-
-
-def _measured(model: Any, answering: TextModel, speed: Speed | None) -> Measured:
-    if not isinstance(answering, SubjectRunner):
+def _measured(model: Any, asked: TextModel, speed: Speed | None) -> Measured:
+    if not isinstance(asked, SubjectRunner):
         return Measured(speed, memory=module_bytes(model))
-    subject = answering.subject
+    subject = asked.subject
     return Measured(speed, disk_bytes(subject), weight_bytes(subject))

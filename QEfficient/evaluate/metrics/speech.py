@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.metric import Floats, Metric, divided, of_totals
+from QEfficient.evaluate.metrics.metric import Floats, Metric, divided, of_totals
 from QEfficient.evaluate.record import Outcome
 
 _BLOCK = 256  # rows whose distances are computed together

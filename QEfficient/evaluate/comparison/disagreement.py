@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.ranking import ranked
+from QEfficient.evaluate.metrics.ranking import ranked
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.records import Json
 

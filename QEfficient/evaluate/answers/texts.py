@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.errors import UsageError
-from QEfficient.evaluate.labels import positions
+from QEfficient.evaluate.answers.labels import positions
+from QEfficient.evaluate.answers.runner import Floats, TextModel, VectorModel
 from QEfficient.evaluate.record import Examples, Outcome
-from QEfficient.evaluate.runner import Floats, TextModel, VectorModel
 from QEfficient.text.tokenizer import Text
 
 DEPTH = 1000  # documents of a query's ranking that are kept: trec_eval reads no more

@@ -1,0 +1,1 @@
+"""What answers are worth: metrics, their intervals, and differences between two models."""
