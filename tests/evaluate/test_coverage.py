@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from QEfficient.evaluate.metrics.intervals import metric_values
 from QEfficient.evaluate.metrics.significance import difference
 from tests.evaluate.simulated import Rows, Simulation, accuracy, correlation, macro_f1, ndcg, pairs
 

@@ -108,7 +108,7 @@ METHODS: Missing = {
         ADAPTERS,
     ),
     **dict.fromkeys(
-        "fit old_fit evaluate smart_batching_collate smart_batching_collate_text_only gradient_checkpointing_enable "
+        "fit old_fit smart_batching_collate smart_batching_collate_text_only gradient_checkpointing_enable "
         "get_sentence_features".split(),
         TRAINING + "; evaluators are called with the model",
     ),
