@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from QEfficient import analysis as analysis
+    from QEfficient import evaluate as evaluate
     from QEfficient.auto.audio_classification import QEFFAutoModelForAudioClassification
     from QEfficient.auto.base import QEFFTransformersBase
     from QEfficient.auto.ctc import QEFFAutoModelForCTC
@@ -46,7 +47,7 @@ _HOME = {
     "QEfficientError": "QEfficient.errors",
 }
 
-_ROOMS = ("analysis",)  # packages whose functions are public: QEfficient.analysis.predict(row)
+_ROOMS = ("analysis", "evaluate")  # packages whose functions are public: QEfficient.analysis.predict(row)
 
 __all__ = [
     "QAICInferenceSession",
