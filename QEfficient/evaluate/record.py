@@ -18,7 +18,7 @@ class Examples:
     """A data set, read and checked for one task.
 
     Attributes:
-        task: A name of :data:`QEfficient.evaluate.data.TASKS`.
+        task: A name of :data:`QEfficient.evaluate.data.roles.TASKS`.
         columns: Role → one value a row, all equally long: ``{"text": [...], "label": [...]}``. What each role holds
             stands with the task.
         corpus: The documents of a retrieval task, which its rows name by position; else empty.

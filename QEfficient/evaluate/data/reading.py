@@ -45,7 +45,7 @@ def read_examples(
             JSONL, JSON, CSV, TSV or parquet file. For retrieval also a mapping with ``queries``, ``corpus`` and
             ``relevant``, as InformationRetrievalEvaluator of sentence-transformers takes them. Examples that were read
             before, as parts of a split are, stay as they are.
-        task: A name of :data:`QEfficient.evaluate.data.TASKS`; left out, ``model_task`` and the columns tell it.
+        task: A name of :data:`QEfficient.evaluate.data.roles.TASKS`; left out, ``model_task`` and the columns tell it.
         columns: Role → name of its column, where that is none of the names that people use; a list of names where one
             value of the role is spread over several columns, ``None`` for a column that is not to be used.
             ``{"cluster": …}`` names the column that says which rows belong together.
@@ -53,8 +53,8 @@ def read_examples(
         model_task: What the model does, as HuggingFace names it; only asked where ``task`` is left out.
 
     Returns:
-        Role → values as :data:`QEfficient.evaluate.data.TASKS` says, in the order of the rows. For retrieval, and for
-        reranking from rows of one document each, a row is a query.
+        Role → values as :data:`QEfficient.evaluate.data.roles.TASKS` says, in the order of the rows. For retrieval, and
+        for reranking from rows of one document each, a row is a query.
 
     Raises:
         UsageError: The task, a role or a column is unknown, or it is not clear what the data is for.

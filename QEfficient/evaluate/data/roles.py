@@ -16,7 +16,7 @@ class Role:
 
     Attributes:
         name: Of the role, and of the column where that is called so.
-        kind: What its values are; a name of :data:`QEfficient.evaluate.data.values.KINDS`.
+        kind: What its values are; a name of ``KINDS`` in ``evaluate/data/values.py``.
         aliases: Other names by which people call such a column, in lower case.
         required: Whether a data set must have it, where the task has one form only.
     """

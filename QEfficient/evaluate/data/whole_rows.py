@@ -16,7 +16,7 @@ def assemble(task: str, columns: Columns) -> tuple[Columns, tuple[str, ...]]:
     """The roles that a task's rows end up with, and its collection of documents, which only retrieval has.
 
     Args:
-        task: A name of :data:`QEfficient.evaluate.data.TASKS`.
+        task: A name of :data:`QEfficient.evaluate.data.roles.TASKS`.
         columns: Role → values, each read by its kind.
 
     Raises:

@@ -30,7 +30,7 @@ def metric_values(
     """Metrics of an outcome, each with its 95 % interval.
 
     What is resampled are rows, or whole clusters, or the texts of pairs that share texts
-    (:func:`~QEfficient.evaluate.metrics.resampling.units_of`). All metrics see the same resamples. The ends are
+    (``resampling.units_of``). All metrics see the same resamples. The ends are
 
     - of a mean of zeros and ones, as accuracy is: Wilson's, because resamples of rows that are all right know of no
       wrong one (:func:`wilson`);
