@@ -33,6 +33,8 @@ QEFF_COMPILE_TIMEOUT = Setting("QEFF_COMPILE_TIMEOUT", "0", "Seconds the card co
 QAIC_VISIBLE_DEVICES = Setting(
     "QAIC_VISIBLE_DEVICES", "", "Ids of the card's devices that may be used, as 0,1; unset or empty is all of them."
 )
+WORLD_SIZE = Setting("WORLD_SIZE", "1", "Processes of a training, as torchrun sets it.")
+RANK = Setting("RANK", "0", "Which of them this one is, likewise.")
 HF_HUB_OFFLINE = Setting("HF_HUB_OFFLINE", "", "1: no network, as huggingface_hub reads it.")
 TRANSFORMERS_OFFLINE = Setting("TRANSFORMERS_OFFLINE", "", "1: no network, as transformers reads it.")
 HF_HUB_DISABLE_PROGRESS_BARS = Setting("HF_HUB_DISABLE_PROGRESS_BARS", "", "1: no progress bars.")
@@ -94,6 +96,16 @@ def visible_devices() -> frozenset[int] | None:
             do=f"unset {QAIC_VISIBLE_DEVICES.name}, or set it to a list such as 0,1",
         )
     return frozenset(map(int, parts))
+
+
+def training_processes() -> int:
+    """How many processes train together."""
+    return int(WORLD_SIZE.get())
+
+
+def training_rank() -> int:
+    """Which of these processes this one is, from 0; the first one writes."""
+    return int(RANK.get())
 
 
 def offline() -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from QEfficient import hub
 from QEfficient.auto.road import Road
 from QEfficient.build.buckets import sequence_limit
+from QEfficient.errors import LoadError
 from QEfficient.records import Json, Program
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.keywords import check_device
@@ -44,9 +45,14 @@ class Description(Road):
         Whoever holds it may change it, so from here on every ``compile`` hashes its tensors.
         """
         origin = self._need_origin("model")
-        if isinstance(origin, Checkpoint):
-            origin.handed_out = True
-        return origin.module()
+        if not isinstance(origin, Checkpoint) or origin.handed_out:
+            return origin.module()
+        origin.handed_out = True
+        try:
+            return origin.module()
+        except LoadError:
+            origin.handed_out = False  # nobody has it
+            raise
 
     @property
     def config(self) -> Any:

@@ -27,6 +27,8 @@ def compile_stage(recipe: Recipe, request: CompileRequest, cache: Cache) -> Prog
     """
     origin, model = recipe.origin, request.graph
     ingredients = request.ingredients() | preprocessing_key(origin.folder, origin.tokenizer_keywords)
+    if origin.training is not None:
+        ingredients["trained"] = dict(origin.training)  # so that the manifest says what the model was trained from
     source = recipe.ingredients() if model is None else None
     if source is not None:
         ingredients["onnx"] = source

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Keywords with which transformers reads other files than config.json and what hub.weight_files names.
 _FILE_KEYWORDS = ("variant", "use_safetensors", "gguf_file", "config")
+TRAINING_FILE = "config_qefficient_training.json"
+"""What ``fine_tune`` writes beside a model: from what it was trained, on what, how. The hub fetches it as a config."""
+
 # Where transformers would look for an adapter: we merge it, and transformers must not load it a second time.
 _NO_ADAPTER: Mapping[str, Any] = {"adapter_kwargs": {"subfolder": "no adapter here"}}
 
@@ -122,10 +125,25 @@ class Checkpoint:
                 self._module = load(self._load)
             return self._module
 
-    def _load(self) -> nn.Module:
+    def to_train(self) -> nn.Module:
+        """A module of the caller's own, in float32, with what the files lack of a task's head: random numbers there.
+
+        Raises:
+            LoadError: They lack weights of the encoder, too.
+        """
+        return load(lambda: self._load(to_train=True)).float()
+
+    @property
+    def training(self) -> Mapping[str, Json] | None:
+        """What the model was trained from, on what and how, where ``fine_tune`` made it."""
+        path = self.files.folder / TRAINING_FILE
+        return hub.read_object(path) if path.is_file() else None
+
+    def _load(self, to_train: bool = False) -> nn.Module:
         import transformers
 
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
+        keywords |= {"ignore_mismatched_sizes": True} if to_train else {}
         keywords |= _NO_ADAPTER if self.adapter else {}
         try:
             model, found = getattr(transformers, self._class_name()).from_pretrained(
@@ -143,7 +161,10 @@ class Checkpoint:
             from QEfficient.pytorch_transforms.adapters import merge_adapter
 
             brought = merge_adapter(model, self.adapter.folder, self.name)
-        _check_loaded(found, self.name, self.needs_pooler, brought)
+        new_head = to_train and model.base_model is not model
+        if new_head:
+            found = _of_encoder(found, model.base_model_prefix)
+        _check_loaded(found, self.name, self.needs_pooler and not new_head, brought)
         return model.eval()  # type: ignore[no-any-return]
 
     def _class_name(self) -> str:
@@ -243,6 +264,19 @@ def _mapped_class(loader: str, config: Mapping[str, Json], saved: Sequence[str])
     found = getattr(modeling_auto, loader)._model_mapping._model_mapping.get(model_type) or saved or [model_type]
     names = [found] if isinstance(found, str) else list(found)
     return next((name for name in saved if name in names), names[0])
+
+
+def _of_encoder(found: Mapping[str, Any], prefix: str) -> dict[str, list[Any]]:
+    """What of a load's report is about the encoder, as transformers names it in a model with a head."""
+    names = ("missing_keys", "mismatched_keys")
+    return {
+        name: [
+            entry
+            for entry in found.get(name, ())
+            if str(entry[0] if isinstance(entry, tuple) else entry).startswith(f"{prefix}.")
+        ]
+        for name in names
+    }
 
 
 def _check_loaded(found: Mapping[str, Any], name: str, needs_pooler: bool, brought: frozenset[str]) -> None:

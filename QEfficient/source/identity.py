@@ -30,17 +30,22 @@ def module_identity(module: nn.Module) -> dict[str, Json]:
         structure.update(
             f"{name}:{type(part).__module__}.{type(part).__qualname__}:{sorted(plain.items())!r}\n".encode()
         )
-    held = hashlib.sha256()
-    for name, tensor in tensors(module):
-        held.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        held.update(_bytes_view(tensor))
     config = {k: v for k, v in config_of(module).items() if json_like(v)}
     return {
         "class": f"{type(module).__module__}.{type(module).__qualname__}",
         "config": config,
         "structure": structure.hexdigest(),
-        "tensors": held.hexdigest(),
+        "tensors": tensors_digest(module),
     }
+
+
+def tensors_digest(module: nn.Module) -> str:
+    """SHA-256 of every parameter and buffer, with its path, type and shape, as hex."""
+    held = hashlib.sha256()
+    for name, tensor in tensors(module):
+        held.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
+        held.update(_bytes_view(tensor))
+    return held.hexdigest()
 
 
 def config_of(module: nn.Module) -> dict[str, Json]:

@@ -27,6 +27,7 @@ class LoadedModule:
     handed_out = True
     folder: Path | None = None
     tokenizer_keywords: Mapping[str, Json] = MappingProxyType({})
+    training: Mapping[str, Json] | None = None
 
     def __init__(self, module: nn.Module) -> None:
         module = unwrapped(module)

@@ -42,6 +42,13 @@ def load(read: Callable[[], _M]) -> _M:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """While it is entered, transformers draws bars for a person who watches only, and reports nothing."""
+    with _kept([]), _quiet():
+        yield
+
+
+@contextmanager
 def _kept(reports: list[logging.LogRecord]) -> Iterator[None]:
     token = _HELD.set(reports)
     try:

@@ -84,7 +84,7 @@ def test_dependencies_are_ranges() -> None:
 def test_what_the_library_imports_is_declared() -> None:
     core = {canonicalize_name(one.name) for one in requirements()}
     # an extra's packages are for the room, or the file of a backend or of torch's transforms, that needs them
-    names = ("adapters", "evaluate", "openvino")
+    names = ("adapters", "evaluate", "openvino", "train")
     extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in names}
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
@@ -103,7 +103,7 @@ def _extra_of(module: str) -> str:
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
         canonicalize_name(one.name)
-        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "docs", "test")
+        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "train", "docs", "test")
         for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}

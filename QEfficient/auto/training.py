@@ -1,0 +1,158 @@
+"""Fine-tuning of an Auto object: rows of any kind → the room ``train`` → the object with its new weights.
+
+The weights go into a folder, as an ordinary repo, and the object goes on from there: as ``from_pretrained`` of that
+folder has it, so that it is compiled, pickled and saved like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from QEfficient import hub, settings
+from QEfficient.auto.road import Road
+from QEfficient.errors import UsageError
+from QEfficient.evaluate.data import read_examples
+from QEfficient.evaluate.record import Examples
+from QEfficient.source.checkpoint import Checkpoint
+from QEfficient.source.head import parse_head
+from QEfficient.source.identity import is_native
+from QEfficient.source.origin import Origin
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from QEfficient.train.record import Trained
+
+RERANKING = ("reranking", "similarity")
+"""Tasks of rows that a model for text classification is trained on as a reranker."""
+
+Columns = Mapping[str, str | Sequence[str] | None]
+
+
+def fine_tune(
+    model: Road,
+    rows: tuple[object, object],
+    task: str | None,
+    columns: Columns | None,
+    tokenizer: Any,
+    score: Callable[[Any], float] | None,
+    keywords: Mapping[str, Any],
+) -> Trained:
+    """Trains a copy of the model and puts it in place; the program that was compiled before is retired.
+
+    Args:
+        model: An Auto object.
+        rows: Those to train on, and those held out or ``None``.
+        task: What they are for; ``None``: their columns tell it.
+        columns: Role → column, for those who call it otherwise.
+        tokenizer: HuggingFace's, of a model in memory.
+        score: As the room ``train`` takes it.
+        keywords: How to train.
+    """
+    from QEfficient.train.embeddings import fine_tune_embeddings
+    from QEfficient.train.heads import fine_tune_head
+    from QEfficient.train.request import parse_request
+    from QEfficient.train.rerankers import fine_tune_reranker
+
+    request = parse_request(keywords)
+    origin = model._need_origin("fine_tune")
+    reader = _tokenizer(origin, tokenizer)
+    train = _examples(model, rows[0], task, columns)
+    held_out = None if rows[1] is None else _examples(model, rows[1], train.task, columns)
+    text = model._text()
+    module = _own_module(origin)
+    if model._task is FEATURE_EXTRACTION:
+        from QEfficient.train.sentence_model import SentenceHead
+
+        head = SentenceHead(_steps(model, module), origin.repo.folder if origin.repo else None, text)
+        trained = fine_tune_embeddings(module, reader, head, train, held_out, request, score=score)
+    elif train.task in RERANKING:
+        trained = fine_tune_reranker(module, reader, train, held_out, request, text=text, score=score)
+    else:
+        trained = fine_tune_head(module, reader, train, held_out, request, text=text, score=score)
+    trained = dataclasses.replace(trained, name=origin.name)
+    _put_in_place(model, origin, trained)
+    return trained
+
+
+def _examples(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:
+    return data if isinstance(data, Examples) else read_examples(data, task, columns, model_task=model._task.name)
+
+
+def _tokenizer(origin: Origin, given: Any) -> Any:
+    """The model's own, or the caller's."""
+    if given is None and origin.folder is None:
+        raise UsageError(
+            "A model in memory has no tokenizer, and texts can't be trained on without one.",
+            got=origin.name,
+            allowed="tokenizer=…, as AutoTokenizer.from_pretrained gives it; or a model that from_pretrained found",
+            do="pass the tokenizer that the model was made for",
+        )
+    if given is None:
+        from transformers import AutoTokenizer
+
+        trusted = {"trust_remote_code": True} if isinstance(origin, Checkpoint) and origin.remote_code else {}
+        given = AutoTokenizer.from_pretrained(str(origin.folder), **origin.tokenizer_keywords, **trusted)
+    if not getattr(given, "is_fast", False):
+        raise UsageError(
+            "The tokenizer has no fast form.",
+            got=type(given).__name__,
+            allowed="a tokenizer of the tokenizers library",
+            do="pass tokenizer=… with a fast one",
+        )
+    return given
+
+
+def _own_module(origin: Origin) -> nn.Module:
+    """A module that may be changed: the caller's own never is."""
+    if isinstance(origin, Checkpoint) and not origin.handed_out:
+        return origin.to_train()
+    module = origin.module()
+    if not is_native(module) and not (isinstance(origin, Checkpoint) and origin.remote_code):
+        raise UsageError(
+            "The module has parts of classes that are not transformers' own: what was trained could not be read back.",
+            got=type(module).__name__,
+            allowed="a model of transformers as its class makes it; an adapter of peft merged before",
+            do="merge or unwrap it, or train it with the functions of QEfficient.train",
+        )
+    return copy.deepcopy(module).float()
+
+
+def _steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
+    encoder = model._recipe(False, "off").architecture.encoder_of(module)
+    if encoder is not module:
+        raise UsageError(
+            "Only a part of this model is exported, and it can't be trained by itself here.",
+            got=type(module).__name__,
+            allowed="a model that is an encoder as a whole",
+            do=f"load the encoder alone, as {type(encoder).__name__} does",
+        )
+    return model._head.steps
+
+
+def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
+    """The first of several processes writes; the others go on when it has."""
+    from QEfficient.train.save import save_model
+
+    folder = trained.output_dir / "model"
+    if settings.training_rank() == 0:
+        save_model(trained, folder)
+    if settings.training_processes() > 1:
+        import torch
+
+        torch.distributed.barrier()
+    trusted = {"trust_remote_code": True} if isinstance(before, Checkpoint) and before.remote_code else {}
+    found = dataclasses.replace(hub.resolve(Path(folder)), name=f"{before.name} (fine-tuned)")
+    origin = Checkpoint(found, model._task.auto_class, (), trusted)
+    head = parse_head("auto", origin.repo) if model._task is FEATURE_EXTRACTION else model._head
+    with model._lock:
+        old, model._loaded = model._loaded, None
+        model._origin, model._head = origin, head
+        model._config = model._encoder = model._onnx_path = None
+    if old is not None:
+        old.retire()

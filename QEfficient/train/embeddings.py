@@ -1,0 +1,171 @@
+"""Trains an embedding model on pairs, triplets, scored pairs or labelled texts, with sentence-transformers' trainer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from QEfficient.errors import InputError, OptionError
+from QEfficient.export.isolated import isolated
+from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.folder import RunFolder, run_folder
+from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, Columns, embedding_columns
+from QEfficient.train.record import Course, Trained, TrainedOn, name_of
+from QEfficient.train.request import TrainRequest, refuse
+from QEfficient.train.rows import check_rows
+from QEfficient.train.run import (
+    Score,
+    callbacks,
+    interruptible,
+    needs,
+    own_seeds,
+    run,
+    training_arguments,
+    with_whole_checkpoints,
+)
+from QEfficient.train.sentence_losses import embedding_loss
+from QEfficient.train.sentence_model import SentenceHead, sentence_transformer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from QEfficient.evaluate.record import Examples
+
+
+def fine_tune_embeddings(
+    module: nn.Module,
+    tokenizer: Any,
+    head: SentenceHead,
+    train: Examples,
+    held_out: Examples | None = None,
+    request: TrainRequest | None = None,
+    *,
+    score: Score | None = None,
+) -> Trained:
+    """Trains an encoder with the pooling behind it, in place: hand in a copy of one that is still needed.
+
+    The task of the rows says what they are: similarity (two texts and a score), retrieval (a query and a document that
+    answers it), reranking (a query with documents, some relevant), text-classification (texts whose vectors are to be
+    near where labels are equal).
+
+    Args:
+        module: The encoder, in float32.
+        tokenizer: HuggingFace's.
+        head: What stands behind the encoder; its weights are trained too.
+        train: The rows.
+        held_out: Rows of the same form, on which the loss is measured before and after, and for early stopping.
+        request: How to train.
+        score: Asked about the ``SentenceTransformer`` before and after.
+
+    Returns:
+        The module with its new weights, in a ``SentenceTransformer``, and how they came to be.
+
+    Raises:
+        MissingExtraError: The extra ``train`` is not installed.
+        InputError: There is nothing to learn from the rows. Nothing was trained.
+        OptionError: A keyword does not fit this kind of model, or the loss does not fit the rows.
+        PoolingError: The head can't be trained.
+        KeyboardInterrupt: With a note of the last checkpoint.
+    """
+    request = request or TrainRequest()
+    needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
+    check_rows(train, held_out)
+    refuse(request, "an embedding model", "class_weights")
+    form, columns = embedding_columns(train, "training")
+    others = None if held_out is None else embedding_columns(held_out, "held-out")[1]
+    if request.hard_negatives is not None and form != PAIRS:
+        raise OptionError(
+            "Hard negatives are mined for pairs only.",
+            got=f"hard_negatives={request.hard_negatives} with {form}",
+            allowed="pairs: task='retrieval'",
+            do="drop hard_negatives, or read the rows as pairs",
+        )
+    if form == LABELLED and (request.batch_size < 4 or request.batch_size % 2):
+        raise OptionError(
+            "Batches of labelled texts hold two texts a label, of two labels or more.",
+            got=f"batch_size={request.batch_size}",
+            allowed="an even batch_size from 4 on",
+            do="choose another batch_size",
+        )
+    model = sentence_transformer(module, tokenizer, head, request.max_length)
+    loss = partial(embedding_loss, request, form=form, columns=columns)
+    loss(model)  # what does not fit is refused before the run has a folder
+    folder = run_folder(request, model, train, held_out)
+    work = partial(_train, model, loss, (form, columns, others), request, folder, score)
+    name = name_of(module)
+    course = interruptible(work, folder)
+    on = TrainedOn.of(train, held_out)
+    return Trained(model[0].model.eval(), model, tokenizer, name, on, request, course, folder.path)
+
+
+@isolated
+def _train(
+    model: Any,
+    loss: partial[Any],
+    rows: tuple[str, Columns, Columns | None],
+    request: TrainRequest,
+    folder: RunFolder,
+    score: Score | None,
+) -> Course:
+    """Trains the ``SentenceTransformer`` in place."""
+    from datasets import Dataset
+    from sentence_transformers.sentence_transformer import (
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+    form, columns, others = rows
+    sampler = {LABELLED: BatchSamplers.GROUP_BY_LABEL, SCORED: BatchSamplers.BATCH_SAMPLER}
+    arguments = training_arguments(request, folder, others is not None)
+    arguments |= {
+        "batch_sampler": sampler.get(form, BatchSamplers.NO_DUPLICATES),
+        "prompts": _prompts(model, request),
+    }
+    with own_seeds(request.seed), adjusted(model[0].model, request):
+        dataset = Dataset.from_dict(columns)
+        if request.hard_negatives is not None:
+            dataset = _with_negatives(dataset, model, request.hard_negatives, request.batch_size)
+        if request.lora is not None:
+            model[0].model = with_adapters(model[0].model, request.lora)
+        trainer = with_whole_checkpoints(SentenceTransformerTrainer)(
+            model=model,
+            args=SentenceTransformerTrainingArguments(**arguments),
+            train_dataset=dataset,
+            eval_dataset=None if others is None else Dataset.from_dict(others),
+            loss=loss(model),
+            callbacks=callbacks(request),
+        )
+        course = run(trainer, request, folder, score)
+        if request.lora is not None:
+            model[0].model = merged(model[0].model)
+    return course
+
+
+def _prompts(model: Any, request: TrainRequest) -> Any:
+    """What stands before the texts: as asked for, else the model's default prompt, as ``encode`` has it."""
+    if request.prompts is not None:
+        return request.prompts
+    return model.prompts.get(model.default_prompt_name or "") or None
+
+
+def _with_negatives(dataset: Any, model: Any, negatives: int, batch_size: int) -> Any:
+    """The pairs with the nearest texts that are not their positive, a column each."""
+    from sentence_transformers.util import mine_hard_negatives
+
+    mined = mine_hard_negatives(
+        dataset,
+        model,
+        num_negatives=negatives,
+        output_format="n-tuple",
+        batch_size=batch_size,
+        verbose=False,
+    )
+    if not len(mined):
+        raise InputError(
+            "There are too few texts to mine hard negatives from.",
+            got=f"{len(dataset)} pairs, {negatives} negatives for each",
+            allowed="more texts than negatives",
+            do="ask for fewer hard_negatives, or add pairs",
+        )
+    return mined

@@ -1,0 +1,208 @@
+"""Rows → what a module with a head is trained on: token ids with labels, padded a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from QEfficient.errors import InputError
+from QEfficient.train.labels import Labels, labels_of, numbers
+
+if TYPE_CHECKING:
+    from QEfficient.evaluate.record import Examples
+
+Feature = dict[str, Any]
+IGNORED = -100
+"""The label of what does not count, as torch's losses have it."""
+
+_STRIDE = 4
+"""Windows of a long context share one of so many parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReader:
+    """What makes features of a task's rows.
+
+    Attributes:
+        tokenizer: HuggingFace's, a fast one.
+        max_length: Tokens after which a row is cut; a long context becomes several rows.
+        labels: Of the model; ``None`` where there are none.
+        lower_case: Texts are lower-cased before they are tokenised.
+    """
+
+    tokenizer: Any
+    max_length: int
+    labels: Labels | None
+    lower_case: bool = False
+
+    def features(self, examples: Examples, where: str) -> list[Feature]:
+        """One feature a row, or a window of one.
+
+        Args:
+            examples: The rows.
+            where: What an error calls them.
+
+        Raises:
+            InputError: A label does not fit; it names the row.
+        """
+        made: list[Feature] = _ENCODERS[examples.task](self, examples.columns, where)
+        return made
+
+    def texts(self, columns: Mapping[str, Sequence[Any]]) -> list[Feature]:
+        """Tokens of texts, or of pairs."""
+        pairs = None if "pair" not in columns else self.cased(columns["pair"])
+        read = self.tokenizer(
+            self.cased(columns["text"]), pairs, truncation="longest_first", max_length=self.max_length
+        )
+        return [{name: read[name][row] for name in read} for row in range(len(read["input_ids"]))]
+
+    def cased(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the tokenizer is to see them."""
+        return [text.lower() for text in texts] if self.lower_case else list(texts)
+
+    def position(self, label: object, row: int, where: str) -> int:
+        """The number of a label."""
+        assert self.labels is not None  # of a task that has labels
+        return self.labels.position(label, row, where)
+
+
+def find_labels(examples: Examples, config: Any) -> Labels | None:
+    """The labels of a model that is to be trained on these rows; ``None`` for a task without any.
+
+    Raises:
+        InputError: There is one label only, or more than the model has.
+    """
+    columns = examples.columns
+    if examples.task == "text-classification":
+        return labels_of(columns["label"], config, examples.label_names)
+    if examples.task in ("multi-label", "token-classification"):
+        role = "labels" if examples.task == "multi-label" else "tags"
+        return labels_of((label for row in columns[role] for label in row), config, examples.label_names)
+    return None
+
+
+def _classes(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
+    labels = [reader.position(label, row, where) for row, label in enumerate(columns["label"])]
+    return [feature | {"labels": label} for feature, label in zip(reader.texts(columns), labels, strict=True)]
+
+
+def _several(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
+    assert reader.labels is not None
+    rows = []
+    for row, labels in enumerate(columns["labels"]):
+        held = {reader.position(label, row, where) for label in labels}
+        rows.append([float(number in held) for number in range(len(reader.labels))])
+    return [feature | {"labels": row} for feature, row in zip(reader.texts(columns), rows, strict=True)]
+
+
+def _scores(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
+    scores = numbers(columns["score"], where)
+    return [feature | {"labels": score} for feature, score in zip(reader.texts(columns), scores, strict=True)]
+
+
+def _tags(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
+    """A word's label stands at its first token; its other tokens do not count, nor do special ones."""
+    read = reader.tokenizer(
+        [reader.cased(words) for words in columns["tokens"]],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=reader.max_length,
+    )
+    found = []
+    for row, tags in enumerate(columns["tags"]):
+        numbered = [reader.position(tag, row, where) for tag in tags]
+        labels, before = [], None
+        for word in read.word_ids(row):
+            labels.append(IGNORED if word is None or word == before else numbered[word])
+            before = word
+        found.append({name: read[name][row] for name in read} | {"labels": labels})
+    return found
+
+
+def _answers(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
+    """Question and context; the labels are the first and last token of the answer, 0 and 0 where a window has none."""
+    questions, contexts = reader.cased(columns["question"]), reader.cased(columns["context"])
+    spans = [_span(columns, context, row, where) for row, context in enumerate(contexts)]
+    read = reader.tokenizer(
+        questions,
+        contexts,
+        truncation="only_second",
+        max_length=reader.max_length,
+        stride=reader.max_length // _STRIDE,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    named = [name for name in read if name not in ("overflow_to_sample_mapping", "offset_mapping")]
+    return [
+        {name: read[name][window] for name in named}
+        | {"labels": _tokens_of(spans[row], read["offset_mapping"][window], read.sequence_ids(window))}
+        for window, row in enumerate(read["overflow_to_sample_mapping"])
+    ]
+
+
+def _span(columns: Mapping[str, Sequence[Any]], context: str, row: int, where: str) -> tuple[int, int] | None:
+    """First character of the answer, and the one behind its last; ``None`` without an answer."""
+    answers = columns["answers"][row]
+    if not answers:
+        return None
+    answer = answers[0]
+    start = columns["starts"][row][0] if "starts" in columns else context.lower().find(answer.lower())
+    if start < 0 or context[start : start + len(answer)].lower() != answer.lower():
+        raise InputError(
+            f"An answer of the {where} rows does not stand in its context.",
+            got=f"{answer!r} in row {row}",
+            allowed="a part of the context, word for word, and where it begins, if that is given",
+            do="correct the row, or leave its answers empty if there is none",
+        )
+    return start, start + len(answer)
+
+
+def _tokens_of(
+    span: tuple[int, int] | None, offsets: Sequence[tuple[int, int]], parts: Sequence[int | None]
+) -> list[int]:
+    inside = [token for token, part in enumerate(parts) if part == 1]
+    if span is None or not inside or offsets[inside[0]][0] > span[0] or offsets[inside[-1]][1] < span[1]:
+        return [0, 0]
+    first = max(token for token in inside if offsets[token][0] <= span[0])
+    last = min(token for token in inside if offsets[token][1] >= span[1])
+    return [first, last]
+
+
+_ENCODERS: Mapping[str, Callable[[HeadReader, Mapping[str, Sequence[Any]], str], list[Feature]]] = {
+    "text-classification": _classes,
+    "multi-label": _several,
+    "regression": _scores,
+    "token-classification": _tags,
+    "question-answering": _answers,
+}
+"""Task → how its rows become features."""
+
+TASKS = tuple(_ENCODERS)
+"""The tasks that a module with a head is trained for."""
+
+
+def collator(tokenizer: Any, per_token: bool) -> Callable[[Sequence[Feature]], Feature]:
+    """What makes a batch of features: each input is filled up to the longest row.
+
+    Args:
+        tokenizer: Knows what fills a row, and on which side.
+        per_token: Whether there is a label a token, which is filled up likewise.
+    """
+    import torch
+
+    def collate(features: Sequence[Feature]) -> Feature:
+        labels = [feature["labels"] for feature in features]
+        inputs = [{name: value for name, value in feature.items() if name != "labels"} for feature in features]
+        batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+        if per_token:
+            labels = [_filled(row, batch["input_ids"].shape[1], tokenizer.padding_side) for row in labels]
+        batch["labels"] = torch.tensor(labels)
+        return batch
+
+    return collate
+
+
+def _filled(row: list[int], width: int, side: str) -> list[int]:
+    rest = [IGNORED] * (width - len(row))
+    return rest + row if side == "left" else row + rest

@@ -1,0 +1,62 @@
+"""Losses of modules with a head. Each is a sum over the batch's items, divided by how many there are in the whole step.
+
+transformers' own divide some losses by that number and some by the process's own, so that several processes would train
+otherwise than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from QEfficient.train.features import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HeadLoss = Callable[..., "Tensor"]
+"""``(outputs, labels, num_items_in_batch=None) -> loss``, as transformers' ``compute_loss_func`` is called."""
+
+
+def head_loss(task: str, class_weights: Sequence[float] | None = None) -> HeadLoss:
+    """The loss of a task: cross-entropy, of several labels the binary one, of a score the squared error.
+
+    Args:
+        task: One of :data:`QEfficient.train.features.TASKS`.
+        class_weights: A factor of each label's term. The sum is still divided by the number of items and not by the sum
+            of their weights, as torch does, so that batches of other labels count alike.
+    """
+    import torch
+    from torch.nn import functional
+
+    weights = None if class_weights is None else torch.tensor(class_weights)
+
+    def weight_for(logits: Tensor) -> Tensor | None:
+        return None if weights is None else weights.to(logits)
+
+    def classes(outputs: Any, labels: Tensor) -> Tensor:
+        logits = outputs.logits.flatten(0, -2)
+        own = weight_for(logits)
+        return functional.cross_entropy(logits, labels.flatten(), own, reduction="sum", ignore_index=IGNORED)
+
+    def several(outputs: Any, labels: Tensor) -> Tensor:
+        own = weight_for(outputs.logits)
+        return functional.binary_cross_entropy_with_logits(outputs.logits, labels, own, reduction="sum")
+
+    def score(outputs: Any, labels: Tensor) -> Tensor:
+        return functional.mse_loss(outputs.logits.squeeze(-1), labels, reduction="sum")
+
+    def ends(outputs: Any, labels: Tensor) -> Tensor:
+        found = (outputs.start_logits, outputs.end_logits)
+        return torch.stack(
+            [functional.cross_entropy(logits, labels[:, end], reduction="sum") for end, logits in enumerate(found)]
+        ).sum()
+
+    sums = {"multi-label": several, "regression": score, "question-answering": ends}
+    total = sums.get(task, classes)
+
+    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        items = labels.ne(IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        return total(outputs, labels) / items
+
+    return loss

@@ -1,0 +1,229 @@
+"""One training, whatever is trained: its arguments, its checkpoints, its course, and what a Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from QEfficient import settings
+from QEfficient.errors import MissingExtraError, UsageError
+from QEfficient.progress import is_watched
+from QEfficient.train.folder import STATE_FILE, RunFolder, last_checkpoint
+from QEfficient.train.record import Course
+from QEfficient.train.request import AUTO, TrainRequest
+
+log = logging.getLogger("QEfficient")
+_R = TypeVar("_R")
+
+Score = Callable[[Any], float]
+"""A model as it is trained (a module, a ``SentenceTransformer``, a ``CrossEncoder``) → how good it is."""
+
+LOGGING_STEPS = 10
+
+
+def needs(*packages: str) -> None:
+    """Refuses to begin without what training needs.
+
+    Raises:
+        MissingExtraError: A package is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            "Training needs packages that are not installed.",
+            got=", ".join(missing),
+            allowed="the extra train",
+            do='pip install "QEfficient[train]"',
+        )
+
+
+def training_arguments(request: TrainRequest, folder: RunFolder, held_out: bool) -> dict[str, Any]:
+    """Arguments of transformers' ``TrainingArguments`` that hold for every kind of model.
+
+    Raises:
+        UsageError: The loss on held-out rows is to stop the training, and there are none.
+    """
+    import torch
+
+    if request.early_stopping is not None and not held_out:
+        raise UsageError(
+            "early_stopping looks at the loss on held-out rows, and there are none.",
+            got=f"early_stopping={request.early_stopping}",
+            allowed="held-out rows beside those to train on",
+            do="pass eval=…, or drop early_stopping",
+        )
+    gpu = torch.cuda.is_available()
+    mixed = gpu and request.precision == AUTO
+    when: dict[str, Any] = {"save_strategy": "epoch"} if request.save_steps is None else {"save_strategy": "steps"}
+    if request.save_steps is not None:
+        when |= {"save_steps": request.save_steps, "eval_steps": request.save_steps}
+    stops = request.early_stopping is not None
+    return when | {
+        "output_dir": str(folder.path),
+        "num_train_epochs": request.epochs,
+        "max_steps": request.max_steps or -1,
+        "per_device_train_batch_size": request.batch_size,
+        "per_device_eval_batch_size": request.batch_size,
+        "learning_rate": request.rate,
+        "weight_decay": request.weight_decay,
+        "warmup_steps": request.warmup,
+        "seed": request.seed,
+        "data_seed": request.seed,
+        "save_total_limit": 2,
+        # by the trainer itself: a model that was evaluated before is not wrapped for several processes any more
+        "eval_on_start": held_out and folder.checkpoint is None,
+        "eval_strategy": when["save_strategy"] if stops else "no",
+        "load_best_model_at_end": stops,
+        "metric_for_best_model": "eval_loss" if stops else None,
+        "greater_is_better": False if stops else None,
+        "restore_callback_states_from_checkpoint": stops,  # how often the loss did not fall
+        "logging_steps": LOGGING_STEPS,
+        "logging_first_step": True,
+        "bf16": mixed and torch.cuda.is_bf16_supported(),
+        "fp16": mixed and not torch.cuda.is_bf16_supported(),
+        # in one process it would ask for a process group that nobody has made
+        "ddp_backend": None if gpu or settings.training_processes() == 1 else "gloo",
+        "dataloader_pin_memory": gpu,
+        "disable_tqdm": not (settings.progress_bars() and is_watched()),
+        "report_to": ["tensorboard"] if request.tensorboard else "none",
+        "use_cpu": not gpu,
+        "push_to_hub": False,
+    }
+
+
+def callbacks(request: TrainRequest) -> list[Any]:
+    """What looks on while it trains."""
+    from transformers import EarlyStoppingCallback, TrainerCallback
+
+    class Told(TrainerCallback):
+        """Tells the losses to the log, where transformers would print them."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                log.info("training, step %d of %d: %s", state.global_step, state.max_steps, logs)
+
+    stop = [] if request.early_stopping is None else [EarlyStoppingCallback(request.early_stopping)]
+    return [Told(), *stop]
+
+
+def with_whole_checkpoints(trainer: type[Any]) -> type[Any]:
+    """A trainer whose checkpoints hold every weight of what it trains, adapters too, and are read back into it.
+
+    sentence-transformers would make the model anew from a checkpoint, and peft would look for the base of an adapter.
+    """
+    from safetensors.torch import load_model, save_model
+
+    class Trainer(trainer):  # type: ignore[misc]
+        """See :func:`with_whole_checkpoints`."""
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.model, str(folder / "model.safetensors"))
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            self.take_weights(Path(resume_from_checkpoint))
+
+        def _load_best_model(self) -> None:
+            self.take_weights(Path(self.state.best_model_checkpoint))
+
+        def take_weights(self, checkpoint: Path) -> None:
+            """Reads the weights of a checkpoint."""
+            load_model(self.model, str(checkpoint / "model.safetensors"))
+
+        def add_model_card_callback(self, default_args_dict: Any) -> None:
+            """None: it would encode examples, and ask the hub about the data."""
+
+    return Trainer
+
+
+def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | None) -> Course:
+    """Trains, and measures before and after.
+
+    Args:
+        trainer: Of transformers or sentence-transformers, ready to go.
+        request: How to train.
+        folder: Where its checkpoints are, and from which it goes on.
+        score: Asked about the model before and after.
+    """
+    from transformers import PrinterCallback, set_seed
+
+    trainer.remove_callback(PrinterCallback)
+    before = _scored(trainer, score)
+    set_seed(request.seed)  # whatever scored has drawn random numbers
+    began = time.perf_counter()
+    if folder.finished:
+        _take_finished(trainer, folder.checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=None if folder.checkpoint is None else str(folder.checkpoint))
+    seconds = time.perf_counter() - began
+    history = [(int(entry["step"]), entry) for entry in trainer.state.log_history]
+    first = next((float(entry["eval_loss"]) for step, entry in history if "eval_loss" in entry and not step), None)
+    last = None if trainer.eval_dataset is None else float(trainer.evaluate()["eval_loss"])
+    trainer.model.to("cpu")
+    losses = tuple((step, float(entry["loss"])) for step, entry in history if "loss" in entry)
+    after = _scored(trainer, score)
+    return Course(seconds, trainer.state.global_step, losses, _pair(first, last), _pair(before, after))
+
+
+def _take_finished(trainer: Any, checkpoint: Path | None) -> None:
+    """What a whole run came to: its last weights, or its best ones."""
+    from transformers import TrainerState
+
+    assert checkpoint is not None  # a run without one is not finished
+    trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+    best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer.take_weights(Path(best or checkpoint))
+
+
+def _scored(trainer: Any, score: Score | None) -> float | None:
+    import torch
+
+    trainer.model.eval()
+    with torch.no_grad():
+        return None if score is None else float(score(trainer.model))
+
+
+def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:
+    return None if before is None or after is None else (before, after)
+
+
+def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
+    """Does the work; a Ctrl-C that ends it says what is left of it.
+
+    Raises:
+        KeyboardInterrupt: With a note that names the last checkpoint.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt as error:
+        kept = last_checkpoint(folder.path)
+        again = f"The same call with resume=True and output_dir={str(folder.path)!r} goes on from there."
+        told = "No checkpoint was written yet." if kept is None else f"The last checkpoint is {kept}. {again}"
+        log.warning("training was interrupted. %s", told)
+        error.add_note(told)
+        raise
+
+
+@contextmanager
+def own_seeds(seed: int) -> Iterator[None]:
+    """Random numbers from a seed; the process has those that it had before, afterwards."""
+    import numpy as np
+    import torch
+    from transformers import set_seed
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        set_seed(seed)
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -1,0 +1,38 @@
+"""Run by torchrun, or alone: trains on 8 rows a step in all, without dropout, and writes the weights.
+
+python -m torch.distributed.run --nproc_per_node 2 tests/train/two_processes.py FOLDER KIND…
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from QEfficient import settings
+from QEfficient.train.embeddings import fine_tune_embeddings
+from QEfficient.train.heads import fine_tune_head
+from QEfficient.train.request import parse_request
+from tests.train import small
+
+
+def main(kind: str, base: Path) -> None:
+    processes = settings.training_processes()
+    request = parse_request(
+        {"max_steps": 8, "batch_size": 8 // processes, "learning_rate": 1e-4, "dropout": 0.0}
+        | {"output_dir": base / f"{kind}-{processes}", "loss": None if kind == "head" else "CosineSimilarityLoss"}
+    )
+    folder, reader = base / "repo", small.tokenizer(base / "repo")
+    if kind == "head":
+        trained = fine_tune_head(small.classifier(folder), reader, small.classes(), small.classes(), request)
+    else:
+        trained = fine_tune_embeddings(small.encoder(folder), reader, small.MEAN, small.scored_pairs(), None, request)
+    if settings.training_rank() == 0:
+        weights = {name: tensor.contiguous() for name, tensor in trained.module.state_dict().items()}
+        save_file(weights, str(base / f"{kind}-{processes}.safetensors"))
+
+
+if __name__ == "__main__":
+    for kind in sys.argv[2:]:
+        main(kind, Path(sys.argv[1]))
