@@ -44,7 +44,7 @@ def test_the_figures_are_those_of_evaluate(classifiers: list[Any]) -> None:
     assert len({one.name for one in found.models}) == 3
     for model, one in zip(classifiers, found.models, strict=True):
         alone = evaluate(model, ROWS, resamples=50, seed=3)
-        assert one.metrics == alone.figures
+        assert one.metrics == alone.metrics
         assert found.digest == alone.digest
     assert (found.rows, found.seed, found.resamples, found.labels) == (24, 3, 50, LABELS)
     for one in found.models[1:]:  # the same weights: the same labels
@@ -97,7 +97,7 @@ def test_a_sentence_transformer_stands_beside_ours(tmp_path: Path, metrics: Any)
     models = [QEFFAutoModel.from_pretrained(repo, pooling="auto"), SentenceTransformer(str(repo), device="cpu")]
     found = compare(models, PAIRS, "similarity", metrics, seconds=0.1, resamples=20)
     first, second = found.models
-    for mine, theirs in zip(first.metrics, second.figures, strict=True):
+    for mine, theirs in zip(first.metrics, second.metrics, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=1e-5)
     assert second.ran == "sentence-transformers"
     assert second.measured.disk is None and second.measured.memory == first.measured.memory

@@ -107,7 +107,7 @@ def test_other_tasks_and_metrics_are_refused() -> None:
     other = dataclasses.replace(evaluation(2), task="image-classification")
     with pytest.raises(UsageError, match=r"other task(.|\n)*image-classification"):
         compare_evaluations([evaluation(1), other])
-    fewer = dataclasses.replace(evaluation(2), figures=evaluation(2).figures[:1])
+    fewer = dataclasses.replace(evaluation(2), metrics=evaluation(2).metrics[:1])
     with pytest.raises(UsageError, match=r"other metrics(.|\n)*macro_f1"):
         compare_evaluations([evaluation(1), fewer])
 
@@ -169,7 +169,7 @@ def test_of_an_error_less_is_better_on_the_front() -> None:
         dataclasses.replace(
             evaluation(1, name=name),
             task="regression",
-            figures=(MetricValue("mae", error, error, error, higher_is_better=False),),
+            metrics=(MetricValue("mae", error, error, error, higher_is_better=False),),
             outcome=Outcome("regression", numbers, numbers + error * np.resize([1, -1], 20)),
         )
         for name, error in (("good", 1.0), ("bad", 2.0))
@@ -270,9 +270,9 @@ def test_the_frame_holds_the_records_numbers(four: ModelComparison) -> None:
 
 def test_json_has_null_where_a_number_is_not_defined() -> None:
     broken = evaluation(2, name="broken")
-    figures = tuple(dataclasses.replace(one, value=math.nan, low=math.nan, high=math.inf) for one in broken.figures)
+    figures = tuple(dataclasses.replace(one, value=math.nan, low=math.nan, high=math.inf) for one in broken.metrics)
     scores = np.full_like(broken.outcome.scores, np.nan)
-    broken = dataclasses.replace(broken, figures=figures, outcome=dataclasses.replace(broken.outcome, scores=scores))
+    broken = dataclasses.replace(broken, metrics=figures, outcome=dataclasses.replace(broken.outcome, scores=scores))
     found = compare_evaluations([evaluation(1), broken])
     read = json.loads(found.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
     assert read["models"][1]["metrics"]["accuracy"] == {"value": None, "low": None, "high": None}

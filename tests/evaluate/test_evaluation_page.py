@@ -154,7 +154,7 @@ def test_an_evaluation_prints_a_line_a_metric() -> None:
     found = evaluation(name="[bold]tiny[/bold]")
     lines = str(found).splitlines()
     assert max(map(len, lines)) <= WIDTH
-    for one in found.figures:
+    for one in found.metrics:
         [line] = [line for line in lines if one.name in line]
         assert f"{one.value:.4f}" in line and f"[{one.low:.3f}, {one.high:.3f}]" in line
     assert lines[0] == "[bold]tiny[/bold] (torch fp32)"
