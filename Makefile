@@ -16,13 +16,13 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test sweep versions lint types docs bench peers clean
+.PHONY: help quickstart setup test sweep versions lint types docs bench peers demos demo-sentiment clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 # torch goes first, so that an index or a version named for it is not asked for anything else. pip would byte-compile
 # the 20,000 files of all packages one after the other; here all CPUs do. What fails then are templates, no modules.
@@ -82,6 +82,11 @@ docs: $(VENV)/.dev  ## docs/_build/index.html; a warning is an error
 
 bench: $(VENV)/.dev  ## start-up beside sentence-transformers, peak memory of an export, gain of each rewrite
 	@for file in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
+
+demo-sentiment: $(VENV)/.dev  ## a sentiment classifier from MiniLM: frozen, fine-tuned, with LoRA; on the host and a fake card
+	@$(BIN)/python -m benchmarks.demos.sentiment
+
+demos: demo-sentiment  ## every demo in full
 
 # Environments of its own, about 5 GB in .bench, on first use.
 peers: $(VENV)/.dev  ## this library beside what people would pick instead; fills docs/explanation/speed.md
