@@ -53,7 +53,7 @@ class TrainRequest:
         hard_negatives: Of pairs: so many negatives for each anchor, the nearest texts that are not its positive, as
             the untrained model finds them.
         prompts: Of embedding models: text before every text, or column → text; ``None``: the model's default prompt.
-        group_by_length: Rows of a batch have about the same length. Several processes then see other batches than one.
+        group_by_length: Of a model with a head: the rows of a step have about the same length, which saves padding.
         output_dir: Folder of the checkpoints; ``None``: below ``QEFF_HOME/train``.
         save_steps: Steps between two checkpoints, and evaluations; ``None``: an epoch.
         resume: Go on from the last checkpoint of the same run, if there is one.
