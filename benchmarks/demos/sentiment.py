@@ -3,8 +3,8 @@
     make demo-sentiment
 
 Movie-review snippets with a mean human score of at least 0.5 in either direction; the label is its sign. One
-permutation cuts them 80 / 10 / 10. Prints one table, whether the compiled programs give torch's labels, and writes a page with the
-confusion matrices. The card is the tests' fake SDK: its arithmetic is emulated, nothing runs on hardware.
+permutation cuts them 80 / 10 / 10. Prints one table, says whether the compiled programs give torch's labels, and writes
+a page with the confusion matrices. The card is the tests' fake SDK: its arithmetic is emulated, nothing runs on hardware.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def main() -> None:
     print("frozen, linear head:", *metric_values(linear, accuracy))
     for name, model in models.items():
         outcome = model.evaluate(test).outcome
-        print(f"{name}:", *metric_values(outcome, accuracy), difference(accuracy[0], linear, outcome))
+        gain = difference(accuracy[0], linear, outcome)
+        print(
+            f"{name}:", *metric_values(outcome, accuracy), f"against frozen {gain.value:+.4f}, McNemar p {gain.p:.2g}"
+        )
     for name, model in models.items():
         print(f"{name}, torch's label by the host's program: {agreement(model, test, 'onnxruntime'):.4f} of the rows")
     print(compare(models, test))
