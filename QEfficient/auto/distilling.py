@@ -1,0 +1,185 @@
+"""Distilling of an Auto object: a smaller model that learned from it, as a new object.
+
+The student is written into a folder, as an ordinary repo, and read from there as ``from_pretrained`` does it. The
+teacher keeps its weights and its program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from QEfficient import hub, settings
+from QEfficient.auto.base import QEFFTransformersBase
+from QEfficient.auto.training import _own_module, _steps, _tokenizer
+from QEfficient.errors import UsageError
+from QEfficient.evaluate.record import Examples
+from QEfficient.source.checkpoint import Checkpoint
+from QEfficient.source.head import parse_head
+from QEfficient.source.origin import Origin
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from QEfficient.train.distill_request import DistillRequest
+    from QEfficient.train.layers import Layers
+    from QEfficient.train.record import Trained
+    from QEfficient.train.teacher import TextModel
+
+log = logging.getLogger("QEfficient")
+
+Model = TypeVar("Model", bound=QEFFTransformersBase)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a student is and what it learns from.
+
+    Attributes:
+        student: A model of the teacher's kind: an Auto object, a module, or what ``from_pretrained`` takes.
+        layers: The teacher's layers to begin with, in place of a student.
+        data: Texts, or rows of them.
+        held_out: Others, or ``None``.
+        task: Of models with a head: what the rows are for, where their labels are to count too.
+        columns: Role → column.
+        tokenizer: HuggingFace's, of a teacher in memory.
+        student_tokenizer: Of a student in memory that does not read as its teacher does.
+        score: As the room ``train`` takes it.
+    """
+
+    student: object
+    layers: Layers | None
+    data: object
+    held_out: object
+    task: str | None
+    columns: Mapping[str, str | Sequence[str] | None] | None
+    tokenizer: Any
+    student_tokenizer: Any
+    score: Callable[[Any], float] | None
+
+
+def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
+    """Trains a student, and gives it as an object of the teacher's class.
+
+    Args:
+        model: The teacher.
+        lesson: What the student is and learns from.
+        keywords: How to distill.
+    """
+    from QEfficient.train.distill_request import parse_distill_request
+    from QEfficient.train.save import save_model
+    from QEfficient.train.teacher import TextModel
+
+    request = parse_distill_request(keywords)
+    if (lesson.student is None) == (lesson.layers is None):
+        raise UsageError(
+            "It has to be said what the student is: a model, or layers of the teacher.",
+            got="neither student nor layers" if lesson.student is None else "both",
+            allowed="one of them",
+            do="pass layers=3, or student=… with a smaller model",
+        )
+    origin = model._need_origin("distill")
+    data = _rows(model, lesson, lesson.data)
+    held_out = None if lesson.held_out is None else _rows(model, lesson, lesson.held_out)
+    reader = _tokenizer(origin, lesson.tokenizer)
+    teacher = TextModel(_whole_module(origin), reader, model._text())
+    student = lesson.layers if lesson.layers is not None else _student(model, lesson, teacher)
+    trained = _trained(model, teacher, student, (data, held_out), request, lesson.score)
+    trained = dataclasses.replace(trained, name=origin.name)
+    log.info("distilled: %s", trained)
+    folder = trained.output_dir / "model"
+    if settings.training_rank() == 0:
+        save_model(trained, folder)
+    if settings.training_processes() > 1:
+        import torch
+
+        torch.distributed.barrier()
+    return _read(model, folder)
+
+
+def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples:
+    """The rows, checked before anything is loaded."""
+    from QEfficient.evaluate.data import read_examples
+    from QEfficient.train.distill_texts import read_rows, read_texts
+
+    if model._task is FEATURE_EXTRACTION:
+        return read_texts(data, lesson.columns)
+    if isinstance(data, Examples):
+        return data
+    if lesson.task is None:
+        return read_rows(data, lesson.columns)
+    return read_examples(data, lesson.task, lesson.columns)
+
+
+def _whole_module(origin: Origin) -> nn.Module:
+    """The teacher's module, of which no part may be random numbers, as a student's head may be."""
+    if isinstance(origin, Checkpoint) and not origin.handed_out:
+        module = origin.module().float()
+        origin.release()  # it is ours now
+        return module
+    return _own_module(origin)
+
+
+def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: TextModel) -> TextModel:
+    """A student of the caller's: a copy of its module, and what reads for it."""
+    from QEfficient.train.teacher import TextModel
+
+    own = _as_object(type(model), lesson.student)
+    origin = own._need_origin("a student")
+    module, text = _own_module(origin), own._text()
+    if lesson.student_tokenizer is None and origin.folder is None:
+        text = dataclasses.replace(text, lower_case=bool(teacher.text and teacher.text.lower_case))
+        return TextModel(module, teacher.tokenizer, text)
+    return TextModel(module, _tokenizer(origin, lesson.student_tokenizer), text)
+
+
+def _as_object(kind: type[Model], given: object) -> Model:
+    if isinstance(given, kind):
+        return given
+    if isinstance(given, (str, Path)):
+        return kind.from_pretrained(given)
+    if hasattr(given, "named_modules") and hasattr(given, "config"):
+        module: Any = given
+        return kind(module)
+    raise UsageError(
+        "This can't be a student.",
+        got=type(given).__name__,
+        allowed=f"a {kind.__name__}, a module of transformers, a hub id or the path of a folder",
+        do="pass one of these, or layers=…",
+    )
+
+
+def _trained(
+    model: QEFFTransformersBase,
+    teacher: TextModel,
+    student: TextModel | Layers,
+    rows: tuple[Examples, Examples | None],
+    request: DistillRequest,
+    score: Callable[[Any], float] | None,
+) -> Trained:
+    from QEfficient.train.distill import distill_embeddings
+    from QEfficient.train.distill_heads import distill_head
+    from QEfficient.train.sentence_model import SentenceHead
+
+    if model._task is not FEATURE_EXTRACTION:
+        return distill_head(teacher, student, *rows, request, score=score)
+    repo = model._need_origin("distill").repo
+    head = SentenceHead(_steps(model, teacher.module), repo.folder if repo else None, teacher.text)
+    return distill_embeddings(teacher, head, student, *rows, request, score=score)
+
+
+def _read(model: Model, folder: Path) -> Model:
+    """The student's repo as an object of its own."""
+    origin = model._need_origin("distill")
+    trusted = {"trust_remote_code": True} if isinstance(origin, Checkpoint) and origin.remote_code else {}
+    found = dataclasses.replace(hub.resolve(folder), name=f"{origin.name} (distilled)")
+    student = type(model).__new__(type(model))
+    student._begin(Checkpoint(found, model._task.auto_class, (), trusted))
+    if model._task is FEATURE_EXTRACTION:
+        student._head = parse_head("auto", student._need_origin("compile").repo)
+    return student
