@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
+from QEfficient.evaluate.labels import positions
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted
 from QEfficient.train.distill_losses import head_terms
 from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import TASK, pairs_of, read_rows
-from QEfficient.train.features import Encoder, Feature, collator
+from QEfficient.train.features import Feature, HeadReader, collator
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
@@ -90,8 +91,9 @@ def distill_head(
     small, layers = student_of(teacher, student)
     _check_labels(teacher, small)
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
-    readers = _encoder(teacher, train, request), _encoder(small, train, request)
-    sets = [_read(readers, part, where) for part, where in ((train, "training"), (others, "held-out"))]
+    readers = _reader(teacher, train, request), _reader(small, train, request)
+    parts = ((train, "training"), (others, "held-out"))
+    sets = [None if part is None else _read(readers, _numbered(part, teacher), where) for part, where in parts]
     folder = run_folder(request, small.module, train, others)
     work = partial(_distill, (teacher, small), sets, request, folder, score)
     course = interruptible(work, folder)
@@ -142,17 +144,29 @@ def _names(model: TextModel) -> list[str]:
     return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
-def _encoder(model: TextModel, train: Examples, request: DistillRequest) -> Encoder:
+def _reader(model: TextModel, train: Examples, request: DistillRequest) -> HeadReader:
     limit = int(model.tokenizer.model_max_length) if model.text is None else model.text.max_length
     labels = Labels(tuple(_names(model))) if train.task not in ("regression", TASK) else None
     lower = bool(model.text and model.text.lower_case)
-    return Encoder(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
+    return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
 
 
-def _read(readers: tuple[Encoder, Encoder], examples: Examples | None, where: str) -> _Rows | None:
+def _numbered(examples: Examples, teacher: TextModel) -> Examples:
+    """The rows with each label's place among the teacher's."""
+    names, model, called = _names(teacher), name_of(teacher.module), examples.label_names
+    columns = dict(examples.columns)
+    if "label" in columns:
+        columns["label"] = positions(columns["label"], names, model, called=called)
+    for role in ("labels", "tags"):
+        if role in columns:
+            columns[role] = [
+                positions(own, names, model, row=row, called=called) for row, own in enumerate(columns[role])
+            ]
+    return dataclasses.replace(examples, columns=columns)
+
+
+def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str) -> _Rows:
     """Rows as each model reads them. Where there are logits a token, both must read the same tokens."""
-    if examples is None:
-        return None
     found = []
     for reader in readers:
         if examples.task == TASK:
