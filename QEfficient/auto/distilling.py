@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from QEfficient.train.distill_request import DistillRequest
     from QEfficient.train.layers import Layers
     from QEfficient.train.record import Trained
-    from QEfficient.train.teacher import TextModel
+    from QEfficient.train.teacher import ModelWithTokenizer
 
 log = logging.getLogger("QEfficient")
 
@@ -73,7 +73,7 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     """
     from QEfficient.train.distill_request import parse_distill_request
     from QEfficient.train.save import save_model
-    from QEfficient.train.teacher import TextModel
+    from QEfficient.train.teacher import ModelWithTokenizer
 
     request = parse_distill_request(keywords)
     if (lesson.student is None) == (lesson.layers is None):
@@ -87,7 +87,7 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     data = _rows(model, lesson, lesson.data)
     held_out = None if lesson.held_out is None else _rows(model, lesson, lesson.held_out)
     reader = _tokenizer(origin, lesson.tokenizer)
-    teacher = TextModel(_whole_module(origin), reader, model._text())
+    teacher = ModelWithTokenizer(_whole_module(origin), reader, model._text())
     student = lesson.layers if lesson.layers is not None else _student(model, lesson, teacher)
     trained = _trained(model, teacher, student, (data, held_out), request, lesson.score)
     trained = dataclasses.replace(trained, name=origin.name)
@@ -125,17 +125,17 @@ def _whole_module(origin: Origin) -> nn.Module:
     return _own_module(origin)
 
 
-def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: TextModel) -> TextModel:
+def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: ModelWithTokenizer) -> ModelWithTokenizer:
     """A student of the caller's: a copy of its module, and what reads for it."""
-    from QEfficient.train.teacher import TextModel
+    from QEfficient.train.teacher import ModelWithTokenizer
 
     own = _as_object(type(model), lesson.student)
     origin = own._need_origin("a student")
     module, text = _own_module(origin), own._text()
     if lesson.student_tokenizer is None and origin.folder is None:
         text = dataclasses.replace(text, lower_case=bool(teacher.text and teacher.text.lower_case))
-        return TextModel(module, teacher.tokenizer, text)
-    return TextModel(module, _tokenizer(origin, lesson.student_tokenizer), text)
+        return ModelWithTokenizer(module, teacher.tokenizer, text)
+    return ModelWithTokenizer(module, _tokenizer(origin, lesson.student_tokenizer), text)
 
 
 def _as_object(kind: type[Model], given: object) -> Model:
@@ -156,8 +156,8 @@ def _as_object(kind: type[Model], given: object) -> Model:
 
 def _trained(
     model: QEFFTransformersBase,
-    teacher: TextModel,
-    student: TextModel | Layers,
+    teacher: ModelWithTokenizer,
+    student: ModelWithTokenizer | Layers,
     rows: tuple[Examples, Examples | None],
     request: DistillRequest,
     score: Callable[[Any], float] | None,

@@ -29,7 +29,7 @@ from QEfficient.train.run import (
     with_whole_checkpoints,
 )
 from QEfficient.train.sentence_model import SentenceHead, sentence_transformer
-from QEfficient.train.teacher import TextModel, asked, kept, student_of
+from QEfficient.train.teacher import ModelWithTokenizer, asked, kept, student_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 def distill_embeddings(
-    teacher: TextModel,
+    teacher: ModelWithTokenizer,
     head: SentenceHead,
-    student: TextModel | Layers,
+    student: ModelWithTokenizer | Layers,
     texts: Examples | Sequence[str],
     held_out: Examples | Sequence[str] | None = None,
     request: DistillRequest | None = None,
@@ -98,13 +98,13 @@ def distill_embeddings(
     return Trained(model[0].model.eval(), model, small.tokenizer, name, on, request, course, folder.path)
 
 
-def _whole_vectors(teacher: TextModel, head: SentenceHead) -> Any:
+def _whole_vectors(teacher: ModelWithTokenizer, head: SentenceHead) -> Any:
     """The teacher's ``SentenceTransformer``, which gives all dims."""
     text = None if teacher.text is None else dataclasses.replace(teacher.text, truncate_dim=None)
     return sentence_transformer(teacher.module, teacher.tokenizer, dataclasses.replace(head, text=text))
 
 
-def _facts(teacher: TextModel, student: TextModel) -> Any:
+def _facts(teacher: ModelWithTokenizer, student: ModelWithTokenizer) -> Any:
     """Prompts and similarity are the teacher's; limit and case are the student's own."""
     if teacher.text is None or student.text is None:
         return student.text
@@ -113,7 +113,7 @@ def _facts(teacher: TextModel, student: TextModel) -> Any:
     return dataclasses.replace(teacher.text, max_length=limit, lower_case=own.lower_case)
 
 
-def _student(small: TextModel, head: SentenceHead, master: Any) -> Any:
+def _student(small: ModelWithTokenizer, head: SentenceHead, master: Any) -> Any:
     """The student's ``SentenceTransformer``, with a projection behind the pooling where the widths differ."""
     from sentence_transformers.base.modules import Dense
     from sentence_transformers.sentence_transformer.modules import Pooling

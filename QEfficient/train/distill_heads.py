@@ -32,7 +32,7 @@ from QEfficient.train.run import (
     training_arguments,
     with_whole_checkpoints,
 )
-from QEfficient.train.teacher import TextModel, asked, kept, student_of
+from QEfficient.train.teacher import ModelWithTokenizer, asked, kept, student_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +45,8 @@ _PER_TOKEN = "token-classification"
 
 
 def distill_head(
-    teacher: TextModel,
-    student: TextModel | Layers,
+    teacher: ModelWithTokenizer,
+    student: ModelWithTokenizer | Layers,
     rows: Examples | Sequence[str],
     held_out: Examples | Sequence[str] | None = None,
     request: DistillRequest | None = None,
@@ -116,7 +116,7 @@ class _Rows:
     students: list[Feature]
 
 
-def _check_labels(teacher: TextModel, student: TextModel) -> None:
+def _check_labels(teacher: ModelWithTokenizer, student: ModelWithTokenizer) -> None:
     theirs, own = (_names(one) for one in (teacher, student))
     if len(theirs) != len(own):
         raise InputError(
@@ -139,19 +139,19 @@ def _check_labels(teacher: TextModel, student: TextModel) -> None:
     config.problem_type = getattr(teacher.module.config, "problem_type", None)
 
 
-def _names(model: TextModel) -> list[str]:
+def _names(model: ModelWithTokenizer) -> list[str]:
     config: Any = model.module.config
     return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
-def _reader(model: TextModel, train: Examples, request: DistillRequest) -> HeadReader:
+def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest) -> HeadReader:
     limit = int(model.tokenizer.model_max_length) if model.text is None else model.text.max_length
     labels = Labels(tuple(_names(model))) if train.task not in ("regression", TASK) else None
     lower = bool(model.text and model.text.lower_case)
     return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
 
 
-def _numbered(examples: Examples, teacher: TextModel) -> Examples:
+def _numbered(examples: Examples, teacher: ModelWithTokenizer) -> Examples:
     """The rows with each label's place among the teacher's."""
     names, model, called = _names(teacher), name_of(teacher.module), examples.label_names
     columns = dict(examples.columns)
@@ -188,7 +188,7 @@ def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str
 
 @isolated
 def _distill(
-    models: tuple[TextModel, TextModel],
+    models: tuple[ModelWithTokenizer, ModelWithTokenizer],
     sets: Sequence[_Rows | None],
     request: DistillRequest,
     folder: RunFolder,
@@ -228,11 +228,11 @@ def _distill(
         return run(trainer, request, folder, score)
 
 
-def _is_per_token(teacher: TextModel) -> bool:
+def _is_per_token(teacher: ModelWithTokenizer) -> bool:
     return type(teacher.module).__name__.endswith("ForTokenClassification")
 
 
-def _with_logits(teacher: TextModel, rows: _Rows, request: DistillRequest, folder: RunFolder) -> list[Feature]:
+def _with_logits(teacher: ModelWithTokenizer, rows: _Rows, request: DistillRequest, folder: RunFolder) -> list[Feature]:
     """The student's features with what the teacher says to each: ``(labels,)``, or ``(tokens, labels)``."""
     import numpy as np
 
@@ -249,7 +249,7 @@ def _with_logits(teacher: TextModel, rows: _Rows, request: DistillRequest, folde
     return [row | {"teacher": logits} for row, logits in zip(rows.students, parts, strict=True)]
 
 
-def _logits(teacher: TextModel, rows: list[Feature], per_token: bool, batch_size: int) -> NDArray[np.float32]:
+def _logits(teacher: ModelWithTokenizer, rows: list[Feature], per_token: bool, batch_size: int) -> NDArray[np.float32]:
     """All logits of the teacher, those of one row or token after the other, ``(rows or tokens, labels)``."""
     import numpy as np
     import torch

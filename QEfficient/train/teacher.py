@@ -24,7 +24,7 @@ log = logging.getLogger("QEfficient")
 
 
 @dataclass(frozen=True, slots=True)
-class TextModel:
+class ModelWithTokenizer:
     """A module and what reads texts for it.
 
     Attributes:
@@ -88,7 +88,9 @@ def asked(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def student_of(teacher: TextModel, wanted: TextModel | Layers) -> tuple[TextModel, tuple[int, ...]]:
+def student_of(
+    teacher: ModelWithTokenizer, wanted: ModelWithTokenizer | Layers
+) -> tuple[ModelWithTokenizer, tuple[int, ...]]:
     """The student, and the teacher's layers that it begins with: none for a model of its own.
 
     Args:
@@ -100,9 +102,9 @@ def student_of(teacher: TextModel, wanted: TextModel | Layers) -> tuple[TextMode
         OptionError: There are no such layers.
         UsageError: The teacher's layers can't be cut.
     """
-    if not isinstance(wanted, TextModel):
+    if not isinstance(wanted, ModelWithTokenizer):
         module, layers = cut_layers(teacher.module, wanted)
-        return TextModel(module, teacher.tokenizer, teacher.text), layers
+        return ModelWithTokenizer(module, teacher.tokenizer, teacher.text), layers
     own: Any = wanted.module
     rows = int(own.get_input_embeddings().weight.shape[0])
     if rows < len(wanted.tokenizer):

@@ -20,7 +20,7 @@ from QEfficient.train.distill_request import DistillRequest, parse_distill_reque
 from QEfficient.train.distill_texts import read_texts
 from QEfficient.train.record import Trained
 from QEfficient.train.sentence_model import SentenceHead
-from QEfficient.train.teacher import TextModel
+from QEfficient.train.teacher import ModelWithTokenizer
 from tests.tiny_repo import tiny_repo
 from tests.train import small
 
@@ -35,12 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def teacher(folder: Path) -> TextModel:
-    return TextModel(AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder))
+def teacher(folder: Path) -> ModelWithTokenizer:
+    return ModelWithTokenizer(AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder))
 
 
 def learned(
-    teacher: TextModel, where: Path, student: Any = 2, *, head: SentenceHead = MEAN, **keywords: Any
+    teacher: ModelWithTokenizer, where: Path, student: Any = 2, *, head: SentenceHead = MEAN, **keywords: Any
 ) -> Trained:
     request = parse_distill_request(QUICK | {"output_dir": where} | keywords)
     return distill_embeddings(teacher, head, student, small.TEXTS, OTHERS, request)
@@ -74,7 +74,7 @@ def test_every_text_is_in_one_batch_and_near_ones_together() -> None:
     assert batches != again
 
 
-def test_a_student_comes_nearer_and_its_teacher_stays(teacher: TextModel, tmp_path: Path) -> None:
+def test_a_student_comes_nearer_and_its_teacher_stays(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     before, mode = tensors_digest(teacher.module), teacher.module.training
     trained = learned(teacher, tmp_path, max_steps=30)
     assert tensors_digest(teacher.module) == before and teacher.module.training == mode
@@ -86,13 +86,13 @@ def test_a_student_comes_nearer_and_its_teacher_stays(teacher: TextModel, tmp_pa
     assert trained.data.task == "distillation" and trained.data.rows == len(small.TEXTS)
 
 
-def test_the_same_seed_gives_the_same_weights(teacher: TextModel, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     runs = [learned(teacher, tmp_path / str(place), seed=seed) for place, seed in enumerate((0, 0, 1))]
     first, again, other = (tensors_digest(run.module) for run in runs)
     assert first == again != other
 
 
-def test_a_broken_run_goes_on_to_the_same_weights(teacher: TextModel, tmp_path: Path) -> None:
+def test_a_broken_run_goes_on_to_the_same_weights(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     whole = learned(teacher, tmp_path, save_steps=2)
     expected = tensors_digest(whole.module)
     [vectors] = tmp_path.glob("teacher-*.npy")
@@ -103,14 +103,14 @@ def test_a_broken_run_goes_on_to_the_same_weights(teacher: TextModel, tmp_path: 
     assert vectors.stat().st_mtime_ns == written  # the teacher was not asked again
 
 
-def test_early_stopping_takes_the_best(teacher: TextModel, tmp_path: Path) -> None:
+def test_early_stopping_takes_the_best(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     trained = learned(teacher, tmp_path, early_stopping=1, save_steps=1, max_steps=40, learning_rate=0.2)
     assert trained.course.steps < 40
 
 
-def test_another_width_comes_through_a_projection(teacher: TextModel, tmp_path: Path) -> None:
+def test_another_width_comes_through_a_projection(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     head = SentenceHead((*MEAN.steps, {"step": "normalize"}))
-    trained = learned(teacher, tmp_path, TextModel(narrow(), teacher.tokenizer), head=head, max_steps=30)
+    trained = learned(teacher, tmp_path, ModelWithTokenizer(narrow(), teacher.tokenizer), head=head, max_steps=30)
     assert [type(part).__name__ for part in trained.wrapper] == ["Transformer", "Pooling", "Dense", "Normalize"]
     assert trained.wrapper.encode(OTHERS).shape == (8, 32)
     assert trained.course.held_out_losses is not None
@@ -173,13 +173,13 @@ def test_what_holds_no_texts_is_refused(data: Any) -> None:
         read_texts(data)
 
 
-def test_what_does_not_fit_is_refused_before_there_is_a_folder(teacher: TextModel, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_before_there_is_a_folder(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     where = tmp_path / "run"
     wordless = narrow()
     wordless.resize_token_embeddings(100)
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (OptionError, "no such layers", {"student": 9}),
-        (InputError, "fewer words", {"student": TextModel(wordless, teacher.tokenizer)}),
+        (InputError, "fewer words", {"student": ModelWithTokenizer(wordless, teacher.tokenizer)}),
         (PoolingError, "Without pooling", {"head": SentenceHead(())}),
         (OptionError, "one kind of texts", {"prompts": {"text": "query: "}}),
     ]
@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused_before_there_is_a_folder(teacher: TextMode
     assert not where.exists()
 
 
-def test_a_teacher_that_gives_nan_is_refused(teacher: TextModel, tmp_path: Path) -> None:
+def test_a_teacher_that_gives_nan_is_refused(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     teacher.module.get_input_embeddings().weight.data.fill_(float("nan"))  # type: ignore[operator]
     with pytest.raises(InputError, match="NaN"):
         learned(teacher, tmp_path)

@@ -19,7 +19,7 @@ from QEfficient.train.distill_heads import distill_head
 from QEfficient.train.distill_losses import head_terms, logits_term
 from QEfficient.train.distill_request import DistillRequest, parse_distill_request
 from QEfficient.train.record import Trained
-from QEfficient.train.teacher import TextModel
+from QEfficient.train.teacher import ModelWithTokenizer
 from tests.tiny_repo import tiny_repo
 from tests.train import small
 
@@ -50,7 +50,7 @@ def module(kind: Any = BertForSequenceClassification, labels: int = 3, layers: i
     return made
 
 
-def learned(teacher: TextModel, where: Path, rows: Any, student: Any = 2, **keywords: Any) -> Trained:
+def learned(teacher: ModelWithTokenizer, where: Path, rows: Any, student: Any = 2, **keywords: Any) -> Trained:
     request = parse_distill_request(QUICK | {"output_dir": where} | keywords)
     return distill_head(teacher, student, rows, rows, request)
 
@@ -92,7 +92,9 @@ def test_tokens_that_do_not_count_do_not() -> None:
 
 def test_a_student_learns_from_texts_alone_and_its_teacher_stays(tokenizer: Any, tmp_path: Path) -> None:
     names = {0: "bad", 1: "fair", 2: "good"}
-    teacher = TextModel(module(id2label=names, label2id={name: place for place, name in names.items()}), tokenizer)
+    teacher = ModelWithTokenizer(
+        module(id2label=names, label2id={name: place for place, name in names.items()}), tokenizer
+    )
     before = tensors_digest(teacher.module)
     trained = learned(teacher, tmp_path, small.TEXTS)
     assert tensors_digest(teacher.module) == before
@@ -107,7 +109,7 @@ def test_a_student_learns_from_texts_alone_and_its_teacher_stays(tokenizer: Any,
 
 
 def test_labels_count_where_there_are_some(tokenizer: Any, tmp_path: Path) -> None:
-    teacher = TextModel(module(labels=2), tokenizer)
+    teacher = ModelWithTokenizer(module(labels=2), tokenizer)
     rows = small.rows("text-classification", text=small.TEXTS, label=[int("good" in text) for text in small.TEXTS])
     runs = [learned(teacher, tmp_path / str(alpha), rows, alpha=alpha, seed=1) for alpha in (1.0, 0.0)]
     assert all(fell(run) for run in runs)
@@ -118,7 +120,7 @@ def test_labels_count_where_there_are_some(tokenizer: Any, tmp_path: Path) -> No
 
 def test_labels_that_the_data_numbers_otherwise_are_known_by_their_names(tokenizer: Any, tmp_path: Path) -> None:
     named = module(labels=2, id2label={0: "good", 1: "bad"}, label2id={"good": 0, "bad": 1})
-    teacher = TextModel(named, tokenizer)
+    teacher = ModelWithTokenizer(named, tokenizer)
     numbers = [int("good" in text) for text in small.TEXTS]
     texts = small.TEXTS
     forms = [
@@ -134,10 +136,10 @@ def test_labels_that_the_data_numbers_otherwise_are_known_by_their_names(tokeniz
 
 
 def test_a_reranker_and_a_model_of_several_labels_teach_too(tokenizer: Any, tmp_path: Path) -> None:
-    reranker = TextModel(module(labels=1), tokenizer)
+    reranker = ModelWithTokenizer(module(labels=1), tokenizer)
     trained = learned(reranker, tmp_path / "reranker", small.graded())
     assert fell(trained) and trained.data.rows == 60  # twenty queries with three documents each
-    several = TextModel(module(problem_type="multi_label_classification"), tokenizer)
+    several = ModelWithTokenizer(module(problem_type="multi_label_classification"), tokenizer)
     trained = learned(several, tmp_path / "several", small.TEXTS)
     assert fell(trained)
     assert trained.module.config.problem_type == "multi_label_classification"  # type: ignore[union-attr]
@@ -145,7 +147,7 @@ def test_a_reranker_and_a_model_of_several_labels_teach_too(tokenizer: Any, tmp_
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_tokens_are_taught_one_by_one(labelled: bool, tokenizer: Any, tmp_path: Path) -> None:
-    teacher = TextModel(module(BertForTokenClassification), tokenizer)
+    teacher = ModelWithTokenizer(module(BertForTokenClassification), tokenizer)
     words = [text.split() for text in small.TEXTS]
     tags = [[len(word) % 3 for word in row] for row in words]
     rows = small.rows("token-classification", tokens=words, tags=tags) if labelled else small.TEXTS
@@ -154,18 +156,20 @@ def test_tokens_are_taught_one_by_one(labelled: bool, tokenizer: Any, tmp_path: 
 
 def test_a_student_of_ones_own_is_trained_in_place(tokenizer: Any, tmp_path: Path) -> None:
     own = module(layers=1, labels=3)
-    trained = learned(TextModel(module(), tokenizer), tmp_path, small.TEXTS, TextModel(own, tokenizer))
+    trained = learned(
+        ModelWithTokenizer(module(), tokenizer), tmp_path, small.TEXTS, ModelWithTokenizer(own, tokenizer)
+    )
     assert trained.module is own and fell(trained)
 
 
 def test_what_does_not_fit_is_refused_before_there_is_a_folder(tokenizer: Any, tmp_path: Path) -> None:
-    teacher = TextModel(module(), tokenizer)
+    teacher = ModelWithTokenizer(module(), tokenizer)
     other_names = {0: "x", 1: "y", 2: "z"}
     named = module(id2label=other_names, label2id={name: place for place, name in other_names.items()})
     labels = small.rows("text-classification", text=["a", "b"], label=[0, 7])
     cases: list[tuple[type[Exception], str, Any, Any]] = [
-        (InputError, "another number of labels", small.TEXTS, TextModel(module(labels=2), tokenizer)),
-        (InputError, "labels are others", small.TEXTS, TextModel(named, tokenizer)),
+        (InputError, "another number of labels", small.TEXTS, ModelWithTokenizer(module(labels=2), tokenizer)),
+        (InputError, "labels are others", small.TEXTS, ModelWithTokenizer(named, tokenizer)),
         (InputError, "no texts", [], 2),
         (InputError, "has no such label", labels, 2),
         (UsageError, "No head is distilled", small.scored_pairs(), 2),
