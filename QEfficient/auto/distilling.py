@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from QEfficient import hub, settings
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.training import _own_module, _steps, _tokenizer
+from QEfficient.auto.training import own_module, own_tokenizer, sentence_steps, written
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.record import Examples
 from QEfficient.source.checkpoint import Checkpoint
@@ -72,7 +71,6 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
         keywords: How to distill.
     """
     from QEfficient.train.distill_request import parse_distill_request
-    from QEfficient.train.save import save_model
     from QEfficient.train.teacher import ModelWithTokenizer
 
     request = parse_distill_request(keywords)
@@ -86,20 +84,19 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     origin = model._need_origin("distill")
     data = _rows(model, lesson, lesson.data)
     held_out = None if lesson.held_out is None else _rows(model, lesson, lesson.held_out)
-    reader = _tokenizer(origin, lesson.tokenizer)
+    reader = own_tokenizer(origin, lesson.tokenizer)
     teacher = ModelWithTokenizer(_whole_module(origin), reader, model._text())
     student = lesson.layers if lesson.layers is not None else _student(model, lesson, teacher)
     trained = _trained(model, teacher, student, (data, held_out), request, lesson.score)
     trained = dataclasses.replace(trained, name=origin.name)
     log.info("distilled: %s", trained)
-    folder = trained.output_dir / "model"
-    if settings.training_rank() == 0:
-        save_model(trained, folder)
-    if settings.training_processes() > 1:
-        import torch
-
-        torch.distributed.barrier()
-    return _read(model, folder)
+    remote_code = type(trained.module).__module__.startswith("transformers_modules.")
+    student_origin = written(trained, model._task.auto_class, f"{origin.name} (distilled)", remote_code)
+    made = type(model).__new__(type(model))
+    made._begin(student_origin)
+    if model._task is FEATURE_EXTRACTION:
+        made._head = parse_head("auto", student_origin.repo)
+    return made
 
 
 def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples:
@@ -122,7 +119,7 @@ def _whole_module(origin: Origin) -> nn.Module:
         module = origin.module().float()
         origin.release()  # it is ours now
         return module
-    return _own_module(origin)
+    return own_module(origin)
 
 
 def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: ModelWithTokenizer) -> ModelWithTokenizer:
@@ -131,11 +128,11 @@ def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: ModelWithToke
 
     own = _as_object(type(model), lesson.student)
     origin = own._need_origin("a student")
-    module, text = _own_module(origin), own._text()
+    module, text = own_module(origin), own._text()
     if lesson.student_tokenizer is None and origin.folder is None:
         text = dataclasses.replace(text, lower_case=bool(teacher.text and teacher.text.lower_case))
         return ModelWithTokenizer(module, teacher.tokenizer, text)
-    return ModelWithTokenizer(module, _tokenizer(origin, lesson.student_tokenizer), text)
+    return ModelWithTokenizer(module, own_tokenizer(origin, lesson.student_tokenizer), text)
 
 
 def _as_object(kind: type[Model], given: object) -> Model:
@@ -169,17 +166,5 @@ def _trained(
     if model._task is not FEATURE_EXTRACTION:
         return distill_head(teacher, student, *rows, request, score=score)
     repo = model._need_origin("distill").repo
-    head = SentenceHead(_steps(model, teacher.module), repo.folder if repo else None, teacher.text)
+    head = SentenceHead(sentence_steps(model, teacher.module), repo.folder if repo else None, teacher.text)
     return distill_embeddings(teacher, head, student, *rows, request, score=score)
-
-
-def _read(model: Model, folder: Path) -> Model:
-    """The student's repo as an object of its own."""
-    origin = model._need_origin("distill")
-    trusted = {"trust_remote_code": True} if isinstance(origin, Checkpoint) and origin.remote_code else {}
-    found = dataclasses.replace(hub.resolve(folder), name=f"{origin.name} (distilled)")
-    student = type(model).__new__(type(model))
-    student._begin(Checkpoint(found, model._task.auto_class, (), trusted))
-    if model._task is FEATURE_EXTRACTION:
-        student._head = parse_head("auto", student._need_origin("compile").repo)
-    return student

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
-from QEfficient.evaluate.labels import positions
+from QEfficient.evaluate.answers.labels import positions
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted
