@@ -108,6 +108,14 @@ def test_early_stopping_takes_the_best(teacher: ModelWithTokenizer, tmp_path: Pa
     assert trained.course.steps < 40
 
 
+def test_texts_are_cut_for_the_training_only(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
+    trained = learned(teacher, tmp_path, max_length=8)
+    assert trained.wrapper.max_seq_length == 64  # as the teacher
+    assert teacher.tokenizer.model_max_length == 64
+    trained.wrapper.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
+    assert QEFFAutoModel.from_pretrained(tmp_path / "saved", pooling="auto").max_seq_length == 64
+
+
 def test_another_width_comes_through_a_projection(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     head = SentenceHead((*MEAN.steps, {"step": "normalize"}))
     trained = learned(teacher, tmp_path, ModelWithTokenizer(narrow(), teacher.tokenizer), head=head, max_steps=30)
