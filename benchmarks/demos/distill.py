@@ -1,6 +1,7 @@
 """Three of MiniLM's six layers, taught by all six on 17,100 short texts: how near they come, and how fast they are.
 
-    python benchmarks/distill.py [--layers 3] [--epochs 2] [--texts 19000] [--student FOLDER] [--output FOLDER]
+    make demo-distill
+    python -m benchmarks.demos.distill [--layers 3] [--epochs 2] [--texts 19000] [--student FOLDER] [--output FOLDER]
 
 The texts are the four corpora of `tests/real_text.py`, each text once, in the order of a permutation of seed 0. Of the
 first 19,000 a tenth is held out. Everything runs on one CPU with one thread; seconds are the process's own, so that
@@ -21,7 +22,6 @@ import json
 import logging
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,8 +39,6 @@ from transformers import AutoModel, AutoTokenizer
 
 from QEfficient import QEFFAutoModel
 from QEfficient.train.layers import cut_layers
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests import lee_corpus
 from tests.real_text import KINDS, rows
 
