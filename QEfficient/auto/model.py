@@ -125,6 +125,60 @@ class QEFFAutoModel(QEFFTransformersBase):
 
         return fine_tune(self, (train, eval), task, columns, tokenizer, score, keywords)
 
+    def distill(
+        self,
+        student: object = None,
+        *,
+        layers: int | Sequence[int] | None = None,
+        data: object,
+        eval: object = None,
+        columns: Mapping[str, str | Sequence[str] | None] | None = None,
+        tokenizer: Any = None,
+        student_tokenizer: Any = None,
+        score: Callable[[Any], float] | None = None,
+        **keywords: Any,
+    ) -> Self:
+        """Trains a smaller model to give this one's vectors, and gives it.
+
+        The loss is 1 - cosine of the two vectors, their squared distance, and how much the similarities of the texts
+        of a batch differ. Where the student's vectors are of another width, a linear layer brings them to this model's:
+        vectors of both can be compared, and stand in one index.
+
+        The student is written as an ordinary repo into ``output_dir/model``, from where the new object reads it: keep
+        the folder. This object and its program stay as they are.
+
+        A Ctrl-C keeps the last checkpoint; the same call with ``resume=True`` goes on from it.
+
+        Args:
+            student: A smaller model to train, of the same kind: an object of this class, a module of transformers, a
+                hub id or a folder. A copy is trained. Its vectors may have another width.
+            layers: In place of it: how many of this model's layers the student begins with, evenly spread with the
+                last among them, or which ones, counted from 0.
+            data: Texts: strings, or rows of any kind with a column of them.
+            eval: Held-out texts likewise, on which the loss is measured before and after.
+            columns: Role (``"text"``, ``"pair"``) → name of its column, where it is none that people use.
+            tokenizer: HuggingFace's, of a model that was handed in as a module.
+            student_tokenizer: Of a student that is a module; left out, it reads as this model does.
+            score: Asked about the ``SentenceTransformer`` before and after.
+            **keywords: How to distill, as :class:`QEfficient.train.distill_request.DistillRequest` lists them:
+                ``weights``, ``epochs``, ``batch_size``, ``learning_rate``, ``seed``, ``early_stopping``,
+                ``output_dir``, ``resume``, ….
+
+        Returns:
+            The student, not compiled yet.
+
+        Raises:
+            MissingExtraError: The extra ``train`` is not installed.
+            InputError: There are no texts, or the student does not fit. Nothing was trained.
+            OptionError: A keyword is unknown or out of range, or there are no such layers.
+            UsageError: Both ``student`` and ``layers`` or neither, layers that can't be cut, a saved program, or a
+                model in memory without its tokenizer.
+        """
+        from QEfficient.auto.distilling import Lesson, distill
+
+        lesson = Lesson(student, layers, data, eval, None, columns, tokenizer, student_tokenizer, score)
+        return distill(self, lesson, keywords)
+
     # ------------------------------------------------------------------------------------ strings → vectors
 
     def encode(

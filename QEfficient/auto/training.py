@@ -61,15 +61,15 @@ def fine_tune(
 
     request = parse_request(keywords)
     origin = model._need_origin("fine_tune")
-    reader = _tokenizer(origin, tokenizer)
+    reader = own_tokenizer(origin, tokenizer)
     train = _examples(model, rows[0], task, columns)
     held_out = None if rows[1] is None else _examples(model, rows[1], train.task, columns)
     text = model._text()
-    module = _own_module(origin)
+    module = own_module(origin)
     if model._task is FEATURE_EXTRACTION:
         from QEfficient.train.sentence_model import SentenceHead
 
-        head = SentenceHead(_steps(model, module), origin.repo.folder if origin.repo else None, text)
+        head = SentenceHead(sentence_steps(model, module), origin.repo.folder if origin.repo else None, text)
         trained = fine_tune_embeddings(module, reader, head, train, held_out, request, score=score)
     elif train.task in RERANKING:
         trained = fine_tune_reranker(module, reader, train, held_out, request, text=text, score=score)
@@ -84,7 +84,7 @@ def _examples(model: Road, data: object, task: str | None, columns: Columns | No
     return data if isinstance(data, Examples) else read_examples(data, task, columns, model_task=model._task.name)
 
 
-def _tokenizer(origin: Origin, given: Any) -> Any:
+def own_tokenizer(origin: Origin, given: Any) -> Any:
     """The model's own, or the caller's."""
     if given is None and origin.folder is None:
         raise UsageError(
@@ -108,7 +108,7 @@ def _tokenizer(origin: Origin, given: Any) -> Any:
     return given
 
 
-def _own_module(origin: Origin) -> nn.Module:
+def own_module(origin: Origin) -> nn.Module:
     """A module that may be changed: the caller's own never is."""
     if isinstance(origin, Checkpoint) and not origin.handed_out:
         return origin.to_train()
@@ -123,7 +123,8 @@ def _own_module(origin: Origin) -> nn.Module:
     return copy.deepcopy(module).float()
 
 
-def _steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
+def sentence_steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
+    """What stands behind an encoder; one that is a part of its model is refused."""
     encoder = model._recipe(False, "off").architecture.encoder_of(module)
     if encoder is not module:
         raise UsageError(
@@ -136,7 +137,19 @@ def _steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
 
 
 def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
-    """The first of several processes writes; the others go on when it has."""
+    remote_code = isinstance(before, Checkpoint) and before.remote_code
+    origin = written(trained, model._task.auto_class, f"{before.name} (fine-tuned)", remote_code)
+    head = parse_head("auto", origin.repo) if model._task is FEATURE_EXTRACTION else model._head
+    with model._lock:
+        old, model._loaded = model._loaded, None
+        model._origin, model._head = origin, head
+        model._config = model._encoder = model._onnx_path = None
+    if old is not None:
+        old.retire()
+
+
+def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> Checkpoint:
+    """What was trained as a model in a folder. The first of several processes writes; the others go on when it has."""
     from QEfficient.train.save import save_model
 
     folder = trained.output_dir / "model"
@@ -146,13 +159,5 @@ def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
         import torch
 
         torch.distributed.barrier()
-    trusted = {"trust_remote_code": True} if isinstance(before, Checkpoint) and before.remote_code else {}
-    found = dataclasses.replace(hub.resolve(Path(folder)), name=f"{before.name} (fine-tuned)")
-    origin = Checkpoint(found, model._task.auto_class, (), trusted)
-    head = parse_head("auto", origin.repo) if model._task is FEATURE_EXTRACTION else model._head
-    with model._lock:
-        old, model._loaded = model._loaded, None
-        model._origin, model._head = origin, head
-        model._config = model._encoder = model._onnx_path = None
-    if old is not None:
-        old.retire()
+    found = dataclasses.replace(hub.resolve(Path(folder)), name=name)
+    return Checkpoint(found, auto_class, (), {"trust_remote_code": True} if remote_code else {})

@@ -1,0 +1,116 @@
+"""The texts that a teacher is asked about: strings, or the texts of rows of any kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from QEfficient import arguments
+from QEfficient.errors import InputError
+from QEfficient.evaluate.data.cells import Cells
+from QEfficient.evaluate.data.columns import Wanted, find_columns
+from QEfficient.evaluate.data.digest import digest_of
+from QEfficient.evaluate.data.roles import TASKS, DataTask
+from QEfficient.evaluate.data.sources import table_of
+from QEfficient.evaluate.data.values import KINDS
+from QEfficient.evaluate.record import Examples
+
+TASK = "distillation"
+"""What such rows are for. It is no task of evaluation: there is nothing right or wrong about them."""
+
+_SIDES = TASKS["regression"]  # its pair may be left out
+_TEXTS = DataTask(TASK, (_SIDES.role("text"), _SIDES.role("pair")))
+_LISTS = ("documents", "choices")
+
+
+def read_texts(data: object, columns: Wanted | None = None) -> Examples:
+    """Texts as rows with the one role ``text``, each text once, in the order in which they come.
+
+    >>> read_texts(["a cat", "a dog", "a cat"]).columns
+    {'text': ['a cat', 'a dog']}
+
+    Args:
+        data: Strings; rows of any kind with a column of texts; or examples that were read for a task, whose texts are
+            taken and whose labels are not.
+        columns: Role (``"text"``, ``"pair"``) → name of its column, where it is none that people use.
+
+    Raises:
+        InputError: There are no texts, or a value is none.
+    """
+    if isinstance(data, Examples):
+        name, texts = data.name, _of_examples(data)
+    else:
+        found, name = _read(data, columns)
+        texts = [text for values in found.values() for text in values]
+    return _examples({"text": list(dict.fromkeys(texts))}, name)
+
+
+def read_rows(data: object, columns: Wanted | None = None) -> Examples:
+    """Texts, or pairs of texts, as rows with the roles ``text`` and ``pair``, as they come.
+
+    Args:
+        data: As for :func:`read_texts`, but for examples.
+        columns: Likewise.
+
+    Raises:
+        InputError: As there.
+    """
+    return _examples(*_read(data, columns))
+
+
+def pairs_of(ranked: Examples) -> Examples:
+    """Queries with each of their documents, as pairs; their grades are left out."""
+    queries, documents = ranked.columns["query"], ranked.columns["documents"]
+    pairs = [(query, document) for query, own in zip(queries, documents, strict=True) for document in own]
+    return _examples({"text": [query for query, _ in pairs], "pair": [document for _, document in pairs]}, ranked.name)
+
+
+def _read(data: object, columns: Wanted | None) -> tuple[dict[str, Sequence[str]], str]:
+    """Role → its values, and what they came from."""
+    if columns is None and not isinstance(data, (str, os.PathLike, Mapping)) and _holds_strings(data):
+        texts = arguments.strings("data", data)
+        return {"text": texts}, f"list of {len(texts)} texts"
+    table = table_of(data)
+    if not table.rows:
+        return {"text": ()}, table.source
+    places = find_columns(table, _TEXTS, columns)
+    return {role: _of_column(table, role, column) for role, [column] in places.items()}, table.source
+
+
+def _examples(columns: dict[str, Sequence[str]], name: str) -> Examples:
+    texts = [text for values in columns.values() for text in values]
+    empty = not all(text.strip() for text in texts)
+    if not texts or empty:
+        raise InputError(
+            "A text is empty." if empty else "There are no texts to ask the teacher about.",
+            got=name,
+            allowed="texts of one word or more",
+            do="drop such texts" if empty else "pass some",
+        )
+    return Examples(TASK, columns, digest=digest_of(columns), name=name)
+
+
+def _holds_strings(data: Any) -> bool:
+    """Whether it is a list of strings, or one column: what has names of columns is a table."""
+    if any(hasattr(data, name) for name in ("columns", "column_names", "collect_schema")):
+        return False
+    if not isinstance(data, (list, tuple)):
+        return True
+    return not data or not isinstance(data[0], (Mapping, list, tuple))
+
+
+def _of_column(table: Any, role: str, column: str) -> Sequence[str]:
+    found: Sequence[str] = KINDS["text"](Cells(role, column, table.read(column), table.written))
+    return found
+
+
+def _of_examples(examples: Examples) -> list[str]:
+    """Every text, whatever it is for; a list of words is none."""
+    texts = list(examples.corpus)
+    for role, values in examples.columns.items():
+        if role in _LISTS:
+            texts += [text for row in values for text in row]
+        elif values and all(isinstance(value, str) for value in values) and role not in ("label", "target"):
+            texts += values
+    return texts
