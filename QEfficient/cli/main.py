@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from QEfficient.cli import analyze, cache, compare, evaluate, verify
+from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, verify
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command()(analyze.analyze)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(finetune.finetune)
+app.command()(distill.distill)
 app.add_typer(cache.app, name="cache")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,19 +29,19 @@ Texts = Annotated[
 ]
 
 
-def load(name: str, task: str, pooling: str | None) -> QEFFTransformersBase:
-    """The model, by the class of its task; weights are read when first needed."""
+def load(name: str, task: str, pooling: str | None, **keywords: Any) -> QEFFTransformersBase:
+    """The model, by the class of its task, with keywords of ``from_pretrained``; weights are read when first needed."""
     if task not in TASKS:
         raise typer.BadParameter(f"there is no task {task!r}: {', '.join(TASKS)}", param_hint="--task")
     made = getattr(QEfficient, TASKS[task].class_name)
     if not TASKS[task].pools:
         if pooling is not None:
             raise typer.BadParameter(f"models for {task} are not pooled", param_hint="--pooling")
-        model: QEFFTransformersBase = made.from_pretrained(name)
+        model: QEFFTransformersBase = made.from_pretrained(name, **keywords)
         return model
     if pooling is None and (hub.resolve(name).folder / "modules.json").is_file():
         pooling = "auto"
-    model = made.from_pretrained(name, pooling=pooling)
+    model = made.from_pretrained(name, pooling=pooling, **keywords)
     return model
 
 

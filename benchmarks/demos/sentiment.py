@@ -3,8 +3,8 @@
     make demo-sentiment
 
 Movie-review snippets with a mean human score of at least 0.5 in either direction; the label is its sign. One
-permutation cuts them 80 / 10 / 10. Prints one table, says whether the compiled programs give torch's labels, and writes
-a page with the confusion matrices. The card is the tests' fake SDK: its arithmetic is emulated, nothing runs on hardware.
+permutation cuts them 80 / 10 / 10. Prints one table, says whether compiled programs give torch's labels, and writes a
+page with confusion matrices. The card is the tests' fake SDK: its arithmetic is emulated, nothing runs on hardware.
 """
 
 from __future__ import annotations

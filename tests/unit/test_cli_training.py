@@ -1,0 +1,92 @@
+"""``qefficient evaluate``, ``compare``, ``finetune`` and ``distill``, on a small repo and files of rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from sentence_transformers import SentenceTransformer
+from typer.testing import CliRunner
+
+from QEfficient import QEFFAutoModelForSequenceClassification
+from QEfficient.cli.main import app
+from tests.real_text import snippets
+from tests.tiny_repo import tiny_repo
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_repo(tmp_path_factory.mktemp("repo"))
+
+
+@pytest.fixture(autouse=True)
+def one_cache(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QEFF_HOME", str(repo.parent / f"{repo.name}-home"))
+    monkeypatch.setenv("COLUMNS", "600")
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, args)])
+
+
+def lines(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    texts = snippets(24)
+    rows = [{"one": a, "other": b, "score": i % 5} for i, (a, b) in enumerate(zip(texts, texts[1:], strict=False))]
+    return lines(tmp_path / "pairs.jsonl", rows)
+
+
+COLUMNS = ("--column", "text=one", "--column", "pair=other")
+
+
+def test_evaluate_prints_metrics_and_writes_a_page(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = run("evaluate", repo, pairs, *COLUMNS, "--task", "similarity", "--seq-len", 64, "--report", page)
+    assert result.exit_code == 0, result.output
+    assert "spearman" in result.stdout and "onnxruntime fp32" in result.stdout
+    assert "spearman" in page.read_text()
+    result = run("evaluate", repo, pairs, *COLUMNS, "--metric", "pearson", "--backend", "torch", "--json")
+    found = json.loads(result.stdout)
+    assert found["ran"] == "torch fp32" and list(found["metrics"]) == ["pearson"] and found["rows"] == 23
+
+
+def test_compare_puts_models_side_by_side(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    other = tiny_repo(tmp_path / "other", seed=1)
+    result = run("compare", repo, other, "--data", pairs, *COLUMNS, "--seq-len", 64, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert len(found["models"]) == 2 and found["rows"] == 23
+
+
+def test_finetune_writes_a_repo_that_loads(repo: Path, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": ("bad", "good")[i % 2]} for i, text in enumerate(snippets(16))]
+    data, output = lines(tmp_path / "rows.jsonl", rows), tmp_path / "trained"
+    asked = ("finetune", repo, data, "--output", output, "--class", "text-classification", "--labels", 2)
+    result = run(*asked, "--batch-size", 8)
+    assert result.exit_code == 0, result.output
+    model = QEFFAutoModelForSequenceClassification.from_pretrained(output)
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    assert model.evaluate(data)["accuracy"].value >= 0
+    again = run(*asked)
+    assert again.exit_code == 2 and "not empty" in again.output
+
+
+def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
+    data, output = lines(tmp_path / "texts.jsonl", [{"text": text} for text in snippets(16)]), tmp_path / "student"
+    result = run("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8)
+    assert result.exit_code == 0, result.output
+    student = SentenceTransformer(str(output), device="cpu")
+    assert student[0].model.config.num_hidden_layers == 1
+    assert student.encode("a text").shape == (32,)
+
+
+def test_wrong_arguments_are_named(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    assert "ROLE=NAME" in run("evaluate", repo, pairs, "--column", "one").output
+    missing = run("evaluate", repo, tmp_path / "none.jsonl")
+    assert missing.exit_code == 1 and "none.jsonl" in str(missing.exception)
+    assert run("distill", repo, pairs).exit_code == 2  # where the model goes must be said
