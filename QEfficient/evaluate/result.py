@@ -47,7 +47,10 @@ class Evaluation:
     versions: Mapping[str, str]
 
     def __getitem__(self, name: str) -> MetricValue:
-        return next(one for one in self.metrics if one.name == name)
+        for one in self.metrics:
+            if one.name == name:
+                return one
+        raise KeyError(f"{name!r}, of {', '.join(one.name for one in self.metrics)}")
 
     def __contains__(self, name: str) -> bool:
         return any(one.name == name for one in self.metrics)
