@@ -216,7 +216,7 @@ class Insight(PipelineModel):
         task: str | None = None,
         metrics: str | Sequence[str] | None = None,
         *,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str | Sequence[str] | None] | None = None,
         seed: int = 0,
         resamples: int = 1000,
         runtime_ai100: bool = True,
@@ -244,8 +244,9 @@ class Insight(PipelineModel):
 
         Raises:
             InputError: Rows that can't be evaluated; the message names them.
-            UsageError: A task that this model does not answer, or the torch model of a saved program.
-            OptionError: An unknown metric or task, or a number out of range.
+            UsageError: A task that this model does not answer, an unknown metric, or the torch model of a saved
+                program.
+            OptionError: A number out of range.
             MissingExtraError: ``pip install "QEfficient[evaluate]"``.
         """
         from QEfficient.evaluate.answers.runner import SubjectRunner

@@ -8,6 +8,9 @@ import typer
 
 from QEfficient.cli import models
 from QEfficient.cli.evaluate import AsJson, Backend, Column, Metric, Report, Task, columns
+from QEfficient.evaluate import compare as compare_models
+from QEfficient.evaluate.data import read_examples
+from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.report import report_path, write_report
 
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="The others are compared with the first.")]
@@ -26,11 +29,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """One table of several models: metrics with intervals, what differs by more than chance, speed and size."""
-    from QEfficient.evaluate import compare as compare_models
-
     target = None if report is None else report_path(report)
+    rows = read_examples(data, task, columns(column), model_task=models.task_of(names[0]))
+    metrics_of(rows.task, metric or None)
     loaded = [models.ready(name, backend, seq_len, None) for name in names]
-    found = compare_models(loaded, data, task, metric or None, columns=columns(column))
+    found = compare_models(loaded, rows, metrics=metric or None)
     print(found.to_json() if as_json else found)
     if target is not None:
         write_report(found, target)

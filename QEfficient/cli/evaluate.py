@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from QEfficient.cli import models
+from QEfficient.evaluate.data import read_examples
+from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.report import report_path, write_report
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of rows: JSONL, JSON, CSV, TSV or parquet.")]
@@ -35,8 +37,10 @@ def evaluate(
 ) -> None:
     """Metrics of a model on a file of rows, with 95 % intervals."""
     target = None if report is None else report_path(report)
+    rows = read_examples(data, task, columns(column), model_task=models.task_of(model))  # before anything is compiled
+    metrics_of(rows.task, metric or None)
     loaded = models.ready(model, backend, seq_len, pooling)
-    found = loaded.evaluate(data, task, metric or None, columns=columns(column))
+    found = loaded.evaluate(rows, metrics=metric or None)
     print(found.to_json() if as_json else found)
     if target is not None:
         write_report(found, target)
@@ -46,7 +50,10 @@ def evaluate(
 
 def columns(given: list[str] | None) -> dict[str, str] | None:
     """``["text=review"]`` → ``{"text": "review"}``."""
+    found: dict[str, str] = {}
     for one in given or ():
-        if "=" not in one:
-            raise typer.BadParameter(f"{one!r} is not ROLE=NAME, such as text=review", param_hint="--column")
-    return dict(one.split("=", 1) for one in given) if given else None
+        role, equals, name = one.partition("=")
+        if not equals or role in found:
+            raise typer.BadParameter(f"{one!r} is not ROLE=NAME, once a role: text=review", param_hint="--column")
+        found[role] = name
+    return found or None

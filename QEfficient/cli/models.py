@@ -52,7 +52,10 @@ def ready(name: str, backend: str | None, seq_len: str | None, pooling: str | No
     if model.program_path is not None:
         if seq_len is not None:
             raise typer.BadParameter(f"{name} is a saved program: its lengths are as they were compiled")
-    elif backend != "torch":
+    elif backend == "torch":
+        if seq_len is not None:
+            raise typer.BadParameter("HuggingFace's own model has no compiled lengths", param_hint="--seq-len")
+    else:
         model.compile(seq_len=lengths(seq_len), backend=backend)
     return model
 
@@ -63,6 +66,9 @@ def task_of(name: str) -> str:
     if hub.is_program(folder):
         facts = programs.load(folder).manifest.model
         return FEATURE_EXTRACTION.name if facts is None else facts.task
+    modules = folder / "modules.json"
+    if modules.is_file() and ".Pooling" in modules.read_text(encoding="utf-8"):  # whatever head it was trained with
+        return FEATURE_EXTRACTION.name
     classes = hub.read_config(folder).get("architectures") or ()
     heads = {task.auto_class.removeprefix("AutoModel"): name for name, task in TASKS.items() if not task.pools}
     return next((heads[head] for head in heads for one in classes if one.endswith(head)), FEATURE_EXTRACTION.name)

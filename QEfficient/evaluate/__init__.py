@@ -20,7 +20,7 @@ def evaluate(
     task: str | None = None,
     metrics: str | Sequence[str] | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> Evaluation:
@@ -61,7 +61,7 @@ def compare(
     task: str | None = None,
     metrics: str | Sequence[str] | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str] | None] | None = None,
     seconds: float | None = 2.0,
     **bootstrap: Unpack[Bootstrap],
 ) -> ModelComparison:

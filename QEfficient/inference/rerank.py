@@ -132,13 +132,7 @@ def _scores(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: Pr
 
 
 def _logits(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: PredictArgs) -> Scores:
-    if facts.chat:
-        raise UsageError(
-            "sentence-transformers writes this model's pairs through its chat template, which predict does not do.",
-            got="a tokenizer with a chat template",
-            allowed="generate(inputs) with the ids of the finished prompt",
-            do="render the pairs with tokenizer.apply_chat_template, and pass the ids to generate",
-        )
+    refuse_chat(facts)
     limit = facts.max_length if args.max_length is None else args.max_length
     prompt = find_prompt(facts.prompts, facts.default_prompt, args.prompt, args.prompt_name)
     reading = Reading.of(loaded, prompt=prompt, limit=limit, overlong=args.overlong)
@@ -154,6 +148,21 @@ def _logits(loaded: LoadedProgram, facts: TextFacts, texts: list[Text], args: Pr
             stacklevel=5,
         )
     return np.concatenate(found)
+
+
+def refuse_chat(facts: TextFacts) -> None:
+    """Refuses a model whose pairs sentence-transformers writes through a chat template.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if facts.chat:
+        raise UsageError(
+            "sentence-transformers writes this model's pairs through its chat template, which is not done here.",
+            got="a tokenizer with a chat template",
+            allowed="generate(inputs) with the ids of the finished prompt",
+            do="render the pairs with tokenizer.apply_chat_template, and pass the ids to generate",
+        )
 
 
 # ---------------------------------------------------------------------------------------------- activations

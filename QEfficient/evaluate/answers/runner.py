@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,15 +16,16 @@ from QEfficient.errors import UsageError
 from QEfficient.inference.arrays import reader
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.inference.prompts import all_prompts, find_prompt
+from QEfficient.inference.rerank import refuse_chat
 from QEfficient.inference.similarity import similarity
 from QEfficient.inference.texts import Reading, outputs
 from QEfficient.records import RowRules, Rows, TensorSpec, TextFacts
-from QEfficient.text.tokenizer import Text
+from QEfficient.text.tokenizer import Text, Tokenizer
 
 TORCH_ROWS = 32  # of a batch of the torch model, rows of like length
 Floats = NDArray[np.float32]
-Part = tuple[NDArray[np.intp], Floats]
-"""Some of the rows, and the first output of each."""
+Part = tuple[NDArray[np.intp], Floats, int]
+"""Some of the rows, the first output of each, and how many of them were shortened."""
 
 
 class TextModel(Protocol):
@@ -61,7 +62,7 @@ class Graph:
     Attributes:
         inputs: Their names and shapes.
         rules: What a row may look like.
-        longest: Tokens of the longest row.
+        per_token: Whether a row has an output a token.
         read: What a processor of transformers made → rows.
         run: Rows → arrays.
         texts: Texts → the first output, in parts.
@@ -70,7 +71,7 @@ class Graph:
 
     inputs: Sequence[TensorSpec]
     rules: RowRules
-    longest: int
+    per_token: bool
     read: Callable[[Mapping[str, Any]], Rows]
     run: Callable[[Rows], Arrays]
     texts: Callable[[Reading, Sequence[Text]], Iterator[Part]]
@@ -80,14 +81,13 @@ class Graph:
 def graph_of_program(loaded: LoadedProgram) -> Graph:
     """A compiled program, on the backend that it was compiled for or opened with."""
     manifest = loaded.program.manifest
-    longest, compute = manifest.shapes[-1].length, manifest.target.compute
-    ran = f"{loaded.backend.name} {compute}"
-    return Graph(manifest.inputs, manifest.rules, longest, loaded.rows, loaded.run, partial(_streamed, loaded), ran)
+    ran, texts = f"{loaded.backend.name} {manifest.target.compute}", partial(_streamed, loaded)
+    return Graph(manifest.inputs, manifest.rules, loaded.per_token, loaded.rows, loaded.run, texts, ran)
 
 
 def _streamed(loaded: LoadedProgram, reading: Reading, texts: Sequence[Text]) -> Iterator[Part]:
     for window, array in outputs(loaded, reading, texts, None, None):
-        yield np.arange(window.first, window.first + window.count), array
+        yield np.arange(window.first, window.first + window.count), array, len(window.overlong)
 
 
 def graph_of_torch(subject: ModelSubject) -> Graph:
@@ -102,8 +102,7 @@ def graph_of_torch(subject: ModelSubject) -> Graph:
     read = reader(inputs, rules=rules, max_length=recipe.reach.limit)
     dtype = str(next(recipe.origin.module().parameters()).dtype).removeprefix("torch.")
     ran = f"torch {dtype.replace('bfloat', 'bf').replace('float', 'fp')}"
-    longest = recipe.reach.limit or subject.text.max_length
-    return Graph(inputs, rules, longest, read, run, partial(_by_length, run), ran)
+    return Graph(inputs, rules, recipe.per_token, read, run, partial(_by_length, run), ran)
 
 
 def _by_length(run: Callable[[Rows], Arrays], reading: Reading, texts: Sequence[Text]) -> Iterator[Part]:
@@ -112,8 +111,9 @@ def _by_length(run: Callable[[Rows], Arrays], reading: Reading, texts: Sequence[
     order = np.argsort(sizes, kind="stable")
     for start in range(0, len(order), TORCH_ROWS):
         numbers = order[start : start + TORCH_ROWS]
-        arrays: Mapping[str, NDArray[Any]] = run(reading(0, [texts[number] for number in numbers]).rows)
-        yield numbers, next(iter(arrays.values()))
+        window = reading(0, [texts[number] for number in numbers])
+        arrays: Mapping[str, NDArray[Any]] = run(window.rows)
+        yield numbers, next(iter(arrays.values())), len(window.overlong)
 
 
 class SubjectRunner:
@@ -141,6 +141,9 @@ class SubjectRunner:
         else:
             self.graph = graph_of_torch(subject)
         self.ran = self.graph.ran
+        self.shortened = 0
+        """Texts so far that were longer than :attr:`limit`."""
+        self._processors: dict[str, Any] = {}
 
     @property
     def facts(self) -> TextFacts:
@@ -160,8 +163,8 @@ class SubjectRunner:
 
     @property
     def limit(self) -> int:
-        """Tokens after which a text is shortened, as ``encode`` and ``predict`` do."""
-        return min(self.facts.max_length, self.graph.longest)
+        """Tokens after which a text is shortened, as ``encode`` and ``predict`` do; what fits no bucket is refused."""
+        return self.facts.max_length
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -176,7 +179,29 @@ class SubjectRunner:
 
     def outputs(self, texts: Sequence[Text], prompt_name: str | None = None) -> Floats:
         """Vectors of texts, or scores of texts or pairs before any activation, ``(texts, dim)``."""
-        facts, tokenizer, graph = self.facts, self.subject.tokenizer(), self.graph
+        facts, tokenizer, graph = self.facts, self._tokenizer, self.graph
+        if self.gives_vectors and graph.per_token:
+            raise UsageError(
+                "This model gives one vector a token, so a text has no single vector.",
+                got="pooling=None",
+                allowed="a model with pooling",
+                do='load it with pooling="auto", or a named one',
+            )
+        if not self.gives_vectors:
+            refuse_chat(facts)
+        prompts = all_prompts(facts) if self.gives_vectors else facts.prompts
+        prompt = find_prompt(prompts, facts.default_prompt, None, prompt_name)
+        reading = Reading(tokenizer, graph.inputs, graph.rules, prompt=prompt, limit=self.limit, overlong="truncate")
+        parts = list(graph.texts(reading, texts))
+        self.shortened += sum(shortened for *_, shortened in parts)
+        found = np.concatenate([array for _, array, _ in parts]).astype(np.float32, copy=False)
+        result = np.empty_like(found)
+        result[np.concatenate([numbers for numbers, *_ in parts])] = found
+        return result[:, : facts.truncate_dim] if self.gives_vectors else result
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        tokenizer = self.subject.tokenizer()
         if tokenizer is None:
             raise UsageError(
                 "This model has no tokenizer that reads texts.",
@@ -184,14 +209,7 @@ class SubjectRunner:
                 allowed="a model that was loaded by name, from a repo whose tokenizer has a fast form",
                 do="save the model with its tokenizer to a folder, and load it from there",
             )
-        prompts = all_prompts(facts) if self.gives_vectors else facts.prompts
-        prompt = find_prompt(prompts, facts.default_prompt, None, prompt_name)
-        reading = Reading(tokenizer, graph.inputs, graph.rules, prompt=prompt, limit=self.limit, overlong="truncate")
-        parts = list(graph.texts(reading, texts))
-        found = np.concatenate([array for _, array in parts]).astype(np.float32, copy=False)
-        result = np.empty_like(found)
-        result[np.concatenate([numbers for numbers, _ in parts])] = found
-        return result
+        return tokenizer
 
     def similarity(self, first: Floats, second: Floats, *, pairwise: bool) -> Floats:
         """Of vectors, as the model's own repo says."""
@@ -207,8 +225,8 @@ class SubjectRunner:
         Raises:
             UsageError: The model is in memory only.
         """
-        import transformers
-
+        if kind in self._processors:
+            return self._processors[kind]
         if self.subject.folder is None:
             raise UsageError(
                 "A model that is in memory only has no files that say how its inputs are read.",
@@ -216,8 +234,11 @@ class SubjectRunner:
                 allowed="a model of from_pretrained, or a saved program",
                 do="save the model with its tokenizer or processor to a folder, and load it from there",
             )
-        found = getattr(transformers, kind)
-        return found.from_pretrained(str(self.subject.folder), **self.subject.tokenizer_keywords())
+        import transformers
+
+        keywords = self.subject.tokenizer_keywords()
+        self._processors[kind] = getattr(transformers, kind).from_pretrained(str(self.subject.folder), **keywords)
+        return self._processors[kind]
 
     def arrays(self, inputs: Mapping[str, Any]) -> Arrays:
         """Every output for what a processor made; what the graph does not take is left out."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from QEfficient.errors import UsageError
 from QEfficient.evaluate.answers.runner import Floats, TextModel
 from QEfficient.text.tokenizer import Text
 
@@ -59,6 +60,13 @@ class _CrossEncoder:
     def outputs(self, texts: Sequence[Text], prompt_name: str | None = None) -> Floats:
         from torch import nn
 
+        if any(isinstance(text, str) for text in texts):
+            raise UsageError(
+                "A CrossEncoder scores pairs, and these rows are single texts.",
+                got=self.name,
+                allowed="rows with a text and a pair",
+                do="load the model with QEFFAutoModelForSequenceClassification, which takes single texts too",
+            )
         keywords = {"batch_size": ROWS, "show_progress_bar": False, "activation_fn": nn.Identity()}
         scores = np.asarray(self._model.predict(list(texts), prompt_name=prompt_name, **keywords), np.float32)
         return scores[:, None] if scores.ndim == 1 else scores

@@ -1,4 +1,4 @@
-"""What a model answers to images and clips, read by its own processor; and which of several texts it chooses."""
+"""What a model answers to images and clips, read by its own processor."""
 
 from __future__ import annotations
 
@@ -74,27 +74,3 @@ def _samples(clip: Any, rate: int, row: int) -> NDArray[np.float32]:
             do=f'resample the data: dataset.cast_column("audio", datasets.Audio(sampling_rate={rate}))',
         )
     return samples
-
-
-def multiple_choice(model: SubjectRunner, examples: Examples) -> Outcome:
-    """The choice with the highest score; a row may have any number of them."""
-    counts = [len(choices) for choices in examples.columns["choices"]]
-    right = _chosen(examples.columns["label"], examples.columns["choices"])
-    prompts = np.repeat(np.arange(len(counts)), counts).tolist()
-    pairs = [
-        (str(examples.columns["prompt"][row]), str(choice))
-        for row, choice in zip(prompts, (c for row in examples.columns["choices"] for c in row), strict=True)
-    ]
-    scores = np.split(model.outputs(pairs).reshape(-1), np.cumsum(counts)[:-1])
-    given = np.array([row.argmax() for row in scores], np.intp)
-    padded = np.full((len(counts), max(counts)), -np.inf, np.float32)
-    for row, one in enumerate(scores):
-        padded[row, : len(one)] = one
-    return Outcome(examples.task, right, given, padded, tuple(map(str, range(max(counts)))), examples.clusters)
-
-
-def _chosen(labels: Sequence[Any], choices: Sequence[Sequence[Any]]) -> NDArray[np.intp]:
-    pairs = enumerate(zip(labels, choices, strict=True))
-    return np.array(
-        [positions([label], [str(one) for one in own], "choices", row=row)[0] for row, (label, own) in pairs]
-    )

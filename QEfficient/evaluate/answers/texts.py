@@ -103,6 +103,23 @@ def multi_label(model: TextModel, examples: Examples) -> Outcome:
     return Outcome(examples.task, right, scores > 0, scores, names, examples.clusters)
 
 
+def multiple_choice(model: TextModel, examples: Examples) -> Outcome:
+    """The choice with the highest score; a row may have any number of them."""
+    counts = [len(choices) for choices in examples.columns["choices"]]
+    right = np.asarray(examples.columns["label"], np.intp)
+    prompts = np.repeat(np.arange(len(counts)), counts).tolist()
+    pairs = [
+        (str(examples.columns["prompt"][row]), str(choice))
+        for row, choice in zip(prompts, (c for row in examples.columns["choices"] for c in row), strict=True)
+    ]
+    scores = np.split(model.outputs(pairs).reshape(-1), np.cumsum(counts)[:-1])
+    given = np.array([row.argmax() for row in scores], np.intp)
+    padded = np.full((len(counts), max(counts)), -np.inf, np.float32)
+    for row, one in enumerate(scores):
+        padded[row, : len(one)] = one
+    return Outcome(examples.task, right, given, padded, tuple(map(str, range(max(counts)))), examples.clusters)
+
+
 def texts_of(examples: Examples) -> list[Text]:
     """The texts of rows, with their second texts where they have any."""
     columns: Mapping[str, Sequence[Any]] = examples.columns
@@ -117,10 +134,10 @@ def labels_of(model: TextModel) -> tuple[str, ...]:
     Raises:
         UsageError: It has fewer.
     """
-    if len(model.labels) < 2:
+    if model.gives_vectors or len(model.labels) < 2:
         raise UsageError(
             "This model tells no labels apart.",
-            got=f"{model.name} with {len(model.labels)} labels",
+            got=f"{model.name}: {'vectors' if model.gives_vectors else f'{len(model.labels)} labels'}",
             allowed="a model with num_labels of 2 or more",
             do="fine-tune it on labelled texts, or evaluate it for similarity, retrieval or regression",
         )

@@ -16,12 +16,12 @@ from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate.answers.labels import positions
 from QEfficient.evaluate.answers.runner import SubjectRunner
 from QEfficient.evaluate.answers.texts import labels_of
+from QEfficient.evaluate.data import MASK
 from QEfficient.evaluate.record import Examples, Outcome
 
 ROWS = 32  # of a batch
-MASKS = ("[MASK]", "<mask>")
-"""What may stand in a text for the word that is asked for, whatever the model's own tokenizer calls it."""
-STRIDE = 128  # tokens by which the windows of a long context overlap: run_squad's
+STRIDE = 128  # tokens by which the windows of a long context overlap, at most: run_squad's
+LONGEST_QUESTION = 64  # tokens: run_squad's
 LONGEST_ANSWER = 30  # tokens: run_squad's
 BEST = 20  # starts and ends that are tried with each other: run_squad's
 
@@ -38,9 +38,11 @@ def token_classification(model: SubjectRunner, examples: Examples) -> Outcome:
             truncation=True,
             max_length=model.limit,
             padding=True,
+            padding_side="right",  # which all models take alike: a row's answer must not depend on its neighbours
             return_tensors="np",
         )
         best = model.arrays(encoded)["logits"].argmax(-1)
+        model.shortened += sum(bool(one.overflowing) for one in encoded.encodings)
         for row, tokens in enumerate(batch):
             tags = ["O"] * len(tokens)
             for token, word in reversed(list(enumerate(encoded.word_ids(row)))):  # the first token of a word wins
@@ -73,17 +75,21 @@ def question_answering(model: SubjectRunner, examples: Examples) -> Outcome:
     tokenizer = _tokenizer(model)
     may_be_empty = any(not answers for answers in examples.columns["answers"])
     given: list[str] = []
-    rows = list(zip(examples.columns["question"], examples.columns["context"], strict=True))
+    longest = min(LONGEST_QUESTION, model.limit // 2)
+    questions = [_cut(tokenizer, question.strip(), longest) for question in examples.columns["question"]]
+    rows = list(zip(questions, examples.columns["context"], strict=True))
+    room = model.limit - longest - tokenizer.num_special_tokens_to_add(pair=True)
     for batch in batches(rows):
         encoded = tokenizer(
-            [question.strip() for question, _ in batch],
+            [question for question, _ in batch],
             [context for _, context in batch],
             truncation="only_second",
             max_length=model.limit,
-            stride=min(STRIDE, model.limit // 4),
+            stride=min(STRIDE, room // 2),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
             padding=True,
+            padding_side="right",  # which all models take alike: a row's answer must not depend on its neighbours
             return_tensors="np",
         )
         owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
@@ -101,6 +107,12 @@ def question_answering(model: SubjectRunner, examples: Examples) -> Outcome:
                         best = (score, context[offsets[window, first, 0] : offsets[window, last, 1]])
             given.append("" if may_be_empty and none > best[0] else best[1])
     return Outcome(examples.task, examples.columns["answers"], given, clusters=examples.clusters)
+
+
+def _cut(tokenizer: Any, question: str, longest: int) -> str:
+    """A question of so many tokens at most: there must be room for the context."""
+    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return question if len(offsets) <= longest else question[: offsets[longest - 1][1]]
 
 
 def _spans(starts: NDArray[Any], ends: NDArray[Any], inside: NDArray[np.bool_]) -> Iterator[tuple[float, int, int]]:
@@ -121,7 +133,7 @@ def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
     """The rank that the model gives the right word, from 1, among all of its vocabulary.
 
     Raises:
-        InputError: A text has not one mask, or a word is no single token of this model.
+        InputError: A mask is past the model's limit, or a word is no single token of this model.
     """
     tokenizer = _tokenizer(model)
     mask = tokenizer.mask_token
@@ -132,14 +144,15 @@ def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
             allowed="a model that was trained to fill masks",
             do="evaluate it for the task that it is for",
         )
-    texts = [_with_mask(text, mask, row) for row, text in enumerate(examples.columns["text"])]
-    right = np.array(
-        [_token(tokenizer, str(word), row) for row, word in enumerate(examples.columns["target"])], np.intp
-    )
+    texts = [text.replace(MASK, mask) for text in examples.columns["text"]]
+    words = enumerate(zip(texts, examples.columns["target"], strict=True))
+    right = np.array([_token(tokenizer, word, text.startswith(mask), row) for row, (text, word) in words], np.intp)
     ranks: list[int] = []
     for numbers in batches(range(len(texts))):
         batch = [texts[number] for number in numbers]
-        encoded = tokenizer(batch, truncation=True, max_length=model.limit, padding=True, return_tensors="np")
+        encoded = tokenizer(
+            batch, truncation=True, max_length=model.limit, padding=True, padding_side="right", return_tensors="np"
+        )
         logits = model.arrays(encoded)["logits"]
         masked = encoded["input_ids"] == tokenizer.mask_token_id
         if (lost := np.flatnonzero(masked.sum(-1) != 1)).size:
@@ -155,24 +168,10 @@ def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
     return Outcome(examples.task, right, np.array(ranks, np.intp), clusters=examples.clusters)
 
 
-def _with_mask(text: str, mask: str, row: int) -> str:
-    masks = {*MASKS, mask}
-    found = sum(text.count(one) for one in masks)
-    if found != 1:
-        raise InputError(
-            "A text to fill has one mask.",
-            got=f"row {row}: {found} masks in {text[:60]!r}",
-            allowed=f"{' or '.join(sorted(masks))}, once",
-            do="write one row for each masked word",
-        )
-    for one in masks:
-        text = text.replace(one, mask)
-    return text
-
-
-def _token(tokenizer: Any, word: str, row: int) -> int:
-    """The id of a word; byte-level vocabularies hold it with the space before it."""
-    for form in (word, f" {word}"):
+def _token(tokenizer: Any, word: str, first: bool, row: int) -> int:
+    """The id of a word. Byte-level vocabularies hold one for it with the space before it, and one without."""
+    forms = (word, f" {word}") if first else (f" {word}", word)
+    for form in forms:
         ids: list[int] = tokenizer(form, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
             return ids[0]

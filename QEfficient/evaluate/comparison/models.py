@@ -16,7 +16,7 @@ from QEfficient.evaluate.comparison.record import Measured, ModelComparison
 from QEfficient.evaluate.comparison.speed import Speed, length_of_time
 from QEfficient.evaluate.comparison.timing import speeds
 from QEfficient.evaluate.data import read_examples
-from QEfficient.evaluate.evaluation import evaluate_examples
+from QEfficient.evaluate.evaluation import Columns, evaluate_examples
 
 
 def compare_models(
@@ -24,7 +24,7 @@ def compare_models(
     data: object,
     task: str | None,
     metrics: str | Sequence[str] | None,
-    columns: Mapping[str, str] | None,
+    columns: Columns | None,
     *,
     seconds: float | None,
     sampling: Mapping[str, int],
