@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from QEfficient.cache import content_key
 from QEfficient.errors import InputError, OptionError
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
@@ -86,8 +87,9 @@ def distill_embeddings(
         )
     train, others = read_texts(texts), None if held_out is None else read_texts(held_out)
     small, layers = student_of(teacher, student)
-    request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
     master = _whole_vectors(teacher, head)
+    told = {"tensors": tensors_digest(master), "steps": [dict(step) for step in head.steps]}
+    request = dataclasses.replace(request, teacher=content_key(told), layers=layers)
     with own_seeds(request.seed):
         model = _student(small, dataclasses.replace(head, text=_facts(teacher, small)), master)
     folder = run_folder(request, model, train, others)
@@ -141,11 +143,13 @@ def _limited(models: tuple[Any, Any], limit: int | None) -> Iterator[None]:
     before = [model.max_seq_length for model in models]
     try:
         for model, own in zip(models, before, strict=True):
-            model.max_seq_length = min(limit or own, own)
+            if limit is not None:  # a model may have none of its own
+                model.max_seq_length = min(limit, own or limit)
         yield
     finally:
-        for model, own in zip(models, before, strict=True):
-            model.max_seq_length = own
+        if limit is not None:
+            for model, own in zip(models, before, strict=True):
+                model.max_seq_length = own
 
 
 @isolated

@@ -36,7 +36,7 @@ class DistillRequest(TrainRequest):
         temperature: Of heads: both models' logits are divided by it before they are compared.
         alpha: Of heads: the share of the teacher in the loss, from 0 to 1; the rest is the rows' own labels'. Without
             labels it is 1.
-        teacher: Digest of the teacher's weights; filled in.
+        teacher: Digest of the teacher's weights and of what stands behind them; filled in.
         layers: The teacher's layers that the student began with; filled in.
     """
 

@@ -21,8 +21,6 @@ _COUNT = "num_hidden_layers"
 _NUMBERS = ("layer_idx", "layer_id", "layer_index")
 """Attributes of a layer, or of a part of one, that say which it is."""
 
-_Facts = dict[str, tuple[Any, ...]]
-
 
 def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int, ...]]:
     """A copy with some of the layers, in their order; config and numbering fit. The module itself stays as it is.
@@ -32,7 +30,8 @@ def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int,
 
     Args:
         module: A model of transformers whose layers stand in one list.
-        layers: How many to keep, evenly spread with the last among them; or which.
+        layers: How many to keep, evenly spread with the last among them, and the first where no other can stand in its
+            place; or which.
 
     Returns:
         The copy, and the numbers of the layers that it kept.
@@ -43,12 +42,10 @@ def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int,
         OptionError: There are no such layers.
     """
     path, blocks = _layer_list(module)
-    total = len(blocks)
-    choices = _choices(layers, total)
     refused = []
-    for kept in choices:
+    for kept in _choices(layers, len(blocks)):
         student = _with_layers(module, path, kept)
-        fault = _misfit(student, module, path, kept)
+        fault = _misfit(student, path, kept)
         if fault is None:
             return student, kept
         refused.append(f"layers {', '.join(map(str, kept))}: {fault}")
@@ -152,7 +149,7 @@ def _configs(module: nn.Module) -> Iterator[Any]:
     return iter(found.values())
 
 
-def _misfit(student: nn.Module, teacher: nn.Module, path: str, kept: tuple[int, ...]) -> str | None:
+def _misfit(student: nn.Module, path: str, kept: tuple[int, ...]) -> str | None:
     """What of the student is not as its class would make it of its config; ``None`` where all is."""
     import torch
 
@@ -179,7 +176,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
-def _facts(block: nn.Module) -> _Facts:
+def _facts(block: nn.Module) -> dict[str, tuple[Any, ...]]:
     """Class and plain attributes of each part: what makes two blocks with equal weights compute the same."""
     return {
         name: (

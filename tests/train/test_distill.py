@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,6 @@ def test_a_student_comes_nearer_and_its_teacher_stays(teacher: ModelWithTokenize
     assert trained.course.held_out_losses[1] < 0.7 * trained.course.held_out_losses[0]
     assert trained.course.losses[-1][1] < 0.7 * trained.course.losses[0][1]
     assert trained.facts()["how"]["layers"] == [1, 3]
-    assert trained.facts()["how"]["teacher"] == before
     assert trained.data.task == "distillation" and trained.data.rows == len(small.TEXTS)
 
 
@@ -90,6 +90,17 @@ def test_the_same_seed_gives_the_same_weights(teacher: ModelWithTokenizer, tmp_p
     runs = [learned(teacher, tmp_path / str(place), seed=seed) for place, seed in enumerate((0, 0, 1))]
     first, again, other = (tensors_digest(run.module) for run in runs)
     assert first == again != other
+
+
+def test_teachers_that_pool_otherwise_are_two_teachers(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
+    first_token = SentenceHead(({"step": "pooling", "modes": ["cls"]},))
+    runs = []
+    for head in (MEAN, first_token):
+        runs.append(learned(teacher, tmp_path, head=head, max_steps=1))
+        shutil.rmtree(tmp_path / "checkpoint-1")
+    assert runs[0].facts()["how"]["teacher"] != runs[1].facts()["how"]["teacher"]
+    vectors = [np.load(file) for file in tmp_path.glob("teacher-*.npy")]
+    assert len(vectors) == 2 and not np.allclose(*vectors)
 
 
 def test_a_broken_run_goes_on_to_the_same_weights(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
@@ -244,6 +255,14 @@ def test_a_student_of_another_width_gives_vectors_of_the_teachers(folder: Path, 
     assert tensors_digest(module) == before
     student.compile()
     assert student.encode(OTHERS).shape == (8, 32)
+
+
+def test_a_student_in_a_folder_reads_with_its_own_tokenizer(folder: Path, tmp_path: Path) -> None:
+    teacher = QEFFAutoModel.from_pretrained(folder, pooling="auto")
+    other = tiny_repo(tmp_path / "other", dim=16, layers=1, positions=32)
+    student = teacher.distill(str(other), data=small.TEXTS, output_dir=tmp_path / "run", **QUICK)
+    assert (student.config.hidden_size, student.max_seq_length) == (16, 32)
+    assert [step["step"] for step in student._head.steps] == ["pooling", "dense"]  # pooled as the teacher
 
 
 def test_a_student_is_named_in_one_way(folder: Path) -> None:
