@@ -19,9 +19,15 @@ _UNNAMED = re.compile(r"LABEL_\d+")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a model, by position."""
+    """The labels of a model, by position.
+
+    Attributes:
+        names: The model's.
+        called: What whole numbers stand for in the rows, where they say so and the model knows such names.
+    """
 
     names: tuple[str, ...]
+    called: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,6 +44,8 @@ class Labels:
             InputError: The model has no such label.
         """
         number = arguments.whole(label)
+        if number is not None and 0 <= number < len(self.called):
+            label, number = self.called[number], None
         if number is not None and 0 <= number < len(self):
             return number
         if str(label) in self.names:
@@ -54,7 +62,7 @@ class Labels:
 def labels_of(values: Iterable[object], config: Any, given: Sequence[str] = ()) -> Labels:
     """The labels of a model that is to be trained on rows.
 
-    Names that the model's config has stay. A config without names takes those that the data set says, else those of the
+    Names that the model's config has stay, and the rows' own names are found among them. A config without names takes those that the data set says, else those of the
     rows, sorted.
 
     Args:
@@ -84,6 +92,8 @@ def labels_of(values: Iterable[object], config: Any, given: Sequence[str] = ()) 
             do=f"load the model with from_pretrained(…, num_labels={len(many)})",
         )
     named = not all(_UNNAMED.fullmatch(name) for name in known)
+    if named and any(name in known for name in given):
+        return Labels(known, tuple(given))
     if given and not named:
         return Labels((*given, *known[len(given) :]))
     if named or all(arguments.whole(label) is not None or str(label) in known for label in seen):

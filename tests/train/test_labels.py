@@ -70,3 +70,10 @@ def test_weights_by_name_and_by_number() -> None:
     assert weights_of({"b": 3.0, "0": 2.0}, Labels(("a", "b", "c")), []) == [2.0, 3.0, 1.0]
     with pytest.raises(InputError, match="class_weights"):
         weights_of({"d": 3.0}, Labels(("a", "b")), [])
+
+
+def test_a_model_with_names_is_trained_by_name_where_the_rows_number_them_otherwise() -> None:
+    labels = labels_of([0, 1], config("low", "middle", "high"), ("high", "low"))
+    assert [labels.position(number, row, "training") for row, number in enumerate([0, 1])] == [2, 0]
+    with pytest.raises(InputError, match="'unsure'"):
+        labels_of([0, 1], config("low", "middle", "high"), ("high", "unsure")).position(1, 0, "training")
