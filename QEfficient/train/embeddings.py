@@ -94,6 +94,8 @@ def fine_tune_embeddings(
     work = partial(_train, model, loss, (form, columns, others), request, folder, score)
     name = name_of(module)
     course = interruptible(work, folder)
+    if head.text is not None:
+        model.max_seq_length = head.text.max_length  # max_length bounds the training's texts, and not the model's
     on = TrainedOn.of(train, held_out)
     return Trained(model[0].model.eval(), model, tokenizer, name, on, request, course, folder.path)
 

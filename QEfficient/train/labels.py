@@ -62,8 +62,8 @@ class Labels:
 def labels_of(values: Iterable[object], config: Any, given: Sequence[str] = ()) -> Labels:
     """The labels of a model that is to be trained on rows.
 
-    Names that the model's config has stay, and the rows' own names are found among them. A config without names takes those that the data set says, else those of the
-    rows, sorted.
+    Names that the model's config has stay, and the rows' own names are found among them. A config without names takes
+    those that the data set says, else those of the rows, sorted.
 
     Args:
         values: The label of each row, or of each token: names or numbers. All of them.

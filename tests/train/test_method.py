@@ -55,7 +55,9 @@ def test_an_embedding_model_is_trained_and_the_old_program_retired(repo: Path) -
     model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
     first = model.compile(seq_len=32)
     before = model.encode(small.TEXTS[:4])
-    trained = model.fine_tune(PAIRS, epochs=2, **QUICK)
+    limit = model.max_seq_length
+    trained = model.fine_tune(PAIRS, epochs=2, max_length=8, **QUICK)
+    assert model.max_seq_length == trained.wrapper.max_seq_length == limit  # max_length is the training's
     with pytest.raises(UsageError, match="not compiled"):
         model.encode(small.TEXTS[:4])
     assert model.compile(seq_len=32) != first
