@@ -43,9 +43,9 @@ def editorials() -> list[list[str]]:
     return list(found.values())
 
 
-def split() -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def split(most: int | None = None) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Pairs to learn from, and the queries, corpus and relevance of the editorials that are held out."""
-    every = editorials()
+    every = editorials()[:most]
     order = np.random.default_rng(0).permutation(len(every))
     held_out, train = order[: len(every) // 5], order[len(every) // 5 :]
     pairs = [pair for number in train for pair in zip(every[number], every[number][1:], strict=False)]
@@ -66,9 +66,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lora", action="store_true", help="train adapters")
     parser.add_argument("--pairs", type=int, help="to learn from; left out, all")
+    parser.add_argument("--editorials", type=int, help="of the data; left out, all")
     given = parser.parse_args()
     began = time.perf_counter()
-    pairs, test = split()
+    pairs, test = split(given.editorials)
     pairs = pairs[: given.pairs]
     model = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
     before = model.evaluate(test, metrics=METRICS, columns=BY)

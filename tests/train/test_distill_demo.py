@@ -13,6 +13,7 @@ from tests.repo.source import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_the_demo_prints_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.demos.distill", "--texts", "80", "--epochs", "0.5"]
     done = subprocess.run([*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
