@@ -18,7 +18,7 @@ from QEfficient.evaluate.comparison.compared import changed_rows, compare_evalua
 from QEfficient.evaluate.comparison.disagreement import disagreements
 from QEfficient.evaluate.comparison.pareto import pareto_front
 from QEfficient.evaluate.comparison.record import Measured, ModelComparison
-from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn import words
 from QEfficient.evaluate.drawn.printed import WIDTH
 from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.metrics.significance import difference, holm
@@ -182,7 +182,7 @@ def test_of_an_error_less_is_better_on_the_front() -> None:
 def test_without_speed_nothing_is_said_of_a_front() -> None:
     found = comparison(measured=False)
     assert [one.front for one in found.models] == [None] * 4
-    assert cells.FRONT not in str(found) and cells.FRONT not in found.to_markdown()
+    assert words.FRONT not in str(found) and words.FRONT not in found.to_markdown()
     assert "texts/s" not in str(found) and "on disk" not in str(found)
 
 
@@ -207,14 +207,14 @@ def test_the_printed_table_has_every_number_and_fits(four: ModelComparison) -> N
             assert text in together
         for name, one in model.differences.items():
             assert f"{one.value:+.4f}" in together
-            assert cells.probability(model.adjusted[name]) in together
+            assert words.probability(model.adjusted[name]) in together
         if model.gained is not None:
             assert f"+{model.gained} −{model.lost} rows" in together
         measured = model.measured
         assert measured.speed is not None
         assert f"{measured.speed.rate:.0f}" in together and f"{1e3 * measured.speed.p50:.2f} ms" in together
-        assert cells.bytes_of(measured.disk) in together and cells.bytes_of(measured.memory) in together
-    assert shown.count(cells.FRONT) == sum(one.front is True for one in four.models) + 1  # and where it is explained
+        assert words.bytes_of(measured.disk) in together and words.bytes_of(measured.memory) in together
+    assert shown.count(words.FRONT) == sum(one.front is True for one in four.models) + 1  # and where it is explained
     for text in ("200 rows", "seed 0", "reviews.csv", four.digest[:16], "torch 2.13.0", four.machine):
         assert text in together
 

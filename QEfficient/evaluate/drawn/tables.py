@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import MissingExtraError
-from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn import words
 from QEfficient.report.formatting import count
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ def _columns(comparison: ModelComparison) -> Iterator[tuple[str, Iterator[str]]]
     yield "ran", (one.ran for one in models)
     yield "made from", (one.measured.lineage for one in models)
     for place, figure in enumerate(models[0].metrics):
-        yield cells.metric_name(figure), (cells.with_interval(one.metrics[place]) for one in models)
-        yield f"difference in {figure.name}", (" ".join(cells.difference(one, figure.name)) for one in models)
-    yield "changed", (cells.changed(one) for one in models)
-    yield f"{cells.unit(comparison.models)}/s", (_rate(one) for one in models)
-    yield "p50 of one", (cells.latency(one) for one in models)
-    yield "on disk", (cells.bytes_of(one.measured.disk) for one in models)
-    yield "weights", (cells.bytes_of(one.measured.memory) for one in models)
-    yield "front", (cells.FRONT if one.front else "" for one in models)
+        yield words.metric_name(figure), (words.with_interval(one.metrics[place]) for one in models)
+        yield f"difference in {figure.name}", (" ".join(words.difference(one, figure.name)) for one in models)
+    yield "changed", (words.changed(one) for one in models)
+    yield f"{words.unit(comparison.models)}/s", (_rate(one) for one in models)
+    yield "p50 of one", (words.latency(one) for one in models)
+    yield "on disk", (words.bytes_of(one.measured.disk) for one in models)
+    yield "weights", (words.bytes_of(one.measured.memory) for one in models)
+    yield "front", (words.FRONT if one.front else "" for one in models)
 
 
 def _rate(model: ComparedModel) -> str:
-    known = cells.rate(model)
+    known = words.rate(model)
     return f"{known[0]} ({known[1]})" if known else ""
 
 
@@ -63,9 +63,9 @@ def about(comparison: ModelComparison) -> tuple[str, ...]:
     if any(one.gained is not None for one in comparison.models):
         lines.append("+ and − are rows that the first model had wrong and this one has right, and the other way round.")
     if any(one.front for one in comparison.models):
-        both = f"{comparison.models[0].metrics[0].name} and {cells.unit(comparison.models)}/s"
+        both = f"{comparison.models[0].metrics[0].name} and {words.unit(comparison.models)}/s"
         lines.append(
-            f"{cells.FRONT} is the Pareto front: no model is at least as good in both {both}, and better in one."
+            f"{words.FRONT} is the Pareto front: no model is at least as good in both {both}, and better in one."
         )
     if comparison.machine:
         lines.append(f"{comparison.machine}; {count(comparison.cpus, 'CPU')}.")
