@@ -41,7 +41,7 @@ class Measured:
     lineage: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a confusion matrix has no truth value
 class ComparedModel:
     """One row of a comparison.
 
@@ -99,7 +99,7 @@ class ComparedModel:
         }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ModelComparison:
     """Several models on one data set. ``print`` gives it as a table.
 
