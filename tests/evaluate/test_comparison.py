@@ -91,7 +91,14 @@ def test_confusion_counts_every_row(four: ModelComparison) -> None:
 def test_one_model_alone_has_no_differences() -> None:
     alone = comparison(1)
     assert len(alone) == 1 and alone.disagreements == ()
-    assert "difference" not in str(alone)
+    assert "difference" not in str(alone).lower()
+
+
+def test_records_that_hold_arrays_can_be_compared_and_hashed(four: ModelComparison) -> None:
+    for one, other in ((four, comparison()), (four.models[0], comparison().models[0]), (evaluation(), evaluation())):
+        assert one == one and one != other
+        assert len({one, other}) == 2
+    assert outcome(1, 0.2) != outcome(1, 0.2) and examples() != examples()
 
 
 # ------------------------------------------------------------------------------------------ what is refused
@@ -217,6 +224,13 @@ def test_the_printed_table_has_every_number_and_fits(four: ModelComparison) -> N
     assert shown.count(words.FRONT) == sum(one.front is True for one in four.models) + 1  # and where it is explained
     for text in ("200 rows", "seed 0", "reviews.csv", four.digest[:16], "torch 2.13.0", four.machine):
         assert text in together
+
+
+def test_what_is_said_of_intervals_is_true(four: ModelComparison) -> None:
+    for shown in (str(four), four.to_markdown(), str(evaluation())):
+        together = " ".join(shown.split())
+        assert "Wilson's of shares of right rows" in together and "bootstrap (50 resamples, seed 0)." in together
+        assert ("Agresti and Min's" in together) == (shown != str(evaluation()))
 
 
 def test_long_names_are_folded_and_not_cut() -> None:

@@ -61,7 +61,7 @@ def evaluation_parts(evaluation: Evaluation) -> Group:
     )
     lines = [
         f"{evaluation.task} on {evaluation.data}: {count(evaluation.rows, 'row')}, SHA-256 {evaluation.digest[:16]}.",
-        f"Intervals are of {evaluation.resamples:,} bootstrap resamples, seed {evaluation.seed}.",
+        tables.intervals(evaluation.resamples, evaluation.seed),
         *tables.versions(evaluation.versions),
     ]
     return Group(Text(f"{evaluation.model} ({evaluation.ran})"), shown, *map(Text, lines))

@@ -55,11 +55,12 @@ def _rate(model: ComparedModel) -> str:
 def about(comparison: ModelComparison) -> tuple[str, ...]:
     """What was run, on what, and with what: the lines below the table."""
     ran = f"{comparison.task} on {comparison.data}: {count(comparison.rows, 'row')}, SHA-256 {comparison.digest[:16]}."
-    drawn = (
-        f"Intervals are 95 % bootstrap intervals of {comparison.resamples:,} resamples, seed {comparison.seed}. "
-        f"Differences are to the first row, of the same rows; p is corrected for the number of models (Holm)."
-    )
-    lines = [ran, drawn]
+    lines = [ran, intervals(comparison.resamples, comparison.seed)]
+    if len(comparison) > 1:
+        lines.append(
+            "Differences are to the first row, of the same rows; their intervals are Agresti and Min's of such shares, "
+            "else t's of the resamples; p is corrected for the number of models (Holm)."
+        )
     if any(one.gained is not None for one in comparison.models):
         lines.append("+ and − are rows that the first model had wrong and this one has right, and the other way round.")
     if any(one.front for one in comparison.models):
@@ -70,6 +71,11 @@ def about(comparison: ModelComparison) -> tuple[str, ...]:
     if comparison.machine:
         lines.append(f"{comparison.machine}; {count(comparison.cpus, 'CPU')}.")
     return (*lines, *versions(comparison.versions))
+
+
+def intervals(resamples: int, seed: int) -> str:
+    """How the intervals of the metrics were found, as a sentence."""
+    return f"95 % intervals: Wilson's of shares of right rows, else bootstrap ({resamples:,} resamples, seed {seed})."
 
 
 def versions(known: Mapping[str, str]) -> list[str]:
