@@ -71,6 +71,21 @@ def test_answers_to_questions_and_sentences_of_entities_are_right_or_wrong() -> 
     assert changed_rows(*tagged) == (1, 0)
 
 
+def test_taggers_without_iob2_are_compared_by_what_was_measured() -> None:
+    evaluations = [
+        dataclasses.replace(
+            evaluation(1, name=name),
+            task="token-classification",
+            metrics=(MetricValue("accuracy", 0.5, 0.4, 0.6),),
+            outcome=Outcome("token-classification", [["NOUN", "VERB"], ["X", "X"]], given),
+        )
+        for name, given in (("one", [["NOUN", "X"], ["X", "X"]]), ("other", [["NOUN", "VERB"], ["X", "NOUN"]]))
+    ]
+    found = compare_evaluations(evaluations).models[1]
+    assert (found.gained, found.lost) == (1, 1)
+    assert changed_rows(outcome(1, 0.2), outcome(2, 0.2), ["macro_f1"]) is None
+
+
 def test_a_row_whose_scores_are_nan_is_not_right() -> None:
     whole = outcome(1, 0.0)
     assert whole.scores is not None
