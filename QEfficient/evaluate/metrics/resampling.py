@@ -54,7 +54,9 @@ class Units:
 def units_of(outcome: Outcome) -> Units:
     """What of an outcome is independent of the rest.
 
-    Clusters that the caller named are it, whatever texts they share: he knows what a new set would have drawn. Pairs that share texts fall into groups that share none with each other. Where there are many such groups, they are
+    Clusters that the caller named are it, whatever texts their pairs share: he knows what was drawn by chance.
+
+    Pairs that share texts fall into groups that share none with each other. Where there are many such groups, they are
     the units, else the texts are. "Many" counts groups by size: one that holds nearly all pairs makes them few.
     """
     if outcome.clusters is not None:
