@@ -53,7 +53,7 @@ def compare_evaluations(
             do="pass Measured() for a model of which nothing is known",
         )
     first = evaluations[0]
-    outcomes = [aligned(one.outcome, first.outcome.labels) for one in evaluations]
+    outcomes = aligned([one.outcome for one in evaluations])
     facts = tuple(measured) or (Measured(),) * len(evaluations)
     classes, names = first.task in CONFUSED, [one.name for one in first.metrics]
     return ModelComparison(
@@ -87,7 +87,7 @@ def compare_evaluations(
                 strict=True,
             )
         ),
-        labels=first.outcome.labels if classes else (),
+        labels=outcomes[0].labels if classes else (),
         disagreements=disagreements(outcomes, examples),
         machine=processor(),
         cpus=usable_cpus(),
