@@ -100,7 +100,7 @@ def _names(models: Sequence[ComparedModel], *, more: bool = False) -> list[str]:
     named = [f"{place} {one.name}" for place, one in enumerate(models, 1)]
     if not more:
         return named
-    rest = [("" if one.ran in one.name else one.ran, one.measured.lineage) for one in models]
+    rest = [("" if one.ran in one.name else one.ran, one.measured.lineage or "") for one in models]
     return [_lines(name, *lines) for name, lines in zip(named, rest, strict=True)]
 
 

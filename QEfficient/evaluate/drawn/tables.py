@@ -35,7 +35,7 @@ def _columns(comparison: ModelComparison) -> Iterator[tuple[str, Iterator[str]]]
     models = comparison.models
     yield "model", (one.name for one in models)
     yield "ran", (one.ran for one in models)
-    yield "made from", (one.measured.lineage for one in models)
+    yield "made from", (one.measured.lineage or "" for one in models)
     for place, figure in enumerate(models[0].metrics):
         yield words.metric_name(figure), (words.with_interval(one.metrics[place]) for one in models)
         yield f"difference in {figure.name}", (" ".join(words.difference(one, figure.name)) for one in models)
