@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from QEfficient.records import Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no truth value: each is equal to itself only
 class Examples:
     """A data set, read and checked for one task.
 
@@ -42,7 +42,7 @@ class Examples:
         return len(next(iter(self.columns.values())))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no truth value: each is equal to itself only
 class Outcome:
     """What is right, and what a model answered, row by row.
 
@@ -86,7 +86,8 @@ class MetricValue:
     Attributes:
         name: Of the metric: ``"accuracy"``, ``"ndcg@10"``.
         value: Its value; NaN where it is not defined, as a correlation with a constant is not.
-        low, high: The ends of the bootstrap interval; NaN where no interval can be told.
+        low, high: The ends of the 95 % interval, as ``metrics.intervals.metric_values`` has it; NaN where none can be
+            told.
         higher_is_better: False for an error rate.
     """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from QEfficient.report.page import Page
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # it holds arrays, which have no truth value
 class Evaluation:
     """How good one model is on one data set. ``print`` gives it as a table.
 

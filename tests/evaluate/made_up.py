@@ -55,7 +55,7 @@ def comparison(models: int = 4, measured: bool = True, text: str = "A film of") 
     ][:models]
     sizes = (90_900_000, 91_000_000, 52_300_000, 23_100_000)
     facts = [
-        Measured(speed(rate), size, size - 1_000_000, "cut from all-MiniLM-L6-v2" if rate == 410 else "")
+        Measured(speed(rate), size, size - 1_000_000, "cut from all-MiniLM-L6-v2" if rate == 410 else None)
         for rate, size in zip((120, 203, 410, 390), sizes, strict=True)
     ][:models]
     return compare_evaluations(evaluations, facts if measured else (), examples(text=text))

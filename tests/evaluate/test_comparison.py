@@ -18,7 +18,7 @@ from QEfficient.evaluate.comparison.compared import changed_rows, compare_evalua
 from QEfficient.evaluate.comparison.disagreement import disagreements
 from QEfficient.evaluate.comparison.pareto import pareto_front
 from QEfficient.evaluate.comparison.record import Measured, ModelComparison
-from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn import words
 from QEfficient.evaluate.drawn.printed import WIDTH
 from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.metrics.significance import difference, holm
@@ -71,6 +71,21 @@ def test_answers_to_questions_and_sentences_of_entities_are_right_or_wrong() -> 
     assert changed_rows(*tagged) == (1, 0)
 
 
+def test_taggers_without_iob2_are_compared_by_what_was_measured() -> None:
+    evaluations = [
+        dataclasses.replace(
+            evaluation(1, name=name),
+            task="token-classification",
+            metrics=(MetricValue("accuracy", 0.5, 0.4, 0.6),),
+            outcome=Outcome("token-classification", [["NOUN", "VERB"], ["X", "X"]], given),
+        )
+        for name, given in (("one", [["NOUN", "X"], ["X", "X"]]), ("other", [["NOUN", "VERB"], ["X", "NOUN"]]))
+    ]
+    found = compare_evaluations(evaluations).models[1]
+    assert (found.gained, found.lost) == (1, 1)
+    assert changed_rows(outcome(1, 0.2), outcome(2, 0.2), ["macro_f1"]) is None
+
+
 def test_a_row_whose_scores_are_nan_is_not_right() -> None:
     whole = outcome(1, 0.0)
     assert whole.scores is not None
@@ -91,7 +106,14 @@ def test_confusion_counts_every_row(four: ModelComparison) -> None:
 def test_one_model_alone_has_no_differences() -> None:
     alone = comparison(1)
     assert len(alone) == 1 and alone.disagreements == ()
-    assert "difference" not in str(alone)
+    assert "difference" not in str(alone).lower()
+
+
+def test_records_that_hold_arrays_can_be_compared_and_hashed(four: ModelComparison) -> None:
+    for one, other in ((four, comparison()), (four.models[0], comparison().models[0]), (evaluation(), evaluation())):
+        assert one == one and one != other
+        assert len({one, other}) == 2
+    assert outcome(1, 0.2) != outcome(1, 0.2) and examples() != examples()
 
 
 # ------------------------------------------------------------------------------------------ what is refused
@@ -133,11 +155,13 @@ def test_equal_names_are_told_apart(four: ModelComparison) -> None:
 def test_no_two_names_are_equal(models: list[tuple[str, str]]) -> None:
     found = distinct(models)
     assert len({*found}) == len(found) == len(models)
-    alone = [name for name, _ in models if [one for one, _ in models].count(name) == 1]
-    assert all(new.startswith(name) for new, (name, _) in zip(found, models, strict=True))
-    assert [new for new, (name, _) in zip(found, models, strict=True) if name == "b"] == ["b"] * alone.count("b") or (
-        "b" not in alone
-    )
+    names = [name for name, _ in models]
+    wanted = [name if names.count(name) == 1 else f"{name} ({ran})" for name, ran in models]
+    for place, (new, want) in enumerate(zip(found, wanted, strict=True)):
+        if want in wanted[:place]:
+            assert re.fullmatch(rf"{re.escape(want)} ([2-9]|\d\d)", new)
+        else:
+            assert new == want
 
 
 # -------------------------------------------------------------------------------------------------- Pareto
@@ -182,7 +206,7 @@ def test_of_an_error_less_is_better_on_the_front() -> None:
 def test_without_speed_nothing_is_said_of_a_front() -> None:
     found = comparison(measured=False)
     assert [one.front for one in found.models] == [None] * 4
-    assert cells.FRONT not in str(found) and cells.FRONT not in found.to_markdown()
+    assert words.FRONT not in str(found) and words.FRONT not in found.to_markdown()
     assert "texts/s" not in str(found) and "on disk" not in str(found)
 
 
@@ -207,16 +231,23 @@ def test_the_printed_table_has_every_number_and_fits(four: ModelComparison) -> N
             assert text in together
         for name, one in model.differences.items():
             assert f"{one.value:+.4f}" in together
-            assert cells.probability(model.adjusted[name]) in together
+            assert words.probability(model.adjusted[name]) in together
         if model.gained is not None:
             assert f"+{model.gained} −{model.lost} rows" in together
         measured = model.measured
         assert measured.speed is not None
         assert f"{measured.speed.rate:.0f}" in together and f"{1e3 * measured.speed.p50:.2f} ms" in together
-        assert cells.bytes_of(measured.disk) in together and cells.bytes_of(measured.memory) in together
-    assert shown.count(cells.FRONT) == sum(one.front is True for one in four.models) + 1  # and where it is explained
+        assert words.bytes_of(measured.disk) in together and words.bytes_of(measured.memory) in together
+    assert shown.count(words.FRONT) == sum(one.front is True for one in four.models) + 1  # and where it is explained
     for text in ("200 rows", "seed 0", "reviews.csv", four.digest[:16], "torch 2.13.0", four.machine):
         assert text in together
+
+
+def test_what_is_said_of_intervals_is_true(four: ModelComparison) -> None:
+    for shown in (str(four), four.to_markdown(), str(evaluation())):
+        together = " ".join(shown.split())
+        assert "Wilson's of shares of right rows" in together and "bootstrap (50 resamples, seed 0)." in together
+        assert ("Agresti and Min's" in together) == (shown != str(evaluation()))
 
 
 def test_long_names_are_folded_and_not_cut() -> None:
@@ -395,11 +426,65 @@ def test_labels_in_another_order_are_compared_by_name() -> None:
 def test_sets_of_labels_in_another_order_are_compared_by_name() -> None:
     right, given = np.array([[1, 0, 0], [0, 1, 1]], bool), np.array([[1, 0, 1], [0, 1, 1]], bool)
     one = Outcome("multi-label", right, given, given.astype(np.float32), ("a", "b", "c"))
-    other = aligned(Outcome("multi-label", right[:, ::-1], given[:, ::-1], None, ("C", "B", "A")), one.labels)
+    turned = Outcome("multi-label", right[:, ::-1], given[:, ::-1], None, ("C", "B", "A"))
+    _, other = aligned([one, turned])
     assert np.array_equal(other.right, right) and np.array_equal(other.given, given)
 
 
-def test_other_labels_stay_where_they_are() -> None:
-    for labels in (("LABEL_0", "LABEL_1", "LABEL_2"), ("negative", "neutral"), ()):
-        one = dataclasses.replace(outcome(1, 0.2), labels=labels)
-        assert aligned(one, ("negative", "neutral", "positive")) is one
+def test_labels_that_only_one_model_has_are_compared_by_name() -> None:
+    first = outcome(1, 0.2)  # negative, neutral, positive
+    wide = outcome(2, 0.3, labels=("mixed", "Neutral", "positive", "negative"))
+    place = np.array([3, 1, 2])
+    wide = dataclasses.replace(wide, right=place[first.right])
+    evaluations = [evaluation(1), dataclasses.replace(evaluation(2, name="wide"), outcome=wide)]
+    found = compare_evaluations(evaluations, (), examples())
+    assert found.labels == ("negative", "neutral", "positive", "mixed")
+    second = found.models[1]
+    hits = wide.given == wide.right
+    assert second.gained == sum((first.given != first.right) & hits)
+    assert second.differences["accuracy"].value == pytest.approx(hits.mean() - (first.given == first.right).mean())
+    assert second.confusion is not None and found.models[0].confusion is not None
+    assert second.confusion.shape == found.models[0].confusion.shape == (4, 4)
+    assert second.confusion[:, 3].sum() == sum(wide.given == 0) > 0 == second.confusion[3].sum()
+    for one in found.disagreements:
+        own = [outcome.labels[int(outcome.given[one.row])].lower() for outcome in (first, wide)]
+        assert [answer.lower() for answer in one.answers] == own
+    [moved] = [one.scores for one in aligned([first, wide])[1:]]
+    assert moved is not None and np.array_equal(moved[:, [3, 1, 2, 0]], wide.scores)
+
+
+def test_sets_of_labels_that_only_one_model_has_are_compared_by_name() -> None:
+    right, given = np.array([[1, 0], [0, 1]], bool), np.array([[1, 1], [0, 1]], bool)
+    one = Outcome("multi-label", right, given, given.astype(np.float32), ("a", "b"))
+    other = Outcome("multi-label", right[:, ::-1], given[:, ::-1], given.astype(np.float32), ("b", "a"))
+    wide = Outcome("multi-label", np.insert(right, 0, False, 1), np.insert(given, 0, True, 1), None, ("x", "a", "b"))
+    found = aligned([one, other, wide])
+    assert [each.labels for each in found] == [("a", "b", "x")] * 3
+    assert all(np.array_equal(each.right, np.insert(right, 2, False, 1)) for each in found)
+    assert [each.given[:, 2].tolist() for each in found] == [[False] * 2, [False] * 2, [True] * 2]
+    assert (found[0].scores[:, 2] == -np.inf).all()
+    [metric] = metrics_of("multi-label", ["subset_accuracy"])
+    assert difference(metric, found[0], found[2]).value == -0.5
+
+
+def test_models_that_were_asked_by_position_are_compared_by_position() -> None:
+    first = outcome(1, 0.2)
+    for labels in (("LABEL_0", "LABEL_1", "LABEL_2"), ("negative", "neutral"), (), ("neutral", "positive", "mixed")):
+        one = dataclasses.replace(outcome(2, 0.3), labels=labels)
+        assert aligned([first, one])[1] is one
+        assert aligned([one, first])[1] is first
+
+
+def test_models_of_other_vocabularies_are_compared_by_ranks() -> None:
+    evaluations = [
+        dataclasses.replace(
+            evaluation(1, name=name),
+            task="fill-mask",
+            metrics=(MetricValue("accuracy", 0.5, 0.4, 0.6),),
+            outcome=Outcome("fill-mask", np.array(ids), np.array(ranks)),
+        )
+        for name, ids, ranks in (("one", [7, 8, 9], [1, 5, 2]), ("other", [70, 80, 90], [1, 1, 1]))
+    ]
+    found = compare_evaluations(evaluations).models[1]
+    assert (found.gained, found.lost) == (2, 0)
+    assert found.differences["accuracy"].value == pytest.approx(2 / 3)

@@ -1,7 +1,8 @@
 """Intervals hold the true value in 93 to 97 % of 1,000 simulated sets; equals "differ" in 6 % of them at most.
 
 The number of rows, of clusters of 1 to 9 rows, or of texts of which the rows are all pairs, stands with each. Resamples
-are fewer than a user's, to save time: that costs an interval some tenths of a percent.
+are fewer than a user's, to save time: that costs an interval some tenths of a percent. All sets together take about a
+minute of a CPU, which is why they are part of the sweep.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ def differed(simulation: Simulation, sets: int, resamples: int) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", INTERVALS)
 def test_intervals_hold_the_true_value(name: str) -> None:
     assert 0.93 <= held(INTERVALS[name], SETS, resamples=400) <= 0.97
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", EQUALS)
 def test_equals_seldom_differ(name: str) -> None:
     assert differed(EQUALS[name], SETS, resamples=200) <= 0.06

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -67,11 +68,28 @@ def test_equal_rows_have_equal_digests_whatever_they_came_in(task: str, data: st
             assert found.digest == first.digest, name
 
 
+def nudged(value: Any, data: st.DataObject) -> Any:
+    """The smallest change of a value: the next number, one more letter, one item of a list."""
+    if isinstance(value, list):
+        place = data.draw(st.integers(0, len(value) - 1))
+        return [*value[:place], nudged(value[place], data), *value[place + 1 :]]
+    if isinstance(value, float):
+        return float(np.nextafter(value, -1 if value > 0 else 1))
+    return value + 1 if isinstance(value, int) else value + data.draw(st.sampled_from("a.é"))
+
+
 @given(data=st.data(), task=st.sampled_from(sorted(ROWS)))
 @settings(max_examples=100, deadline=None)
-def test_other_rows_have_other_digests(data: st.DataObject, task: str) -> None:
-    one, other = (read_examples(data.draw(ROWS[task]), task) for _ in range(2))
-    assert (one.digest == other.digest) == (one.columns == other.columns)
+def test_one_other_value_or_order_has_another_digest(data: st.DataObject, task: str) -> None:
+    rows = data.draw(ROWS[task])
+    one = read_examples(rows, task)
+    place, name = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.sampled_from(sorted(rows[0])))
+    other = [*rows]
+    other[place] = rows[place] | {name: nudged(rows[place][name], data)}
+    assert read_examples(other, task).digest != one.digest
+    turned = read_examples(rows[::-1], task)
+    assert (turned.digest == one.digest) == (rows == rows[::-1])
+    assert read_examples([*rows], task).digest == one.digest
 
 
 def test_the_encoding_stays() -> None:
@@ -235,8 +253,61 @@ def test_images_as_processors_read_them(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match="any more"):
         rgb_image(str(path))
-    array = np.zeros((2, 3, 4), np.uint8)
-    assert rgb_image(array) is array
+
+
+COLOURS = np.random.default_rng(1).integers(0, 256, (6, 5, 3))
+GREY = COLOURS[:, :, 0]
+
+
+@pytest.mark.parametrize(
+    ("held", "seen"),
+    {
+        "int64": (COLOURS, COLOURS),
+        "lists": (COLOURS.tolist(), COLOURS),
+        "floats to 1": (COLOURS / 255, COLOURS),
+        "float32 to 1": ((COLOURS / 255).astype(np.float32), COLOURS),
+        "floats to 255": (COLOURS.astype(np.float32), COLOURS),
+        "channels first": (np.moveaxis(COLOURS, 2, 0), COLOURS),
+        "a tensor": (torch.tensor(COLOURS / 255).permute(2, 0, 1), COLOURS),
+        "RGBA": (np.concatenate([COLOURS, np.full((6, 5, 1), 99)], axis=2), COLOURS),
+        "grey lists": (GREY.tolist(), GREY),
+        "grey int64": (GREY, GREY),
+        "grey floats": (GREY / 255, GREY),
+        "one channel": (GREY[:, :, None].astype(np.uint8), GREY),
+        "one channel first": (GREY[None] / 255, GREY),
+        "black": (np.zeros((6, 5)), np.zeros((6, 5))),
+        "white": (np.ones((6, 5)), np.full((6, 5), 255)),
+    }.values(),
+)
+def test_every_array_is_the_picture_that_it_shows(held: Any, seen: np.ndarray[Any, Any]) -> None:
+    whole = seen if seen.ndim == 3 else np.repeat(seen[:, :, None], 3, axis=2)
+    found = read_examples({"image": [held], "label": [0]}, "image-classification")
+    image = rgb_image(found.columns["image"][0])
+    assert (image.mode, image.size) == ("RGB", (5, 6))
+    assert np.asarray(image).tolist() == whole.tolist()
+    assert np.asarray(rgb_image(np.asarray(held))).tolist() == whole.tolist()
+    if np.shape(held)[-1] != 4:
+        own = Image.fromarray(seen.astype(np.uint8))
+        assert found.digest == read_examples({"image": [own], "label": [0]}, "image-classification").digest
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        np.full((6, 5, 3), -0.5),  # what a processor made
+        np.full((6, 5, 3), 1.5),
+        np.full((6, 5, 3), np.nan),
+        np.full((6, 5), 256),
+        np.zeros((6, 5, 2)),
+        np.zeros((3, 5, 3)),  # channels first, or last?
+        np.zeros((1, 6, 5, 3)),
+    ],
+)
+def test_arrays_that_are_no_picture_are_refused_by_row(held: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(InputError, match="is no image in row 1"):
+        read_examples({"image": [COLOURS, held], "label": [0, 0]}, "image-classification")
+    with pytest.raises(InputError, match="no image"):
+        rgb_image(held)
 
 
 def wav(samples: np.ndarray[Any, Any], width: int, channels: int) -> bytes:

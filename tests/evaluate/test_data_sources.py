@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import csv
 import importlib
 import json
 from decimal import Decimal
@@ -16,7 +17,7 @@ import polars as pl
 import pytest
 import torch
 
-from QEfficient.errors import MissingExtraError
+from QEfficient.errors import InputError, MissingExtraError
 from QEfficient.evaluate.data import TASKS, read_examples
 from QEfficient.evaluate.data.values import KINDS
 from tests.evaluate.data_cases import CASES, SOURCES, rows_of
@@ -223,3 +224,29 @@ def test_images_without_pillow_name_the_extra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"QEfficient\[evaluate\]"):
         read_examples({"image": [b"png"], "label": [0]}, "image-classification")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_long_fields_of_text_files_are_read(tmp_path: Path, suffix: str) -> None:
+    path, text, before = tmp_path / f"x.{suffix}", "a word " * 40_000, csv.field_size_limit()
+    separator = "," if suffix == "csv" else "\t"
+    path.write_text(f"text{separator}label\n{text}{separator}0\n")
+    assert read_examples(path, "text-classification").columns["text"] == [text]
+    assert csv.field_size_limit() == before
+    path.write_text(f'text{separator}label\n"{text}')  # never closed
+    with pytest.raises(InputError, match="Line 2"):
+        read_examples(path, "text-classification")
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize("task", ["text-classification", "regression"])
+@pytest.mark.parametrize(("question", "text"), [("question", "sentence"), ("Query", "text")])
+def test_a_question_beside_a_text_is_the_first_of_a_pair(task: str, question: str, text: str) -> None:
+    data = {text: ["It is in Paris.", "No."], "label": [0, 1], question: ["Where is it?", "Is it?"]}
+    found = read_examples(data, task).columns
+    assert (found["text"], found["pair"]) == (data[question], data[text])
+    for columns in ({"text": text}, {"pair": None}):  # whoever says what he wants gets it
+        alone = read_examples(data, task, columns).columns
+        assert alone["text"] == data[text] and "pair" not in alone
+    three = read_examples({**data, "sentence2": ["a", "b"]}, task, {"pair": "sentence2"}).columns
+    assert (three["text"], three["pair"]) == (data[text], ["a", "b"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from QEfficient.evaluate.drawn import cells, figures
+from QEfficient.evaluate.drawn import figures, words
 from QEfficient.evaluate.drawn.printed import WIDTH
 from QEfficient.report import write_report
 from QEfficient.report.drawing import Bars, Box, Dot, Note, Plot, Whisker
@@ -96,8 +96,8 @@ def test_the_page_has_the_tables_numbers(page: str) -> None:
     text = page.replace("\u00a0", " ").replace("\u2060", "")
     for model in found.models:
         for one in model.metrics:
-            assert cells.with_interval(one) in text
-        assert cells.bytes_of(model.measured.disk) in text and cells.latency(model) in text
+            assert words.with_interval(one) in text
+        assert words.bytes_of(model.measured.disk) in text and words.latency(model) in text
     assert all(one.text in page for one in found.disagreements)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,15 @@ def test_pairs_that_share_texts_have_wider_intervals_than_pairs_that_do_not() ->
 def test_what_has_no_value_has_no_interval(right: np.ndarray, given: np.ndarray) -> None:
     for found in metric_values(Outcome("similarity", right, given), metrics_of("similarity")):
         assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_clusters_count_where_pairs_share_texts_too() -> None:
+    outcome = of(pairs(12, "pearson", node=0.5, noise=1.0))
+    of_texts = one(outcome, "pearson")
+    found = [one(replace(outcome, clusters=np.arange(len(outcome)) % count), "pearson") for count in (1, 6, 24)]
+    assert np.isnan([found[0].low, found[0].high]).all()
+    assert len({(each.low, each.high) for each in (of_texts, *found[1:])}) == 3
+    assert units_of(replace(outcome, clusters=np.arange(len(outcome)) % 6)).count == 6
 
 
 def test_one_cluster_has_a_value_and_no_interval() -> None:

@@ -53,9 +53,9 @@ def compare_evaluations(
             do="pass Measured() for a model of which nothing is known",
         )
     first = evaluations[0]
-    outcomes = [aligned(one.outcome, first.outcome.labels) for one in evaluations]
+    outcomes = aligned([one.outcome for one in evaluations])
     facts = tuple(measured) or (Measured(),) * len(evaluations)
-    classes = first.task in CONFUSED
+    classes, names = first.task in CONFUSED, [one.name for one in first.metrics]
     return ModelComparison(
         task=first.task,
         data=first.data,
@@ -83,11 +83,11 @@ def compare_evaluations(
                 distinct([(one.model, one.ran) for one in evaluations]),
                 pareto_front(list(map(_point, evaluations, facts))),
                 _differences(first, outcomes),
-                [None, *(changed_rows(outcomes[0], other) for other in outcomes[1:])],
+                [None, *(changed_rows(outcomes[0], other, names) for other in outcomes[1:])],
                 strict=True,
             )
         ),
-        labels=first.outcome.labels if classes else (),
+        labels=outcomes[0].labels if classes else (),
         disagreements=disagreements(outcomes, examples),
         machine=processor(),
         cpus=usable_cpus(),
@@ -143,13 +143,19 @@ def distinct(models: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def changed_rows(first: Outcome, second: Outcome) -> tuple[int, int] | None:
+def changed_rows(first: Outcome, second: Outcome, names: Sequence[str] | None = None) -> tuple[int, int] | None:
     """How many rows the first had wrong and the second has right, and the other way round.
 
+    Args:
+        first: What one model answered.
+        second: What another one answered to the same rows.
+        names: Metrics that were measured; ``None``: all of the task's. Others may have no value: tags that are no IOB2
+            have an accuracy, and no entities.
+
     Returns:
-        ``None`` where rows are not right or wrong.
+        ``None`` where none of the metrics tells right rows from wrong ones.
     """
-    metric = next((one for one in metrics_of(first.task) if one.name in _RIGHT_OR_WRONG), None)
+    metric = next((one for one in metrics_of(first.task, names) if one.name in _RIGHT_OR_WRONG), None)
     if metric is None:
         return None
     before, after = (metric.each(one) == 1 for one in (first, second))  # a row whose score is NaN is not right

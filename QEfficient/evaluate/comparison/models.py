@@ -12,6 +12,7 @@ from QEfficient.evaluate.answers.models import answering
 from QEfficient.evaluate.answers.runner import SubjectRunner, TextModel
 from QEfficient.evaluate.comparison.compared import compare_evaluations
 from QEfficient.evaluate.comparison.footprint import disk_bytes, module_bytes, weight_bytes
+from QEfficient.evaluate.comparison.lineage import lineage
 from QEfficient.evaluate.comparison.record import Measured, ModelComparison
 from QEfficient.evaluate.comparison.speed import Speed, length_of_time
 from QEfficient.evaluate.comparison.timing import speeds
@@ -68,4 +69,4 @@ def _measured(model: Any, asked: TextModel, speed: Speed | None) -> Measured:
     if not isinstance(asked, SubjectRunner):
         return Measured(speed, memory=module_bytes(model))
     subject = asked.subject
-    return Measured(speed, disk_bytes(subject), weight_bytes(subject))
+    return Measured(speed, disk_bytes(subject), weight_bytes(subject), lineage(subject))

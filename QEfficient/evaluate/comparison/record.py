@@ -32,16 +32,16 @@ class Measured:
         disk: Bytes of its files.
         memory: Bytes of the weights that it holds while it runs. What a process needs beside them (activations, the
             runtime itself) can't be told apart in one process that holds several models, so that it is not counted.
-        lineage: What it was made from, and how: ``"fine-tuned from …"``.
+        lineage: What it was trained from, and how long: ``"fine-tuned from MiniLM, 1 epoch on 8057 rows"``.
     """
 
     speed: Speed | None = None
     disk: int | None = None
     memory: int | None = None
-    lineage: str = ""
+    lineage: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a confusion matrix has no truth value
 class ComparedModel:
     """One row of a comparison.
 
@@ -99,7 +99,7 @@ class ComparedModel:
         }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ModelComparison:
     """Several models on one data set. ``print`` gives it as a table.
 

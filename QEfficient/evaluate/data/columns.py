@@ -15,6 +15,9 @@ Wanted = Mapping[str, str | int | Sequence[str] | None]
 """What a caller says: role → its column, or several where the role holds lists; ``None`` for a role to leave out."""
 
 
+_QUESTION = Role("question", "text", ("query",), required=False)  # of a task that names no such role
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """What is looked through for one task's roles."""
@@ -48,7 +51,8 @@ class _Search:
 def find_columns(table: DataTable, task: DataTask, columns: Wanted | None = None) -> dict[str, tuple[str, ...]]:
     """Each role that the data set has, with its column, or its columns where a list is spread over several.
 
-    A column of the role's own name goes before those with names that people use for it.
+    A column of the role's own name goes before those with names that people use for it. Where a task may have one text
+    or two, and a ``question`` or ``query`` stands beside one text, it is the first of the two.
 
     Args:
         table: The data set.
@@ -70,9 +74,23 @@ def find_columns(table: DataTable, task: DataTask, columns: Wanted | None = None
         if all(found.values()):
             optional = () if task.forms else tuple(role.name for role in task.roles if not role.required)
             found |= {name: search.find(task.role(name)) for name in (*optional, CLUSTER.name)}
+            found |= _asked_first(search, found)
             order = [role.name for role in (*task.roles, CLUSTER)]
             return {name: found[name] for name in order if found.get(name)}
     raise _missing(search)
+
+
+def _asked_first(search: _Search, found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Text and pair of rows that have a question beside their one text, as QNLI's do: the question goes first.
+
+    Nothing where the caller says which column is either of the two.
+    """
+    if {"text", "pair"} - found.keys() or found["pair"] or {"text", "pair"} & search.wanted.keys():
+        return {}
+    question = search.find(_QUESTION)
+    if not question or question in found.values():
+        return {}
+    return {"text": question, "pair": found["text"]}
 
 
 def _wanted(table: DataTable, task: DataTask, columns: Wanted | None) -> dict[str, tuple[str, ...] | None]:

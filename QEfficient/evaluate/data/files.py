@@ -6,15 +6,19 @@ import csv
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from QEfficient.errors import InputError, MissingExtraError, unknown
 from QEfficient.evaluate.data.table import DataTable, once
 
 _PARQUET = ("pyarrow.parquet", "polars", "pandas")  # the first that is there reads it
+_LONGEST = 2**31 - 1  # characters of a field of a CSV file: all that the module's limit goes up to everywhere
+_LIMIT = Lock()  # the module's limit is the process's: one file at a time changes it
 
 
 def read_file(path: str | os.PathLike[str], limit: int | None = None) -> Any:
@@ -96,7 +100,7 @@ def _json(file: Path, limit: int | None) -> Any:
 
 def _separated(separator: str) -> Callable[[Path, int | None], Any]:
     def read(file: Path, limit: int | None) -> Any:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with _any_length(), file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, delimiter=separator, strict=True)
             try:
                 filled = (row for row in reader if row)
@@ -119,6 +123,17 @@ def _separated(separator: str) -> Callable[[Path, int | None], Any]:
         )
 
     return read
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """A CSV file's fields may be longer than the 131,072 characters of the module's own limit, which is put back."""
+    with _LIMIT:
+        before = csv.field_size_limit(_LONGEST)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def _parquet(file: Path, limit: int | None) -> Any:

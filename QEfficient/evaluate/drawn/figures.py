@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn import words
 from QEfficient.report import drawing
 from QEfficient.report.drawing import SERIES, Bars, Box, Dot, Line, Note, Plot, Row, Tick, Whisker, across, upright
 from QEfficient.report.formatting import number
@@ -33,7 +33,7 @@ def metrics(comparison: ModelComparison) -> drawing.Figure:
     drawings = tuple(
         _intervals(
             [(f"{place + 1} {one.name}", one.metrics[metric], _kind(place)) for place, one in enumerate(models)],
-            cells.metric_name(models[0].metrics[metric]),
+            words.metric_name(models[0].metrics[metric]),
         )
         for metric in range(len(models[0].metrics))
     )
@@ -43,7 +43,7 @@ def metrics(comparison: ModelComparison) -> drawing.Figure:
 
 def own_metrics(figures: Sequence[MetricValue], rows: int) -> drawing.Figure:
     """The metrics of one model: on one axis where all lie between -1 and 1, else on one each."""
-    lines = [(cells.metric_name(one), one, "one") for one in figures]
+    lines = [(words.metric_name(one), one, "one") for one in figures]
     alike = all(abs(end) <= 1 for one in figures for end in (one.value, one.low, one.high) if not math.isnan(end))
     drawings = (_intervals(lines, ""),) if alike else tuple(_intervals([one], "") for one in lines)
     reading = "A dot is the value on these rows, the line around it its 95 % interval. No axis needs to begin at zero."
@@ -52,13 +52,13 @@ def own_metrics(figures: Sequence[MetricValue], rows: int) -> drawing.Figure:
 
 def _intervals(lines: Sequence[tuple[str, MetricValue, str]], label: str) -> Bars:
     scale = around(end for _, one, _ in lines for end in (one.value, one.low, one.high))
-    rows = tuple(Row(name, cells.with_interval(one), _dot(name, one, kind, scale)) for name, one, kind in lines)
+    rows = tuple(Row(name, words.with_interval(one), _dot(name, one, kind, scale)) for name, one, kind in lines)
     return Bars(rows, across(scale), label)
 
 
 def _dot(name: str, one: MetricValue, kind: str, scale: Scale) -> tuple[Dot | Box | Whisker, ...]:
     """A dot on its whisker; nothing where the metric is not defined."""
-    tip = f"{name}: {one.name} {cells.with_interval(one)}"
+    tip = f"{name}: {one.name} {words.with_interval(one)}"
     if math.isnan(one.value):
         return ()
     dot = Dot(scale.at(one.value), 50, kind, tip, radius=5)
@@ -69,7 +69,7 @@ def _dot(name: str, one: MetricValue, kind: str, scale: Scale) -> tuple[Dot | Bo
 
 def quality_and_speed(comparison: ModelComparison) -> drawing.Figure:
     """The main metric against rows a second, with the Pareto front."""
-    title, unit = "Quality against speed", cells.unit(comparison.models)
+    title, unit = "Quality against speed", words.unit(comparison.models)
     known = [(place, one) for place, one in enumerate(comparison.models) if one.front is not None]
     if not known:
         missing = "Speed was not measured, or the main metric is not defined."
@@ -83,7 +83,7 @@ def quality_and_speed(comparison: ModelComparison) -> drawing.Figure:
     reading = "Filled: on the front, no model is at least as good in both and better in one. The lines at a dot are "
     reading += "the metric's interval and the middle half of the rounds. Speed is on a logarithmic axis."
     legend = tuple((_kind(place), f"{place + 1} {one.name}") for place, one in known)
-    plot = Plot(f"{unit} a second", cells.metric_name(main), across(x), upright(y), tuple(marks), 320)
+    plot = Plot(f"{unit} a second", words.metric_name(main), across(x), upright(y), tuple(marks), 320)
     return drawing.Figure("pareto", title, "", reading, (plot,), legend=legend)
 
 
@@ -99,7 +99,7 @@ def _ends(one: MetricValue) -> tuple[float, float, float]:
 def _point(place: int, one: ComparedModel, x: Scale, y: Scale) -> list[Whisker | Dot | Note | Line]:
     rate, slow, fast = _rates(one)
     quality, kind = one.metrics[0], _kind(place)
-    tip = f"{one.name}: {quality.name} {cells.with_interval(quality)}, {number(rate)} a second"
+    tip = f"{one.name}: {quality.name} {words.with_interval(quality)}, {number(rate)} a second"
     across_at, up_at = x.at(rate), 100 - y.at(quality.value)
     marks: list[Whisker | Dot | Note | Line] = [Whisker(x.at(slow), x.at(fast), up_at, kind, tip)]
     if not math.isnan(quality.low) and not math.isnan(quality.high):

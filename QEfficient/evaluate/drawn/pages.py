@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from QEfficient.evaluate.drawn import cells, figures, tables
+from QEfficient.evaluate.drawn import figures, tables, words
 from QEfficient.evaluate.drawn.figures import CONFUSED
 from QEfficient.evaluate.metrics.classification import confusion
 from QEfficient.report import drawing
@@ -54,7 +54,7 @@ def evaluation_page(evaluation: Evaluation) -> Page:
     if evaluation.task in CONFUSED:
         drawn.append(figures.confusion("confusion", evaluation.model, confusion(outcome), outcome.labels))
     table = tuple(
-        (cells.metric_name(one), cells.value(one.value), cells.interval(one.low, one.high))
+        (words.metric_name(one), words.value(one.value), words.interval(one.low, one.high))
         for one in evaluation.metrics
     )
     return Page(
@@ -64,7 +64,7 @@ def evaluation_page(evaluation: Evaluation) -> Page:
         versions=evaluation.versions,
         digest=f"data {evaluation.digest[:16]} · seed {evaluation.seed}",
         tiles=(
-            Tile(cells.metric_name(main), cells.value(main.value), cells.interval(main.low, main.high)),
+            Tile(words.metric_name(main), words.value(main.value), words.interval(main.low, main.high)),
             Tile("rows", f"{evaluation.rows:,}", evaluation.data),
         ),
         figures=tuple(drawn),
@@ -79,16 +79,16 @@ def _tiles(comparison: ModelComparison) -> tuple[Tile, ...]:
     main = best.metrics[0]
     tiles = [
         Tile("rows", f"{comparison.rows:,}", comparison.data),
-        Tile(f"best {main.name}", cells.value(main.value), best.name),
+        Tile(f"best {main.name}", words.value(main.value), best.name),
     ]
     timed = [(one.measured.speed.rate, one.name) for one in models if one.measured.speed is not None]
     if timed:
         rate, name = max(timed)
-        tiles.append(Tile(f"most {cells.unit(comparison.models)}/s", number(rate), name))
+        tiles.append(Tile(f"most {words.unit(comparison.models)}/s", number(rate), name))
     sized = [(one.measured.disk, one.name) for one in models if one.measured.disk is not None]
     if sized:
         least, name = min(sized)
-        tiles.append(Tile("smallest on disk", cells.bytes_of(least), name))
+        tiles.append(Tile("smallest on disk", words.bytes_of(least), name))
     return tuple(tiles)
 
 

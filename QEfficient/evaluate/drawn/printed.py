@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from QEfficient.evaluate.drawn import cells, tables
+from QEfficient.evaluate.drawn import tables, words
 from QEfficient.report.formatting import count
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ def evaluation_parts(evaluation: Evaluation) -> Group:
     figures = evaluation.metrics
     shown = _table(
         [
-            ("metric", [cells.metric_name(one) for one in figures]),
-            ("value", [cells.value(one.value) for one in figures]),
-            ("95 % interval", [cells.interval(one.low, one.high) for one in figures]),
+            ("metric", [words.metric_name(one) for one in figures]),
+            ("value", [words.value(one.value) for one in figures]),
+            ("95 % interval", [words.interval(one.low, one.high) for one in figures]),
         ]
     )
     lines = [
         f"{evaluation.task} on {evaluation.data}: {count(evaluation.rows, 'row')}, SHA-256 {evaluation.digest[:16]}.",
-        f"Intervals are of {evaluation.resamples:,} bootstrap resamples, seed {evaluation.seed}.",
+        tables.intervals(evaluation.resamples, evaluation.seed),
         *tables.versions(evaluation.versions),
     ]
     return Group(Text(f"{evaluation.model} ({evaluation.ran})"), shown, *map(Text, lines))
@@ -73,13 +73,13 @@ def _main(comparison: ModelComparison) -> Table:
     main = models[0].metrics[0]
     shown = [
         ("model", _names(models, more=True)),
-        (_wrapped(main), [_lines(*cells.with_interval(one.metrics[0]).split(" ", 1)) for one in models]),
-        ("difference", [_lines(*cells.difference(one, main.name), cells.changed(one)) for one in models]),
-        (f"{cells.unit(comparison.models)}/s", [_lines(*cells.rate(one)) for one in models]),
-        ("p50 of one", [cells.latency(one) for one in models]),
-        ("on disk", [cells.bytes_of(one.measured.disk) for one in models]),
-        ("weights", [cells.bytes_of(one.measured.memory) for one in models]),
-        ("", [cells.FRONT if one.front else "" for one in models]),
+        (_wrapped(main), [_lines(*words.with_interval(one.metrics[0]).split(" ", 1)) for one in models]),
+        ("difference", [_lines(*words.difference(one, main.name), words.changed(one)) for one in models]),
+        (f"{words.unit(comparison.models)}/s", [_lines(*words.rate(one)) for one in models]),
+        ("p50 of one", [words.latency(one) for one in models]),
+        ("on disk", [words.bytes_of(one.measured.disk) for one in models]),
+        ("weights", [words.bytes_of(one.measured.memory) for one in models]),
+        ("", [words.FRONT if one.front else "" for one in models]),
     ]
     return _table(shown)
 
@@ -89,8 +89,8 @@ def _further(comparison: ModelComparison, start: int) -> Table:
     models = comparison.models
     shown = [("model", _names(models))]
     for place, figure in enumerate(models[0].metrics[start : start + _ACROSS], start):
-        differences = [" ".join(cells.difference(one, figure.name)[::2]) for one in models]  # without the interval
-        values = [cells.with_interval(one.metrics[place]) for one in models]
+        differences = [" ".join(words.difference(one, figure.name)[::2]) for one in models]  # without the interval
+        values = [words.with_interval(one.metrics[place]) for one in models]
         shown.append((_wrapped(figure), [_lines(*pair) for pair in zip(values, differences, strict=True)]))
     return _table(shown)
 
@@ -100,7 +100,7 @@ def _names(models: Sequence[ComparedModel], *, more: bool = False) -> list[str]:
     named = [f"{place} {one.name}" for place, one in enumerate(models, 1)]
     if not more:
         return named
-    rest = [("" if one.ran in one.name else one.ran, one.measured.lineage) for one in models]
+    rest = [("" if one.ran in one.name else one.ran, one.measured.lineage or "") for one in models]
     return [_lines(name, *lines) for name, lines in zip(named, rest, strict=True)]
 
 
@@ -109,7 +109,7 @@ def _lines(*parts: str) -> str:
 
 
 def _wrapped(figure: MetricValue) -> str:
-    return cells.metric_name(figure).replace(" (", "\n(")
+    return words.metric_name(figure).replace(" (", "\n(")
 
 
 def _table(shown: Sequence[tuple[str, Sequence[str]]]) -> Table:

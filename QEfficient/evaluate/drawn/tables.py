@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import MissingExtraError
-from QEfficient.evaluate.drawn import cells
+from QEfficient.evaluate.drawn import words
 from QEfficient.report.formatting import count
 
 if TYPE_CHECKING:
@@ -35,41 +35,47 @@ def _columns(comparison: ModelComparison) -> Iterator[tuple[str, Iterator[str]]]
     models = comparison.models
     yield "model", (one.name for one in models)
     yield "ran", (one.ran for one in models)
-    yield "made from", (one.measured.lineage for one in models)
+    yield "made from", (one.measured.lineage or "" for one in models)
     for place, figure in enumerate(models[0].metrics):
-        yield cells.metric_name(figure), (cells.with_interval(one.metrics[place]) for one in models)
-        yield f"difference in {figure.name}", (" ".join(cells.difference(one, figure.name)) for one in models)
-    yield "changed", (cells.changed(one) for one in models)
-    yield f"{cells.unit(comparison.models)}/s", (_rate(one) for one in models)
-    yield "p50 of one", (cells.latency(one) for one in models)
-    yield "on disk", (cells.bytes_of(one.measured.disk) for one in models)
-    yield "weights", (cells.bytes_of(one.measured.memory) for one in models)
-    yield "front", (cells.FRONT if one.front else "" for one in models)
+        yield words.metric_name(figure), (words.with_interval(one.metrics[place]) for one in models)
+        yield f"difference in {figure.name}", (" ".join(words.difference(one, figure.name)) for one in models)
+    yield "changed", (words.changed(one) for one in models)
+    yield f"{words.unit(comparison.models)}/s", (_rate(one) for one in models)
+    yield "p50 of one", (words.latency(one) for one in models)
+    yield "on disk", (words.bytes_of(one.measured.disk) for one in models)
+    yield "weights", (words.bytes_of(one.measured.memory) for one in models)
+    yield "front", (words.FRONT if one.front else "" for one in models)
 
 
 def _rate(model: ComparedModel) -> str:
-    known = cells.rate(model)
+    known = words.rate(model)
     return f"{known[0]} ({known[1]})" if known else ""
 
 
 def about(comparison: ModelComparison) -> tuple[str, ...]:
     """What was run, on what, and with what: the lines below the table."""
     ran = f"{comparison.task} on {comparison.data}: {count(comparison.rows, 'row')}, SHA-256 {comparison.digest[:16]}."
-    drawn = (
-        f"Intervals are 95 % bootstrap intervals of {comparison.resamples:,} resamples, seed {comparison.seed}. "
-        f"Differences are to the first row, of the same rows; p is corrected for the number of models (Holm)."
-    )
-    lines = [ran, drawn]
+    lines = [ran, intervals(comparison.resamples, comparison.seed)]
+    if len(comparison) > 1:
+        lines.append(
+            "Differences are to the first row, of the same rows; their intervals are Agresti and Min's of such shares, "
+            "else t's of the resamples; p is corrected for the number of models (Holm)."
+        )
     if any(one.gained is not None for one in comparison.models):
         lines.append("+ and − are rows that the first model had wrong and this one has right, and the other way round.")
     if any(one.front for one in comparison.models):
-        both = f"{comparison.models[0].metrics[0].name} and {cells.unit(comparison.models)}/s"
+        both = f"{comparison.models[0].metrics[0].name} and {words.unit(comparison.models)}/s"
         lines.append(
-            f"{cells.FRONT} is the Pareto front: no model is at least as good in both {both}, and better in one."
+            f"{words.FRONT} is the Pareto front: no model is at least as good in both {both}, and better in one."
         )
     if comparison.machine:
         lines.append(f"{comparison.machine}; {count(comparison.cpus, 'CPU')}.")
     return (*lines, *versions(comparison.versions))
+
+
+def intervals(resamples: int, seed: int) -> str:
+    """How the intervals of the metrics were found, as a sentence."""
+    return f"95 % intervals: Wilson's of shares of right rows, else bootstrap ({resamples:,} resamples, seed {seed})."
 
 
 def versions(known: Mapping[str, str]) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from QEfficient.arguments import one_of, strings
 from QEfficient.errors import UsageError, unknown
-from QEfficient.evaluate.metrics.answers import ANSWER_F1, EXACT_MATCH
 from QEfficient.evaluate.metrics.classification import ACCURACY, MACRO_F1, MACRO_F1_OF_SETS, MICRO_F1, SUBSET_ACCURACY
 from QEfficient.evaluate.metrics.correlation import MAE, PEARSON, R2, RMSE, SPEARMAN
 from QEfficient.evaluate.metrics.metric import Metric
+from QEfficient.evaluate.metrics.questions import ANSWER_F1, EXACT_MATCH
 from QEfficient.evaluate.metrics.ranking import average_precision, mrr, ndcg, precision, recall, reciprocal_rank, top
 from QEfficient.evaluate.metrics.speech import CER, WER
 from QEfficient.evaluate.metrics.tags import ENTITY_F1, ENTITY_PRECISION, ENTITY_RECALL, WORD_ACCURACY

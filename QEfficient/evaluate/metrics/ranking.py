@@ -8,6 +8,7 @@ relevant from a grade above 0 on, and a query without any relevant document scor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,17 +45,23 @@ def _of_queries(measure: Measure) -> Callable[[Outcome], Floats]:
 
 
 def _query(measure: Measure, grades: Mapping[Any, float], scores: Mapping[Any, float]) -> float:
-    if any(score != score for score in scores.values()):
+    if np.isnan(np.fromiter(scores.values(), np.float64, len(scores))).any():
         return float("nan")
-    relevant = np.array(sorted((grade for grade in grades.values() if grade > 0), reverse=True), np.float64)
+    positive = {document: grade for document, grade in grades.items() if grade > 0}
+    relevant = np.array(sorted(positive.values(), reverse=True), np.float64)
     if not len(relevant):
         return 0.0
-    return measure(np.array([max(grades.get(one, 0), 0) for one in ranked(scores)], np.float64), relevant)
+    return measure(np.array([positive.get(one, 0) for one in ranked(scores)], np.float64), relevant)
 
 
 def _gain(grades: Floats) -> float:
     """Discounted cumulative gain: K. Järvelin, J. Kekäläinen, 2002, with the grade itself as gain."""
-    return float((grades / np.log2(np.arange(2, len(grades) + 2))).sum())
+    return float((grades / _discounts(len(grades))).sum())
+
+
+@lru_cache(maxsize=64)  # queries are many, and lengths few
+def _discounts(count: int) -> Floats:
+    return np.log2(np.arange(2, count + 2))
 
 
 def ndcg(k: int | None) -> Metric:

@@ -54,9 +54,13 @@ class Units:
 def units_of(outcome: Outcome) -> Units:
     """What of an outcome is independent of the rest.
 
+    Clusters that the caller named are it, whatever texts their pairs share: he knows what was drawn by chance.
+
     Pairs that share texts fall into groups that share none with each other. Where there are many such groups, they are
     the units, else the texts are. "Many" counts groups by size: one that holds nearly all pairs makes them few.
     """
+    if outcome.clusters is not None:
+        return _grouped(np.asarray(outcome.clusters))
     if outcome.pairs is not None and len(outcome):
         groups = _components(outcome.pairs)
         sizes = np.bincount(groups)
@@ -64,8 +68,6 @@ def units_of(outcome: Outcome) -> Units:
             return _grouped(groups)
         texts, places = np.unique(outcome.pairs, return_inverse=True)
         return Units(len(texts), places.reshape(-1, 2))
-    if outcome.clusters is not None:
-        return _grouped(np.asarray(outcome.clusters))
     return Units(len(outcome))
 
 
