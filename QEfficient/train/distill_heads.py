@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
-from QEfficient.evaluate.answers.labels import positions
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted
@@ -93,7 +92,7 @@ def distill_head(
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
     readers = _reader(teacher, train, request), _reader(small, train, request)
     parts = ((train, "training"), (others, "held-out"))
-    sets = [None if part is None else _read(readers, _numbered(part, teacher), where) for part, where in parts]
+    sets = [None if part is None else _read(readers, part, where) for part, where in parts]
     folder = run_folder(request, small.module, train, others)
     work = partial(_distill, (teacher, small), sets, request, folder, score)
     course = interruptible(work, folder)
@@ -149,20 +148,6 @@ def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest)
     labels = Labels(tuple(_names(model))) if train.task not in ("regression", TASK) else None
     lower = bool(model.text and model.text.lower_case)
     return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
-
-
-def _numbered(examples: Examples, teacher: ModelWithTokenizer) -> Examples:
-    """The rows with each label's place among the teacher's."""
-    names, model, called = _names(teacher), name_of(teacher.module), examples.label_names
-    columns = dict(examples.columns)
-    if "label" in columns:
-        columns["label"] = positions(columns["label"], names, model, called=called)
-    for role in ("labels", "tags"):
-        if role in columns:
-            columns[role] = [
-                positions(own, names, model, row=row, called=called) for row, own in enumerate(columns[role])
-            ]
-    return dataclasses.replace(examples, columns=columns)
 
 
 def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str) -> _Rows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, OptionError
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, Columns, embedding_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -70,6 +70,7 @@ def fine_tune_embeddings(
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out)
+    check_trainable(module)
     refuse(request, "an embedding model", "class_weights")
     form, columns = embedding_columns(train, "training")
     others = None if held_out is None else embedding_columns(held_out, "held-out")[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,9 @@ class HeadReader:
         Raises:
             InputError: A label does not fit; it names the row.
         """
-        made: list[Feature] = _ENCODERS[examples.task](self, examples.columns, where)
+        labels = None if self.labels is None else self.labels.of_rows(examples.label_names)
+        reader = dataclasses.replace(self, labels=labels)
+        made: list[Feature] = _ENCODERS[examples.task](reader, examples.columns, where)
         return made
 
     def texts(self, columns: Mapping[str, Sequence[Any]]) -> list[Feature]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from QEfficient import settings
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.features import TASKS, Feature, HeadReader, collator, find_labels
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels, weights_of
-from QEfficient.train.losses import HeadLoss, head_loss
+from QEfficient.train.losses import HeadLoss, countable, head_loss
 from QEfficient.train.order import RowOrder
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import TrainRequest, refuse
@@ -79,6 +79,7 @@ def fine_tune_head(
     request = request or TrainRequest()
     needs("accelerate", *(["peft"] if request.lora else []))
     check_rows(train, held_out)
+    check_trainable(module)
     _check(request, train)
     labels = _named(module, train)
     limit = int(tokenizer.model_max_length) if text is None else text.max_length
@@ -121,6 +122,12 @@ def _train(
             lengths = [len(row["input_ids"]) for row in pieces.rows] if request.group_by_length else None
             step = request.batch_size * settings.training_processes()
             return RowOrder(lengths, len(pieces.rows), step, request.seed, lambda: int(self.state.epoch or 0))
+
+        def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
+            """transformers would leave out scores of -100."""
+            return super()._get_num_items_in_batch(
+                [{"labels": countable(batch["labels"])} for batch in batch_samples], device
+            )
 
     with own_seeds(request.seed), adjusted(module, request):
         trainer = InOrder(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.pairs import Columns, reranker_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -66,6 +66,7 @@ def fine_tune_reranker(
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out)
+    check_trainable(module)
     refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts")
     columns = reranker_columns(train, "training")
     others = None if held_out is None else reranker_columns(held_out, "held-out")

@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused_before_there_is_a_folder(tokenizer: Any, t
         (InputError, "another number of labels", small.TEXTS, ModelWithTokenizer(module(labels=2), tokenizer)),
         (InputError, "labels are others", small.TEXTS, ModelWithTokenizer(named, tokenizer)),
         (InputError, "no texts", [], 2),
-        (InputError, "has no such label", labels, 2),
+        (InputError, "training rows is out of range", labels, 2),
         (UsageError, "No head is distilled", small.scored_pairs(), 2),
         (OptionError, "no such layers", small.TEXTS, 7),
     ]

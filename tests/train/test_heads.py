@@ -59,6 +59,7 @@ def test_adapters_are_merged(repo: Path, task: str) -> None:
     before, after = found.course.held_out_losses or (0.0, 0.0)
     assert after < 0.9 * before
     assert not [name for name, _ in found.module.named_parameters() if "lora" in name]
+    assert all(weight.requires_grad for weight in found.module.parameters())
     assert {type(part).__module__.partition(".")[0] for part in found.module.modules()} <= {"torch", "transformers"}
 
 
@@ -179,6 +180,25 @@ def test_an_answer_must_stand_in_its_context(repo: Path) -> None:
     examples = small.rows("question-answering", question=["who"], context=["anna"], answers=[["bob"]])
     with pytest.raises(InputError, match="row 0"):
         fine_tune_head(small.classifier(repo, 2, "QuestionAnswering"), small.tokenizer(repo), examples)
+
+
+def test_frozen_weights_stay_frozen_and_a_model_of_them_alone_is_refused(repo: Path) -> None:
+    module = small.classifier(repo)
+    module.bert.embeddings.requires_grad_(False)
+    keywords = parse_request({"max_steps": 1, "lora": True})
+    found = fine_tune_head(module, small.tokenizer(repo), small.classes(), None, keywords).module
+    frozen = {name for name, weight in found.named_parameters() if not weight.requires_grad}
+    assert frozen == {name for name, _ in found.named_parameters() if "embeddings" in name}
+    with pytest.raises(InputError, match="nothing to train"):
+        fine_tune_head(small.classifier(repo).requires_grad_(False), small.tokenizer(repo), small.classes())
+
+
+def test_any_score_counts(repo: Path) -> None:
+    examples = small.rows("regression", text=["a", "b"], score=[-100.0, -100.0])
+    request = parse_request({"max_steps": 1, "learning_rate": 1e-9})
+    found = fine_tune_head(small.classifier(repo, 1), small.tokenizer(repo), examples, examples, request)
+    assert found.course.held_out_losses is not None and found.course.losses[0][1] == pytest.approx(1e4, rel=0.1)
+    assert found.course.held_out_losses[1] == pytest.approx(1e4, rel=0.1)
 
 
 def test_keywords_of_other_models_are_refused(repo: Path) -> None:
