@@ -43,6 +43,9 @@ _PROBLEMS = {
 }
 """Task → what transformers' config calls it."""
 
+IDENTITY = "torch.nn.modules.linear.Identity"
+"""What makes scores of logits, as sentence-transformers writes it into a config."""
+
 
 def fine_tune_head(
     module: nn.Module,
@@ -124,7 +127,7 @@ def _train(
             return RowOrder(lengths, len(pieces.rows), step, request.seed, lambda: int(self.state.epoch or 0))
 
         def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
-            """transformers would leave out scores of -100."""
+            """Transformers would leave out scores of -100."""
             return super()._get_num_items_in_batch(
                 [{"labels": countable(batch["labels"])} for batch in batch_samples], device
             )
@@ -167,6 +170,8 @@ def _named(module: nn.Module, train: Examples) -> Labels | None:
     if labels is not None:
         config.id2label = dict(enumerate(labels.names))
         config.label2id = {name: number for number, name in enumerate(labels.names)}
+    if train.task == "regression":
+        config.sentence_transformers = {"activation_fn": IDENTITY}  # the score is the logit, which else gets a sigmoid
     if train.task in _PROBLEMS:
         config.problem_type = _PROBLEMS[train.task]
     return labels

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from QEfficient.evaluate.record import Examples
     from QEfficient.records import TextFacts
 
+_BINARY = "BinaryCrossEntropyLoss"
+"""The loss that a sigmoid is a part of."""
+
 
 def fine_tune_reranker(
     module: nn.Module,
@@ -63,6 +66,8 @@ def fine_tune_reranker(
         OptionError: A keyword does not fit this kind of model.
         KeyboardInterrupt: With a note of the last checkpoint.
     """
+    from torch import nn
+
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out)
@@ -73,6 +78,8 @@ def fine_tune_reranker(
     _check(module, columns, others, request)
     model = _cross_encoder(module, tokenizer, text, request.max_length)
     loss = reranker_loss(request, model)
+    if type(loss).__name__ != _BINARY:
+        model.activation_fn = nn.Identity()  # the loss compares the logits themselves, or their order
     folder = run_folder(request, module, train, held_out)
     name = name_of(module)
     course = interruptible(partial(_train, model, loss, (columns, others), request, folder, score), folder)
@@ -130,7 +137,7 @@ def _check(module: nn.Module, columns: Columns, others: Columns | None, request:
             allowed="num_labels=1",
             do="load the model with from_pretrained(…, num_labels=1)",
         )
-    if request.loss in (None, "BinaryCrossEntropyLoss"):
+    if request.loss in (None, _BINARY):
         for row, label in enumerate([*columns["label"], *(others or {"label": []})["label"]]):
             if not 0 <= label <= 1:
                 raise InputError(

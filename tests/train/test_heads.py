@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import CrossEncoder
 
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate.record import Examples
+from QEfficient.sentence_repo.reranker import read_scoring
 from QEfficient.train.features import IGNORED, HeadReader
 from QEfficient.train.heads import fine_tune_head
 from QEfficient.train.labels import Labels
@@ -18,6 +20,7 @@ from QEfficient.train.losses import head_loss
 from QEfficient.train.order import RowOrder
 from QEfficient.train.record import Trained
 from QEfficient.train.request import parse_request
+from QEfficient.train.save import save_model
 from tests.train import small
 
 CONTEXT = "anna lives in paris and works by the river " * 3 + "with bob"
@@ -67,6 +70,13 @@ def test_the_config_names_the_labels_and_the_problem(repo: Path) -> None:
     config: Any = trained(repo, "text-classification", max_steps=1).module.config
     assert config.id2label == {0: "negative", 1: "positive"} and config.label2id == {"negative": 0, "positive": 1}
     assert config.problem_type == "single_label_classification"
+
+
+def test_a_score_is_the_logit_and_not_its_sigmoid(repo: Path, tmp_path: Path) -> None:
+    found = trained(repo, "regression", max_steps=1)
+    again = CrossEncoder(str(save_model(found, tmp_path / "saved")), device="cpu")
+    assert isinstance(again.activation_fn, torch.nn.Identity)
+    assert read_scoring(tmp_path / "saved", None).activation == "torch.nn.modules.linear.Identity"
 
 
 def test_seeds_decide_the_weights_and_leave_the_process_its_random_numbers(repo: Path) -> None:
