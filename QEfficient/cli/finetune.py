@@ -32,7 +32,7 @@ def finetune(
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a step.")] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="Left out: 5e-5, and 5e-4 for adapters.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of rows, dropout and a new head.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order of rows, dropout and adapters.")] = 0,
     lora: Annotated[bool, typer.Option("--lora", help="Train adapters, and merge them when done.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the same run.")] = False,
     pooling: models.Pooling = None,

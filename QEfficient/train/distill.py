@@ -168,7 +168,7 @@ def _distill(
     )
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
-    from QEfficient.train.batches import by_length
+    from QEfficient.train.order import by_length
 
     model, master = models
     train, others = rows

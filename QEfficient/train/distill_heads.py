@@ -19,6 +19,7 @@ from QEfficient.train.features import Feature, HeadReader, collator
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
+from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.rows import check_rows
 from QEfficient.train.run import (
@@ -186,7 +187,7 @@ def _distill(
     rows, others = (None if part is None else _with_logits(teacher, part, request, folder) for part in sets)
     terms = head_terms(small.module.config, request, _is_per_token(teacher))
 
-    class Distiller(with_whole_checkpoints(Trainer)):  # type: ignore[misc]
+    class Distiller(in_order(with_whole_checkpoints(Trainer), rows, request)):  # type: ignore[misc]
         """A trainer whose loss compares with the teacher's logits, which stand in the batch."""
 
         def compute_loss(
@@ -199,8 +200,6 @@ def _distill(
 
     arguments = training_arguments(request, folder, others is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["teacher"], "prediction_loss_only": True}
-    if request.group_by_length:
-        arguments["train_sampling_strategy"] = "group_by_length"
     with own_seeds(request.seed), adjusted(small.module, request):
         trainer = Distiller(
             model=small.module,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from QEfficient import settings
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
@@ -15,7 +14,7 @@ from QEfficient.train.features import TASKS, Feature, HeadReader, collator, find
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
-from QEfficient.train.order import RowOrder
+from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import TrainRequest, refuse
 from QEfficient.train.rows import check_rows
@@ -120,12 +119,7 @@ def _train(
     arguments = training_arguments(request, folder, pieces.held_out is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
 
-    class InOrder(with_whole_checkpoints(Trainer)):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
-            lengths = [len(row["input_ids"]) for row in pieces.rows] if request.group_by_length else None
-            step = request.batch_size * settings.training_processes()
-            return RowOrder(lengths, len(pieces.rows), step, request.seed, lambda: int(self.state.epoch or 0))
-
+    class HeadTrainer(in_order(with_whole_checkpoints(Trainer), pieces.rows, request)):  # type: ignore[misc]
         def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
             """Transformers would leave out scores of -100."""
             return super()._get_num_items_in_batch(
@@ -133,7 +127,7 @@ def _train(
             )
 
     with own_seeds(request.seed), adjusted(module, request):
-        trainer = InOrder(
+        trainer = HeadTrainer(
             model=module if request.lora is None else with_adapters(module, request.lora),
             args=TrainingArguments(**arguments),
             train_dataset=pieces.rows,

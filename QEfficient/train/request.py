@@ -36,7 +36,7 @@ class TrainRequest:
             5e-4 for adapters.
         weight_decay: Of AdamW; biases and norms have none.
         warmup: Steps, or below 1 a share of all steps.
-        seed: Of the order of rows, of dropout and of what starts at random.
+        seed: Of the order of rows, of dropout and of adapters. A new head starts with the same numbers whatever it is.
         max_steps: Steps in place of ``epochs``.
         max_length: Tokens after which texts are cut; ``None``: the model's own limit.
         dropout: In place of the model's own in every layer; ``None`` leaves it.
@@ -52,7 +52,8 @@ class TrainRequest:
             rows of the class), as scikit-learn has it.
         hard_negatives: Of pairs: so many negatives for each anchor, the nearest texts that are not its positive, as
             the untrained model finds them.
-        prompts: Of embedding models: text before every text, or column → text; ``None``: the model's default prompt.
+        prompts: Of embedding models: text before every text, or role → text, such as ``{"query": "query: ", "document":
+            "passage: "}``; ``None``: the model's default prompt.
         group_by_length: Of a model with a head: the rows of a step have about the same length, which saves padding.
         output_dir: Folder of the checkpoints; ``None``: below ``QEFF_HOME/train``.
         save_steps: Steps between two checkpoints, and evaluations; ``None``: an epoch.

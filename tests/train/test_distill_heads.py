@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_labels_count_where_there_are_some(tokenizer: Any, tmp_path: Path) -> No
     assert tensors_digest(runs[0].module) != tensors_digest(runs[1].module)
     again = learned(teacher, tmp_path / "again", rows, alpha=0.0, seed=1)
     assert tensors_digest(again.module) == tensors_digest(runs[1].module)
+
+
+def test_a_broken_run_goes_on_to_the_same_weights(tokenizer: Any, tmp_path: Path) -> None:
+    teacher = ModelWithTokenizer(module(), tokenizer)
+    keywords = {"max_steps": 14, "save_steps": 11, "batch_size": 4}  # the second epoch begins at 10
+    whole = learned(teacher, tmp_path, small.TEXTS, **keywords)
+    shutil.rmtree(tmp_path / "checkpoint-14")
+    resumed = learned(teacher, tmp_path, small.TEXTS, resume=True, **keywords)
+    assert tensors_digest(resumed.module) == tensors_digest(whole.module)
 
 
 def test_labels_that_the_data_numbers_otherwise_are_known_by_their_names(tokenizer: Any, tmp_path: Path) -> None:

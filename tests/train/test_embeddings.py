@@ -32,6 +32,10 @@ FORMS = {
 }
 
 
+WORDS = ("zebra", "tiger")
+"""In none of the texts."""
+
+
 def trained(repo: Path, examples: Examples, head: SentenceHead = small.MEAN, **keywords: Any) -> Trained:
     request = parse_request({"epochs": 4, "batch_size": 8, "learning_rate": 3e-3} | keywords)
     return fine_tune_embeddings(small.encoder(repo), small.tokenizer(repo), head, examples, examples, request)
@@ -97,6 +101,28 @@ def test_a_default_prompt_stands_before_the_texts_that_are_trained_on(repo: Path
     word = small.tokenizer(repo).convert_tokens_to_ids("zebra")
     assert torch.allclose(weight()[word], start[word], atol=1e-4)
     assert not torch.allclose(weight(prompts={"p": "zebra "}, default_prompt="p")[word], start[word], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "roles"),
+    [
+        ("retrieval", ["query", "document"]),
+        ("reranking", ["query", "document"]),
+        ("similarity", ["text", "pair"]),
+        ("text-classification", ["text"]),
+    ],
+)
+def test_prompts_go_by_the_roles_of_the_rows(repo: Path, task: str, roles: list[str]) -> None:
+    start = small.encoder(repo).embeddings.word_embeddings.weight
+    words = dict(zip(roles, WORDS, strict=False))
+    tokens = {role: small.tokenizer(repo).convert_tokens_to_ids(word) for role, word in words.items()}
+    for role in roles:
+        prompts = {role: f"{words[role]} "}
+        found = trained(repo, FORMS[task], max_steps=1, dropout=0.0, prompts=prompts, warmup=0).module
+        moved = ~torch.isclose(found.embeddings.word_embeddings.weight, start, atol=1e-4).all(dim=1)
+        assert {one for one, token in tokens.items() if moved[token]} == {role}
+    with pytest.raises(OptionError, match="nonsense"):
+        trained(repo, FORMS[task], prompts={"nonsense": "zebra "})
 
 
 def test_hard_negatives_are_mined_for_pairs(repo: Path) -> None:
