@@ -21,6 +21,7 @@ from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
+from QEfficient.train.request import refuse
 from QEfficient.train.rows import check_rows
 from QEfficient.train.run import (
     Score,
@@ -84,10 +85,11 @@ def distill_head(
 
     request = request or DistillRequest()
     needs("accelerate", "datasets")
+    refuse(request, "a model with a head", "weights", "prompts")
     train, others = _rows(rows), None if held_out is None else _rows(held_out)
     if train.task not in TASKS:
         raise unknown(UsageError, f"No head is distilled for {train.task!r}.", train.task, TASKS, argument="task")
-    check_rows(train, others)
+    check_rows(train, others, request)
     small, layers = student_of(teacher, student)
     _check_labels(teacher, small)
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)

@@ -70,9 +70,9 @@ def fine_tune_embeddings(
     """
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
+    check_rows(train, held_out, request)
     check_trainable(module)
-    refuse(request, "an embedding model", "class_weights")
+    refuse(request, "an embedding model", "class_weights", "group_by_length")
     form, columns = embedding_columns(train, "training")
     others = None if held_out is None else embedding_columns(held_out, "held-out")[1]
     if request.hard_negatives is not None and form != PAIRS:

@@ -80,7 +80,7 @@ def fine_tune_head(
     """
     request = request or TrainRequest()
     needs("accelerate", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
+    check_rows(train, held_out, request)
     check_trainable(module)
     _check(request, train)
     labels = _named(module, train)

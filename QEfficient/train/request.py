@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from QEfficient import arguments
+from QEfficient.cache import json_like
 from QEfficient.errors import OptionError, unknown
 from QEfficient.records import Json
 
@@ -131,15 +133,22 @@ def refuse(request: TrainRequest, kind: str, *names: str) -> None:
     Args:
         request: As parsed.
         kind: What is trained, for the error.
-        names: Fields that must have been left out.
+        names: Fields that must have been left out, or have their defaults.
 
     Raises:
         OptionError: One is given.
     """
-    for name in names:
-        if (value := getattr(request, name)) is not None:
+    for field in dataclasses.fields(request):
+        if field.name not in names:
+            continue
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if (value := getattr(request, field.name)) != default:
             raise OptionError(
-                f"{name} does nothing for {kind}.", got=f"{name}={value!r}", allowed=f"{name}=None", do=f"drop {name}"
+                f"{field.name} does nothing for {kind}.",
+                got=f"{field.name}={value!r}",
+                allowed=f"{field.name}={default!r}",
+                do=f"drop {field.name}",
             )
 
 
@@ -191,7 +200,23 @@ def _lora(name: str, value: object) -> LoraSettings | None:
         return dict(LORA)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _refused(name, value, "True, None, or a mapping of arguments of peft.LoraConfig, such as {'r': 8}")
-    return {**LORA, **value}
+    for key, one in value.items():
+        if not json_like(one):
+            raise _refused(f"{name}[{key!r}]", one, "numbers, strings, booleans, None, and lists of them")
+    settings = {**LORA, **value}
+    if find_spec("peft") is not None:
+        import peft
+
+        try:
+            peft.LoraConfig(**settings)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                "peft refuses these settings of LoRA.",
+                got=f"{name}={settings!r}: {error}",
+                allowed="arguments of peft.LoraConfig; True for the defaults",
+                do=f"correct {name}",
+            ) from error
+    return settings
 
 
 def _precision(name: str, value: object) -> str | None:
@@ -201,6 +226,14 @@ def _precision(name: str, value: object) -> str | None:
 
 
 def _loss(name: str, value: object) -> object:
+    if isinstance(value, str) and find_spec("sentence_transformers") is not None:
+        from sentence_transformers.cross_encoder import losses as rerankers
+        from sentence_transformers.sentence_transformer import losses
+
+        known = sorted({one for one in (*losses.__all__, *rerankers.__all__) if one.endswith("Loss")})
+        if value not in known:
+            what = f"sentence-transformers has no loss {value!r}."
+            raise unknown(OptionError, what, value, known, argument=name, do="choose one of these, or pass a function")
     if isinstance(value, str) or callable(value):
         return value
     raise _refused(name, value, "the name of a class of sentence-transformers' losses, or a function model -> loss")

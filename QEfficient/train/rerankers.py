@@ -70,9 +70,9 @@ def fine_tune_reranker(
 
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
+    check_rows(train, held_out, request)
     check_trainable(module)
-    refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts")
+    refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts", "group_by_length")
     columns = reranker_columns(train, "training")
     others = None if held_out is None else reranker_columns(held_out, "held-out")
     _check(module, columns, others, request)

@@ -116,6 +116,7 @@ def test_it_stops_early_and_takes_the_best_weights(repo: Path) -> None:
         fine_tune_head(
             small.classifier(repo), small.tokenizer(repo), small.classes(), None, parse_request({"early_stopping": 1})
         )
+    assert len(list(Path(os.environ["QEFF_HOME"], "train").iterdir())) == 1
 
 
 def test_the_score_is_asked_before_and_after(repo: Path) -> None:
