@@ -233,6 +233,7 @@ def _loss(name: str, value: object) -> object:
         known = sorted({one for one in (*losses.__all__, *rerankers.__all__) if one.endswith("Loss")})
         if value not in known:
             what = f"sentence-transformers has no loss {value!r}."
+            known = [one for one in known if one.casefold() == value.casefold()] or known
             raise unknown(OptionError, what, value, known, argument=name, do="choose one of these, or pass a function")
     if isinstance(value, str) or callable(value):
         return value

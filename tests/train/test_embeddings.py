@@ -134,6 +134,24 @@ def test_hard_negatives_are_mined_for_pairs(repo: Path) -> None:
         trained(repo, FORMS["similarity"], hard_negatives=2)
 
 
+def test_texts_are_cut_where_max_length_says(repo: Path) -> None:
+    found = trained(repo, FORMS["retrieval"], max_steps=1, dropout=0.0, weight_decay=0.0, warmup=0, max_length=6)
+    start = small.encoder(repo).embeddings.position_embeddings.weight
+    moved = (found.module.embeddings.position_embeddings.weight != start).any(dim=1)
+    assert moved[:6].all() and not moved[6:].any()
+
+
+def test_adapters_leave_the_table_of_words(repo: Path) -> None:
+    found = trained(repo, FORMS["retrieval"], max_steps=2, lora={"r": 2}, weight_decay=0.0, warmup=0).module
+    start = dict(small.encoder(repo).named_parameters())
+    changes = {name: (weight - start[name]).detach() for name, weight in found.named_parameters()}
+    assert {name for name, change in changes.items() if change.any()} <= {
+        name for name, change in changes.items() if change.dim() == 2 and "embeddings" not in name
+    }
+    sizes = torch.linalg.svdvals(changes["encoder.layer.0.attention.self.query.weight"])
+    assert sizes[1] > 0 and sizes[2] < 1e-3 * sizes[0]
+
+
 def test_a_loss_by_name_or_by_a_function(repo: Path) -> None:
     name = trained(repo, FORMS["similarity"], max_steps=2, loss="CosineSimilarityLoss")
     made = trained(repo, FORMS["similarity"], max_steps=2, loss=losses.CosineSimilarityLoss)

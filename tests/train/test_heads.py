@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 
 from QEfficient.errors import InputError, OptionError, UsageError
@@ -105,6 +107,55 @@ def test_fewer_activations_give_the_same_weights(repo: Path) -> None:
         return found
 
     assert torch.allclose(weights(False), weights(True), atol=1e-6)
+
+
+@pytest.mark.parametrize("saving", [False, True])
+def test_activations_are_computed_again_where_that_is_asked_for(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, saving: bool
+) -> None:
+    calls: list[object] = []
+
+    def checkpoint(function: Any, *args: Any, use_reentrant: bool, **keywords: Any) -> Any:
+        calls.append(function)
+        return function(*args, **keywords)
+
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", checkpoint)
+    trained(repo, "text-classification", max_steps=1, gradient_checkpointing=saving)
+    assert bool(calls) == saving
+
+
+def test_the_best_weights_are_those_of_the_best_checkpoint(repo: Path, tmp_path: Path) -> None:
+    keywords = {"epochs": 30, "early_stopping": 1, "learning_rate": 3e-2, "output_dir": tmp_path}
+    found = trained(repo, "text-classification", **keywords)
+    last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    best = Path(json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"])
+    assert best.name != last.name
+    weights = load_file(tmp_path / best.name / "model.safetensors")
+    assert all(torch.equal(weight, weights[name]) for name, weight in found.module.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "more", [{"class_weights": {"negative": 5.0}}, {"weight_decay": 0.9}, {"warmup": 0.9}, {"max_length": 4}]
+)
+def test_keywords_decide_the_weights(repo: Path, more: dict[str, Any]) -> None:
+    plain, other = (
+        trained(repo, "text-classification", max_steps=3, dropout=0.0, **keywords).module.classifier.weight
+        for keywords in ({}, more)
+    )
+    assert not torch.allclose(plain, other, atol=1e-6)
+
+
+def test_adapters_change_each_matrix_by_their_rank_and_nothing_else(repo: Path) -> None:
+    keywords = {"max_steps": 5, "learning_rate": 1e-2, "lora": {"r": 4}, "weight_decay": 0.0}
+    found = trained(repo, "text-classification", **keywords).module
+    before = dict(small.classifier(repo).named_parameters())
+    for name, weight in found.bert.named_parameters():
+        change = (weight - before[f"bert.{name}"]).detach()
+        if weight.dim() == 2 and "embeddings" not in name:
+            sizes = torch.linalg.svdvals(change)
+            assert sizes[3] > 1e-4 and sizes[4] < 1e-3 * sizes[0], name
+        else:
+            assert not change.any(), name
 
 
 def test_it_stops_early_and_takes_the_best_weights(repo: Path) -> None:

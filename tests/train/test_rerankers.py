@@ -47,3 +47,11 @@ def test_scores_are_what_the_loss_compares(repo: Path, tmp_path: Path, loss: str
     save_model(found, tmp_path)
     told = read_scoring(tmp_path, read_repo(tmp_path)).activation or ""
     assert told.rpartition(".")[2] == activation
+
+
+def test_texts_are_cut_where_max_length_says(repo: Path) -> None:
+    request = parse_request({"max_steps": 1, "dropout": 0.0, "weight_decay": 0.0, "warmup": 0, "max_length": 8})
+    found = fine_tune_reranker(small.classifier(repo, 1), small.tokenizer(repo), small.graded(), None, request)
+    start = small.classifier(repo, 1).bert.embeddings.position_embeddings.weight
+    moved = (found.module.bert.embeddings.position_embeddings.weight != start).any(dim=1)
+    assert moved[:8].all() and not moved[8:].any()
