@@ -11,7 +11,7 @@ from typing import Any
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, nearest
-from QEfficient.train.request import BALANCED, ClassWeights
+from QEfficient.train.request import ClassWeights
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that nobody has named."""
@@ -156,7 +156,7 @@ def weights_of(wanted: ClassWeights, labels: Labels, positions: Iterable[int]) -
     """The weight of each label.
 
     Args:
-        wanted: As the request has it.
+        wanted: As the request has it: label → weight, else it is ``"balanced"``.
         labels: Of the model.
         positions: The label of each row to train on, by number; negative ones do not count.
 
@@ -169,7 +169,6 @@ def weights_of(wanted: ClassWeights, labels: Labels, positions: Iterable[int]) -
             known = int(label) if label.isdecimal() and label not in labels.names else label
             found[labels.position(known, 0, "class_weights'")] = weight
         return found
-    assert wanted == BALANCED  # the request's check let nothing else through
     counts = Counter(position for position in positions if position >= 0)
     total = sum(counts.values())
     return [total / (len(counts) * counts[position]) if counts[position] else 1.0 for position in range(len(labels))]
