@@ -32,7 +32,7 @@ def finetune(
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a step.")] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="Left out: 5e-5, and 5e-4 for adapters.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of rows, dropout and a new head.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order of rows, dropout and adapters.")] = 0,
     lora: Annotated[bool, typer.Option("--lora", help="Train adapters, and merge them when done.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the same run.")] = False,
     pooling: models.Pooling = None,
@@ -42,7 +42,7 @@ def finetune(
 
     new_folder(output)
     given: dict[str, Any] = {} if labels is None else {"num_labels": labels}
-    loaded: Any = models.load(model, kind or models.task_of(model), pooling, **given)
+    loaded: Any = models.load(model, _kind(model, kind, task, labels), pooling, **given)
     if not hasattr(loaded, "fine_tune"):
         raise typer.BadParameter(f"{type(loaded).__name__} can't be trained here", param_hint="--class")
     trained = loaded.fine_tune(
@@ -62,6 +62,28 @@ def finetune(
     print(f"Model: {save_model(trained, output)}")
 
 
+_HEADS = {
+    "text-classification": "text-classification",
+    "multi-label": "text-classification",
+    "regression": "text-classification",
+    "reranking": "text-classification",
+    "similarity": "text-classification",
+    "token-classification": "token-classification",
+}
+"""What the rows are for → what a model with labels is for that is trained on them."""
+
+
+def _kind(model: str, kind: str | None, task: str | None, labels: int | None) -> str:
+    """What the model is to be for. One without a head gets one where labels are asked for and the task is named."""
+    found = kind or models.task_of(model)
+    if labels is None or found not in TASKS or not TASKS[found].pools:
+        return found
+    if kind is None and task in _HEADS:
+        return _HEADS[task]
+    what = f"a model for {found} has none: pass --class text-classification, or drop --labels"
+    raise typer.BadParameter(what, param_hint="--labels")
+
+
 def new_folder(output: Path) -> None:
     """Refuses a folder that holds something, before a training that may take hours."""
     if output.is_dir() and any(output.iterdir()):
@@ -70,4 +92,5 @@ def new_folder(output: Path) -> None:
 
 def checkpoints(output: Path) -> Path:
     """Where a run's checkpoints are kept, beside the folder of its model."""
-    return output.with_name(f"{output.name}.checkpoints")
+    folder = output.resolve()  # "." has no name of its own
+    return folder.with_name(f"{folder.name}.checkpoints")

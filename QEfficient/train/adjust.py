@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import OptionError
+from QEfficient.errors import InputError, OptionError
 from QEfficient.train.request import LoraSettings, TrainRequest
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ _EVERY_LINEAR = "all-linear"
 
 @contextmanager
 def adjusted(module: nn.Module, request: TrainRequest) -> Iterator[None]:
-    """While it is entered the module has the request's dropout, and keeps as few activations as it asks for."""
+    """While it is entered the module has the request's dropout, and keeps as few activations as it asks for.
+
+    Behind it the weights can be trained that could be before: peft freezes those below its adapters.
+    """
+    trainable = {name: weight.requires_grad for name, weight in module.named_parameters()}
     before = _set_dropout(module, request.dropout)
     try:
         if request.gradient_checkpointing:
@@ -29,6 +33,8 @@ def adjusted(module: nn.Module, request: TrainRequest) -> Iterator[None]:
             _checkpointing(module, "disable")()
         for part, name, value in before:
             setattr(part, name, value)
+        for name, weight in module.named_parameters():
+            weight.requires_grad_(trainable.get(name, weight.requires_grad))
 
 
 def _checkpointing(module: nn.Module, what: str) -> Any:
@@ -99,3 +105,18 @@ def merged(wrapped: nn.Module) -> nn.Module:
     peft_model: Any = wrapped
     module: nn.Module = peft_model.merge_and_unload(safe_merge=True)
     return module
+
+
+def check_trainable(module: nn.Module) -> None:
+    """Refuses a module in which there is nothing to train.
+
+    Raises:
+        InputError: All its weights are frozen.
+    """
+    if not any(weight.requires_grad for weight in module.parameters()):
+        raise InputError(
+            "All weights of the model are frozen, so there is nothing to train.",
+            got=f"{type(module).__name__} without a weight that requires_grad",
+            allowed="a model of which some weights can be trained",
+            do="call requires_grad_(True) on the module",
+        )

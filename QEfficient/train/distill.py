@@ -19,6 +19,7 @@ from QEfficient.train.distill_texts import read_texts
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.layers import Layers
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
+from QEfficient.train.request import refuse
 from QEfficient.train.run import (
     Score,
     callbacks,
@@ -78,6 +79,7 @@ def distill_embeddings(
 
     request = request or DistillRequest()
     needs("accelerate", "datasets", "sentence_transformers")
+    refuse(request, "an embedding model", "temperature", "alpha")
     if request.prompts is not None and not isinstance(request.prompts, str):
         raise OptionError(
             "Distilling has one kind of texts.",
@@ -168,7 +170,7 @@ def _distill(
     )
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
-    from QEfficient.train.batches import by_length
+    from QEfficient.train.order import by_length
 
     model, master = models
     train, others = rows

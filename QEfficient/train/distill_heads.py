@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
-from QEfficient.evaluate.answers.labels import positions
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted
@@ -20,7 +19,9 @@ from QEfficient.train.features import Feature, HeadReader, collator
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
+from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
+from QEfficient.train.request import refuse
 from QEfficient.train.rows import check_rows
 from QEfficient.train.run import (
     Score,
@@ -84,16 +85,17 @@ def distill_head(
 
     request = request or DistillRequest()
     needs("accelerate", "datasets")
+    refuse(request, "a model with a head", "weights", "prompts")
     train, others = _rows(rows), None if held_out is None else _rows(held_out)
     if train.task not in TASKS:
         raise unknown(UsageError, f"No head is distilled for {train.task!r}.", train.task, TASKS, argument="task")
-    check_rows(train, others)
+    check_rows(train, others, request)
     small, layers = student_of(teacher, student)
     _check_labels(teacher, small)
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
     readers = _reader(teacher, train, request), _reader(small, train, request)
     parts = ((train, "training"), (others, "held-out"))
-    sets = [None if part is None else _read(readers, _numbered(part, teacher), where) for part, where in parts]
+    sets = [None if part is None else _read(readers, part, where) for part, where in parts]
     folder = run_folder(request, small.module, train, others)
     work = partial(_distill, (teacher, small), sets, request, folder, score)
     course = interruptible(work, folder)
@@ -151,20 +153,6 @@ def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest)
     return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
 
 
-def _numbered(examples: Examples, teacher: ModelWithTokenizer) -> Examples:
-    """The rows with each label's place among the teacher's."""
-    names, model, called = _names(teacher), name_of(teacher.module), examples.label_names
-    columns = dict(examples.columns)
-    if "label" in columns:
-        columns["label"] = positions(columns["label"], names, model, called=called)
-    for role in ("labels", "tags"):
-        if role in columns:
-            columns[role] = [
-                positions(own, names, model, row=row, called=called) for row, own in enumerate(columns[role])
-            ]
-    return dataclasses.replace(examples, columns=columns)
-
-
 def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str) -> _Rows:
     """Rows as each model reads them. Where there are logits a token, both must read the same tokens."""
     found = []
@@ -201,7 +189,7 @@ def _distill(
     rows, others = (None if part is None else _with_logits(teacher, part, request, folder) for part in sets)
     terms = head_terms(small.module.config, request, _is_per_token(teacher))
 
-    class Distiller(with_whole_checkpoints(Trainer)):  # type: ignore[misc]
+    class Distiller(in_order(with_whole_checkpoints(Trainer), rows, request)):  # type: ignore[misc]
         """A trainer whose loss compares with the teacher's logits, which stand in the batch."""
 
         def compute_loss(
@@ -214,8 +202,6 @@ def _distill(
 
     arguments = training_arguments(request, folder, others is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["teacher"], "prediction_loss_only": True}
-    if request.group_by_length:
-        arguments["train_sampling_strategy"] = "group_by_length"
     with own_seeds(request.seed), adjusted(small.module, request):
         trainer = Distiller(
             model=small.module,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import InputError, OptionError
+from QEfficient.errors import InputError, OptionError, unknown
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.folder import RunFolder, run_folder
-from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, Columns, embedding_columns
+from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, TRIPLETS, Columns, embedding_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import TrainRequest, refuse
 from QEfficient.train.rows import check_rows
@@ -69,8 +70,9 @@ def fine_tune_embeddings(
     """
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
-    refuse(request, "an embedding model", "class_weights")
+    check_rows(train, held_out, request)
+    check_trainable(module)
+    refuse(request, "an embedding model", "class_weights", "group_by_length")
     form, columns = embedding_columns(train, "training")
     others = None if held_out is None else embedding_columns(held_out, "held-out")[1]
     if request.hard_negatives is not None and form != PAIRS:
@@ -87,6 +89,7 @@ def fine_tune_embeddings(
             allowed="an even batch_size from 4 on",
             do="choose another batch_size",
         )
+    _columns_of(request.prompts, form, request.hard_negatives or 0)
     model = sentence_transformer(module, tokenizer, head, request.max_length)
     loss = partial(embedding_loss, request, form=form, columns=columns)
     loss(model)  # what does not fit is refused before the run has a folder
@@ -118,11 +121,13 @@ def _train(
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     form, columns, others = rows
+    prompts = _columns_of(request.prompts, form, request.hard_negatives or 0)
     sampler = {LABELLED: BatchSamplers.GROUP_BY_LABEL, SCORED: BatchSamplers.BATCH_SAMPLER}
     arguments = training_arguments(request, folder, others is not None)
     arguments |= {
         "batch_sampler": sampler.get(form, BatchSamplers.NO_DUPLICATES),
-        "prompts": _prompts(model, request),
+        # else the model's default prompt, as encode has it
+        "prompts": prompts if prompts is not None else model.prompts.get(model.default_prompt_name or "") or None,
     }
     with own_seeds(request.seed), adjusted(model[0].model, request):
         dataset = Dataset.from_dict(columns)
@@ -144,11 +149,33 @@ def _train(
     return course
 
 
-def _prompts(model: Any, request: TrainRequest) -> Any:
-    """What stands before the texts: as asked for, else the model's default prompt, as ``encode`` has it."""
-    if request.prompts is not None:
-        return request.prompts
-    return model.prompts.get(model.default_prompt_name or "") or None
+_ROLES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    SCORED: {"text": ["sentence1"], "pair": ["sentence2"]},
+    PAIRS: {"query": ["anchor"], "document": ["positive"]},
+    TRIPLETS: {"query": ["anchor"], "document": ["positive", "negative"]},
+    LABELLED: {"text": ["text"]},
+}
+"""Form of the rows → role → the trainer's columns that have its texts."""
+
+
+def _columns_of(prompts: str | Mapping[str, str] | None, form: str, negatives: int) -> str | Mapping[str, str] | None:
+    """Prompts as the trainer takes them: roles, or its own columns, as its columns."""
+    if not isinstance(prompts, Mapping):
+        return prompts
+    mined = [f"negative_{number}" for number in range(1, negatives + 1)] if negatives > 1 else ["negative"]
+    roles = {role: [*columns] for role, columns in _ROLES[form].items()}
+    if negatives:
+        roles["document"] += mined
+    own = {column: [column] for columns in roles.values() for column in columns}
+    found: dict[str, str] = {}
+    for name, text in prompts.items():
+        if name not in roles and name not in own:
+            what = f"There are no texts {name!r} to stand a prompt before."
+            raise unknown(
+                OptionError, what, name, [*roles, *(one for one in own if one not in roles)], argument="prompts"
+            )
+        found |= dict.fromkeys(roles.get(name) or own[name], text)
+    return found
 
 
 def _with_negatives(dataset: Any, model: Any, negatives: int, batch_size: int) -> Any:

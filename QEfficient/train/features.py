@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,9 @@ class HeadReader:
         Raises:
             InputError: A label does not fit; it names the row.
         """
-        made: list[Feature] = _ENCODERS[examples.task](self, examples.columns, where)
+        labels = None if self.labels is None else self.labels.of_rows(examples.label_names)
+        reader = dataclasses.replace(self, labels=labels)
+        made: list[Feature] = _ENCODERS[examples.task](reader, examples.columns, where)
         return made
 
     def texts(self, columns: Mapping[str, Sequence[Any]]) -> list[Feature]:
@@ -63,8 +66,12 @@ class HeadReader:
 
     def position(self, label: object, row: int, where: str) -> int:
         """The number of a label."""
-        assert self.labels is not None  # of a task that has labels
-        return self.labels.position(label, row, where)
+        return self.known.position(label, row, where)
+
+    @property
+    def known(self) -> Labels:
+        """The labels of a model that has some; one without knows none, and refuses each."""
+        return self.labels or Labels(())
 
 
 def find_labels(examples: Examples, config: Any) -> Labels | None:
@@ -88,11 +95,10 @@ def _classes(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: st
 
 
 def _several(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: str) -> list[Feature]:
-    assert reader.labels is not None
     rows = []
     for row, labels in enumerate(columns["labels"]):
         held = {reader.position(label, row, where) for label in labels}
-        rows.append([float(number in held) for number in range(len(reader.labels))])
+        rows.append([float(number in held) for number in range(len(reader.known))])
     return [feature | {"labels": row} for feature, row in zip(reader.texts(columns), rows, strict=True)]
 
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from QEfficient import settings
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.features import TASKS, Feature, HeadReader, collator, find_labels
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels, weights_of
-from QEfficient.train.losses import HeadLoss, head_loss
-from QEfficient.train.order import RowOrder
+from QEfficient.train.losses import HeadLoss, countable, head_loss
+from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import TrainRequest, refuse
 from QEfficient.train.rows import check_rows
@@ -42,6 +41,9 @@ _PROBLEMS = {
     "regression": "regression",
 }
 """Task → what transformers' config calls it."""
+
+IDENTITY = "torch.nn.modules.linear.Identity"
+"""What makes scores of logits, as sentence-transformers writes it into a config."""
 
 
 def fine_tune_head(
@@ -78,7 +80,8 @@ def fine_tune_head(
     """
     request = request or TrainRequest()
     needs("accelerate", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
+    check_rows(train, held_out, request)
+    check_trainable(module)
     _check(request, train)
     labels = _named(module, train)
     limit = int(tokenizer.model_max_length) if text is None else text.max_length
@@ -116,14 +119,15 @@ def _train(
     arguments = training_arguments(request, folder, pieces.held_out is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
 
-    class InOrder(with_whole_checkpoints(Trainer)):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
-            lengths = [len(row["input_ids"]) for row in pieces.rows] if request.group_by_length else None
-            step = request.batch_size * settings.training_processes()
-            return RowOrder(lengths, len(pieces.rows), step, request.seed, lambda: int(self.state.epoch or 0))
+    class HeadTrainer(in_order(with_whole_checkpoints(Trainer), pieces.rows, request)):  # type: ignore[misc]
+        def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
+            """Transformers would leave out scores of -100."""
+            return super()._get_num_items_in_batch(
+                [{"labels": countable(batch["labels"])} for batch in batch_samples], device
+            )
 
     with own_seeds(request.seed), adjusted(module, request):
-        trainer = InOrder(
+        trainer = HeadTrainer(
             model=module if request.lora is None else with_adapters(module, request.lora),
             args=TrainingArguments(**arguments),
             train_dataset=pieces.rows,
@@ -160,6 +164,8 @@ def _named(module: nn.Module, train: Examples) -> Labels | None:
     if labels is not None:
         config.id2label = dict(enumerate(labels.names))
         config.label2id = {name: number for number, name in enumerate(labels.names)}
+    if train.task == "regression":
+        config.sentence_transformers = {"activation_fn": IDENTITY}  # the score is the logit, which else gets a sigmoid
     if train.task in _PROBLEMS:
         config.problem_type = _PROBLEMS[train.task]
     return labels

@@ -11,7 +11,7 @@ from typing import Any
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, nearest
-from QEfficient.train.request import BALANCED, ClassWeights
+from QEfficient.train.request import ClassWeights
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 """What transformers calls a label that nobody has named."""
@@ -23,7 +23,8 @@ class Labels:
 
     Attributes:
         names: The model's.
-        called: What whole numbers stand for in the rows, where they say so and the model knows such names.
+        called: What whole numbers stand for in the rows, where they say so. The model may have the same names in
+            another order, so these count and the numbers do not.
     """
 
     names: tuple[str, ...]
@@ -31,6 +32,15 @@ class Labels:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def of_rows(self, called: Sequence[str]) -> Labels:
+        """The same labels, for rows of a data set that has names of its own.
+
+        Args:
+            called: What whole numbers stand for in it; nothing, or the numbers themselves: it does not say. They do
+                not count where the model's labels have no names.
+        """
+        return Labels(self.names, () if _are_numbers(called) or not _named(self.names) else tuple(called))
 
     def position(self, label: object, row: int, where: str) -> int:
         """The number of a label.
@@ -46,17 +56,40 @@ class Labels:
         number = arguments.whole(label)
         if number is not None and 0 <= number < len(self.called):
             label, number = self.called[number], None
-        if number is not None and 0 <= number < len(self):
-            return number
-        if str(label) in self.names:
-            return self.names.index(str(label))
+        place = self._place(str(label))
+        if place is None and number is not None and 0 <= number < len(self) and not self._named_by_numbers():
+            place = number
+        if place is not None:
+            return place
         what = "out of range" if number is not None else "none of the model's"
         raise InputError(
             f"A label of the {where} rows is {what}.{nearest(str(label), self.names)}",
             got=f"{label!r} in row {row}",
-            allowed=f"one of {', '.join(map(repr, self.names[:20]))}, or its number from 0 to {len(self) - 1}",
+            allowed=f"one of {', '.join(map(repr, self.names[:20]))}"
+            + ("" if self._named_by_numbers() else f", or its number from 0 to {len(self) - 1}"),
             do="correct the labels, or load the model with from_pretrained(…, num_labels=…) for as many as there are",
         )
+
+    def _place(self, name: str) -> int | None:
+        """Where a name stands: as it is written, else in other cases."""
+        if name in self.names:
+            return self.names.index(name)
+        folded = [one.casefold() for one in self.names]
+        return folded.index(name.casefold()) if name.casefold() in folded else None
+
+    def _named_by_numbers(self) -> bool:
+        """Whether a number that is no name is none of the labels: stars from 1 to 5 have no 0."""
+        return all(name.isdecimal() for name in self.names)
+
+
+def _named(names: Iterable[str]) -> bool:
+    """Whether somebody has named the labels of a model."""
+    return not all(_UNNAMED.fullmatch(name) for name in names)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Whether names say nothing but the number that each has."""
+    return all(name == str(number) for number, name in enumerate(names))
 
 
 def labels_of(values: Iterable[object], config: Any, given: Sequence[str] = ()) -> Labels:
@@ -91,9 +124,7 @@ def labels_of(values: Iterable[object], config: Any, given: Sequence[str] = ()) 
             allowed=f"at most {len(known)} labels",
             do=f"load the model with from_pretrained(…, num_labels={len(many)})",
         )
-    named = not all(_UNNAMED.fullmatch(name) for name in known)
-    if named and any(name in known for name in given):
-        return Labels(known, tuple(given))
+    named = _named(known)
     if given and not named:
         return Labels((*given, *known[len(given) :]))
     if named or all(arguments.whole(label) is not None or str(label) in known for label in seen):
@@ -125,7 +156,7 @@ def weights_of(wanted: ClassWeights, labels: Labels, positions: Iterable[int]) -
     """The weight of each label.
 
     Args:
-        wanted: As the request has it.
+        wanted: As the request has it: label → weight, else it is ``"balanced"``.
         labels: Of the model.
         positions: The label of each row to train on, by number; negative ones do not count.
 
@@ -138,7 +169,6 @@ def weights_of(wanted: ClassWeights, labels: Labels, positions: Iterable[int]) -
             known = int(label) if label.isdecimal() and label not in labels.names else label
             found[labels.position(known, 0, "class_weights'")] = weight
         return found
-    assert wanted == BALANCED  # the request's check let nothing else through
     counts = Counter(position for position in positions if position >= 0)
     total = sum(counts.values())
     return [total / (len(counts) * counts[position]) if counts[position] else 1.0 for position in range(len(labels))]

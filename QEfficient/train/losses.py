@@ -56,7 +56,14 @@ def head_loss(task: str, class_weights: Sequence[float] | None = None) -> HeadLo
     total = sums.get(task, classes)
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        items = labels.ne(IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        items = countable(labels).ne(IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return total(outputs, labels) / items
 
     return loss
+
+
+def countable(labels: Tensor) -> Tensor:
+    """A batch's labels, of which :data:`IGNORED` ones do not count; a score may be any number, and counts."""
+    import torch
+
+    return torch.zeros_like(labels) if labels.is_floating_point() else labels

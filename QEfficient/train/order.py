@@ -6,9 +6,15 @@ epoch are others than those of an unbroken one, and those of two processes diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from QEfficient import settings
+
+if TYPE_CHECKING:
+    from QEfficient.train.request import TrainRequest
 
 _BATCHES = 50
 """So many batches are sorted by length together: the more, the less padding; the fewer, the more chance."""
@@ -47,3 +53,47 @@ class RowOrder:
         steps = order[: whole * self._step].reshape(whole, self._step)
         yield from steps[random.permutation(whole)].ravel().tolist()
         yield from order[whole * self._step :].tolist()  # the only step that is not full comes last
+
+
+def in_order(trainer: type[Any], rows: Sequence[Mapping[str, Any]], request: TrainRequest) -> type[Any]:
+    """A trainer of transformers that takes tokenised rows in the order of :class:`RowOrder`.
+
+    Args:
+        trainer: Its class.
+        rows: With their ``input_ids``.
+        request: Says the seed, how many rows a step has, and whether they are to be about equally long.
+    """
+    lengths = [len(row["input_ids"]) for row in rows] if request.group_by_length else None
+    step = request.batch_size * settings.training_processes()
+
+    class InOrder(trainer):  # type: ignore[misc]
+        """See :func:`in_order`."""
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
+            return RowOrder(lengths, len(rows), step, request.seed, lambda: int(self.state.epoch or 0))
+
+    return InOrder
+
+
+def by_length(dataset: Any, batch_size: int, drop_last: bool, seed: int = 0, **_: Any) -> Any:
+    """Batches of texts of about the same length, as sentence-transformers' trainer takes them.
+
+    Args:
+        dataset: Rows with a column ``text``.
+        batch_size: Rows of a batch.
+        drop_last: Leave out a batch that is not full.
+        seed: Of the order, which is another one each epoch.
+    """
+    from sentence_transformers.base.sampler import DefaultBatchSampler
+
+    lengths = [len(text) for text in dataset["text"]]
+
+    class LengthBatches(DefaultBatchSampler):
+        """See :func:`by_length`."""
+
+        def __iter__(self) -> Iterator[list[int]]:
+            rows = list(RowOrder(lengths, len(lengths), self.batch_size, self.seed, lambda: self.epoch))
+            batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+            return iter([batch for batch in batches if len(batch) == self.batch_size or not self.drop_last])
+
+    return LengthBatches(dataset, batch_size, drop_last, seed=seed)

@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from QEfficient import arguments
+from QEfficient.cache import json_like
 from QEfficient.errors import OptionError, unknown
 from QEfficient.records import Json
 
@@ -36,7 +38,7 @@ class TrainRequest:
             5e-4 for adapters.
         weight_decay: Of AdamW; biases and norms have none.
         warmup: Steps, or below 1 a share of all steps.
-        seed: Of the order of rows, of dropout and of what starts at random.
+        seed: Of the order of rows, of dropout and of adapters. A new head starts with the same numbers whatever it is.
         max_steps: Steps in place of ``epochs``.
         max_length: Tokens after which texts are cut; ``None``: the model's own limit.
         dropout: In place of the model's own in every layer; ``None`` leaves it.
@@ -52,7 +54,8 @@ class TrainRequest:
             rows of the class), as scikit-learn has it.
         hard_negatives: Of pairs: so many negatives for each anchor, the nearest texts that are not its positive, as
             the untrained model finds them.
-        prompts: Of embedding models: text before every text, or column → text; ``None``: the model's default prompt.
+        prompts: Of embedding models: text before every text, or role → text, such as ``{"query": "query: ", "document":
+            "passage: "}``; ``None``: the model's default prompt.
         group_by_length: Of a model with a head: the rows of a step have about the same length, which saves padding.
         output_dir: Folder of the checkpoints; ``None``: below ``QEFF_HOME/train``.
         save_steps: Steps between two checkpoints, and evaluations; ``None``: an epoch.
@@ -130,15 +133,22 @@ def refuse(request: TrainRequest, kind: str, *names: str) -> None:
     Args:
         request: As parsed.
         kind: What is trained, for the error.
-        names: Fields that must have been left out.
+        names: Fields that must have been left out, or have their defaults.
 
     Raises:
         OptionError: One is given.
     """
-    for name in names:
-        if (value := getattr(request, name)) is not None:
+    for field in dataclasses.fields(request):
+        if field.name not in names:
+            continue
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if (value := getattr(request, field.name)) != default:
             raise OptionError(
-                f"{name} does nothing for {kind}.", got=f"{name}={value!r}", allowed=f"{name}=None", do=f"drop {name}"
+                f"{field.name} does nothing for {kind}.",
+                got=f"{field.name}={value!r}",
+                allowed=f"{field.name}={default!r}",
+                do=f"drop {field.name}",
             )
 
 
@@ -190,7 +200,23 @@ def _lora(name: str, value: object) -> LoraSettings | None:
         return dict(LORA)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _refused(name, value, "True, None, or a mapping of arguments of peft.LoraConfig, such as {'r': 8}")
-    return {**LORA, **value}
+    for key, one in value.items():
+        if not json_like(one):
+            raise _refused(f"{name}[{key!r}]", one, "numbers, strings, booleans, None, and lists of them")
+    settings = {**LORA, **value}
+    if find_spec("peft") is not None:
+        import peft
+
+        try:
+            peft.LoraConfig(**settings)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                "peft refuses these settings of LoRA.",
+                got=f"{name}={settings!r}: {error}",
+                allowed="arguments of peft.LoraConfig; True for the defaults",
+                do=f"correct {name}",
+            ) from error
+    return settings
 
 
 def _precision(name: str, value: object) -> str | None:
@@ -200,6 +226,15 @@ def _precision(name: str, value: object) -> str | None:
 
 
 def _loss(name: str, value: object) -> object:
+    if isinstance(value, str) and find_spec("sentence_transformers") is not None:
+        from sentence_transformers.cross_encoder import losses as rerankers
+        from sentence_transformers.sentence_transformer import losses
+
+        known = sorted({one for one in (*losses.__all__, *rerankers.__all__) if one.endswith("Loss")})
+        if value not in known:
+            what = f"sentence-transformers has no loss {value!r}."
+            known = [one for one in known if one.casefold() == value.casefold()] or known
+            raise unknown(OptionError, what, value, known, argument=name, do="choose one of these, or pass a function")
     if isinstance(value, str) or callable(value):
         return value
     raise _refused(name, value, "the name of a class of sentence-transformers' losses, or a function model -> loss")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError
 from QEfficient.export.isolated import isolated
-from QEfficient.train.adjust import adjusted, merged, with_adapters
+from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.pairs import Columns, reranker_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from QEfficient.evaluate.record import Examples
     from QEfficient.records import TextFacts
+
+_BINARY = "BinaryCrossEntropyLoss"
+"""The loss that a sigmoid is a part of."""
 
 
 def fine_tune_reranker(
@@ -63,15 +66,20 @@ def fine_tune_reranker(
         OptionError: A keyword does not fit this kind of model.
         KeyboardInterrupt: With a note of the last checkpoint.
     """
+    from torch import nn
+
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
-    check_rows(train, held_out)
-    refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts")
+    check_rows(train, held_out, request)
+    check_trainable(module)
+    refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts", "group_by_length")
     columns = reranker_columns(train, "training")
     others = None if held_out is None else reranker_columns(held_out, "held-out")
     _check(module, columns, others, request)
     model = _cross_encoder(module, tokenizer, text, request.max_length)
     loss = reranker_loss(request, model)
+    if type(loss).__name__ != _BINARY:
+        model.activation_fn = nn.Identity()  # the loss compares the logits themselves, or their order
     folder = run_folder(request, module, train, held_out)
     name = name_of(module)
     course = interruptible(partial(_train, model, loss, (columns, others), request, folder, score), folder)
@@ -129,7 +137,7 @@ def _check(module: nn.Module, columns: Columns, others: Columns | None, request:
             allowed="num_labels=1",
             do="load the model with from_pretrained(…, num_labels=1)",
         )
-    if request.loss in (None, "BinaryCrossEntropyLoss"):
+    if request.loss in (None, _BINARY):
         for row, label in enumerate([*columns["label"], *(others or {"label": []})["label"]]):
             if not 0 <= label <= 1:
                 raise InputError(

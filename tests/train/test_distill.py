@@ -14,11 +14,11 @@ from transformers import AutoModel, AutoTokenizer
 from QEfficient import QEFFAutoModel
 from QEfficient.errors import InputError, OptionError, PoolingError, QEfficientError, UsageError
 from QEfficient.source.identity import tensors_digest
-from QEfficient.train.batches import grouped
 from QEfficient.train.distill import distill_embeddings
 from QEfficient.train.distill_losses import vector_terms
 from QEfficient.train.distill_request import DistillRequest, parse_distill_request
 from QEfficient.train.distill_texts import read_texts
+from QEfficient.train.order import by_length
 from QEfficient.train.record import Trained
 from QEfficient.train.sentence_model import SentenceHead
 from QEfficient.train.teacher import ModelWithTokenizer
@@ -66,13 +66,19 @@ def test_the_terms_of_the_loss_are_what_they_say() -> None:
 
 
 def test_every_text_is_in_one_batch_and_near_ones_together() -> None:
-    lengths = [number % 40 for number in range(330)]
-    batches = grouped(lengths, 8, torch.Generator().manual_seed(0))
-    assert sorted(row for batch in batches for row in batch) == list(range(330))
-    spans = [max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in batches]
+    lengths = [1 + number % 40 for number in range(330)]
+
+    def batches(epoch: int, drop_last: bool = False) -> list[list[int]]:
+        sampler = by_length({"text": ["x" * length for length in lengths]}, 8, drop_last, seed=1)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = batches(0)
+    assert sorted(row for batch in first for row in batch) == list(range(330))
+    spans = [max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in first]
     assert np.mean(spans) < 8  # of 40
-    again = grouped(lengths, 8, torch.Generator().manual_seed(1))
-    assert batches != again
+    assert first == batches(0) != batches(1)
+    assert batches(0, drop_last=True) == first[:-1]
 
 
 def test_a_student_comes_nearer_and_its_teacher_stays(teacher: ModelWithTokenizer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ def test_labels_count_where_there_are_some(tokenizer: Any, tmp_path: Path) -> No
     assert tensors_digest(again.module) == tensors_digest(runs[1].module)
 
 
+def test_a_broken_run_goes_on_to_the_same_weights(tokenizer: Any, tmp_path: Path) -> None:
+    teacher = ModelWithTokenizer(module(), tokenizer)
+    keywords = {"max_steps": 14, "save_steps": 11, "batch_size": 4}  # the second epoch begins at 10
+    whole = learned(teacher, tmp_path, small.TEXTS, **keywords)
+    shutil.rmtree(tmp_path / "checkpoint-14")
+    resumed = learned(teacher, tmp_path, small.TEXTS, resume=True, **keywords)
+    assert tensors_digest(resumed.module) == tensors_digest(whole.module)
+
+
 def test_labels_that_the_data_numbers_otherwise_are_known_by_their_names(tokenizer: Any, tmp_path: Path) -> None:
     named = module(labels=2, id2label={0: "good", 1: "bad"}, label2id={"good": 0, "bad": 1})
     teacher = ModelWithTokenizer(named, tokenizer)
@@ -171,7 +181,7 @@ def test_what_does_not_fit_is_refused_before_there_is_a_folder(tokenizer: Any, t
         (InputError, "another number of labels", small.TEXTS, ModelWithTokenizer(module(labels=2), tokenizer)),
         (InputError, "labels are others", small.TEXTS, ModelWithTokenizer(named, tokenizer)),
         (InputError, "no texts", [], 2),
-        (InputError, "has no such label", labels, 2),
+        (InputError, "training rows is out of range", labels, 2),
         (UsageError, "No head is distilled", small.scored_pairs(), 2),
         (OptionError, "no such layers", small.TEXTS, 7),
     ]

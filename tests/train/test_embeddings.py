@@ -32,6 +32,10 @@ FORMS = {
 }
 
 
+WORDS = ("zebra", "tiger")
+"""In none of the texts."""
+
+
 def trained(repo: Path, examples: Examples, head: SentenceHead = small.MEAN, **keywords: Any) -> Trained:
     request = parse_request({"epochs": 4, "batch_size": 8, "learning_rate": 3e-3} | keywords)
     return fine_tune_embeddings(small.encoder(repo), small.tokenizer(repo), head, examples, examples, request)
@@ -99,6 +103,28 @@ def test_a_default_prompt_stands_before_the_texts_that_are_trained_on(repo: Path
     assert not torch.allclose(weight(prompts={"p": "zebra "}, default_prompt="p")[word], start[word], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("task", "roles"),
+    [
+        ("retrieval", ["query", "document"]),
+        ("reranking", ["query", "document"]),
+        ("similarity", ["text", "pair"]),
+        ("text-classification", ["text"]),
+    ],
+)
+def test_prompts_go_by_the_roles_of_the_rows(repo: Path, task: str, roles: list[str]) -> None:
+    start = small.encoder(repo).embeddings.word_embeddings.weight
+    words = dict(zip(roles, WORDS, strict=False))
+    tokens = {role: small.tokenizer(repo).convert_tokens_to_ids(word) for role, word in words.items()}
+    for role in roles:
+        prompts = {role: f"{words[role]} "}
+        found = trained(repo, FORMS[task], max_steps=1, dropout=0.0, prompts=prompts, warmup=0).module
+        moved = ~torch.isclose(found.embeddings.word_embeddings.weight, start, atol=1e-4).all(dim=1)
+        assert {one for one, token in tokens.items() if moved[token]} == {role}
+    with pytest.raises(OptionError, match="nonsense"):
+        trained(repo, FORMS[task], prompts={"nonsense": "zebra "})
+
+
 def test_hard_negatives_are_mined_for_pairs(repo: Path) -> None:
     plain, mined = (
         trained(repo, FORMS["retrieval"], max_steps=2, **more).course.losses for more in ({}, {"hard_negatives": 2})
@@ -106,6 +132,24 @@ def test_hard_negatives_are_mined_for_pairs(repo: Path) -> None:
     assert mined[0][1] > plain[0][1]  # more to tell apart
     with pytest.raises(OptionError, match="pairs only"):
         trained(repo, FORMS["similarity"], hard_negatives=2)
+
+
+def test_texts_are_cut_where_max_length_says(repo: Path) -> None:
+    found = trained(repo, FORMS["retrieval"], max_steps=1, dropout=0.0, weight_decay=0.0, warmup=0, max_length=6)
+    start = small.encoder(repo).embeddings.position_embeddings.weight
+    moved = (found.module.embeddings.position_embeddings.weight != start).any(dim=1)
+    assert moved[:6].all() and not moved[6:].any()
+
+
+def test_adapters_leave_the_table_of_words(repo: Path) -> None:
+    found = trained(repo, FORMS["retrieval"], max_steps=2, lora={"r": 2}, weight_decay=0.0, warmup=0).module
+    start = dict(small.encoder(repo).named_parameters())
+    changes = {name: (weight - start[name]).detach() for name, weight in found.named_parameters()}
+    assert {name for name, change in changes.items() if change.any()} <= {
+        name for name, change in changes.items() if change.dim() == 2 and "embeddings" not in name
+    }
+    sizes = torch.linalg.svdvals(changes["encoder.layer.0.attention.self.query.weight"])
+    assert sizes[1] > 0 and sizes[2] < 1e-3 * sizes[0]
 
 
 def test_a_loss_by_name_or_by_a_function(repo: Path) -> None:

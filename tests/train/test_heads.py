@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from sentence_transformers import CrossEncoder
 
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate.record import Examples
+from QEfficient.sentence_repo.reranker import read_scoring
 from QEfficient.train.features import IGNORED, HeadReader
 from QEfficient.train.heads import fine_tune_head
 from QEfficient.train.labels import Labels
@@ -18,6 +22,7 @@ from QEfficient.train.losses import head_loss
 from QEfficient.train.order import RowOrder
 from QEfficient.train.record import Trained
 from QEfficient.train.request import parse_request
+from QEfficient.train.save import save_model
 from tests.train import small
 
 CONTEXT = "anna lives in paris and works by the river " * 3 + "with bob"
@@ -59,6 +64,7 @@ def test_adapters_are_merged(repo: Path, task: str) -> None:
     before, after = found.course.held_out_losses or (0.0, 0.0)
     assert after < 0.9 * before
     assert not [name for name, _ in found.module.named_parameters() if "lora" in name]
+    assert all(weight.requires_grad for weight in found.module.parameters())
     assert {type(part).__module__.partition(".")[0] for part in found.module.modules()} <= {"torch", "transformers"}
 
 
@@ -66,6 +72,13 @@ def test_the_config_names_the_labels_and_the_problem(repo: Path) -> None:
     config: Any = trained(repo, "text-classification", max_steps=1).module.config
     assert config.id2label == {0: "negative", 1: "positive"} and config.label2id == {"negative": 0, "positive": 1}
     assert config.problem_type == "single_label_classification"
+
+
+def test_a_score_is_the_logit_and_not_its_sigmoid(repo: Path, tmp_path: Path) -> None:
+    found = trained(repo, "regression", max_steps=1)
+    again = CrossEncoder(str(save_model(found, tmp_path / "saved")), device="cpu")
+    assert isinstance(again.activation_fn, torch.nn.Identity)
+    assert read_scoring(tmp_path / "saved", None).activation == "torch.nn.modules.linear.Identity"
 
 
 def test_seeds_decide_the_weights_and_leave_the_process_its_random_numbers(repo: Path) -> None:
@@ -96,6 +109,55 @@ def test_fewer_activations_give_the_same_weights(repo: Path) -> None:
     assert torch.allclose(weights(False), weights(True), atol=1e-6)
 
 
+@pytest.mark.parametrize("saving", [False, True])
+def test_activations_are_computed_again_where_that_is_asked_for(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, saving: bool
+) -> None:
+    calls: list[object] = []
+
+    def checkpoint(function: Any, *args: Any, use_reentrant: bool, **keywords: Any) -> Any:
+        calls.append(function)
+        return function(*args, **keywords)
+
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", checkpoint)
+    trained(repo, "text-classification", max_steps=1, gradient_checkpointing=saving)
+    assert bool(calls) == saving
+
+
+def test_the_best_weights_are_those_of_the_best_checkpoint(repo: Path, tmp_path: Path) -> None:
+    keywords = {"epochs": 30, "early_stopping": 1, "learning_rate": 3e-2, "output_dir": tmp_path}
+    found = trained(repo, "text-classification", **keywords)
+    last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    best = Path(json.loads((last / "trainer_state.json").read_text())["best_model_checkpoint"])
+    assert best.name != last.name
+    weights = load_file(tmp_path / best.name / "model.safetensors")
+    assert all(torch.equal(weight, weights[name]) for name, weight in found.module.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "more", [{"class_weights": {"negative": 5.0}}, {"weight_decay": 0.9}, {"warmup": 0.9}, {"max_length": 4}]
+)
+def test_keywords_decide_the_weights(repo: Path, more: dict[str, Any]) -> None:
+    plain, other = (
+        trained(repo, "text-classification", max_steps=3, dropout=0.0, **keywords).module.classifier.weight
+        for keywords in ({}, more)
+    )
+    assert not torch.allclose(plain, other, atol=1e-6)
+
+
+def test_adapters_change_each_matrix_by_their_rank_and_nothing_else(repo: Path) -> None:
+    keywords = {"max_steps": 5, "learning_rate": 1e-2, "lora": {"r": 4}, "weight_decay": 0.0}
+    found = trained(repo, "text-classification", **keywords).module
+    before = dict(small.classifier(repo).named_parameters())
+    for name, weight in found.bert.named_parameters():
+        change = (weight - before[f"bert.{name}"]).detach()
+        if weight.dim() == 2 and "embeddings" not in name:
+            sizes = torch.linalg.svdvals(change)
+            assert sizes[3] > 1e-4 and sizes[4] < 1e-3 * sizes[0], name
+        else:
+            assert not change.any(), name
+
+
 def test_it_stops_early_and_takes_the_best_weights(repo: Path) -> None:
     found = trained(repo, "text-classification", epochs=30, early_stopping=1, learning_rate=3e-2)
     assert found.course.steps < 30 * 5
@@ -105,6 +167,7 @@ def test_it_stops_early_and_takes_the_best_weights(repo: Path) -> None:
         fine_tune_head(
             small.classifier(repo), small.tokenizer(repo), small.classes(), None, parse_request({"early_stopping": 1})
         )
+    assert len(list(Path(os.environ["QEFF_HOME"], "train").iterdir())) == 1
 
 
 def test_the_score_is_asked_before_and_after(repo: Path) -> None:
@@ -179,6 +242,25 @@ def test_an_answer_must_stand_in_its_context(repo: Path) -> None:
     examples = small.rows("question-answering", question=["who"], context=["anna"], answers=[["bob"]])
     with pytest.raises(InputError, match="row 0"):
         fine_tune_head(small.classifier(repo, 2, "QuestionAnswering"), small.tokenizer(repo), examples)
+
+
+def test_frozen_weights_stay_frozen_and_a_model_of_them_alone_is_refused(repo: Path) -> None:
+    module = small.classifier(repo)
+    module.bert.embeddings.requires_grad_(False)
+    keywords = parse_request({"max_steps": 1, "lora": True})
+    found = fine_tune_head(module, small.tokenizer(repo), small.classes(), None, keywords).module
+    frozen = {name for name, weight in found.named_parameters() if not weight.requires_grad}
+    assert frozen == {name for name, _ in found.named_parameters() if "embeddings" in name}
+    with pytest.raises(InputError, match="nothing to train"):
+        fine_tune_head(small.classifier(repo).requires_grad_(False), small.tokenizer(repo), small.classes())
+
+
+def test_any_score_counts(repo: Path) -> None:
+    examples = small.rows("regression", text=["a", "b"], score=[-100.0, -100.0])
+    request = parse_request({"max_steps": 1, "learning_rate": 1e-9})
+    found = fine_tune_head(small.classifier(repo, 1), small.tokenizer(repo), examples, examples, request)
+    assert found.course.held_out_losses is not None and found.course.losses[0][1] == pytest.approx(1e4, rel=0.1)
+    assert found.course.held_out_losses[1] == pytest.approx(1e4, rel=0.1)
 
 
 def test_keywords_of_other_models_are_refused(repo: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from QEfficient.errors import InputError
+from QEfficient.evaluate.record import Examples
+from QEfficient.train.features import HeadReader
 from QEfficient.train.labels import Labels, labels_of, numbers, weights_of
+from tests.train import small
 
 
 def config(*names: str, count: int = 0) -> Any:
@@ -73,7 +77,38 @@ def test_weights_by_name_and_by_number() -> None:
 
 
 def test_a_model_with_names_is_trained_by_name_where_the_rows_number_them_otherwise() -> None:
-    labels = labels_of([0, 1], config("low", "middle", "high"), ("high", "low"))
+    labels = labels_of([0, 1], config("low", "middle", "high"), ("high", "low")).of_rows(("high", "low"))
     assert [labels.position(number, row, "training") for row, number in enumerate([0, 1])] == [2, 0]
-    with pytest.raises(InputError, match="'unsure'"):
-        labels_of([0, 1], config("low", "middle", "high"), ("high", "unsure")).position(1, 0, "training")
+    for names in (("high", "unsure"), ("yes", "unsure")):
+        with pytest.raises(InputError, match="'unsure'"):
+            labels.of_rows(names).position(1, 0, "training")
+    assert labels.of_rows(("0", "1")).position(1, 0, "training") == 1  # columns without names
+    assert Labels(("LABEL_0", "LABEL_1")).of_rows(("no", "yes")).position(1, 0, "training") == 1
+
+
+def test_numbers_are_names_where_the_model_calls_its_labels_so() -> None:
+    labels = labels_of([1, 2], config("1", "2", "3"))
+    assert [labels.position(number, 0, "training") for number in (1, 2, 3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="out of range"):
+        labels.position(0, 0, "training")
+
+
+def test_names_are_found_in_other_cases() -> None:
+    assert [Labels(("Spam", "spam", "HAM")).position(name, 0, "training") for name in ("spam", "ham")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("task", "role", "values", "found"),
+    [
+        ("text-classification", "label", [0, 1], [1, 0]),
+        ("multi-label", "labels", [[0], [0, 1]], [[0.0, 1.0], [1.0, 1.0]]),
+        ("token-classification", "tags", [[0], [1]], [[-100, 1, -100], [-100, 0, -100]]),
+    ],
+)
+def test_each_set_of_rows_is_read_by_its_own_names(
+    repo: Path, task: str, role: str, values: list[Any], found: list[Any]
+) -> None:
+    texts = {"tokens": [["a"], ["b"]]} if role == "tags" else {"text": ["a", "b"]}
+    examples = Examples(task, texts | {role: values}, label_names=("yes", "no"))
+    features = HeadReader(small.tokenizer(repo), 16, Labels(("no", "yes"))).features(examples, "held-out")
+    assert [feature["labels"] for feature in features] == found

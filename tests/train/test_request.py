@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from QEfficient.errors import OptionError, QEfficientError
+from QEfficient.train.distill_request import parse_distill_request
 from QEfficient.train.request import TrainRequest, parse_request, refuse
 
 
@@ -28,11 +29,11 @@ def test_no_keywords_are_the_defaults() -> None:
         ("max_steps", 0),
         ("max_length", "long"),
         ("dropout", 1.1),
-        *(("lora", value) for value in ("yes", 8, {1: 2})),
+        *(("lora", value) for value in ("yes", 8, {1: 2}, {"rank": 3}, {"target_modules": {"query"}})),
         ("gradient_checkpointing", 1),
         ("precision", "fp16"),
         ("early_stopping", 0),
-        ("loss", 3),
+        *(("loss", value) for value in (3, "CosentLoss")),
         *(("class_weights", value) for value in ("heavy", {}, {"a": 0}, {"a": "b"})),
         ("hard_negatives", -1),
         ("prompts", {"query": 1}),
@@ -74,3 +75,6 @@ def test_where_a_run_is_kept_is_not_how_it_is_trained(tmp_path: Path) -> None:
 def test_what_does_nothing_is_refused() -> None:
     with pytest.raises(OptionError, match="hard_negatives does nothing"):
         refuse(parse_request({"hard_negatives": 2}), "a model with a head", "loss", "hard_negatives")
+    with pytest.raises(OptionError, match="alpha does nothing"):
+        refuse(parse_distill_request({"alpha": 0.1}), "an embedding model", "alpha")
+    refuse(parse_distill_request({}), "a model", "alpha", "weights", "temperature", "prompts")

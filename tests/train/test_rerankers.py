@@ -9,6 +9,8 @@ import pytest
 from sentence_transformers import CrossEncoder
 
 from QEfficient.errors import InputError
+from QEfficient.sentence_repo.repo import read as read_repo
+from QEfficient.sentence_repo.reranker import read_scoring
 from QEfficient.train.request import parse_request
 from QEfficient.train.rerankers import fine_tune_reranker
 from QEfficient.train.save import save_model
@@ -36,3 +38,20 @@ def test_grades_beyond_what_the_loss_takes(repo: Path) -> None:
     rows = small.rows("reranking", query=["q"], documents=[["a", "b"]], grades=[[3, 0]])
     with pytest.raises(InputError, match="from 0 to 1"):
         fine_tune_reranker(small.classifier(repo, 1), small.tokenizer(repo), rows)
+
+
+@pytest.mark.parametrize(("loss", "activation"), [(None, "Sigmoid"), ("MSELoss", "Identity")])
+def test_scores_are_what_the_loss_compares(repo: Path, tmp_path: Path, loss: str | None, activation: str) -> None:
+    request = parse_request({"max_steps": 1, "loss": loss})
+    found = fine_tune_reranker(small.classifier(repo, 1), small.tokenizer(repo), small.graded(), None, request)
+    save_model(found, tmp_path)
+    told = read_scoring(tmp_path, read_repo(tmp_path)).activation or ""
+    assert told.rpartition(".")[2] == activation
+
+
+def test_texts_are_cut_where_max_length_says(repo: Path) -> None:
+    request = parse_request({"max_steps": 1, "dropout": 0.0, "weight_decay": 0.0, "warmup": 0, "max_length": 8})
+    found = fine_tune_reranker(small.classifier(repo, 1), small.tokenizer(repo), small.graded(), None, request)
+    start = small.classifier(repo, 1).bert.embeddings.position_embeddings.weight
+    moved = (found.module.bert.embeddings.position_embeddings.weight != start).any(dim=1)
+    assert moved[:8].all() and not moved[8:].any()

@@ -76,6 +76,23 @@ def test_finetune_writes_a_repo_that_loads(repo: Path, tmp_path: Path) -> None:
     assert again.exit_code == 2 and "not empty" in again.output
 
 
+def test_labels_make_a_classifier_where_the_task_says_so(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": text, "label": ("bad", "good")[i % 2]} for i, text in enumerate(snippets(8))]
+    data = lines(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    asked = ("finetune", repo, data, "--output", ".", "--labels", 2)
+    refused = run(*asked)
+    assert refused.exit_code == 2 and "--labels" in refused.output and "--class" in refused.output
+    result = run(*asked, "--task", "text-classification")
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "here" / "config.json").read_text())
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert (tmp_path / "here.checkpoints").is_dir()
+
+
 def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
     data, output = lines(tmp_path / "texts.jsonl", [{"text": text} for text in snippets(16)]), tmp_path / "student"
     result = run("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8)
