@@ -120,6 +120,12 @@ def test_a_broken_run_goes_on_to_the_same_weights(teacher: ModelWithTokenizer, t
     assert vectors.stat().st_mtime_ns == written  # the teacher was not asked again
 
 
+@pytest.mark.parametrize("keywords", [{"alpha": 0.1}, {"temperature": 9.0}])
+def test_keywords_of_heads_are_refused(teacher: ModelWithTokenizer, tmp_path: Path, keywords: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="does nothing"):
+        learned(teacher, tmp_path, **keywords)
+
+
 def test_early_stopping_takes_the_best(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     trained = learned(teacher, tmp_path, early_stopping=1, save_steps=1, max_steps=40, learning_rate=0.2)
     assert trained.course.steps < 40

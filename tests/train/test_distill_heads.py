@@ -128,6 +128,12 @@ def test_a_broken_run_goes_on_to_the_same_weights(tokenizer: Any, tmp_path: Path
     assert tensors_digest(resumed.module) == tensors_digest(whole.module)
 
 
+def test_keywords_of_vectors_are_refused(tokenizer: Any, tmp_path: Path) -> None:
+    for keywords in ({"weights": {"mse": 3.0}}, {"prompts": "query: "}):
+        with pytest.raises(OptionError, match="does nothing"):
+            learned(ModelWithTokenizer(module(), tokenizer), tmp_path, small.TEXTS, **keywords)
+
+
 def test_labels_that_the_data_numbers_otherwise_are_known_by_their_names(tokenizer: Any, tmp_path: Path) -> None:
     named = module(labels=2, id2label={0: "good", 1: "bad"}, label2id={"good": 0, "bad": 1})
     teacher = ModelWithTokenizer(named, tokenizer)
