@@ -64,7 +64,10 @@ def agreement(model: QEFFAutoModelForSequenceClassification, test: Examples, bac
     """The share of rows on which a program gives torch's label."""
     torch_s = model.evaluate(test, runtime_ai100=False, resamples=2).outcome.given
     model.compile(backend=backend, **({"num_cores": 14} if backend == "qaic" else {}))
-    return float(np.mean(np.equal(model.evaluate(test, resamples=2).outcome.given, torch_s)))
+    try:
+        return float(np.mean(np.equal(model.evaluate(test, resamples=2).outcome.given, torch_s)))
+    finally:
+        model.close()  # a device has cores for one program
 
 
 def main() -> None:
