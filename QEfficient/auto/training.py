@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub, settings
+from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.road import Road
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.data import read_examples
@@ -144,20 +145,22 @@ def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
         old, model._loaded = model._loaded, None
         model._origin, model._head = origin, head
         model._config = model._encoder = model._onnx_path = None
+        model.model_card_data = Evaluations()  # those figures are of the weights before
     if old is not None:
         old.retire()
 
 
 def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> Checkpoint:
     """What was trained as a model in a folder. The first of several processes writes; the others go on when it has."""
-    from QEfficient.train.save import save_model
+    from QEfficient.train.folder import MODEL_FOLDER
+    from QEfficient.train.save import keep_model
 
-    folder = trained.output_dir / "model"
+    folders: list[Any] = [None]
     if settings.training_rank() == 0:
-        save_model(trained, folder)
+        folders = [keep_model(trained, trained.output_dir / MODEL_FOLDER)]
     if settings.training_processes() > 1:
         import torch
 
-        torch.distributed.barrier()
-    found = dataclasses.replace(hub.resolve(Path(folder)), name=name)
+        torch.distributed.broadcast_object_list(folders)
+    found = dataclasses.replace(hub.resolve(Path(folders[0])), name=name)
     return Checkpoint(found, auto_class, (), {"trust_remote_code": True} if remote_code else {})

@@ -196,7 +196,7 @@ def _pair(before: float | None, after: float | None) -> tuple[float, float] | No
 
 
 def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
-    """Does the work; a Ctrl-C that ends it says what is left of it.
+    """Does the work and lets go of the folder; a Ctrl-C that ends it says what is left of it.
 
     Raises:
         KeyboardInterrupt: With a note that names the last checkpoint.
@@ -210,6 +210,8 @@ def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
         log.warning("training was interrupted. %s", told)
         error.add_note(told)
         raise
+    finally:
+        folder.release()
 
 
 @contextmanager
