@@ -18,11 +18,13 @@ from QEfficient.auto.road import Road
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.record import Examples
+from QEfficient.export.isolated import isolated
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import parse_head
 from QEfficient.source.identity import is_native
 from QEfficient.source.origin import Origin
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +37,7 @@ RERANKING = ("reranking", "similarity")
 Columns = Mapping[str, str | Sequence[str] | None]
 
 
+@one_at_a_time()
 def fine_tune(
     model: Road,
     rows: tuple[object, object],
@@ -109,8 +112,9 @@ def own_tokenizer(origin: Origin, given: Any) -> Any:
     return given
 
 
+@isolated
 def own_module(origin: Origin) -> nn.Module:
-    """A module that may be changed: the caller's own never is."""
+    """A module that may be changed, whatever mode torch is in: the caller's own never is."""
     if isinstance(origin, Checkpoint) and not origin.handed_out:
         return origin.to_train()
     module = origin.module()
