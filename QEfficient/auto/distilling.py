@@ -17,10 +17,12 @@ from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.training import own_module, own_tokenizer, sentence_steps, written
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.record import Examples
+from QEfficient.export.isolated import isolated
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import parse_head
 from QEfficient.source.origin import Origin
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,6 +64,7 @@ class Lesson:
     score: Callable[[Any], float] | None
 
 
+@one_at_a_time()
 def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     """Trains a student, and gives it as an object of the teacher's class.
 
@@ -113,6 +116,7 @@ def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples
     return read_examples(data, lesson.task, lesson.columns)
 
 
+@isolated
 def _whole_module(origin: Origin) -> nn.Module:
     """The teacher's module, of which no part may be random numbers, as a student's head may be."""
     if isinstance(origin, Checkpoint) and not origin.handed_out:

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub, settings
+from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.road import Road
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.record import Examples
+from QEfficient.export.isolated import isolated
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import parse_head
 from QEfficient.source.identity import is_native
 from QEfficient.source.origin import Origin
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +37,7 @@ RERANKING = ("reranking", "similarity")
 Columns = Mapping[str, str | Sequence[str] | None]
 
 
+@one_at_a_time()
 def fine_tune(
     model: Road,
     rows: tuple[object, object],
@@ -108,8 +112,9 @@ def own_tokenizer(origin: Origin, given: Any) -> Any:
     return given
 
 
+@isolated
 def own_module(origin: Origin) -> nn.Module:
-    """A module that may be changed: the caller's own never is."""
+    """A module that may be changed, whatever mode torch is in: the caller's own never is."""
     if isinstance(origin, Checkpoint) and not origin.handed_out:
         return origin.to_train()
     module = origin.module()
@@ -144,20 +149,22 @@ def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
         old, model._loaded = model._loaded, None
         model._origin, model._head = origin, head
         model._config = model._encoder = model._onnx_path = None
+        model.model_card_data = Evaluations()  # those figures are of the weights before
     if old is not None:
         old.retire()
 
 
 def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> Checkpoint:
     """What was trained as a model in a folder. The first of several processes writes; the others go on when it has."""
-    from QEfficient.train.save import save_model
+    from QEfficient.train.folder import MODEL_FOLDER
+    from QEfficient.train.save import keep_model
 
-    folder = trained.output_dir / "model"
+    folders: list[Any] = [None]
     if settings.training_rank() == 0:
-        save_model(trained, folder)
+        folders = [keep_model(trained, trained.output_dir / MODEL_FOLDER)]
     if settings.training_processes() > 1:
         import torch
 
-        torch.distributed.barrier()
-    found = dataclasses.replace(hub.resolve(Path(folder)), name=name)
+        torch.distributed.broadcast_object_list(folders)
+    found = dataclasses.replace(hub.resolve(Path(folders[0])), name=name)
     return Checkpoint(found, auto_class, (), {"trust_remote_code": True} if remote_code else {})

@@ -16,6 +16,7 @@ from QEfficient.train.adjust import adjusted
 from QEfficient.train.distill_losses import vector_loss
 from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import read_texts
+from QEfficient.train.fingerprint import sentence_reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.layers import Layers
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -94,7 +95,9 @@ def distill_embeddings(
     request = dataclasses.replace(request, teacher=content_key(told), layers=layers)
     with own_seeds(request.seed):
         model = _student(small, dataclasses.replace(head, text=_facts(teacher, small)), master)
-    folder = run_folder(request, model, train, others)
+    read = sentence_reading(model, bool(small.text and small.text.lower_case))
+    of_teacher = sentence_reading(master, bool(teacher.text and teacher.text.lower_case))
+    folder = run_folder(request, model, {**read, "teacher": of_teacher}, train, others)
     work = partial(_distill, (model, master), (train, others), request, folder, score)
     with _limited((model, master), request.max_length):
         course = interruptible(work, folder)
@@ -212,5 +215,4 @@ def _vectors(
             )
         return found
 
-    made_of = {"teacher": request.teacher, "texts": digest_of({"text": texts}), "prompt": prompt}
-    return kept(folder.path, made_of | {"limit": master.max_seq_length}, compute)
+    return kept(folder.path, {"run": folder.key, "texts": digest_of({"text": texts})}, compute)

@@ -16,6 +16,7 @@ from QEfficient.train.distill_losses import head_terms
 from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import TASK, pairs_of, read_rows
 from QEfficient.train.features import Feature, HeadReader, collator
+from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
@@ -96,7 +97,9 @@ def distill_head(
     readers = _reader(teacher, train, request), _reader(small, train, request)
     parts = ((train, "training"), (others, "held-out"))
     sets = [None if part is None else _read(readers, part, where) for part, where in parts]
-    folder = run_folder(request, small.module, train, others)
+    of_teacher, of_student = (reading(one.tokenizer, one.max_length, one.lower_case) for one in readers)
+    read = {**of_student, "teacher": of_teacher}
+    folder = run_folder(request, small.module, read, train, others)
     work = partial(_distill, (teacher, small), sets, request, folder, score)
     course = interruptible(work, folder)
     on, name = TrainedOn.of(train, others), name_of(teacher.module)
@@ -226,7 +229,7 @@ def _with_logits(teacher: ModelWithTokenizer, rows: _Rows, request: DistillReque
     lengths = [len(row["input_ids"]) for row in rows.teachers]
     flat = kept(
         folder.path,
-        {"teacher": request.teacher, "rows": rows.digest, "longest": max(lengths)},
+        {"run": folder.key, "rows": rows.digest},
         lambda: _logits(teacher, rows.teachers, per_token, request.batch_size),
     )
     if not per_token:

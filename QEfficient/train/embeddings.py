@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from QEfficient.errors import InputError, OptionError, unknown
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
+from QEfficient.train.fingerprint import sentence_reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, TRIPLETS, Columns, embedding_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -93,7 +94,8 @@ def fine_tune_embeddings(
     model = sentence_transformer(module, tokenizer, head, request.max_length)
     loss = partial(embedding_loss, request, form=form, columns=columns)
     loss(model)  # what does not fit is refused before the run has a folder
-    folder = run_folder(request, model, train, held_out)
+    read = sentence_reading(model, bool(head.text and head.text.lower_case))
+    folder = run_folder(request, model, read, train, held_out)
     work = partial(_train, model, loss, (form, columns, others), request, folder, score)
     name = name_of(module)
     course = interruptible(work, folder)

@@ -11,6 +11,7 @@ from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
 from QEfficient.train.features import TASKS, Feature, HeadReader, collator, find_labels
+from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
@@ -88,7 +89,6 @@ def fine_tune_head(
     reader = HeadReader(tokenizer, min(request.max_length or limit, limit), labels, bool(text and text.lower_case))
     rows = reader.features(train, "training")
     others = None if held_out is None else reader.features(held_out, "held-out")
-    folder = run_folder(request, module, train, held_out)
     pieces = _Pieces(
         rows,
         others,
@@ -96,6 +96,8 @@ def fine_tune_head(
         head_loss(train.task, _class_weights(request, labels, rows)),
     )
     name = name_of(module)
+    read = reading(tokenizer, reader.max_length, reader.lower_case)
+    folder = run_folder(request, module, read, train, held_out)
     module, course = interruptible(partial(_train, module, pieces, request, folder, score), folder)
     return Trained(module, None, tokenizer, name, TrainedOn.of(train, held_out), request, course, folder.path)
 

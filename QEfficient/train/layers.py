@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import arguments
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.export.isolated import isolated
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +23,7 @@ _NUMBERS = ("layer_idx", "layer_id", "layer_index")
 """Attributes of a layer, or of a part of one, that say which it is."""
 
 
+@isolated
 def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int, ...]]:
     """A copy with some of the layers, in their order; config and numbering fit. The module itself stays as it is.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from QEfficient.errors import InputError
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
+from QEfficient.train.fingerprint import sentence_reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.pairs import Columns, reranker_columns
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
@@ -80,7 +81,8 @@ def fine_tune_reranker(
     loss = reranker_loss(request, model)
     if type(loss).__name__ != _BINARY:
         model.activation_fn = nn.Identity()  # the loss compares the logits themselves, or their order
-    folder = run_folder(request, module, train, held_out)
+    read = sentence_reading(model, bool(text and text.lower_case))
+    folder = run_folder(request, module, read, train, held_out)
     name = name_of(module)
     course = interruptible(partial(_train, model, loss, (columns, others), request, folder, score), folder)
     on = TrainedOn.of(train, held_out)

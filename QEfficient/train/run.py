@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from QEfficient import settings
 from QEfficient.errors import MissingExtraError, UsageError
 from QEfficient.progress import is_watched
+from QEfficient.train.alone import one_at_a_time
 from QEfficient.train.folder import STATE_FILE, RunFolder, last_checkpoint
 from QEfficient.train.record import Course
 from QEfficient.train.request import AUTO, TrainRequest
@@ -152,7 +153,11 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
         request: How to train.
         folder: Where its checkpoints are, and from which it goes on.
         score: Asked about the model before and after.
+
+    Raises:
+        UsageError: Weights are NaN or Inf in the end.
     """
+    import torch
     from transformers import PrinterCallback, set_seed
 
     trainer.remove_callback(PrinterCallback)
@@ -162,8 +167,10 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
     if folder.finished:
         _take_finished(trainer, folder.checkpoint)
     else:
-        trainer.train(resume_from_checkpoint=None if folder.checkpoint is None else str(folder.checkpoint))
+        with torch.enable_grad():  # a score that trains a model of its own is asked without gradients
+            trainer.train(resume_from_checkpoint=None if folder.checkpoint is None else str(folder.checkpoint))
     seconds = time.perf_counter() - began
+    _check_finite(trainer.model, request)
     history = [(int(entry["step"]), entry) for entry in trainer.state.log_history]
     first = next((float(entry["eval_loss"]) for step, entry in history if "eval_loss" in entry and not step), None)
     last = None if trainer.eval_dataset is None else float(trainer.evaluate()["eval_loss"])
@@ -171,6 +178,19 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
     losses = tuple((step, float(entry["loss"])) for step, entry in history if "loss" in entry)
     after = _scored(trainer, score)
     return Course(seconds, trainer.state.global_step, losses, _pair(first, last), _pair(before, after))
+
+
+def _check_finite(model: Any, request: TrainRequest) -> None:
+    import torch
+
+    odd = [name for name, weight in model.named_parameters() if not bool(torch.isfinite(weight).all())]
+    if odd:
+        raise UsageError(
+            "The training diverged: what came out can't be used.",
+            got=f"NaN or Inf in {len(odd)} weights, such as {odd[0]}, with learning_rate={request.rate:g}",
+            allowed="finite weights",
+            do="choose a lower learning_rate or a longer warmup, and check the rows for extreme numbers",
+        )
 
 
 def _take_finished(trainer: Any, checkpoint: Path | None) -> None:
@@ -196,7 +216,7 @@ def _pair(before: float | None, after: float | None) -> tuple[float, float] | No
 
 
 def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
-    """Does the work; a Ctrl-C that ends it says what is left of it.
+    """Does the work and lets go of the folder; a Ctrl-C that ends it says what is left of it.
 
     Raises:
         KeyboardInterrupt: With a note that names the last checkpoint.
@@ -210,20 +230,26 @@ def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
         log.warning("training was interrupted. %s", told)
         error.add_note(told)
         raise
+    finally:
+        folder.release()
 
 
 @contextmanager
 def own_seeds(seed: int) -> Iterator[None]:
-    """Random numbers from a seed; the process has those that it had before, afterwards."""
+    """Random numbers from a seed, for one thread at a time; the process has those that it had before, afterwards."""
     import numpy as np
     import torch
     from transformers import set_seed
 
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        set_seed(seed)
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+    with one_at_a_time():
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        try:
+            set_seed(seed)
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            if on_gpus:
+                torch.cuda.set_rng_state_all(on_gpus)
