@@ -44,8 +44,8 @@ def test_grades_beyond_what_the_loss_takes(repo: Path) -> None:
 def test_scores_are_what_the_loss_compares(repo: Path, tmp_path: Path, loss: str | None, activation: str) -> None:
     request = parse_request({"max_steps": 1, "loss": loss})
     found = fine_tune_reranker(small.classifier(repo, 1), small.tokenizer(repo), small.graded(), None, request)
-    save_model(found, tmp_path)
-    told = read_scoring(tmp_path, read_repo(tmp_path)).activation or ""
+    save_model(found, tmp_path / "model")
+    told = read_scoring(tmp_path / "model", read_repo(tmp_path / "model")).activation or ""
     assert told.rpartition(".")[2] == activation
 
 
