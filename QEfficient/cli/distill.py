@@ -37,7 +37,7 @@ def distill(
     loaded: Any = models.load(teacher, models.task_of(teacher), pooling)
     if not hasattr(loaded, "distill"):
         raise typer.BadParameter(f"{type(loaded).__name__} can't be distilled here", param_hint="MODEL")
-    loaded.distill(
+    made = loaded.distill(
         student,
         layers=layers,
         data=data,
@@ -50,5 +50,5 @@ def distill(
         output_dir=checkpoints(output),
         resume=resume,
     )
-    shutil.copytree(checkpoints(output) / "model", output, dirs_exist_ok=True)
+    shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
     print(f"Model: {output}")
