@@ -8,9 +8,6 @@ import typer
 
 from QEfficient.cli import models
 from QEfficient.cli.evaluate import AsJson, Backend, Column, Metric, Report, Task, columns
-from QEfficient.evaluate import compare as compare_models
-from QEfficient.evaluate.data import read_examples
-from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.report import report_path, write_report
 
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="The others are compared with the first.")]
@@ -29,6 +26,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """One table of several models: metrics with intervals, what differs by more than chance, speed and size."""
+    from QEfficient.evaluate import compare as compare_models
+    from QEfficient.evaluate.data import read_examples  # numpy, which the commands of the cache do without
+    from QEfficient.evaluate.metrics.catalogue import metrics_of
+
     target = None if report is None else report_path(report)
     rows = read_examples(data, task, columns(column), model_task=models.task_of(names[0]))
     metrics_of(rows.task, metric or None)

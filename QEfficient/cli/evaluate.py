@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from QEfficient.cli import models
-from QEfficient.evaluate.data import read_examples
-from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.report import report_path, write_report
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A file of rows: JSONL, JSON, CSV, TSV or parquet.")]
@@ -36,6 +34,9 @@ def evaluate(
     pooling: models.Pooling = None,
 ) -> None:
     """Metrics of a model on a file of rows, with 95 % intervals."""
+    from QEfficient.evaluate.data import read_examples  # numpy, which the commands of the cache do without
+    from QEfficient.evaluate.metrics.catalogue import metrics_of
+
     target = None if report is None else report_path(report)
     rows = read_examples(data, task, columns(column), model_task=models.task_of(model))  # before anything is compiled
     metrics_of(rows.task, metric or None)

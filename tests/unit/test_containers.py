@@ -126,7 +126,12 @@ NO_CONTAINERS = {
     ("QAICInferenceSession.set_buffers", "buffers"): "likewise",
     ("QAICInferenceSession.skip_buffers", "skipped_buffer_names"): "names of the program's own buffers",
     ("Evaluations.set_evaluation_metrics", "metrics"): "figures by name",
+    ("Insight.evaluate", "metrics"): "names of metrics",
+    ("Insight.evaluate", "columns"): "role → column",
 }
+_TRAINED = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.fine_tune", "columns"): "role → column" for kind in _TRAINED}
+NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TRAINED[:3]}
 
 ITEMS: dict[str, list[Any]] = {
     "texts": TEXTS,
