@@ -128,6 +128,13 @@ def test_each_room_is_named_in_the_architecture_document() -> None:
     assert not {room for room in rooms if not re.search(rf"\b{room}(?:/|\.py)", text)}
 
 
+def test_the_package_holds_code_templates_and_one_table() -> None:
+    """No weights, vocabularies or other data: a script that is given a wrong folder leaves some there."""
+    known = {".py", ".pyi", ".html", ".css", ".svg", ".typed", ".md", ".csv"}
+    files = (path for path in LIBRARY.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    assert not [name(path) for path in files if path.suffix not in known]
+
+
 def test_each_folder_with_modules_is_a_package() -> None:
     folders = {file.parent for file in library_files()}
     assert not {folder for folder in folders if not (folder / "__init__.py").is_file()}
