@@ -21,6 +21,7 @@ from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.layers import Layers
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse
+from QEfficient.train.rows import check_rows
 from QEfficient.train.run import (
     Score,
     callbacks,
@@ -89,6 +90,7 @@ def distill_embeddings(
             do="pass the string that stands before every text",
         )
     train, others = read_texts(texts), None if held_out is None else read_texts(held_out)
+    check_rows(train, others, request)
     small, layers = student_of(teacher, student)
     master = _whole_vectors(teacher, head)
     told = {"tensors": tensors_digest(master), "steps": [dict(step) for step in head.steps]}

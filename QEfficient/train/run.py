@@ -46,20 +46,9 @@ def needs(*packages: str) -> None:
 
 
 def training_arguments(request: TrainRequest, folder: RunFolder, held_out: bool) -> dict[str, Any]:
-    """Arguments of transformers' ``TrainingArguments`` that hold for every kind of model.
-
-    Raises:
-        UsageError: The loss on held-out rows is to stop the training, and there are none.
-    """
+    """Arguments of transformers' ``TrainingArguments`` that hold for every kind of model."""
     import torch
 
-    if request.early_stopping is not None and not held_out:
-        raise UsageError(
-            "early_stopping looks at the loss on held-out rows, and there are none.",
-            got=f"early_stopping={request.early_stopping}",
-            allowed="held-out rows beside those to train on",
-            do="pass eval=…, or drop early_stopping",
-        )
     gpu = torch.cuda.is_available()
     mixed = gpu and request.precision == AUTO
     when: dict[str, Any] = {"save_strategy": "epoch"} if request.save_steps is None else {"save_strategy": "steps"}
@@ -164,7 +153,7 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
     before = _scored(trainer, score)
     set_seed(request.seed)  # whatever scored has drawn random numbers
     began = time.perf_counter()
-    if folder.finished:
+    if folder.finished and folder.checkpoint is not None:
         _take_finished(trainer, folder.checkpoint)
     else:
         with torch.enable_grad():  # a score that trains a model of its own is asked without gradients
@@ -193,11 +182,10 @@ def _check_finite(model: Any, request: TrainRequest) -> None:
         )
 
 
-def _take_finished(trainer: Any, checkpoint: Path | None) -> None:
+def _take_finished(trainer: Any, checkpoint: Path) -> None:
     """What a whole run came to: its last weights, or its best ones."""
     from transformers import TrainerState
 
-    assert checkpoint is not None  # a run without one is not finished
     trainer.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
     best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
     trainer.take_weights(Path(best or checkpoint))

@@ -127,6 +127,14 @@ def test_keywords_of_heads_are_refused(teacher: ModelWithTokenizer, tmp_path: Pa
         learned(teacher, tmp_path, **keywords)
 
 
+def test_early_stopping_needs_texts_that_are_held_out(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(UsageError, match="held-out rows"):
+        request = parse_distill_request({"early_stopping": 1, "output_dir": folder})
+        distill_embeddings(teacher, MEAN, 1, small.TEXTS, None, request)
+    assert not folder.exists()  # before anything is made
+
+
 def test_early_stopping_takes_the_best(teacher: ModelWithTokenizer, tmp_path: Path) -> None:
     trained = learned(teacher, tmp_path, early_stopping=1, save_steps=1, max_steps=40, learning_rate=0.2)
     assert trained.course.steps < 40
