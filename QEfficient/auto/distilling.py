@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient.auto.base import QEFFTransformersBase
-from QEfficient.auto.training import own_module, own_tokenizer, sentence_steps, written
+from QEfficient.auto.processors import own_tokenizer
+from QEfficient.auto.training import own_module, sentence_steps, written
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated

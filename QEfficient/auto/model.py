@@ -20,8 +20,6 @@ from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
 if TYPE_CHECKING:
     from torch import nn
 
-    from QEfficient.train.record import Trained
-
 
 class QEFFAutoModel(QEFFTransformersBase):
     """An encoder on the card or the host.
@@ -75,55 +73,6 @@ class QEFFAutoModel(QEFFTransformersBase):
         return self
 
     # ------------------------------------------------------------------------------------ train
-
-    def fine_tune(
-        self,
-        train: object,
-        eval: object = None,
-        *,
-        task: str | None = None,
-        columns: Mapping[str, str | Sequence[str] | None] | None = None,
-        tokenizer: Any = None,
-        score: Callable[[Any], float] | None = None,
-        **keywords: Any,
-    ) -> Trained:
-        """Trains the model on rows of texts; afterwards it has the new weights.
-
-        The loss is MultipleNegativesRankingLoss for pairs and triplets, CoSENTLoss for scored pairs and
-        BatchAllTripletLoss for labelled texts; ``loss`` names another. What stands behind the encoder is trained too.
-
-        A copy is trained, on sentence-transformers' trainer, and written as an ordinary repo into
-        ``output_dir/model``: that is what the object is from then on, so keep the folder, or write the model to another
-        with ``QEfficient.train.save.save_model``. The program that was compiled before is retired: call ``compile``
-        again.
-
-        A Ctrl-C keeps the last checkpoint; the same call with ``resume=True`` goes on from it.
-
-        Args:
-            train: The rows: a data set, a data frame, a mapping from columns to values, a list of mappings, or the path
-                of a JSONL, CSV or parquet file.
-            eval: Held-out rows likewise, on which the loss is measured before and after.
-            task: What the rows are for; left out, their columns tell it: ``"similarity"`` (two texts and a score),
-                ``"retrieval"`` (a query and a document), ``"reranking"`` (a query with documents, some relevant) or
-                ``"text-classification"`` (texts with labels).
-            columns: Role → name of its column, where it has another: ``{"text": "first", "pair": "second"}``.
-            tokenizer: HuggingFace's, of a model that was handed in as a module.
-            score: Asked about the ``SentenceTransformer`` before and after.
-            **keywords: How to train, as :class:`QEfficient.train.request.TrainRequest` lists them: ``epochs``,
-                ``batch_size``, ``learning_rate``, ``lora``, ``early_stopping``, ``output_dir``, ``resume``, ….
-
-        Returns:
-            What came of it: the module, what it was trained on, how, the losses, and what it scored before and after.
-
-        Raises:
-            MissingExtraError: The extra ``train`` is not installed.
-            InputError: The rows or their labels do not fit. Nothing was trained.
-            OptionError: A keyword is unknown or out of range.
-            UsageError: A saved program, which has no weights to train; or a model in memory without its tokenizer.
-        """
-        from QEfficient.auto.training import fine_tune
-
-        return fine_tune(self, (train, eval), task, columns, tokenizer, score, keywords)
 
     def distill(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub, settings
 from QEfficient.auto.evaluations import Evaluations
+from QEfficient.auto.processors import own_processor
 from QEfficient.auto.road import Road
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.data import read_examples
@@ -23,7 +24,7 @@ from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import parse_head
 from QEfficient.source.identity import is_native
 from QEfficient.source.origin import Origin
-from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, FILL_MASK, TEXT_CLASSIFICATION
 from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def fine_tune(
     rows: tuple[object, object],
     task: str | None,
     columns: Columns | None,
-    tokenizer: Any,
+    processors: tuple[Any, Any],
     score: Callable[[Any], float] | None,
     keywords: Mapping[str, Any],
 ) -> Trained:
@@ -54,21 +55,23 @@ def fine_tune(
         rows: Those to train on, and those held out or ``None``.
         task: What they are for; ``None``: their columns tell it.
         columns: Role → column, for those who call it otherwise.
-        tokenizer: HuggingFace's, of a model in memory.
+        processors: HuggingFace's tokenizer, or another processor, of a model in memory; ``None`` for its own.
         score: As the room ``train`` takes it.
         keywords: How to train.
     """
     from QEfficient.train.embeddings import fine_tune_embeddings
     from QEfficient.train.heads import fine_tune_head
+    from QEfficient.train.material import SIGNAL_TASKS
     from QEfficient.train.request import parse_request
     from QEfficient.train.rerankers import fine_tune_reranker
 
     request = parse_request(keywords)
     origin = model._need_origin("fine_tune")
-    reader = own_tokenizer(origin, tokenizer)
+    reader = own_processor(origin, model._task, *processors)
     train = _examples(model, rows[0], task, columns)
     held_out = None if rows[1] is None else _examples(model, rows[1], train.task, columns)
-    text = model._text()
+    _check_task(model, train)
+    text = None if train.task in SIGNAL_TASKS else model._text()
     module = own_module(origin)
     if model._task is FEATURE_EXTRACTION:
         from QEfficient.train.sentence_model import SentenceHead
@@ -85,31 +88,24 @@ def fine_tune(
 
 
 def _examples(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:
-    return data if isinstance(data, Examples) else read_examples(data, task, columns, model_task=model._task.name)
+    if isinstance(data, Examples):
+        return data
+    if model._task is FILL_MASK and task in (None, FILL_MASK.name):
+        from QEfficient.train.mask_texts import read_mask_texts
+
+        return read_mask_texts(data, columns)
+    return read_examples(data, task, columns, model_task=model._task.name)
 
 
-def own_tokenizer(origin: Origin, given: Any) -> Any:
-    """The model's own, or the caller's."""
-    if given is None and origin.folder is None:
+def _check_task(model: Road, train: Examples) -> None:
+    """Of all but embedding models and text classifiers the task is that of their class."""
+    if model._task not in (FEATURE_EXTRACTION, TEXT_CLASSIFICATION) and train.task != model._task.name:
         raise UsageError(
-            "A model in memory has no tokenizer, and texts can't be trained on without one.",
-            got=origin.name,
-            allowed="tokenizer=…, as AutoTokenizer.from_pretrained gives it; or a model that from_pretrained found",
-            do="pass the tokenizer that the model was made for",
+            "These rows are for another task than the model.",
+            got=f"{train.task!r} for a model of {model._task.name}",
+            allowed=f"rows for {model._task.name!r}",
+            do="load the model with the Auto class of the task",
         )
-    if given is None:
-        from transformers import AutoTokenizer
-
-        trusted = {"trust_remote_code": True} if isinstance(origin, Checkpoint) and origin.remote_code else {}
-        given = AutoTokenizer.from_pretrained(str(origin.folder), **origin.tokenizer_keywords, **trusted)
-    if not getattr(given, "is_fast", False):
-        raise UsageError(
-            "The tokenizer has no fast form.",
-            got=type(given).__name__,
-            allowed="a tokenizer of the tokenizers library",
-            do="pass tokenizer=… with a fast one",
-        )
-    return given
 
 
 @isolated

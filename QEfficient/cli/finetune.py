@@ -43,8 +43,6 @@ def finetune(
     new_folder(output)
     given: dict[str, Any] = {} if labels is None else {"num_labels": labels}
     loaded: Any = models.load(model, _kind(model, kind, task, labels), pooling, **given)
-    if not hasattr(loaded, "fine_tune"):
-        raise typer.BadParameter(f"{type(loaded).__name__} can't be trained here", param_hint="--class")
     trained = loaded.fine_tune(
         data,
         held_out,
@@ -69,6 +67,8 @@ _HEADS = {
     "reranking": "text-classification",
     "similarity": "text-classification",
     "token-classification": "token-classification",
+    "image-classification": "image-classification",
+    "audio-classification": "audio-classification",
 }
 """What the rows are for → what a model with labels is for that is trained on them."""
 

@@ -66,6 +66,8 @@ def _set_dropout(module: nn.Module, share: float | None) -> list[tuple[nn.Module
 def with_adapters(module: nn.Module, settings: LoraSettings) -> nn.Module:
     """A module whose linear layers have adapters, in peft's wrapper. A task's head is trained as a whole.
 
+    One that shares weights with the encoder gets adapters too.
+
     ``peft.get_peft_model`` makes it: transformers' own ``add_adapter`` asks for a peft that is not out yet.
 
     Raises:
@@ -92,12 +94,20 @@ def _arguments(module: nn.Module, settings: LoraSettings) -> dict[str, Any]:
     base = getattr(module, "base_model_prefix", "")
     parts = module.named_children() if hasattr(module, base) else ()
     whole = [name for name, part in parts if name != base and any(True for _ in part.parameters())]
+    if _writes_as_it_reads(module):
+        whole = []  # a head of its own weights would not be read back
     chosen: dict[str, Any] = {"target_modules": _EVERY_LINEAR, **settings}
     if whole:
         chosen = {"modules_to_save": whole, **chosen}
         if chosen["target_modules"] == _EVERY_LINEAR:
             chosen = {"exclude_modules": rf"(?:{'|'.join(whole)})(?:\..*)?", **chosen}
     return chosen
+
+
+def _writes_as_it_reads(module: Any) -> bool:
+    """Whether the last matrix is that of the word embeddings, as masked language models have it."""
+    last = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
+    return last is not None and last.weight is module.get_input_embeddings().weight
 
 
 def merged(wrapped: nn.Module) -> nn.Module:

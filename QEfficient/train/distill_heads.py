@@ -15,9 +15,10 @@ from QEfficient.train.adjust import adjusted
 from QEfficient.train.distill_losses import head_terms
 from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import TASK, pairs_of, read_rows
-from QEfficient.train.features import Feature, HeadReader, collator
+from QEfficient.train.features import HeadReader, collator
 from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
+from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels
 from QEfficient.train.layers import Layers
 from QEfficient.train.order import in_order
@@ -190,9 +191,10 @@ def _distill(
 
     teacher, small = models
     rows, others = (None if part is None else _with_logits(teacher, part, request, folder) for part in sets)
+    lengths = [len(row["input_ids"]) for row in rows or ()]
     terms = head_terms(small.module.config, request, _is_per_token(teacher))
 
-    class Distiller(in_order(with_whole_checkpoints(Trainer), rows, request)):  # type: ignore[misc]
+    class Distiller(in_order(with_whole_checkpoints(Trainer), lengths, request)):  # type: ignore[misc]
         """A trainer whose loss compares with the teacher's logits, which stand in the batch."""
 
         def compute_loss(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.train.distill_request import COSINE, ERROR, SIMILARITY, DistillRequest
-from QEfficient.train.features import IGNORED
+from QEfficient.train.labelled import IGNORED
 
 if TYPE_CHECKING:
     import numpy as np

@@ -68,7 +68,7 @@ def pairs_of(ranked: Examples) -> Examples:
 
 def _read(data: object, columns: Wanted | None) -> tuple[dict[str, Sequence[str]], str]:
     """Role → its values, and what they came from."""
-    if columns is None and not isinstance(data, (str, os.PathLike, Mapping)) and _holds_strings(data):
+    if columns is None and holds_strings(data):
         texts = arguments.strings("data", data)
         return {"text": texts}, f"list of {len(texts)} texts"
     table = table_of(data)
@@ -83,7 +83,7 @@ def _examples(columns: dict[str, Sequence[str]], name: str) -> Examples:
     empty = not all(text.strip() for text in texts)
     if not texts or empty:
         raise InputError(
-            "A text is empty." if empty else "There are no texts to ask the teacher about.",
+            "A text is empty." if empty else "There are no texts.",
             got=name,
             allowed="texts of one word or more",
             do="drop such texts" if empty else "pass some",
@@ -91,8 +91,10 @@ def _examples(columns: dict[str, Sequence[str]], name: str) -> Examples:
     return Examples(TASK, columns, digest=digest_of(columns), name=name)
 
 
-def _holds_strings(data: Any) -> bool:
+def holds_strings(data: Any) -> bool:
     """Whether it is a list of strings, or one column: what has names of columns is a table."""
+    if isinstance(data, (str, os.PathLike, Mapping)):
+        return False
     if any(hasattr(data, name) for name in ("columns", "column_names", "collect_schema")):
         return False
     if not isinstance(data, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Rows → what a module with a head is trained on: token ids with labels, padded a batch at a time."""
+"""Rows of texts → what a module with a head is trained on: token ids with labels, padded a batch at a time."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError
+from QEfficient.train.choices import choice_features
+from QEfficient.train.labelled import IGNORED, Feature
 from QEfficient.train.labels import Labels, labels_of, numbers
+from QEfficient.train.masking import word_features
 
 if TYPE_CHECKING:
     from QEfficient.evaluate.record import Examples
-
-Feature = dict[str, Any]
-IGNORED = -100
-"""The label of what does not count, as torch's losses have it."""
 
 _STRIDE = 4
 """Windows of a long context share one of so many parts."""
@@ -81,7 +80,7 @@ def find_labels(examples: Examples, config: Any) -> Labels | None:
         InputError: There is one label only, or more than the model has.
     """
     columns = examples.columns
-    if examples.task == "text-classification":
+    if examples.task in ("text-classification", "image-classification", "audio-classification"):
         return labels_of(columns["label"], config, examples.label_names)
     if examples.task in ("multi-label", "token-classification"):
         role = "labels" if examples.task == "multi-label" else "tags"
@@ -181,11 +180,13 @@ _ENCODERS: Mapping[str, Callable[[HeadReader, Mapping[str, Sequence[Any]], str],
     "regression": _scores,
     "token-classification": _tags,
     "question-answering": _answers,
+    "fill-mask": word_features,
+    "multiple-choice": choice_features,
 }
 """Task → how its rows become features."""
 
 TASKS = tuple(_ENCODERS)
-"""The tasks that a module with a head is trained for."""
+"""The tasks of texts that a module with a head is trained for."""
 
 
 def collator(tokenizer: Any, per_token: bool) -> Callable[[Sequence[Feature]], Feature]:

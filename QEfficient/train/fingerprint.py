@@ -37,6 +37,19 @@ def reading(tokenizer: Any, limit: int | None, lower_case: bool) -> dict[str, Js
     return {"tokenizer": _tokenizer_digest(tokenizer), "limit": limit, "lower_case": lower_case, **sides}
 
 
+def processor_reading(processor: Any) -> dict[str, Json]:
+    """How images or clips are read.
+
+    Args:
+        processor: HuggingFace's image processor or feature extractor, or what has a ``feature_extractor`` and a
+            ``tokenizer``.
+    """
+    extractor = getattr(processor, "feature_extractor", processor)
+    told: dict[str, Json] = json.loads(json.dumps(extractor.to_dict(), sort_keys=True, default=repr))
+    tokenizer = getattr(processor, "tokenizer", None)
+    return {"processor": told} | ({} if tokenizer is None else {"tokenizer": _tokenizer_digest(tokenizer)})
+
+
 def _tokenizer_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a slow one: what it was made of

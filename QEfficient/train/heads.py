@@ -1,20 +1,20 @@
-"""Trains a module with a head: classes, several labels, a score, a label a word, answers in a context."""
+"""Trains a module with a head: on texts, images or clips, for classes, scores, words, answers, choices or letters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.export.isolated import isolated
+from QEfficient.train import features
 from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
-from QEfficient.train.features import TASKS, Feature, HeadReader, collator, find_labels
-from QEfficient.train.fingerprint import reading
+from QEfficient.train.features import HeadReader, find_labels
 from QEfficient.train.folder import RunFolder, run_folder
+from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
+from QEfficient.train.material import SIGNAL_TASKS, Material, of_signals, of_texts
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import TrainRequest, refuse
@@ -38,10 +38,18 @@ if TYPE_CHECKING:
 
 _PROBLEMS = {
     "text-classification": "single_label_classification",
+    "image-classification": "single_label_classification",
+    "audio-classification": "single_label_classification",
     "multi-label": "multi_label_classification",
     "regression": "regression",
 }
 """Task → what transformers' config calls it."""
+
+TASKS = (*features.TASKS, *SIGNAL_TASKS)
+"""The tasks that a module with a head is trained for."""
+
+_WEIGHTED = ("text-classification", "token-classification", "image-classification", "audio-classification")
+"""Tasks of classes, which may have weights."""
 
 IDENTITY = "torch.nn.modules.linear.Identity"
 """What makes scores of logits, as sentence-transformers writes it into a config."""
@@ -49,7 +57,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 def fine_tune_head(
     module: nn.Module,
-    tokenizer: Any,
+    processor: Any,
     train: Examples,
     held_out: Examples | None = None,
     request: TrainRequest | None = None,
@@ -62,9 +70,11 @@ def fine_tune_head(
     The names of the labels stand in its config afterwards, and with them what transformers calls the problem.
 
     Args:
-        module: A model for sequence or token classification, or question answering; in float32.
-        tokenizer: HuggingFace's, a fast one.
-        train: Rows of one of :data:`QEfficient.train.features.TASKS`.
+        module: A model with the head of the task; in float32.
+        processor: What reads its inputs, HuggingFace's: a fast tokenizer; of images an image processor, of clips a
+            feature extractor, for speech what has a ``feature_extractor`` and a ``tokenizer``.
+        train: Rows of one of :data:`QEfficient.train.heads.TASKS`. Those of fill-mask are plain texts, of which 15 % of
+            the tokens are hidden anew each epoch, or have one mask each, and the word behind it as ``target``.
         held_out: Rows of the same task, on which the loss is measured before and after, and for early stopping.
         request: How to train.
         text: The model's limit, and whether it lower-cases; ``None``: the tokenizer's own limit.
@@ -85,57 +95,45 @@ def fine_tune_head(
     check_trainable(module)
     _check(request, train)
     labels = _named(module, train)
-    limit = int(tokenizer.model_max_length) if text is None else text.max_length
-    reader = HeadReader(tokenizer, min(request.max_length or limit, limit), labels, bool(text and text.lower_case))
-    rows = reader.features(train, "training")
-    others = None if held_out is None else reader.features(held_out, "held-out")
-    pieces = _Pieces(
-        rows,
-        others,
-        collator(tokenizer, train.task == "token-classification"),
-        head_loss(train.task, _class_weights(request, labels, rows)),
-    )
+    if train.task in SIGNAL_TASKS:
+        material = of_signals(module, processor, train, held_out, labels)
+    else:
+        limit = int(processor.model_max_length) if text is None else text.max_length
+        reader = HeadReader(processor, min(request.max_length or limit, limit), labels, bool(text and text.lower_case))
+        material = of_texts(reader, train, held_out, request.seed)
+    weights = _class_weights(request, labels, material)
+    loss = head_loss(train.task, weights, int(getattr(module.config, "pad_token_id", None) or 0))
     name = name_of(module)
-    read = reading(tokenizer, reader.max_length, reader.lower_case)
-    folder = run_folder(request, module, read, train, held_out)
-    module, course = interruptible(partial(_train, module, pieces, request, folder, score), folder)
-    return Trained(module, None, tokenizer, name, TrainedOn.of(train, held_out), request, course, folder.path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """What a trainer is given beside the module."""
-
-    rows: list[Feature]
-    held_out: list[Feature] | None
-    collate: Callable[[Sequence[Feature]], Feature]
-    loss: HeadLoss
+    folder = run_folder(request, module, material.read, train, held_out)
+    module, course = interruptible(partial(_train, module, material, loss, request, folder, score), folder)
+    return Trained(module, None, processor, name, TrainedOn.of(train, held_out), request, course, folder.path)
 
 
 @isolated
 def _train(
-    module: nn.Module, pieces: _Pieces, request: TrainRequest, folder: RunFolder, score: Score | None
+    module: nn.Module, material: Material, loss: HeadLoss, request: TrainRequest, folder: RunFolder, score: Score | None
 ) -> tuple[nn.Module, Course]:
     from transformers import Trainer, TrainingArguments
 
-    arguments = training_arguments(request, folder, pieces.held_out is not None)
+    arguments = training_arguments(request, folder, material.held_out is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
+    ordered = in_order(with_whole_checkpoints(Trainer), material.lengths, request, material.begin)
 
-    class HeadTrainer(in_order(with_whole_checkpoints(Trainer), pieces.rows, request)):  # type: ignore[misc]
+    class HeadTrainer(ordered):  # type: ignore[misc, valid-type]
         def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
             """Transformers would leave out scores of -100."""
             return super()._get_num_items_in_batch(
-                [{"labels": countable(batch["labels"])} for batch in batch_samples], device
+                [{"labels": countable(material.task, batch["labels"])} for batch in batch_samples], device
             )
 
     with own_seeds(request.seed), adjusted(module, request):
         trainer = HeadTrainer(
             model=module if request.lora is None else with_adapters(module, request.lora),
             args=TrainingArguments(**arguments),
-            train_dataset=pieces.rows,
-            eval_dataset=pieces.held_out,
-            data_collator=pieces.collate,
-            compute_loss_func=pieces.loss,
+            train_dataset=material.rows,
+            eval_dataset=material.held_out,
+            data_collator=material.collate,
+            compute_loss_func=loss,
             callbacks=callbacks(request),
         )
         course = run(trainer, request, folder, score)
@@ -148,8 +146,10 @@ def _check(request: TrainRequest, train: Examples) -> None:
     if train.task not in TASKS:
         raise unknown(UsageError, f"No head is trained for {train.task!r}.", train.task, TASKS, argument="task")
     refuse(request, "a model with a head", "loss", "hard_negatives", "prompts")
-    if request.class_weights is not None and train.task not in ("text-classification", "token-classification"):
+    if request.class_weights is not None and train.task not in _WEIGHTED:
         refuse(request, f"a model for {train.task}", "class_weights")
+    if train.task in SIGNAL_TASKS:
+        refuse(request, f"a model for {train.task}", "max_length")
 
 
 def _named(module: nn.Module, train: Examples) -> Labels | None:
@@ -173,10 +173,10 @@ def _named(module: nn.Module, train: Examples) -> Labels | None:
     return labels
 
 
-def _class_weights(request: TrainRequest, labels: Labels | None, rows: list[Feature]) -> list[float] | None:
+def _class_weights(request: TrainRequest, labels: Labels | None, material: Material) -> list[float] | None:
     if request.class_weights is None or labels is None:
         return None
-    held = (row["labels"] for row in rows)
+    held = material.labels()
     return weights_of(
         request.class_weights, labels, (n for one in held for n in (one if isinstance(one, list) else [one]))
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.train.features import IGNORED
+from QEfficient.train.labelled import IGNORED
+from QEfficient.train.speech import ctc_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 HeadLoss = Callable[..., "Tensor"]
 """``(outputs, labels, num_items_in_batch=None) -> loss``, as transformers' ``compute_loss_func`` is called."""
 
+SPEECH = "automatic-speech-recognition"
 
-def head_loss(task: str, class_weights: Sequence[float] | None = None) -> HeadLoss:
-    """The loss of a task: cross-entropy, of several labels the binary one, of a score the squared error.
+
+def head_loss(task: str, class_weights: Sequence[float] | None = None, blank: int = 0) -> HeadLoss:
+    """The loss of a task: cross-entropy, of several labels the binary one, of a score the squared error, of speech CTC.
 
     Args:
-        task: One of :data:`QEfficient.train.features.TASKS`.
+        task: One of :data:`QEfficient.train.heads.TASKS`.
         class_weights: A factor of each label's term. The sum is still divided by the number of items and not by the sum
             of their weights, as torch does, so that batches of other labels count alike.
+        blank: Of speech, the id of no letter.
     """
     import torch
     from torch.nn import functional
@@ -52,18 +56,30 @@ def head_loss(task: str, class_weights: Sequence[float] | None = None) -> HeadLo
             [functional.cross_entropy(logits, labels[:, end], reduction="sum") for end, logits in enumerate(found)]
         ).sum()
 
-    sums = {"multi-label": several, "regression": score, "question-answering": ends}
+    sums: dict[str, Callable[[Any, Tensor], Tensor]] = {
+        "multi-label": several,
+        "regression": score,
+        "question-answering": ends,
+        SPEECH: ctc_sum(blank),
+    }
     total = sums.get(task, classes)
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        items = countable(labels).ne(IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        items = countable(task, labels).ne(IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return total(outputs, labels) / items
 
     return loss
 
 
-def countable(labels: Tensor) -> Tensor:
-    """A batch's labels, of which :data:`IGNORED` ones do not count; a score may be any number, and counts."""
+def countable(task: str, labels: Tensor) -> Tensor:
+    """A batch's labels, of which :data:`IGNORED` ones do not count; a score may be any number, and counts.
+
+    Args:
+        task: Of speech, a row counts once, whatever its transcript is.
+        labels: The batch's.
+    """
     import torch
 
+    if task == SPEECH:
+        labels = labels[:, 0]
     return torch.zeros_like(labels) if labels.is_floating_point() else labels

@@ -6,7 +6,7 @@ epoch are others than those of an unbroken one, and those of two processes diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,22 +55,34 @@ class RowOrder:
         yield from order[whole * self._step :].tolist()  # the only step that is not full comes last
 
 
-def in_order(trainer: type[Any], rows: Sequence[Mapping[str, Any]], request: TrainRequest) -> type[Any]:
-    """A trainer of transformers that takes tokenised rows in the order of :class:`RowOrder`.
+def in_order(
+    trainer: type[Any],
+    lengths: Sequence[int],
+    request: TrainRequest,
+    begin: Callable[[int], object] | None = None,
+) -> type[Any]:
+    """A trainer of transformers that takes rows in the order of :class:`RowOrder`.
 
     Args:
         trainer: Its class.
-        rows: With their ``input_ids``.
+        lengths: Of each row: tokens, samples or frames.
         request: Says the seed, how many rows a step has, and whether they are to be about equally long.
+        begin: Told the number of an epoch before its first row is taken.
     """
-    lengths = [len(row["input_ids"]) for row in rows] if request.group_by_length else None
     step = request.batch_size * settings.training_processes()
 
     class InOrder(trainer):  # type: ignore[misc]
         """See :func:`in_order`."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
-            return RowOrder(lengths, len(rows), step, request.seed, lambda: int(self.state.epoch or 0))
+            grouped = lengths if request.group_by_length else None
+            return RowOrder(grouped, len(lengths), step, request.seed, self._begun)
+
+        def _begun(self) -> int:
+            epoch = int(self.state.epoch or 0)
+            if begin is not None:
+                begin(epoch)
+            return epoch
 
     return InOrder
 

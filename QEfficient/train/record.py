@@ -65,7 +65,7 @@ class Trained:
     Attributes:
         module: HuggingFace's module with the new weights, in eval mode, on the CPU; an adapter is merged.
         wrapper: The ``SentenceTransformer`` or ``CrossEncoder`` around it; ``None`` for a head.
-        tokenizer: HuggingFace's.
+        tokenizer: HuggingFace's; of images and clips what reads these.
         name: What it was trained from.
         data: What it was trained on.
         request: How it was trained.

@@ -15,8 +15,9 @@ from sentence_transformers import CrossEncoder
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate.record import Examples
 from QEfficient.sentence_repo.reranker import read_scoring
-from QEfficient.train.features import IGNORED, HeadReader
+from QEfficient.train.features import HeadReader
 from QEfficient.train.heads import fine_tune_head
+from QEfficient.train.labelled import IGNORED
 from QEfficient.train.labels import Labels
 from QEfficient.train.losses import head_loss
 from QEfficient.train.order import RowOrder

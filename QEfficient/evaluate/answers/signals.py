@@ -57,14 +57,23 @@ def _of_clips(model: SubjectRunner, clips: Sequence[Any]) -> Any:
     rate: int = extractor.sampling_rate
     row = 0
     for batch in batches(clips):
-        made = [extractor(_samples(clip, rate, row + i), sampling_rate=rate) for i, clip in enumerate(batch)]
+        made = [extractor(samples_of(clip, rate, row + i), sampling_rate=rate) for i, clip in enumerate(batch)]
         name = next(name for name in SIGNALS if name in made[0])
         yield model.arrays({name: [np.asarray(one[name][0], np.float32) for one in made]})["logits"]
         row += len(batch)
 
 
-def _samples(clip: Any, rate: int, row: int) -> NDArray[np.float32]:
-    """The samples of a clip; where nothing is known of its sampling rate, it counts as the model's."""
+def samples_of(clip: Any, rate: int, row: int) -> NDArray[np.float32]:
+    """The samples of a clip, ``(samples,)``; where nothing is known of its sampling rate, it counts as the model's.
+
+    Args:
+        clip: As ``read_examples`` gives it.
+        rate: Samples a second that the model reads.
+        row: Where it stands, for the error.
+
+    Raises:
+        InputError: It has another sampling rate.
+    """
     samples, own = load_clip(clip)
     if own not in (None, rate):
         raise InputError(

@@ -146,7 +146,7 @@ def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
         )
     texts = [text.replace(MASK, mask) for text in examples.columns["text"]]
     words = enumerate(zip(texts, examples.columns["target"], strict=True))
-    right = np.array([_token(tokenizer, word, text.startswith(mask), row) for row, (text, word) in words], np.intp)
+    right = np.array([token_of(tokenizer, word, text.startswith(mask), row) for row, (text, word) in words], np.intp)
     ranks: list[int] = []
     for numbers in batches(range(len(texts))):
         batch = [texts[number] for number in numbers]
@@ -168,18 +168,28 @@ def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
     return Outcome(examples.task, right, np.array(ranks, np.intp), clusters=examples.clusters)
 
 
-def _token(tokenizer: Any, word: str, first: bool, row: int) -> int:
-    """The id of a word. Byte-level vocabularies hold one for it with the space before it, and one without."""
+def token_of(tokenizer: Any, word: str, first: bool, row: int) -> int:
+    """The id of a word. Byte-level vocabularies hold one for it with the space before it, and one without.
+
+    Args:
+        tokenizer: HuggingFace's.
+        word: The word.
+        first: Whether it begins its text.
+        row: Where it stands, for the error.
+
+    Raises:
+        InputError: It is no single token.
+    """
     forms = (word, f" {word}") if first else (f" {word}", word)
     for form in forms:
         ids: list[int] = tokenizer(form, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
             return ids[0]
     raise InputError(
-        "The word is no single token of this model, so that it can't be ranked.",
+        "The word is no single token of this model.",
         got=f"row {row}: {word!r}",
         allowed="a word that the tokenizer does not split",
-        do="drop this row, or evaluate on words that all the models know",
+        do="drop this row, or take words that all the models know",
     )
 
 
