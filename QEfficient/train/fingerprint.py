@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NO_MATTER = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 """What a config says beside what the model computes."""
 
+_PLACES = ("_file", "_path")
+"""How arguments of a tokenizer end that say where its files are."""
+
 UNKNOWN_LOSS = "a function without a name of its own: "
 """How the loss of a run begins that nothing else can be told to be equal to."""
 
@@ -54,7 +57,8 @@ def _tokenizer_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a slow one: what it was made of
         told: dict[str, Any] = {"class": type(tokenizer).__name__, "vocab": tokenizer.get_vocab()}
-        told["init"] = getattr(tokenizer, "init_kwargs", {})
+        given = getattr(tokenizer, "init_kwargs", {})
+        told["init"] = {name: value for name, value in given.items() if not name.endswith(_PLACES)}
     else:
         told = json.loads(backend.to_str())
         told["truncation"] = told["padding"] = None  # left there by the last call

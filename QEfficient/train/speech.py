@@ -63,7 +63,7 @@ class SpeechReader:
             InputError: A transcript has a letter that the vocabulary has not, or more letters than its clip has frames;
                 or the clips do not fit. It names the row.
         """
-        self._check_vocabulary()
+        self._check_blank()
         letters = [self._letters(text, row, where) for row, text in enumerate(columns["text"])]
         found = self.clips.rows(columns, letters, where)
         labels = []
@@ -87,29 +87,29 @@ class SpeechReader:
             labels.append([frames, *ids])
         return SignalRows(lambda row: found[row], labels, found.lengths)
 
-    def _check_vocabulary(self) -> None:
+    def _check_blank(self) -> None:
         config: Any = self.module.config
-        tokenizer = self.processor.tokenizer
-        if len(tokenizer) > config.vocab_size or tokenizer.pad_token_id != config.pad_token_id:
+        blank = self.processor.tokenizer.pad_token_id
+        if blank != config.pad_token_id:
             raise InputError(
-                "The tokenizer does not fit the model.",
-                got=f"{len(tokenizer)} letters with the blank {tokenizer.pad_token_id}, for a model with "
-                f"{config.vocab_size} and the blank {config.pad_token_id}",
-                allowed="at most as many letters as the model has, and the same blank (pad_token_id)",
+                "The tokenizer has another blank than the model.",
+                got=f"{blank}, and {config.pad_token_id} in the model's config",
+                allowed="the same pad_token_id",
                 do="load the model with from_pretrained(…, vocab_size=…, pad_token_id=…) as its tokenizer has them",
             )
 
     def _letters(self, text: str, row: int, where: str) -> list[int]:
-        tokenizer = self.processor.tokenizer
+        tokenizer, config = self.processor.tokenizer, self.module.config
         ids: list[int] = tokenizer(text).input_ids
-        unknown = [place for place, one in enumerate(ids) if one is None or one == tokenizer.unk_token_id]
+        limit = int(getattr(config, "vocab_size", 0))
+        unknown = [place for place, one in enumerate(ids) if one == tokenizer.unk_token_id or one >= limit]
         if unknown:
             letters = sorted({tokenizer.tokenize(text)[place] for place in unknown})
-            known = [letter for letter in tokenizer.get_vocab() if len(letter) == 1]
+            known = sorted(letter for letter, one in tokenizer.get_vocab().items() if len(letter) == 1 and one < limit)
             raise InputError(
                 f"A transcript of the {where} rows has letters that the vocabulary has not.",
                 got=f"{', '.join(map(repr, letters))} in row {row}",
-                allowed=f"spaces and {' '.join(sorted(known)[:60])}",
+                allowed=f"spaces and {' '.join(known[:60])}",
                 do="write the transcripts in these, such as text.upper(), and leave out the punctuation",
             )
         return ids
