@@ -73,7 +73,7 @@ CASES = {
     "automatic-speech-recognition": Case(
         "CTC",
         [{"audio": {"array": tone(letters, 800), "sampling_rate": RATE}, "text": letters} for letters in SAID],
-        {"epochs": 30, "learning_rate": 1e-2, "dropout": 0.0},
+        {"epochs": 30, "learning_rate": 5e-3, "dropout": 0.0},
     ),
     "fill-mask": Case(
         "MaskedLM",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from PIL import Image
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from QEfficient import QEFFAutoModelForSequenceClassification
 from QEfficient.cli.main import app
 from tests.real_text import snippets
 from tests.tiny_repo import tiny_repo
+from tests.train import small_signals
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,25 @@ def test_wrong_arguments_are_named(repo: Path, pairs: Path, tmp_path: Path) -> N
     missing = run("evaluate", repo, tmp_path / "none.jsonl")
     assert missing.exit_code == 1 and "none.jsonl" in str(missing.exception)
     assert run("distill", repo, pairs).exit_code == 2  # where the model goes must be said
+
+
+def test_finetune_reads_images_by_their_paths_and_plain_texts(repo: Path, tmp_path: Path) -> None:
+    vision = small_signals.repo(tmp_path / "vision", "image-classification")
+    rows: list[dict[str, object]] = []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(small_signals.picture(number)).save(path)
+        rows.append({"image_path": str(path), "label": ("dark", "light")[number % 2]})
+    data = lines(tmp_path / "images.jsonl", rows)
+    result = run(
+        "finetune", vision, data, "--output", tmp_path / "seer", "--task", "image-classification", "--labels", 2
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "seer" / "config.json").read_text())["id2label"] == {"0": "dark", "1": "light"}
+    assert (tmp_path / "seer" / "preprocessor_config.json").is_file()
+
+    texts: list[dict[str, object]] = [{"text": text} for text in snippets(4)]
+    data = lines(tmp_path / "texts.jsonl", texts)
+    result = run("finetune", repo, data, "--output", tmp_path / "filler", "--class", "fill-mask")
+    assert result.exit_code == 0, result.output
+    assert "trained for fill-mask on 4 rows" in result.stdout
