@@ -20,8 +20,11 @@ _EVERY_LINEAR = "all-linear"
 def adjusted(module: nn.Module, request: TrainRequest) -> Iterator[None]:
     """While it is entered the module has the request's dropout, and keeps as few activations as it asks for.
 
-    Behind it the weights can be trained that could be before: peft freezes those below its adapters.
+    Behind it the weights can be trained that could be before: peft freezes those below its adapters. The config says
+    of caches what it said before: transformers' trainer writes there that there is none, and it would be saved so.
     """
+    config = getattr(module, "config", None)
+    cached = getattr(config, "use_cache", None)
     trainable = {name: weight.requires_grad for name, weight in module.named_parameters()}
     before = _set_dropout(module, request.dropout)
     try:
@@ -31,6 +34,8 @@ def adjusted(module: nn.Module, request: TrainRequest) -> Iterator[None]:
     finally:
         if request.gradient_checkpointing:
             _checkpointing(module, "disable")()
+        if cached is not None:
+            setattr(config, "use_cache", cached)  # noqa: B010  # any config's, whatever its class declares
         for part, name, value in before:
             setattr(part, name, value)
         for name, weight in module.named_parameters():
@@ -66,7 +71,8 @@ def _set_dropout(module: nn.Module, share: float | None) -> list[tuple[nn.Module
 def with_adapters(module: nn.Module, settings: LoraSettings) -> nn.Module:
     """A module whose linear layers have adapters, in peft's wrapper. A task's head is trained as a whole.
 
-    One that shares weights with the encoder gets adapters too.
+    One that shares weights with the encoder gets adapters too; the table of words that a language model writes with gets
+    none, whether it is that which it reads with or not.
 
     ``peft.get_peft_model`` makes it: transformers' own ``add_adapter`` asks for a peft that is not out yet.
 
@@ -93,7 +99,10 @@ def with_adapters(module: nn.Module, settings: LoraSettings) -> nn.Module:
 def _arguments(module: nn.Module, settings: LoraSettings) -> dict[str, Any]:
     base = getattr(module, "base_model_prefix", "")
     parts = module.named_children() if hasattr(module, base) else ()
-    whole = [name for name, part in parts if name != base and any(True for _ in part.parameters())]
+    words = getattr(module, "get_output_embeddings", lambda: None)()
+    whole = [
+        name for name, part in parts if name != base and part is not words and any(True for _ in part.parameters())
+    ]
     if _writes_as_it_reads(module):
         whole = []  # a head of its own weights would not be read back
     chosen: dict[str, Any] = {"target_modules": _EVERY_LINEAR, **settings}

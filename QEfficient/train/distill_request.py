@@ -20,7 +20,7 @@ WEIGHTS: Mapping[str, float] = {COSINE: 1.0, ERROR: 1.0, SIMILARITY: 10.0}
 RATE = 3e-4
 """The learning rate, unless the caller names one: the weights are good ones already, but far from where they go."""
 
-_NOTHING_FOR = ("lora", "loss", "class_weights", "hard_negatives")
+_NOTHING_FOR = ("lora", "loss", "class_weights", "hard_negatives", "gradient_accumulation")
 _OWN = ("weights", "temperature", "alpha")
 
 

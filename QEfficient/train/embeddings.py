@@ -73,7 +73,7 @@ def fine_tune_embeddings(
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out, request)
     check_trainable(module)
-    refuse(request, "an embedding model", "class_weights", "group_by_length")
+    refuse(request, "an embedding model", "class_weights", "group_by_length", "gradient_accumulation")
     form, columns = embedding_columns(train, "training")
     others = None if held_out is None else embedding_columns(held_out, "held-out")[1]
     if request.hard_negatives is not None and form != PAIRS:

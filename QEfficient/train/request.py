@@ -44,6 +44,8 @@ class TrainRequest:
         dropout: In place of the model's own in every layer; ``None`` leaves it.
         lora: Train adapters in place of the weights, and merge them when done: peft's ``LoraConfig``, as a mapping;
             ``True`` is :data:`LORA`.
+        gradient_accumulation: Of a language model or a model with a head: batches of a step, whose gradients are added
+            up; the loss is the mean over all that counts in them, as in one batch of as many rows.
         gradient_checkpointing: Compute activations again in the backward pass, for less memory.
         precision: ``"auto"``: mixed precision on a GPU that has it; ``None``: float32.
         early_stopping: Stop when the held-out loss has not fallen this many evaluations running, and take the best
@@ -73,6 +75,7 @@ class TrainRequest:
     max_length: int | None = None
     dropout: float | None = None
     lora: LoraSettings | None = None
+    gradient_accumulation: int = 1
     gradient_checkpointing: bool = False
     precision: str | None = None
     early_stopping: int | None = None
@@ -279,6 +282,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_length": _optional(_count("tokens")),
     "dropout": _optional(_real(0, 1, "a share")),
     "lora": _lora,
+    "gradient_accumulation": _count("batches"),
     "gradient_checkpointing": _flag,
     "precision": _precision,
     "early_stopping": _optional(_count("evaluations")),

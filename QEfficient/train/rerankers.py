@@ -73,7 +73,9 @@ def fine_tune_reranker(
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out, request)
     check_trainable(module)
-    refuse(request, "a reranker", "class_weights", "hard_negatives", "prompts", "group_by_length")
+    refuse(
+        request, "a reranker", "class_weights", "hard_negatives", "prompts", "group_by_length", "gradient_accumulation"
+    )
     columns = reranker_columns(train, "training")
     others = None if held_out is None else reranker_columns(held_out, "held-out")
     _check(module, columns, others, request)

@@ -61,6 +61,7 @@ def training_arguments(request: TrainRequest, folder: RunFolder, held_out: bool)
         "max_steps": request.max_steps or -1,
         "per_device_train_batch_size": request.batch_size,
         "per_device_eval_batch_size": request.batch_size,
+        "gradient_accumulation_steps": request.gradient_accumulation,
         "learning_rate": request.rate,
         "weight_decay": request.weight_decay,
         "warmup_steps": request.warmup,
