@@ -85,6 +85,7 @@ def with_adapters(module: nn.Module, settings: LoraSettings) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that are going
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # it sets it for GPT-2's layers itself
             wrapped: nn.Module = peft.get_peft_model(module, peft.LoraConfig(**arguments))
     except (TypeError, ValueError) as error:
         raise OptionError(

@@ -100,6 +100,11 @@ def language_trainer(trainer: type[Any], rows: Sequence[Feature], request: Train
             tokens = self._get_num_items_in_batch([{"labels": labels}], self.args.device) / self.args.world_size
             return loss * tokens / len(labels) / _tokens_per_row(self.eval_dataset), *rest
 
+        def evaluation_loop(self, *args: Any, **keywords: Any) -> Any:
+            """Likewise of the last batch, which ``Seq2SeqTrainer`` counts as a full one."""
+            self.gather_function = self.accelerator.gather_for_metrics
+            return super().evaluation_loop(*args, **keywords)
+
     return LanguageTrainer
 
 

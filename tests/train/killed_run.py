@@ -21,10 +21,11 @@ import torch
 
 from QEfficient.train.embeddings import fine_tune_embeddings
 from QEfficient.train.heads import fine_tune_head
+from QEfficient.train.language import fine_tune_causal, fine_tune_seq2seq
 from QEfficient.train.record import Trained
 from QEfficient.train.request import parse_request
 from QEfficient.train.rerankers import fine_tune_reranker
-from tests.train import small
+from tests.train import language_models, small
 
 
 def train(kind: str, folder: Path, where: Path, **more: Any) -> Trained:
@@ -33,6 +34,7 @@ def train(kind: str, folder: Path, where: Path, **more: Any) -> Trained:
         {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "save_steps": 4, "lora": lora, "output_dir": where} | more
     )
     reader = small.tokenizer(folder)
+    words = language_models.tokenizer
     match kind.removesuffix("-lora"):
         case "head":
             return fine_tune_head(small.classifier(folder), reader, small.classes(), small.classes(), request)
@@ -42,6 +44,12 @@ def train(kind: str, folder: Path, where: Path, **more: Any) -> Trained:
             return fine_tune_embeddings(small.encoder(folder), reader, small.MEAN, small.scored_pairs(), None, request)
         case "labels":
             return fine_tune_embeddings(small.encoder(folder), reader, small.MEAN, small.classes(), None, request)
+        case "causal":
+            causal = language_models.model("gpt2", resid_pdrop=0.1)
+            return fine_tune_causal(causal, words(), *[language_models.completions(4)] * 2, request)
+        case "seq2seq":
+            seq2seq = language_models.model("t5", dropout_rate=0.1)
+            return fine_tune_seq2seq(seq2seq, words(ends=True), language_models.targets(4), None, request)
     return fine_tune_reranker(small.classifier(folder, 1), reader, small.graded(), None, request)
 
 

@@ -94,14 +94,14 @@ def tokenizer(*, ends: bool = False, **changes: Any) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, **special)
 
 
-def completions() -> Examples:
+def completions(times: int = 1) -> Examples:
     """Questions and their answers, for a model that writes on."""
-    return read_language_rows({"prompt": QUESTIONS, "completion": ANSWERS}, CAUSAL)
+    return read_language_rows({"prompt": QUESTIONS * times, "completion": ANSWERS * times}, CAUSAL)
 
 
-def targets() -> Examples:
+def targets(times: int = 1) -> Examples:
     """The same for one that reads and writes."""
-    return read_language_rows({"source": QUESTIONS, "target": ANSWERS}, SEQ2SEQ)
+    return read_language_rows({"source": QUESTIONS * times, "target": ANSWERS * times}, SEQ2SEQ)
 
 
 def chats() -> Examples:

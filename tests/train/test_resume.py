@@ -20,7 +20,7 @@ NO_GRADIENT = "key.bias"
 """What is added to every key of a query changes no attention: its gradient is rounding, which Adam makes a step of."""
 
 
-SHARED = ("head", "scores")
+SHARED = ("head", "scores", "causal", "seq2seq")
 
 
 def run(*arguments: str) -> str:
@@ -32,7 +32,19 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-KILLS = {"head": "3,7,14", "pairs-lora": "7,14", "head-lora": "14", "scores": "14", "labels": "14", "reranker": "14"}
+KILLS = {
+    "head": "3,7,14",
+    "pairs-lora": "7,14",
+    "head-lora": "14",
+    "scores": "14",
+    "labels": "14",
+    "reranker": "14",
+} | {
+    "causal": "3,14",
+    "causal-lora": "14",
+    "seq2seq": "7,14",
+    "seq2seq-lora": "14",
+}
 """Kind of model → the steps in which it is killed: before the first checkpoint, in the first epoch, in the second."""
 
 
