@@ -29,11 +29,11 @@ def main(kind: str, base: Path) -> None:
     if kind == "head":
         trained = fine_tune_head(small.classifier(folder), reader, small.classes(), small.classes(), request)
     elif kind == "causal":
-        rows = language_models.completions(4)
+        rows = language_models.completions(8)
         model = language_models.model("gpt2", initializer_range=0.1)
         trained = fine_tune_causal(model, language_models.tokenizer(), rows, rows, request)
     elif kind == "seq2seq":
-        rows = language_models.targets(4)
+        rows = language_models.targets(8)
         model = language_models.model("t5")
         trained = fine_tune_seq2seq(model, language_models.tokenizer(ends=True), rows, rows, request)
     else:
