@@ -1,8 +1,8 @@
 """The trainer of language models: its loss is the mean over tokens, whatever batches they come in.
 
-Half of transformers' models (GPT-2, OPT, T5, BART among them) take a mean over each batch. Its trainer takes them for
-such that divide by the tokens of the whole step: with gradients of several batches added up, or several processes, the
-step would be as many times too large.
+Some models of transformers, T5 and BART among them, take a mean over each batch. Its trainer (5.24) takes them for such
+that divide by the tokens of the whole step: where gradients of several batches are added up, loss and gradients are as
+many times too large.
 """
 
 from __future__ import annotations

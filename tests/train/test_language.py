@@ -97,7 +97,7 @@ def test_what_is_given_has_no_loss_and_every_token_counts_alike(kind: str, batch
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_batches_that_are_added_up_train_as_one(kind: str) -> None:
-    """GPT-2's and T5's own losses are means over a batch."""
+    """T5's own loss is a mean over a batch, which transformers' trainer would add up to three times as much."""
     loss = by_hand(small.model(kind, **KINDS[kind]), kind)
     parts = trained(kind, max_steps=1, batch_size=3, gradient_accumulation=3)
     whole = trained(kind, max_steps=1, batch_size=9)

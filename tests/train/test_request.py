@@ -30,6 +30,7 @@ def test_no_keywords_are_the_defaults() -> None:
         ("max_length", "long"),
         ("dropout", 1.1),
         *(("lora", value) for value in ("yes", 8, {1: 2}, {"rank": 3}, {"target_modules": {"query"}})),
+        ("gradient_accumulation", 0),
         ("gradient_checkpointing", 1),
         ("precision", "fp16"),
         ("early_stopping", 0),
