@@ -71,8 +71,8 @@ def _set_dropout(module: nn.Module, share: float | None) -> list[tuple[nn.Module
 def with_adapters(module: nn.Module, settings: LoraSettings) -> nn.Module:
     """A module whose linear layers have adapters, in peft's wrapper. A task's head is trained as a whole.
 
-    One that shares weights with the encoder gets adapters too; the table of words that a language model writes with gets
-    none, whether it is that which it reads with or not.
+    One that shares weights with the encoder gets adapters too. The table of words that a language model writes with
+    gets none, whether it is that which it reads with or not.
 
     ``peft.get_peft_model`` makes it: transformers' own ``add_adapter`` asks for a peft that is not out yet.
 

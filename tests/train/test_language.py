@@ -140,7 +140,8 @@ def _plain(kind: str, folder: Path) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = in_order(Seq2SeqTrainer if seq2seq else Trainer, rows, request)(
+    lengths = [len(row["input_ids"]) for row in rows]
+    trainer = in_order(Seq2SeqTrainer if seq2seq else Trainer, lengths, request)(
         model=module,
         args=arguments,
         train_dataset=rows,
