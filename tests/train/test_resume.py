@@ -32,6 +32,14 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+def torchrun(*arguments: str) -> None:
+    """Runs a script in two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    run(*"-m torch.distributed.run --nproc_per_node 2 --master_addr 127.0.0.1 --master_port".split(), port, *arguments)
+
+
 KILLS = {"head": "3,7,14", "pairs-lora": "7,14", "head-lora": "14", "scores": "14", "labels": "14", "reranker": "14"}
 """Kind of model → the steps in which it is killed: before the first checkpoint, in the first epoch, in the second."""
 
@@ -56,10 +64,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     small.repo(tmp_path / "repo")
     script = [str(ROOT / "tests" / "train" / "two_processes.py"), str(tmp_path), *SHARED]
     run(*script)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    run(*"-m torch.distributed.run --nproc_per_node 2 --master_addr 127.0.0.1 --master_port".split(), port, *script)
+    torchrun(*script)
     for kind in SHARED:
         one, two = (load_file(tmp_path / f"{kind}-{processes}.safetensors") for processes in (1, 2))
         difference = {name: float((one[name] - two[name]).abs().max()) for name in one if NO_GRADIENT not in name}
