@@ -9,10 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from QEfficient import hub, settings
+from QEfficient import hub
 from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.processors import own_processor
 from QEfficient.auto.road import Road
@@ -153,14 +152,9 @@ def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
 def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> Checkpoint:
     """What was trained as a model in a folder. The first of several processes writes; the others go on when it has."""
     from QEfficient.train.folder import MODEL_FOLDER
+    from QEfficient.train.processes import by_the_first
     from QEfficient.train.save import keep_model
 
-    folders: list[Any] = [None]
-    if settings.training_rank() == 0:
-        folders = [keep_model(trained, trained.output_dir / MODEL_FOLDER)]
-    if settings.training_processes() > 1:
-        import torch
-
-        torch.distributed.broadcast_object_list(folders)
-    found = dataclasses.replace(hub.resolve(Path(folders[0])), name=name)
+    folder = by_the_first(lambda: keep_model(trained, trained.output_dir / MODEL_FOLDER))
+    found = dataclasses.replace(hub.resolve(folder), name=name)
     return Checkpoint(found, auto_class, (), {"trust_remote_code": True} if remote_code else {})

@@ -29,6 +29,7 @@ from QEfficient.train.run import (
     needs,
     own_seeds,
     run,
+    sentence_arguments,
     training_arguments,
     with_whole_checkpoints,
 )
@@ -195,7 +196,7 @@ def _distill(
     with own_seeds(request.seed), adjusted(model[0].model, request):
         trainer = with_whole_checkpoints(SentenceTransformerTrainer)(
             model=model,
-            args=SentenceTransformerTrainingArguments(**arguments),
+            args=sentence_arguments(SentenceTransformerTrainingArguments, arguments, len(train)),
             train_dataset=sets[0],
             eval_dataset=None if others is None else sets[1],
             loss=vector_loss(model, vectors, request.weights),

@@ -22,10 +22,11 @@ from QEfficient.train.run import (
     needs,
     own_seeds,
     run,
+    sentence_arguments,
     training_arguments,
     with_whole_checkpoints,
 )
-from QEfficient.train.sentence_losses import embedding_loss
+from QEfficient.train.sentence_losses import embedding_loss, warn_of_own_batches
 from QEfficient.train.sentence_model import SentenceHead, sentence_transformer
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def fine_tune_embeddings(
     _columns_of(request.prompts, form, request.hard_negatives or 0)
     model = sentence_transformer(module, tokenizer, head, request.max_length)
     loss = partial(embedding_loss, request, form=form, columns=columns)
-    loss(model)  # what does not fit is refused before the run has a folder
+    warn_of_own_batches(loss(model))  # what does not fit is refused before the run has a folder
     read = sentence_reading(model, bool(head.text and head.text.lower_case))
     folder = run_folder(request, model, read, train, held_out)
     work = partial(_train, model, loss, (form, columns, others), request, folder, score)
@@ -139,7 +140,7 @@ def _train(
             model[0].model = with_adapters(model[0].model, request.lora)
         trainer = with_whole_checkpoints(SentenceTransformerTrainer)(
             model=model,
-            args=SentenceTransformerTrainingArguments(**arguments),
+            args=sentence_arguments(SentenceTransformerTrainingArguments, arguments, len(dataset)),
             train_dataset=dataset,
             eval_dataset=None if others is None else Dataset.from_dict(others),
             loss=loss(model),

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from QEfficient import settings
 from QEfficient.records import Json
 from QEfficient.train.request import TrainRequest
 
@@ -108,6 +109,8 @@ def fingerprint(
         told["loss"] = name_of_loss(request.loss)
     if request.early_stopping is not None:
         told["save_steps"] = request.save_steps  # it says when the loss is looked at, and so when the training stops
+    if settings.training_processes() > 1:
+        told["processes"] = settings.training_processes()  # each takes a batch of its own
     plain: dict[str, Json] = json.loads(json.dumps(told, default=repr))  # as it is read back
     return plain
 

@@ -16,6 +16,7 @@ from QEfficient.cache import content_key
 from QEfficient.errors import UsageError
 from QEfficient.records import Json
 from QEfficient.train.fingerprint import UNKNOWN_LOSS, fingerprint
+from QEfficient.train.processes import by_the_first, refuse_unlike
 from QEfficient.train.request import TrainRequest
 
 if TYPE_CHECKING:
@@ -90,8 +91,12 @@ def run_folder(
     run = fingerprint(request, model, read, train, held_out)
     key = content_key(run)
     _check_loss(str(run.get("loss", "")), request)
+    named = {name: value for name, value in run.items() if not str(value).startswith(UNKNOWN_LOSS)}
+    refuse_unlike(named)
     path = request.output_dir or settings.home() / "train" / key
-    lock = _make_ready(path, run, request) if settings.training_rank() == 0 else None
+    locks: list[Any] = []  # of the process that writes
+    by_the_first(lambda: locks.append(_make_ready(path, run, request)))
+    lock = locks[0] if locks else None
     checkpoint = last_checkpoint(path) if request.resume else None
     if checkpoint is not None:
         log.info("training goes on from %s", checkpoint)

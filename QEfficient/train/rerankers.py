@@ -21,6 +21,7 @@ from QEfficient.train.run import (
     needs,
     own_seeds,
     run,
+    sentence_arguments,
     training_arguments,
     with_whole_checkpoints,
 )
@@ -106,12 +107,14 @@ def _train(
 
     columns, others = rows
     arguments = training_arguments(request, folder, others is not None)
+    # of several processes: what a CrossEncoder gives is no dict, in which torch would look for unused parameters
+    arguments |= {"ddp_find_unused_parameters": False}
     with own_seeds(request.seed), adjusted(model[0].model, request):
         if request.lora is not None:
             model[0].model = with_adapters(model[0].model, request.lora)
         trainer = with_whole_checkpoints(CrossEncoderTrainer)(
             model=model,
-            args=CrossEncoderTrainingArguments(**arguments),
+            args=sentence_arguments(CrossEncoderTrainingArguments, arguments, len(columns["label"])),
             train_dataset=Dataset.from_dict(columns),
             eval_dataset=None if others is None else Dataset.from_dict(others),
             loss=loss,

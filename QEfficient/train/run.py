@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from QEfficient import settings
-from QEfficient.errors import MissingExtraError, UsageError
+from QEfficient.errors import InputError, MissingExtraError, UsageError
 from QEfficient.progress import is_watched
 from QEfficient.train.alone import one_at_a_time
 from QEfficient.train.folder import STATE_FILE, RunFolder, last_checkpoint
+from QEfficient.train.processes import backend
 from QEfficient.train.record import Course
 from QEfficient.train.request import AUTO, TrainRequest
 
@@ -79,14 +80,36 @@ def training_arguments(request: TrainRequest, folder: RunFolder, held_out: bool)
         "logging_first_step": True,
         "bf16": mixed and torch.cuda.is_bf16_supported(),
         "fp16": mixed and not torch.cuda.is_bf16_supported(),
-        # in one process it would ask for a process group that nobody has made
-        "ddp_backend": None if gpu or settings.training_processes() == 1 else "gloo",
+        "ddp_backend": backend(),
         "dataloader_pin_memory": gpu,
         "disable_tqdm": not (settings.progress_bars() and is_watched()),
         "report_to": ["tensorboard"] if request.tensorboard else "none",
         "use_cpu": not gpu,
         "push_to_hub": False,
     }
+
+
+def sentence_arguments(kind: Callable[..., Any], arguments: Mapping[str, Any], rows: int) -> Any:
+    """Arguments of sentence-transformers, which leaves out rows that do not fill a batch in each of several processes.
+
+    Args:
+        kind: The class of its ``TrainingArguments``.
+        arguments: Those of :func:`training_arguments` and more.
+        rows: How many there are to train on.
+
+    Raises:
+        InputError: They are too few to train on at all.
+    """
+    processes = settings.training_processes()
+    step = arguments["per_device_train_batch_size"] * processes
+    if processes > 1 and rows < step:
+        raise InputError(
+            "There are too few rows to give each process a batch.",
+            got=f"{rows} rows for {processes} processes with batch_size={step // processes}",
+            allowed=f"{step} rows or more; rows that do not fill a step are left out",
+            do="choose a smaller batch_size, or train in one process",
+        )
+    return kind(**arguments, dataloader_drop_last=processes > 1)  # it would set that itself, and warn
 
 
 def callbacks(request: TrainRequest) -> list[Any]:
@@ -124,6 +147,14 @@ def with_whole_checkpoints(trainer: type[Any]) -> type[Any]:
 
         def _load_best_model(self) -> None:
             self.take_weights(Path(self.state.best_model_checkpoint))
+
+        def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+            """Held-out rows all count, those too that sentence-transformers would leave out of several processes."""
+            before, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+            try:
+                return super().get_eval_dataloader(eval_dataset)
+            finally:
+                self.args.dataloader_drop_last = before
 
         def take_weights(self, checkpoint: Path) -> None:
             """Reads the weights of a checkpoint."""

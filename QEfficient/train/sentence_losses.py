@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from QEfficient import settings
 from QEfficient.errors import InputError, OptionError, unknown
 from QEfficient.train.pairs import LABELLED, PAIRS, SCORED, TRIPLETS, Columns
 from QEfficient.train.request import TrainRequest
+
+log = logging.getLogger("QEfficient")
 
 DEFAULTS: Mapping[str, str] = {
     PAIRS: "MultipleNegativesRankingLoss",
@@ -36,6 +40,15 @@ _FITS: Mapping[str, tuple[str, ...]] = {
     "BatchHardSoftMarginTripletLoss": (LABELLED,),
 }
 """Loss → the forms that it takes; of the others sentence-transformers' documentation says it."""
+
+_GATHERS = "gather_across_devices"
+"""With this argument a loss takes the rows of every process's batch for negatives, as one process would."""
+
+_OF_A_BATCH = (
+    *("CoSENTLoss", "AnglELoss", "OnlineContrastiveLoss", "MegaBatchMarginLoss"),
+    *("BatchAllTripletLoss", "BatchHardTripletLoss", "BatchSemiHardTripletLoss", "BatchHardSoftMarginTripletLoss"),
+)
+"""Losses that compare the rows of a batch with each other, and can't gather those of other processes."""
 
 _BETWEEN = {"CosineSimilarityLoss": (-1.0, 1.0), "ContrastiveLoss": (0.0, 1.0), "OnlineContrastiveLoss": (0.0, 1.0)}
 """Loss → the least and the greatest score that it can reach."""
@@ -79,6 +92,23 @@ def embedding_loss(request: TrainRequest, model: Any, form: str, columns: Column
     return made
 
 
+def warn_of_own_batches(loss: Any) -> None:
+    """Says, once for all processes, that a loss compares the rows of each process among themselves.
+
+    Args:
+        loss: As :func:`embedding_loss` made it.
+    """
+    name, processes = type(loss).__name__, settings.training_processes()
+    if processes > 1 and settings.training_rank() == 0 and name in _OF_A_BATCH:
+        log.warning(
+            "%s compares the rows of a batch with each other: each of the %d processes does so with its own rows only. "
+            "One process with %d times the batch_size would learn otherwise.",
+            name,
+            processes,
+            processes,
+        )
+
+
 def reranker_loss(request: TrainRequest, model: Any) -> Any:
     """The loss of a ``CrossEncoder`` on pairs with labels.
 
@@ -98,7 +128,8 @@ def _made(name: str, losses: Any, model: Any) -> Any:
         what = f"sentence-transformers has no loss {name!r} for this kind of model."
         raise unknown(OptionError, what, name, known, argument="loss", do="choose one of these, or pass a function")
     kind = getattr(losses, name)
-    _, *others = inspect.signature(kind).parameters.values()
+    parameters = inspect.signature(kind.__init__).parameters  # a class that is deprecated has another one
+    _, _, *others = parameters.values()
     needed = [one.name for one in others if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
     if needed:
         raise OptionError(
@@ -107,4 +138,5 @@ def _made(name: str, losses: Any, model: Any) -> Any:
             allowed="a loss with defaults for all but the model, or a function model -> loss",
             do=f"pass loss=lambda model: losses.{name}(model, …)",
         )
-    return kind(model)
+    gathers = settings.training_processes() > 1 and _GATHERS in parameters
+    return kind(model, **({_GATHERS: True} if gathers else {}))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForImageClassification, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.evaluate import compare, evaluate
+from QEfficient.evaluate.comparison.footprint import disk_bytes_beside
 from QEfficient.evaluate.comparison.lineage import described
 from QEfficient.source.checkpoint import TRAINING_FILE
 from tests.real_text import snippets
@@ -148,8 +150,41 @@ def test_a_sentence_transformer_stands_beside_ours(tmp_path: Path, metrics: Any)
     for mine, theirs in zip(first.metrics, second.metrics, strict=True):
         assert mine.value == pytest.approx(theirs.value, abs=1e-5)
     assert second.ran == "sentence-transformers"
-    assert second.measured.disk is None and second.measured.memory == first.measured.memory
+    assert second.measured.disk == first.measured.disk == (repo / "model.safetensors").stat().st_size
+    assert second.measured.memory == first.measured.memory
     assert second.measured.speed is not None and second.measured.speed.unit == "texts"
+
+
+def test_a_sentence_transformer_without_files_of_its_size_has_none_on_disk(tmp_path: Path) -> None:
+    repo = tiny_repo(tmp_path / "repo")
+    model = SentenceTransformer(str(repo), device="cpu")
+    whole = disk_bytes_beside(model)
+    assert whole is not None and whole == (repo / "model.safetensors").stat().st_size
+    dense = Dense(32, 2000, module_input_name="sentence_embedding")
+    model.append(dense)
+    assert disk_bytes_beside(model) is None  # a part more than its files have
+    model.save(str(tmp_path / "whole"))
+    again = SentenceTransformer(str(tmp_path / "whole"), device="cpu")
+    assert disk_bytes_beside(again) == sum(one.stat().st_size for one in (tmp_path / "whole").rglob("*.safetensors"))
+    assert (disk_bytes_beside(again) or 0) > whole + 32 * 2000 * 4
+    assert disk_bytes_beside(again.half()) is None  # half of what its files hold
+    (repo / "model.safetensors").unlink()
+    assert disk_bytes_beside(SentenceTransformer(modules=list(model)[:2], device="cpu")) is None
+
+
+@pytest.mark.parametrize(
+    "task, data", [("similarity", PAIRS), ("retrieval", {"query": ["a", "b"], "document": ["x", "y"]})]
+)
+def test_a_model_that_can_not_answer_is_refused_before_the_others_run(
+    task: str, data: Any, classifiers: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = tiny_repo(tmp_path / "repo")
+    vectors = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    ran: list[int] = []
+    monkeypatch.setattr("QEfficient.evaluate.comparison.models.evaluate_examples", lambda *_, **__: ran.append(1))
+    with pytest.raises(UsageError, match="one score of each row|gives scores of pairs"):
+        compare([vectors, classifiers[0]], data, task)
+    assert not ran
 
 
 def test_images_are_timed_by_row(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from QEfficient.errors import InputError
-from QEfficient.evaluate.data import load_clip, read_examples, rgb_image
+from QEfficient.evaluate.data import load_clip, read_examples, rgb_image, subset
 from tests.evaluate.data_cases import SOURCES
 
 FIXED = "81a0afb6"  # of two rows, so that a change of the encoding is seen: digests stand in saved programs
@@ -122,6 +122,19 @@ def test_names_and_clusters_do_not_count() -> None:
     found = read_examples(data, "text-classification", {"label": "stars", "cluster": "doc"})
     assert found.digest == digest({"text": ["a", "b"], "label": [0, 1]}, "text-classification")
     assert found.clusters is not None and found.clusters.tolist() == [0, 0]
+
+
+def test_what_numbers_stand_for_counts() -> None:
+    def of(names: list[str] | None) -> tuple[str, str]:
+        features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+        found = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features)
+        read = read_examples(found, "text-classification")
+        return read.digest, subset(read, [0]).digest
+
+    plain = digest({"text": ["a", "b"], "label": [0, 1]}, "text-classification")
+    one, other, numbers = of(["bad", "good"]), of(["good", "bad"]), of(["0", "1"])
+    assert len({one, other, numbers}) == 3 and len({one[1], other[1], numbers[1]}) == 3
+    assert numbers[0] == plain  # names that are the numbers say nothing more
 
 
 def test_the_corpus_counts() -> None:

@@ -239,10 +239,11 @@ def test_long_fields_of_text_files_are_read(tmp_path: Path, suffix: str) -> None
     assert csv.field_size_limit() == before
 
 
-@pytest.mark.parametrize("task", ["text-classification", "regression"])
+@pytest.mark.parametrize("task", ["text-classification", "regression", "multi-label"])
 @pytest.mark.parametrize(("question", "text"), [("question", "sentence"), ("Query", "text")])
 def test_a_question_beside_a_text_is_the_first_of_a_pair(task: str, question: str, text: str) -> None:
-    data = {text: ["It is in Paris.", "No."], "label": [0, 1], question: ["Where is it?", "Is it?"]}
+    label = [[0], [0, 1]] if task == "multi-label" else [0, 1]
+    data = {text: ["It is in Paris.", "No."], "label": label, question: ["Where is it?", "Is it?"]}
     found = read_examples(data, task).columns
     assert (found["text"], found["pair"]) == (data[question], data[text])
     for columns in ({"text": text}, {"pair": None}):  # whoever says what he wants gets it

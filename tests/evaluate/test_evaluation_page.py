@@ -67,13 +67,32 @@ def test_the_matrix_has_every_count() -> None:
     assert np.argsort(shades, kind="stable").tolist() == np.argsort(shares, kind="stable").tolist()
 
 
-def test_many_labels_are_numbered_and_too_many_are_not_drawn() -> None:
+def test_many_labels_are_numbered() -> None:
     few = figures.confusion("c", "m", np.eye(6, dtype=np.int64), [f"a rather long label {place}" for place in range(6)])
     plot = few.drawings[0]
     assert isinstance(plot, Plot)
     assert [tick.label for tick in plot.x_ticks] == ["1", "2", "3", "4", "5", "6"]
     assert plot.y_ticks[0].label == "a rather long lab… 1"
-    assert "too many" in figures.confusion("c", "m", np.eye(40, dtype=np.int64), ()).missing
+
+
+def test_of_many_labels_those_with_most_errors_are_drawn() -> None:
+    counts = 50 * np.eye(40, dtype=np.int64)
+    for place in range(20, 40):  # each of the last 20 taken for the next, the first 20 once for the label 0
+        counts[place, 20 + (place - 19) % 20] += place
+    counts[5, 0] += 1
+    found = figures.confusion("c", "m", counts, ())
+    plot = found.drawings[0]
+    assert isinstance(plot, Plot)
+    assert [tick.label.split()[0] for tick in plot.y_ticks] == [str(place) for place in range(20, 40)]
+    assert [int(one.text) for one in plot.marks if isinstance(one, Note)] == counts[20:, 20:].ravel().tolist()
+    assert "20 of 40 labels" in found.text and "1 of 591 errors" in found.text
+    counts[21, 0] = 50  # of the rows of label 21 about half are answered so, which the shades tell
+    shades = [
+        one.shade
+        for one in figures.confusion("c", "m", counts, ()).drawings[0].marks  # type: ignore[union-attr]
+        if isinstance(one, Box) and "21 answered as 21" in one.tip
+    ]
+    assert shades == [pytest.approx(0.1 + 0.5 * (50 / 121) ** 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from QEfficient.evaluate.record import Examples
 from QEfficient.records import TextFacts
 from QEfficient.source.checkpoint import TRAINING_FILE
 from QEfficient.train.embeddings import fine_tune_embeddings
-from QEfficient.train.pairs import embedding_columns
+from QEfficient.train.pairs import PAIRS, SCORED, embedding_columns
 from QEfficient.train.record import Trained
 from QEfficient.train.request import parse_request
 from QEfficient.train.save import save_model
+from QEfficient.train.sentence_losses import embedding_loss, warn_of_own_batches
 from QEfficient.train.sentence_model import SentenceHead, sentence_transformer
 from tests.train import small
 
@@ -203,3 +204,32 @@ def test_each_positive_is_paired_with_negatives() -> None:
     examples = small.rows("reranking", query=["q"], documents=[["a", "b", "c", "d"]], grades=[[2, 0, 0, 0]])
     _, columns = embedding_columns(examples, "training")
     assert list(zip(*columns.values(), strict=True)) == [("q", "a", "b"), ("q", "a", "c"), ("q", "a", "d")]
+
+
+@pytest.mark.parametrize(
+    "name, gathers",
+    [
+        ("MultipleNegativesRankingLoss", True),
+        ("CachedMultipleNegativesRankingLoss", True),
+        pytest.param(
+            "MultipleNegativesSymmetricRankingLoss",
+            True,
+            marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+        ),
+        ("CoSENTLoss", False),
+    ],
+)
+def test_losses_take_negatives_from_every_process(
+    name: str, gathers: bool, repo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = sentence_transformer(small.encoder(repo), small.tokenizer(repo), small.MEAN)
+    form = SCORED if name == "CoSENTLoss" else PAIRS
+    request = parse_request({"loss": name})
+    alone = embedding_loss(request, model, form, {})
+    assert not getattr(alone, "gather_across_devices", False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    made = embedding_loss(request, model, form, {})
+    assert getattr(made, "gather_across_devices", False) is gathers
+    with caplog.at_level("WARNING", "QEfficient"):
+        warn_of_own_batches(made)
+    assert ("each of the 2 processes does so with its own rows only" in caplog.text) is not gathers

@@ -26,10 +26,18 @@ SHARED = ("head", "scores", "causal", "seq2seq")
 def run(*arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def torchrun(*arguments: str) -> None:
+    """Runs a script in two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    run(*"-m torch.distributed.run --nproc_per_node 2 --master_addr 127.0.0.1 --master_port".split(), port, *arguments)
 
 
 KILLS = {
@@ -39,7 +47,6 @@ KILLS = {
     "scores": "14",
     "labels": "14",
     "reranker": "14",
-} | {
     "causal": "3,14",
     "causal-lora": "14",
     "seq2seq": "7,14",
@@ -68,10 +75,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     small.repo(tmp_path / "repo")
     script = [str(ROOT / "tests" / "train" / "two_processes.py"), str(tmp_path), *SHARED]
     run(*script)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    run(*"-m torch.distributed.run --nproc_per_node 2 --master_addr 127.0.0.1 --master_port".split(), port, *script)
+    torchrun(*script)
     for kind in SHARED:
         one, two = (load_file(tmp_path / f"{kind}-{processes}.safetensors") for processes in (1, 2))
         difference = {name: float((one[name] - two[name]).abs().max()) for name in one if NO_GRADIENT not in name}

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from QEfficient import hub
 from QEfficient.build.subject import ModelSubject, Subject
+from QEfficient.errors import LoadError
 from QEfficient.records import Manifest
+
+_PART = re.compile(r"\d+_\w+")  # as sentence-transformers names the folders of what stands behind the encoder
+_ALIKE = 0.02  # of the files: their headers, and buffers that are not saved
 
 
 def disk_bytes(subject: Subject) -> int | None:
@@ -19,6 +26,33 @@ def disk_bytes(subject: Subject) -> int | None:
         return sum(file.size for file in subject.loaded.program.manifest.files.values())
     files = subject.recipe.origin.weight_files() if isinstance(subject, ModelSubject) else ()
     return sum(file.stat().st_size for file in files) or None
+
+
+def disk_bytes_beside(model: Any) -> int | None:
+    """Bytes of the files that a model of sentence-transformers was read from.
+
+    Args:
+        model: A ``SentenceTransformer`` or a ``CrossEncoder``.
+
+    Returns:
+        ``None`` where it came from no folder that is still there, and where its files are not as large as its weights
+        are in memory: what runs has been changed since, or was read in another precision.
+    """
+    inner = getattr(model[0], "model", None)
+    name = str(getattr(inner, "name_or_path", ""))
+    folder = Path(name)
+    if not name or not (folder / "config.json").is_file():
+        return None
+    parts = [folder, *(one for one in sorted(folder.iterdir()) if _PART.fullmatch(one.name) and one.is_dir())]
+    total = sum(file.stat().st_size for part in parts for file in _weight_files(part))
+    return total if abs(total - module_bytes(model)) <= _ALIKE * total else None
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    try:
+        return hub.weight_files(folder)
+    except LoadError:  # a pooling has none
+        return ()
 
 
 def weight_bytes(subject: Subject) -> int | None:

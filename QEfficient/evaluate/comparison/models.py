@@ -11,13 +11,15 @@ from QEfficient.errors import UsageError
 from QEfficient.evaluate.answers.models import answering
 from QEfficient.evaluate.answers.runner import SubjectRunner, TextModel
 from QEfficient.evaluate.comparison.compared import compare_evaluations
-from QEfficient.evaluate.comparison.footprint import disk_bytes, module_bytes, weight_bytes
+from QEfficient.evaluate.comparison.footprint import disk_bytes, disk_bytes_beside, module_bytes, weight_bytes
 from QEfficient.evaluate.comparison.lineage import lineage
 from QEfficient.evaluate.comparison.record import Measured, ModelComparison
 from QEfficient.evaluate.comparison.speed import Speed, length_of_time
 from QEfficient.evaluate.comparison.timing import speeds
-from QEfficient.evaluate.data import read_examples
-from QEfficient.evaluate.evaluation import Columns, evaluate_examples
+from QEfficient.evaluate.data import read_examples, subset
+from QEfficient.evaluate.evaluation import Columns, answered, evaluate_examples
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.record import Examples
 
 
 def compare_models(
@@ -37,6 +39,9 @@ def compare_models(
     asked = [answering(one) for one in given]
     examples = read_examples(data, task, columns, model_task=asked[0].task)
     wanted = [metrics] if isinstance(metrics, str) else metrics
+    metrics_of(examples.task, wanted)
+    for one in asked[1:]:  # what a model can't be asked is refused before the others have run
+        answered(one, _first_row(examples))
     evaluations = [evaluate_examples(one, examples, wanted, **sampling) for one in asked]
     renamed = [one if name is None else replace(one, model=name) for name, one in zip(names, evaluations, strict=True)]
     timed: Sequence[Speed | None] = [None] * len(given)
@@ -44,6 +49,14 @@ def compare_models(
         timed = speeds(asked, examples, seconds, sampling["seed"])
     measured = [_measured(*one) for one in zip(given, asked, timed, strict=True)]
     return compare_evaluations(renamed, measured, examples)
+
+
+def _first_row(examples: Examples) -> Examples:
+    """One row, for which a model need not read a whole corpus."""
+    if not examples.corpus:
+        return subset(examples, [0])
+    columns = {"query": examples.columns["query"][:1], "relevant": [{0: 1.0}]}
+    return replace(examples, columns=columns, corpus=examples.corpus[:1], clusters=None)
 
 
 def _named(models: Sequence[Any] | Mapping[str, Any]) -> tuple[list[str | None], list[Any]]:
@@ -67,6 +80,6 @@ def _named(models: Sequence[Any] | Mapping[str, Any]) -> tuple[list[str | None],
 
 def _measured(model: Any, asked: TextModel, speed: Speed | None) -> Measured:
     if not isinstance(asked, SubjectRunner):
-        return Measured(speed, memory=module_bytes(model))
+        return Measured(speed, disk_bytes_beside(model), module_bytes(model))
     subject = asked.subject
     return Measured(speed, disk_bytes(subject), weight_bytes(subject), lineage(subject))

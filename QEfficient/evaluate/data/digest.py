@@ -15,7 +15,7 @@ from QEfficient.evaluate.data.sound import load_clip
 _FORM = b"QEfficient examples 1"
 
 
-def digest_of(columns: Mapping[str, Sequence[Any]], corpus: Sequence[str] = ()) -> str:
+def digest_of(columns: Mapping[str, Sequence[Any]], corpus: Sequence[str] = (), label_names: Sequence[str] = ()) -> str:
     """SHA-256 of the values of all roles, in hex.
 
     Every value is written with its type and its length before it, so that no two data sets are written alike. Images
@@ -24,6 +24,8 @@ def digest_of(columns: Mapping[str, Sequence[Any]], corpus: Sequence[str] = ()) 
     Args:
         columns: Role → values. The order of the roles does not count.
         corpus: The documents of retrieval.
+        label_names: What whole numbers among the labels stand for. Names that are the numbers themselves say nothing,
+            and don't count.
     """
     digest = hashlib.sha256(_FORM)
     for role in sorted(columns):
@@ -40,6 +42,10 @@ def digest_of(columns: Mapping[str, Sequence[Any]], corpus: Sequence[str] = ()) 
     _feed(digest, b"d", str(len(corpus)).encode())
     for document in corpus:
         _feed(digest, b"s", _utf8(document))
+    if any(name != str(place) for place, name in enumerate(label_names)):
+        _feed(digest, b"t", str(len(label_names)).encode())
+        for name in label_names:
+            _feed(digest, b"s", _utf8(name))
     return digest.hexdigest()
 
 

@@ -111,9 +111,8 @@ def _of_table(table: DataTable, task: str, columns: Wanted | None, source: str) 
         clusters = join_clusters(values["query"], clusters)
     whole, corpus = assemble(task, values)
     names = next((_label_names(table, cells[role], places[role]) for role in _LABELS if role in cells), ())
-    return Examples(
-        task, whole, corpus, _numbered(clusters), digest_of(whole, corpus), source or table.source, label_names=names
-    )
+    digest = digest_of(whole, corpus, names)
+    return Examples(task, whole, corpus, _numbered(clusters), digest, source or table.source, label_names=names)
 
 
 def _of_collection(data: Mapping[str, Any], columns: Wanted | None, limit: int | None, source: str) -> Examples:

@@ -114,6 +114,7 @@ TASKS: dict[str, DataTask] = {
             "multi-label",
             (
                 Role("text", "text", _TEXT),
+                Role("pair", "text", _PAIR, required=False),
                 Role("labels", "labels", ("label", "tags", "targets", "categories", "classes")),
             ),
         ),

@@ -43,7 +43,7 @@ def subset(examples: Examples, rows: Sequence[int] | NDArray[Any]) -> Examples:
         examples,
         columns=columns,
         clusters=None if examples.clusters is None else examples.clusters[places],
-        digest=digest_of(columns, examples.corpus),
+        digest=digest_of(columns, examples.corpus, examples.label_names),
         name=f"{len(places)} of {len(examples)} rows of {examples.name}",
     )
 

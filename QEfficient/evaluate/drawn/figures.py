@@ -127,17 +127,41 @@ def confusion(anchor: str, model: str, counts: NDArray[np.int64], labels: Sequen
         labels: Their names; a position without one has its number.
     """
     title = f"Confusion: {model}"
-    if len(counts) > _CLASSES:
-        return drawing.Figure(anchor, title, missing=f"{len(counts)} labels are too many to draw: the JSON has them.")
     names = [labels[place] if place < len(labels) else str(place) for place in range(len(counts))]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     reading = "A row is what is right, a column what was answered; the more colour, the larger the share of the row."
-    return drawing.Figure(anchor, title, "", reading, (_matrix(counts, names),))
+    about = ""
+    if len(counts) > _CLASSES:
+        drawn = most_confused(counts, _CLASSES)
+        about = f"The {_CLASSES} of {len(counts)} labels that were confused most often; the JSON has all of them. "
+        about += f"{_left_out(counts, drawn)} are with labels that are not drawn."
+        reading += " A row's share is of all its rows, those answered with other labels too."
+        counts, shares = counts[np.ix_(drawn, drawn)], shares[np.ix_(drawn, drawn)]
+        names = [names[place] for place in drawn]
+    return drawing.Figure(anchor, title, about, reading, (_matrix(counts, shares, names),))
 
 
-def _matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Plot:
+def most_confused(counts: NDArray[np.int64], most: int) -> NDArray[np.intp]:
+    """The labels with most errors, as what is right or as what was answered, in their own order.
+
+    Args:
+        counts: Shape ``(labels, labels)``.
+        most: So many labels. Of equals the first are taken.
+    """
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-errors, kind="stable")[:most])
+
+
+def _left_out(counts: NDArray[np.int64], drawn: NDArray[np.intp]) -> str:
+    """How many errors are not drawn, of how many."""
+    within = counts[np.ix_(drawn, drawn)]
+    total = int(counts.sum() - counts.trace())
+    return f"{total - int(within.sum() - within.trace()):,} of {total:,} errors"
+
+
+def _matrix(counts: NDArray[np.int64], shares: NDArray[np.float64], names: Sequence[str]) -> Plot:
     size = len(counts)
     step = 100 / size
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     marks: list[Box | Note] = []
     for right in range(size):
         for given in range(size):
