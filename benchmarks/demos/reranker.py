@@ -11,8 +11,8 @@ What is scored is the search as a whole: relevant sentences that are not among t
 reranker's order as by the vectors' own. The third order adds up both: reciprocal ranks with the usual constant of 60
 (G. Cormack and others, SIGIR 2009), which nothing is tuned for. Intervals draw editorials.
 
-It gains nothing. MiniLM's vectors compare texts, but its layers have never read two texts together, and 150 steps do not
-teach it: the loss stays where guessing has it, and the vectors' order is far better. The figures stand in
+It gains nothing. MiniLM's vectors compare texts, but its layers have never read two texts together, and 150 steps do
+not teach it: the loss stays where guessing has it, and the order of the vectors is far better. The figures stand in
 `docs/how-to/rerank.md`.
 """
 
