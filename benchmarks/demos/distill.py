@@ -122,8 +122,14 @@ def main() -> None:
     found: dict[str, Any] = {"texts": len(train), "held out": len(held_out)}
     if given.student is None:
         began = time.process_time()
-        how = {"epochs": given.epochs, "learning_rate": given.learning_rate, "max_length": LIMIT}
-        student = teacher.distill(layers=given.layers, data=train, output_dir=given.output, **how)
+        student = teacher.distill(
+            layers=given.layers,
+            data=train,
+            epochs=given.epochs,
+            learning_rate=given.learning_rate,
+            max_length=LIMIT,
+            output_dir=given.output,
+        )
         found["CPU seconds"] = round(time.process_time() - began, 1)
     else:
         student = QEFFAutoModel.from_pretrained(given.student, pooling="auto")

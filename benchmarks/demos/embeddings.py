@@ -14,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ def editorials() -> list[list[str]]:
     return list(found.values())
 
 
-def split(most: int | None = None) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """Pairs to learn from, and the queries, corpus and relevance of the editorials that are held out."""
-    every = editorials()[:most]
-    order = np.random.default_rng(0).permutation(len(every))
-    held_out, train = order[: len(every) // 5], order[len(every) // 5 :]
-    pairs = [pair for number in train for pair in zip(every[number], every[number][1:], strict=False)]
+def held_out_and_train(count: int) -> tuple[list[int], list[int]]:
+    """Numbers of the editorials that are held out, and of the others."""
+    order = [int(number) for number in np.random.default_rng(0).permutation(count)]
+    return order[: count // 5], order[count // 5 :]
+
+
+def questions(every: Sequence[Sequence[str]], held_out: Iterable[int]) -> dict[str, Any]:
+    """Queries, corpus and relevance of the editorials that are held out; clusters are the editorials."""
     queries, corpus, relevant, owners = {}, {}, {}, {}
     for number in held_out:
         asked = {f"q{number}-{i}": text for i, text in enumerate(every[number][0::2])}
@@ -57,8 +60,16 @@ def split(most: int | None = None) -> tuple[list[tuple[str, str]], dict[str, Any
             queries |= asked
             corpus |= given
             relevant |= dict.fromkeys(asked, set(given))
-            owners |= dict.fromkeys(asked, int(number))
-    return pairs, {"queries": queries, "corpus": corpus, "relevant": relevant, "cluster": owners}
+            owners |= dict.fromkeys(asked, number)
+    return {"queries": queries, "corpus": corpus, "relevant": relevant, "cluster": owners}
+
+
+def split(most: int | None = None) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Pairs to learn from, and the queries, corpus and relevance of the editorials that are held out."""
+    every = editorials()[:most]
+    held_out, train = held_out_and_train(len(every))
+    pairs = [pair for number in train for pair in zip(every[number], every[number][1:], strict=False)]
+    return pairs, questions(every, held_out)
 
 
 def main() -> None:

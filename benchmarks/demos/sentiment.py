@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, help="of the data; left out, all 10,072")
     parser.add_argument("--seconds", type=float, default=2.0, help="for which each model's speed is measured")
-    parser.add_argument("--report", type=Path, default=Path("sentiment.html"))
+    parser.add_argument("--report", type=Path, default=Path(".data") / "demos" / "sentiment.html")
     given = parser.parse_args()
     began = time.perf_counter()
     train, held_out, test = movies(given.rows)
@@ -92,6 +92,7 @@ def main() -> None:
     for name, model in models.items():
         print(f"{name}, torch's label by the host's program: {agreement(model, test, 'onnxruntime'):.4f} of the rows")
     print(compare(models, test, seconds=given.seconds))
+    given.report.parent.mkdir(parents=True, exist_ok=True)
     write_report(compare(models, test, seconds=None), given.report)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["QEFF_QAIC_SDK"] = str(make_sdk(Path(folder) / "qti-aic", devices=1, nsp=14).root)

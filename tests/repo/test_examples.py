@@ -13,22 +13,32 @@ from tests.repo.conftest import Child
 from tests.repo.source import ROOT
 
 EXAMPLES = ROOT / "examples"
+TUNING = {  # notebook → a piece of what it prints, with any number of digits
+    "sentiment": r"'label': '(positive|negative)'",
+    "embeddings": r"\[\[\S+ \S+\]\]",
+    "reranker": r"\d\.\d+ \w+ .*inhabitants|\d\.\d+ Trains|\d\.\d+ Visitors",
+    "entities": r"held-out loss: \d\.\d+ before, \d\.\d+ after",
+    "distill": r"mean cosine to the teacher: 0\.\d+",
+}
 VECTOR = r"\{'output': array\(\[\[.*\]\]"
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.iterdir()), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
     if path.is_file():
-        assert len(path.read_text().splitlines()) < 60
+        assert len((code(path) if path.suffix == ".ipynb" else path.read_text()).splitlines()) < 60
+
+
+def code(notebook: Path) -> str:
+    """Its cells in one."""
+    return "\n".join(cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code")
 
 
 def test_quick_start_is_the_one_in_the_readme() -> None:
     example = (EXAMPLES / "quick_start.py").read_text().strip()
     for document in ("README.md", "docs/source/quick_start.md"):
         assert f"```python\n{example}\n```" in (ROOT / document).read_text()
-    notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)
-    cells = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    assert ast.dump(ast.parse(cells)) == ast.dump(ast.parse(example))
+    assert ast.dump(ast.parse(code(EXAMPLES / "quick_start.ipynb"))) == ast.dump(ast.parse(example))
 
 
 def test_quick_start(child: Child, offline: dict[str, str]) -> None:
@@ -47,10 +57,68 @@ def test_make_quickstart_s_driver(child: Child, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("qefficient-*"))  # its throw-away folder is gone
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_holds_no_output(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+
+
+def execute(notebook: Path, environment: dict[str, str], folder: Path) -> list[str]:
+    """What each cell printed."""
+    read = nbformat.read(notebook, as_version=4)
+    client = NotebookClient(read, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=os.environ | environment | {"IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)})
+    return ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in read.cells]
+
+
 def test_notebook(offline: dict[str, str], tmp_path: Path) -> None:
-    notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)
-    assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute(env=os.environ | offline | {"IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path)})
-    printed = "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
-    assert re.match(VECTOR, printed, re.DOTALL)
+    printed = execute(EXAMPLES / "quick_start.ipynb", offline, tmp_path)
+    assert re.match(VECTOR, printed[-1], re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", TUNING)
+def test_a_notebook_on_tuning_runs_small(name: str, offline: dict[str, str], tmp_path: Path) -> None:
+    printed = "".join(execute(EXAMPLES / f"{name}.ipynb", offline, tmp_path))
+    assert re.search(TUNING[name], printed)
+    [program] = tmp_path.glob("*-program")
+    assert str(program) in printed
+
+
+@pytest.mark.parametrize("name", TUNING)
+def test_a_notebook_trains_as_its_demo_does(name: str) -> None:
+    """The same classes, and every keyword that both say but for how long."""
+    notebook, demo = code(EXAMPLES / f"{name}.ipynb"), (ROOT / "benchmarks" / "demos" / f"{name}.py").read_text()
+    classes = set(re.findall(r"QEFFAutoModel\w*", notebook))
+    assert classes and classes <= set(re.findall(r"QEFFAutoModel\w*", demo))
+    ours, theirs = training(notebook), training(demo)
+    common = ours.keys() & theirs.keys() - {"epochs"}
+    assert common
+    assert {key: ours[key] for key in common} == {key: theirs[key] for key in common}
+    text = (EXAMPLES / f"{name}.ipynb").read_text()
+    assert f"make demo-{name}" in text and re.search(rf"^demo-{name}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def training(source: str) -> dict[str, object]:
+    """The keywords of a file's training that are literals, or names that it gives to some."""
+    tree = ast.parse(source)
+    named = {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", None) in ("fine_tune", "distill")
+    ]
+    found: dict[str, object] = {}
+    for keyword in (keyword for call in calls for keyword in call.keywords if keyword.arg):
+        if isinstance(keyword.value, ast.Constant):
+            found[keyword.arg or ""] = keyword.value.value
+        elif isinstance(keyword.value, ast.Name) and keyword.value.id in named:
+            found[keyword.arg or ""] = named[keyword.value.id]
+    return found
