@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from QEfficient.train.distill_request import DistillRequest
     from QEfficient.train.layers import Layers
     from QEfficient.train.record import Trained
+    from QEfficient.train.run import Score
     from QEfficient.train.teacher import ModelWithTokenizer
 
 log = logging.getLogger("QEfficient")
@@ -51,7 +52,7 @@ class Lesson:
         columns: Role → column.
         tokenizer: HuggingFace's, of a teacher in memory.
         student_tokenizer: Of a student in memory that does not read as its teacher does.
-        score: As the room ``train`` takes it.
+        score: As the room ``train`` takes it; ``None``: the metrics of the held-out rows, where they have answers.
     """
 
     student: object
@@ -91,7 +92,8 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     reader = own_tokenizer(origin, lesson.tokenizer)
     teacher = ModelWithTokenizer(_whole_module(origin), reader, model._text())
     student = lesson.layers if lesson.layers is not None else _student(model, lesson, teacher)
-    trained = _trained(model, teacher, student, (data, held_out), request, lesson.score)
+    score = lesson.score or _held_out_score(model, teacher, student, lesson.held_out, held_out)
+    trained = _trained(model, teacher, student, (data, held_out), request, score)
     trained = dataclasses.replace(trained, name=origin.name)
     log.info("distilled: %s", trained)
     remote_code = type(trained.module).__module__.startswith("transformers_modules.")
@@ -156,13 +158,34 @@ def _as_object(kind: type[Model], given: object) -> Model:
     )
 
 
+def _held_out_score(
+    model: QEFFTransformersBase,
+    teacher: ModelWithTokenizer,
+    student: ModelWithTokenizer | Layers,
+    given: object,
+    held_out: Examples | None,
+) -> Score | None:
+    """What asks the student about the held-out rows. What vectors are compared with stands in rows read for a task."""
+    from QEfficient.train.scores import held_out_score
+    from QEfficient.train.teacher import ModelWithTokenizer
+
+    rows = given if isinstance(given, Examples) else held_out
+    reads = student if isinstance(student, ModelWithTokenizer) else teacher
+    text, vectors = reads.text, model._task is FEATURE_EXTRACTION
+    if (
+        vectors and text is not None and teacher.text is not None
+    ):  # an embedding model reads no further than its teacher
+        text = dataclasses.replace(text, max_length=min(text.max_length, teacher.text.max_length))
+    return held_out_score(rows, reads.tokenizer, text, vectors=vectors)
+
+
 def _trained(
     model: QEFFTransformersBase,
     teacher: ModelWithTokenizer,
     student: ModelWithTokenizer | Layers,
     rows: tuple[Examples, Examples | None],
     request: DistillRequest,
-    score: Callable[[Any], float] | None,
+    score: Score | None,
 ) -> Trained:
     from QEfficient.train.distill import distill_embeddings
     from QEfficient.train.distill_heads import distill_head

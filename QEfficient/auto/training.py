@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from QEfficient.train.record import Trained
+    from QEfficient.train.run import Score
 
 RERANKING = ("reranking", "similarity")
 """Tasks of rows that a model for text classification is trained on as a reranker."""
@@ -44,7 +45,7 @@ def fine_tune(
     task: str | None,
     columns: Columns | None,
     processors: tuple[Any, Any],
-    score: Callable[[Any], float] | None,
+    score: Score | None,
     keywords: Mapping[str, Any],
 ) -> Trained:
     """Trains a copy of the model and puts it in place; the program that was compiled before is retired.
@@ -55,7 +56,7 @@ def fine_tune(
         task: What they are for; ``None``: their columns tell it.
         columns: Role → column, for those who call it otherwise.
         processors: HuggingFace's tokenizer, or another processor, of a model in memory; ``None`` for its own.
-        score: As the room ``train`` takes it.
+        score: As the room ``train`` takes it; ``None``: the metrics of the held-out rows.
         keywords: How to train.
     """
     from QEfficient.train.embeddings import fine_tune_embeddings
@@ -63,6 +64,7 @@ def fine_tune(
     from QEfficient.train.material import SIGNAL_TASKS
     from QEfficient.train.request import parse_request
     from QEfficient.train.rerankers import fine_tune_reranker
+    from QEfficient.train.scores import held_out_score
 
     request = parse_request(keywords)
     origin = model._need_origin("fine_tune")
@@ -71,6 +73,7 @@ def fine_tune(
     held_out = None if rows[1] is None else _examples(model, rows[1], train.task, columns)
     _check_task(model, train)
     text = None if train.task in SIGNAL_TASKS else model._text()
+    score = score or held_out_score(held_out, reader, text, vectors=model._task is FEATURE_EXTRACTION)
     module = own_module(origin)
     if model._task is FEATURE_EXTRACTION:
         from QEfficient.train.sentence_model import SentenceHead

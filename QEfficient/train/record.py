@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient.records import Json
 from QEfficient.train.request import TrainRequest
+from QEfficient.train.scores import MetricChange
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +27,8 @@ class Course:
         losses: Step → mean loss since the entry before.
         held_out_losses: Loss on the held-out rows before and after; ``None`` without such rows.
         scores: What the caller's ``score`` gave before and after; ``None`` without one.
+        metrics: Without one: what ``evaluate`` measures on the held-out rows, before and after, the task's main metric
+            first. Empty without such rows, or where they hold nothing right or wrong for the model.
     """
 
     seconds: float
@@ -33,6 +36,7 @@ class Course:
     losses: tuple[tuple[int, float], ...]
     held_out_losses: tuple[float, float] | None = None
     scores: tuple[float, float] | None = None
+    metrics: tuple[MetricChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Trained:
             "steps": course.steps,
             "held_out_loss": None if course.held_out_losses is None else list(course.held_out_losses),
             "score": None if course.scores is None else list(course.scores),
+            "metrics": [one.to_dict() for one in course.metrics],
         }
 
     def __str__(self) -> str:
@@ -102,7 +107,7 @@ class Trained:
         for what, pair in (("held-out loss", course.held_out_losses), ("score", course.scores)):
             if pair is not None:
                 lines.append(f"  {what}: {pair[0]:.4f} before, {pair[1]:.4f} after")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {one}" for one in course.metrics)])
 
 
 def name_of(module: nn.Module) -> str:

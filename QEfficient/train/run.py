@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import time
@@ -12,18 +13,21 @@ from typing import Any, TypeVar
 
 from QEfficient import settings
 from QEfficient.errors import InputError, MissingExtraError, UsageError
+from QEfficient.evaluate.record import Outcome
 from QEfficient.progress import is_watched
 from QEfficient.train.alone import one_at_a_time
 from QEfficient.train.folder import STATE_FILE, RunFolder, last_checkpoint
 from QEfficient.train.processes import backend
 from QEfficient.train.record import Course
 from QEfficient.train.request import AUTO, TrainRequest
+from QEfficient.train.scores import changes
 
 log = logging.getLogger("QEfficient")
 _R = TypeVar("_R")
 
-Score = Callable[[Any], float]
-"""A model as it is trained (a module, a ``SentenceTransformer``, a ``CrossEncoder``) → how good it is."""
+Score = Callable[[Any], float | Outcome]
+"""A model as it is trained (a module, a ``SentenceTransformer``, a ``CrossEncoder``) → how good it is; or what it
+answers to some rows, always the same ones, of which the metrics are taken."""
 
 LOGGING_STEPS = 10
 
@@ -198,7 +202,10 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
     trainer.model.to("cpu")
     losses = tuple((step, float(entry["loss"])) for step, entry in history if "loss" in entry)
     after = _scored(trainer, score)
-    return Course(seconds, trainer.state.global_step, losses, _pair(first, last), _pair(before, after))
+    course = Course(seconds, trainer.state.global_step, losses, _pair(first, last))
+    if isinstance(before, Outcome) and isinstance(after, Outcome):
+        return dataclasses.replace(course, metrics=changes(before, after))
+    return dataclasses.replace(course, scores=_pair(before, after))
 
 
 def _check_finite(model: Any, request: TrainRequest) -> None:
@@ -223,15 +230,16 @@ def _take_finished(trainer: Any, checkpoint: Path) -> None:
     trainer.take_weights(Path(best or checkpoint))
 
 
-def _scored(trainer: Any, score: Score | None) -> float | None:
+def _scored(trainer: Any, score: Score | None) -> float | Outcome | None:
     import torch
 
     trainer.model.eval()
     with torch.no_grad():
-        return None if score is None else float(score(trainer.model))
+        found = None if score is None else score(trainer.model)
+    return found if found is None or isinstance(found, Outcome) else float(found)
 
 
-def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:
+def _pair(before: Any, after: Any) -> tuple[float, float] | None:
     return None if before is None or after is None else (before, after)
 
 

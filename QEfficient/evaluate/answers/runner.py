@@ -55,6 +55,23 @@ class VectorModel(TextModel, Protocol):
         """Every pair ``(n, m)``, or rows at equal positions ``(n,)``."""
 
 
+class TokenModel(TextModel, Protocol):
+    """One that can be asked token by token: a :class:`SubjectRunner`, or a module that is being trained."""
+
+    shortened: int
+    """Texts so far that were longer than :attr:`limit`."""
+
+    @property
+    def limit(self) -> int:
+        """Tokens after which a text is shortened."""
+
+    def processor(self, kind: str) -> Any:
+        """One of transformers' readers of this model's inputs."""
+
+    def arrays(self, inputs: Mapping[str, Any]) -> Arrays:
+        """Every output for what a processor made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """What runs rows.

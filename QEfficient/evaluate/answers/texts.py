@@ -44,8 +44,14 @@ def regression(model: TextModel, examples: Examples) -> Outcome:
     return Outcome(examples.task, right, given, clusters=examples.clusters)
 
 
-def retrieval(model: TextModel, examples: Examples) -> Outcome:
-    """Documents by their similarity to each query; the first :data:`DEPTH` are kept."""
+def retrieval(model: TextModel, examples: Examples, depth: int = DEPTH) -> Outcome:
+    """Documents by their similarity to each query.
+
+    Args:
+        model: What answers.
+        examples: Queries, and a corpus.
+        depth: Documents of each ranking that are kept.
+    """
     if not model.gives_vectors:
         raise UsageError(
             "Retrieval compares the vectors of queries and documents, and this model gives scores of pairs.",
@@ -55,7 +61,7 @@ def retrieval(model: TextModel, examples: Examples) -> Outcome:
         )
     queries = model.outputs(examples.columns["query"], "query")
     documents = model.outputs(examples.corpus, "document")
-    kept = min(DEPTH, len(documents))
+    kept = min(depth, len(documents))
     given: list[dict[int, float]] = []
     for start in range(0, len(queries), 64):  # the scores of all queries at once may not fit into memory
         scores = cast(VectorModel, model).similarity(queries[start : start + 64], documents, pairwise=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from QEfficient.arguments import whole
 from QEfficient.errors import InputError, UsageError
 from QEfficient.evaluate.answers.labels import positions
-from QEfficient.evaluate.answers.runner import SubjectRunner
+from QEfficient.evaluate.answers.runner import TokenModel
 from QEfficient.evaluate.answers.texts import labels_of
 from QEfficient.evaluate.data import MASK
 from QEfficient.evaluate.record import Examples, Outcome
@@ -26,7 +26,7 @@ LONGEST_ANSWER = 30  # tokens: run_squad's
 BEST = 20  # starts and ends that are tried with each other: run_squad's
 
 
-def token_classification(model: SubjectRunner, examples: Examples) -> Outcome:
+def token_classification(model: TokenModel, examples: Examples) -> Outcome:
     """The tag of each word: that of its first token. Words past the model's limit count as ``"O"``."""
     tokenizer, names = _tokenizer(model), labels_of(model)
     words = examples.columns["tokens"]
@@ -67,7 +67,7 @@ def _name(tag: object, names: Sequence[str], examples: Examples, model: str, row
 # ------------------------------------------------------------------------------------------------- questions
 
 
-def question_answering(model: SubjectRunner, examples: Examples) -> Outcome:
+def question_answering(model: TokenModel, examples: Examples) -> Outcome:
     """The span of each context that starts and ends best, as HuggingFace's and Google's ``run_squad`` choose it.
 
     Where the data has questions without an answer, none is given when ``[CLS]`` scores higher than every span.
@@ -129,7 +129,7 @@ def _spans(starts: NDArray[Any], ends: NDArray[Any], inside: NDArray[np.bool_]) 
 # ------------------------------------------------------------------------------------------------- masked words
 
 
-def fill_mask(model: SubjectRunner, examples: Examples) -> Outcome:
+def fill_mask(model: TokenModel, examples: Examples) -> Outcome:
     """The rank that the model gives the right word, from 1, among all of its vocabulary.
 
     Raises:
@@ -196,7 +196,7 @@ def token_of(tokenizer: Any, word: str, first: bool, row: int) -> int:
 # ------------------------------------------------------------------------------------------------- helpers
 
 
-def _tokenizer(model: SubjectRunner) -> Any:
+def _tokenizer(model: TokenModel) -> Any:
     tokenizer = model.processor("AutoTokenizer")
     if not tokenizer.is_fast:
         raise UsageError(

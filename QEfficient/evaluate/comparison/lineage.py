@@ -1,4 +1,4 @@
-"""What a model was trained from, in a few words, of the facts that ``fine_tune`` and ``distill`` write."""
+"""What a model was trained from and what came of it, in a line, of what ``fine_tune`` and ``distill`` write down."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from QEfficient.report.formatting import count
 
 
 def lineage(subject: Subject) -> str | None:
-    """What a model or saved program was trained from, and how long.
+    """What a model or saved program was trained from, how long, and its main metric before and after.
 
     Returns:
         ``None`` where nobody wrote it down.
@@ -27,8 +27,11 @@ def described(training: Json | Mapping[str, Json]) -> str | None:
     Args:
         training: As ``QEfficient.train.record.Trained.facts`` gives them; ``None``: there are none.
 
-    >>> described({"from": "MiniLM", "data": {"rows": 8057}, "how": {"epochs": 1.0}, "steps": 252})
+    >>> facts = {"from": "MiniLM", "data": {"rows": 8057}, "how": {"epochs": 1.0}, "steps": 252}
+    >>> described(facts)
     'fine-tuned from MiniLM, 1 epoch on 8057 rows'
+    >>> described(facts | {"metrics": [{"name": "accuracy", "before": {"value": 0.5}, "after": {"value": 0.85}}]})
+    'fine-tuned from MiniLM, 1 epoch on 8057 rows, accuracy 0.500 to 0.850'
     """
     if not isinstance(training, Mapping) or not isinstance(training.get("from"), str):
         return None
@@ -42,7 +45,18 @@ def described(training: Json | Mapping[str, Json]) -> str | None:
         line += f", {epochs:g} epoch{'s' * (epochs != 1)}"
     elif isinstance(steps, int):
         line += f", {count(steps, 'step')}"
-    return line + (f" on {rows} row{'s' * (rows != 1)}" if isinstance(rows, int) else "")
+    line += f" on {rows} row{'s' * (rows != 1)}" if isinstance(rows, int) else ""
+    return line + _gain(training.get("metrics"), data.get("held_out_rows"))
+
+
+def _gain(metrics: Json, rows: Json) -> str:
+    """The main metric on held-out rows, before and after."""
+    first = _mapping(metrics[0]) if isinstance(metrics, list) and metrics else {}
+    figures = [_mapping(first.get(when)).get("value") for when in ("before", "after")]
+    if not isinstance(first.get("name"), str) or not all(isinstance(one, int | float) for one in figures):
+        return ""
+    where = f" ({rows} held out)" if isinstance(rows, int) else ""
+    return f", {first['name']} {figures[0]:.3f} to {figures[1]:.3f}{where}"
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:
