@@ -22,7 +22,7 @@ from QEfficient.export.isolated import isolated
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import parse_head
 from QEfficient.source.origin import Origin
-from QEfficient.tasks.catalogue import FEATURE_EXTRACTION
+from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, QUESTION_ANSWERING
 from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
 def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples:
     """The rows, checked before anything is loaded."""
     from QEfficient.evaluate.data import read_examples
-    from QEfficient.train.distill_texts import read_rows, read_texts
+    from QEfficient.train.distill_texts import read_questions, read_rows, read_texts
 
     if model._task is FEATURE_EXTRACTION:
         return read_texts(data, lesson.columns)
     if isinstance(data, Examples):
         return data
     if lesson.task is None:
-        return read_rows(data, lesson.columns)
+        return (read_questions if model._task is QUESTION_ANSWERING else read_rows)(data, lesson.columns)
     return read_examples(data, lesson.task, lesson.columns)
 
 

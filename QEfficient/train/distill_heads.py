@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import Any
 
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
 from QEfficient.train.adjust import adjusted
-from QEfficient.train.distill_losses import head_terms
+from QEfficient.train.distill_losses import ends_terms, head_terms
 from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import TASK, pairs_of, read_rows
-from QEfficient.train.features import HeadReader, collator
+from QEfficient.train.features import HeadReader
 from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labelled import Feature
@@ -35,16 +36,19 @@ from QEfficient.train.run import (
     training_arguments,
     with_whole_checkpoints,
 )
-from QEfficient.train.teacher import ModelWithTokenizer, asked, kept, student_of
+from QEfficient.train.teacher import ModelWithTokenizer, student_of
+from QEfficient.train.teacher_logits import (
+    ANSWERS,
+    PER_TOKEN,
+    TAGS,
+    logits_collator,
+    logits_of,
+    logits_per_token,
+    with_logits,
+)
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-TASKS = ("text-classification", "multi-label", "regression", "token-classification", TASK)
+TASKS = ("text-classification", "multi-label", "regression", TAGS, ANSWERS, TASK)
 """What the rows may be for; of the last one there are texts only."""
-
-_PER_TOKEN = "token-classification"
 
 
 def distill_head(
@@ -59,15 +63,17 @@ def distill_head(
     """Trains a smaller model to give the teacher's logits, which stays as it is.
 
     What the loss compares is told by the teacher's config: probabilities of one label a row, by their Kullback-Leibler
-    divergence; of several labels, each by itself; the number of a model with one output, by its squared error. Where
-    rows have labels, these count too (``alpha``). The teacher's logits are computed once, and kept in the run's folder.
+    divergence; of several labels, each by itself; the number of a model with one output, by its squared error; of
+    answers, the probabilities of their first and of their last token, in each window of a context that is too long.
+    Where rows have labels, these count too (``alpha``). The teacher's logits are computed once, and kept in the run's
+    folder.
 
     Args:
-        teacher: A model for sequence or token classification.
+        teacher: A model for sequence or token classification, or question answering.
         student: How many of the teacher's layers it begins with, or which; or a model of its own with as many labels,
             which is trained in place, with a tokenizer that reads for it.
         rows: Texts, or rows of one of :data:`TASKS`, or of reranking: queries with each of their documents, without
-            grades.
+            grades. Those of question answering may have no column of answers.
         held_out: Others of the same task, on which the loss is measured before and after, and for early stopping.
         request: How to distill.
         score: Asked about the student before and after.
@@ -92,6 +98,7 @@ def distill_head(
     if train.task not in TASKS:
         raise unknown(UsageError, f"No head is distilled for {train.task!r}.", train.task, TASKS, argument="task")
     check_rows(train, others, request)
+    _check_task(teacher, train)
     small, layers = student_of(teacher, student)
     _check_labels(teacher, small)
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
@@ -120,6 +127,17 @@ class _Rows:
     digest: str
     teachers: list[Feature]
     students: list[Feature]
+
+
+def _check_task(teacher: ModelWithTokenizer, train: Examples) -> None:
+    answers = logits_per_token(teacher) == ANSWERS
+    if answers != (train.task == ANSWERS):
+        raise UsageError(
+            "Questions with contexts are what a model for question answering is distilled on, and no other model.",
+            got=f"rows for {train.task!r} and a {type(teacher.module).__name__}",
+            allowed="rows for question-answering and a model for it, or neither",
+            do="pass other rows, or another teacher",
+        )
 
 
 def _check_labels(teacher: ModelWithTokenizer, student: ModelWithTokenizer) -> None:
@@ -152,7 +170,7 @@ def _names(model: ModelWithTokenizer) -> list[str]:
 
 def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest) -> HeadReader:
     limit = int(model.tokenizer.model_max_length) if model.text is None else model.text.max_length
-    labels = Labels(tuple(_names(model))) if train.task not in ("regression", TASK) else None
+    labels = Labels(tuple(_names(model))) if train.task not in ("regression", ANSWERS, TASK) else None
     lower = bool(model.text and model.text.lower_case)
     return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
 
@@ -163,15 +181,20 @@ def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str
     for reader in readers:
         if examples.task == TASK:
             found.append(reader.texts(examples.columns))
+        elif examples.task == ANSWERS and "answers" not in examples.columns:
+            none = {**examples.columns, "answers": [()] * len(examples)}
+            windows = reader.features(dataclasses.replace(examples, columns=none), where)
+            found.append([{name: one[name] for name in one if name != "labels"} for one in windows])
         else:
             found.append(reader.features(examples, where))
     teachers, students = found
-    if examples.task == _PER_TOKEN:
-        odd = [row for row, pair in enumerate(zip(*found, strict=True)) if pair[0]["input_ids"] != pair[1]["input_ids"]]
+    if examples.task in PER_TOKEN:
+        read = [[one["input_ids"] for one in features] for features in found]
+        odd = [row for row, (theirs, own) in enumerate(zip_longest(*read)) if theirs != own]
         if odd:
             raise InputError(
                 "The student reads other tokens than its teacher, so their answers a token can't be compared.",
-                got=f"row {odd[0]} of the {where} rows",
+                got=f"{'row' if examples.task == TAGS else 'window'} {odd[0]} of the {where} rows",
                 allowed="a student with the teacher's tokenizer, and its limit",
                 do="pass such a student, or max_length=… that fits both",
             )
@@ -190,9 +213,13 @@ def _distill(
     from transformers import Trainer, TrainingArguments
 
     teacher, small = models
-    rows, others = (None if part is None else _with_logits(teacher, part, request, folder) for part in sets)
+    rows, others = (
+        None if part is None else with_logits(teacher, (part.teachers, part.students), part.digest, request, folder)
+        for part in sets
+    )
     lengths = [len(row["input_ids"]) for row in rows or ()]
-    terms = head_terms(small.module.config, request, _is_per_token(teacher))
+    kind = logits_per_token(teacher)
+    terms = ends_terms(request) if kind == ANSWERS else head_terms(small.module.config, request, kind == TAGS)
 
     class Distiller(in_order(with_whole_checkpoints(Trainer), lengths, request)):  # type: ignore[misc]
         """A trainer whose loss compares with the teacher's logits, which stand in the batch."""
@@ -202,7 +229,7 @@ def _distill(
         ) -> Any:
             theirs, labels = inputs["teacher"], inputs.get("labels")
             outputs = model(**{name: value for name, value in inputs.items() if name not in ("teacher", "labels")})
-            loss = terms(outputs.logits, theirs, labels, inputs["attention_mask"])
+            loss = terms(logits_of(outputs), theirs, labels, inputs["attention_mask"])
             return (loss, outputs) if return_outputs else loss
 
     arguments = training_arguments(request, folder, others is not None)
@@ -213,71 +240,7 @@ def _distill(
             args=TrainingArguments(**arguments),
             train_dataset=rows,
             eval_dataset=others,
-            data_collator=_collator(small.tokenizer, _is_per_token(teacher)),
+            data_collator=logits_collator(small.tokenizer, kind),
             callbacks=callbacks(request),
         )
         return run(trainer, request, folder, score)
-
-
-def _is_per_token(teacher: ModelWithTokenizer) -> bool:
-    return type(teacher.module).__name__.endswith("ForTokenClassification")
-
-
-def _with_logits(teacher: ModelWithTokenizer, rows: _Rows, request: DistillRequest, folder: RunFolder) -> list[Feature]:
-    """The student's features with what the teacher says to each: ``(labels,)``, or ``(tokens, labels)``."""
-    import numpy as np
-
-    per_token = _is_per_token(teacher)
-    lengths = [len(row["input_ids"]) for row in rows.teachers]
-    flat = kept(
-        folder.path,
-        {"run": folder.key, "rows": rows.digest},
-        lambda: _logits(teacher, rows.teachers, per_token, request.batch_size),
-    )
-    if not per_token:
-        return [row | {"teacher": logits} for row, logits in zip(rows.students, flat, strict=True)]
-    parts = np.split(flat, np.cumsum(lengths)[:-1])
-    return [row | {"teacher": logits} for row, logits in zip(rows.students, parts, strict=True)]
-
-
-def _logits(teacher: ModelWithTokenizer, rows: list[Feature], per_token: bool, batch_size: int) -> NDArray[np.float32]:
-    """All logits of the teacher, those of one row or token after the other, ``(rows or tokens, labels)``."""
-    import numpy as np
-    import torch
-
-    module = teacher.module
-    found: list[Any] = [None] * len(rows)
-    order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
-    with asked(module):
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            inputs = [{name: rows[row][name] for name in rows[row] if name != "labels"} for row in places]
-            batch = teacher.tokenizer.pad(inputs, return_tensors="pt")
-            logits = module(**batch.to(next(module.parameters()).device)).logits.float().cpu()
-            for place, row in enumerate(places):
-                real = batch["attention_mask"][place].cpu().to(torch.bool)
-                found[row] = (logits[place][real] if per_token else logits[place][None]).numpy()
-    return np.concatenate(found)
-
-
-def _collator(tokenizer: Any, per_token: bool) -> Callable[[Sequence[Feature]], Feature]:
-    """As a training's, with the teacher's logits, which are filled up as the tokens are."""
-    import numpy as np
-    import torch
-
-    labelled = collator(tokenizer, per_token)
-
-    def collate(features: Sequence[Feature]) -> Feature:
-        rest = [{name: value for name, value in feature.items() if name != "teacher"} for feature in features]
-        batch = labelled(rest) if "labels" in rest[0] else dict(tokenizer.pad(rest, return_tensors="pt"))
-        logits = [np.asarray(feature["teacher"]) for feature in features]
-        if per_token:
-            longest = batch["input_ids"].shape[1]
-            left = tokenizer.padding_side == "left"
-            logits = [
-                np.pad(row, ((longest - len(row), 0) if left else (0, longest - len(row)), (0, 0))) for row in logits
-            ]
-        batch["teacher"] = torch.from_numpy(np.stack(logits))
-        return batch
-
-    return collate

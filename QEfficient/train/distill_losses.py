@@ -1,4 +1,4 @@
-"""How far a student is from its teacher: of vectors, and of logits."""
+"""How far a student is from its teacher: of vectors, of logits, and of the ends of answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SMALL = 1e-12
+_NEVER = -1e5
+"""A logit whose probability is 0 beside any other, and that stays finite, as -Inf less itself does not."""
 
 
 def vector_terms(own: Tensor, teachers: Tensor) -> dict[str, Tensor]:
@@ -92,6 +94,48 @@ def logits_term(own: Tensor, teachers: Tensor, kind: str, temperature: float) ->
         return apart / len(own) * temperature**2
     logs = own.log_softmax(dim=-1), teachers.log_softmax(dim=-1)
     return functional.kl_div(*logs, reduction="batchmean", log_target=True) * temperature**2
+
+
+def ends_term(own: Tensor, teachers: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """How far the ends of answers are from the teacher's: the Kullback-Leibler divergence over a window's tokens.
+
+    It is that of :func:`logits_term`, of one token of a window; the mean over windows and both ends.
+
+    Args:
+        own: The student's logits, ``(windows, tokens, 2)``: of the first token of an answer, and of its last.
+        teachers: The teacher's, likewise.
+        mask: 1 for tokens, 0 for padding, ``(windows, tokens)``.
+        temperature: As there.
+    """
+    return logits_term(*(_of_ends(logits, mask, temperature) for logits in (own, teachers)), "one", temperature)
+
+
+def _of_ends(logits: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+    """Logits as ``(windows * 2, tokens)``; padding has no probability, at this temperature either."""
+    filled = logits.masked_fill(~mask.bool()[..., None], _NEVER * max(temperature, 1.0))
+    return filled.transpose(1, 2).flatten(0, 1)
+
+
+def ends_terms(request: DistillRequest) -> Callable[..., Tensor]:
+    """The loss of question answering, as :func:`head_terms` has it of other heads.
+
+    Args:
+        request: How to distill.
+
+    Returns:
+        ``(logits, teacher's logits, labels or None, attention mask) -> loss``; labels are first and last token of the
+        answer, ``(windows, 2)``.
+    """
+    from torch.nn import functional
+
+    def loss(own: Tensor, theirs: Tensor, labels: Tensor | None, mask: Tensor) -> Tensor:
+        taught = ends_term(own, theirs.to(own), mask, request.temperature)
+        if labels is None:
+            return taught
+        right = functional.cross_entropy(_of_ends(own, mask), labels.flatten())
+        return request.alpha * taught + (1 - request.alpha) * right
+
+    return loss
 
 
 def head_terms(config: Any, request: DistillRequest, per_token: bool) -> Callable[..., Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ TASK = "distillation"
 
 _SIDES = TASKS["regression"]  # its pair may be left out
 _TEXTS = DataTask(TASK, (_SIDES.role("text"), _SIDES.role("pair")))
+_ASKED = TASKS["question-answering"]
+_QUESTIONS = DataTask(_ASKED.name, (_ASKED.role("question"), _ASKED.role("context")))
 _LISTS = ("documents", "choices")
 
 
@@ -57,6 +60,22 @@ def read_rows(data: object, columns: Wanted | None = None) -> Examples:
         InputError: As there.
     """
     return _examples(*_read(data, columns))
+
+
+def read_questions(data: object, columns: Wanted | None = None) -> Examples:
+    """Questions and their contexts, as rows of question answering without answers.
+
+    Args:
+        data: Rows of any kind with columns of both.
+        columns: Role (``"question"``, ``"context"``) → name of its column, where it is none that people use.
+
+    Raises:
+        InputError: There are none, or a value is none.
+    """
+    table = table_of(data)
+    places = find_columns(table, _QUESTIONS, columns) if table.rows else {}
+    found = {role: _of_column(table, role, column) for role, [column] in places.items()}
+    return dataclasses.replace(_examples(found, table.source), task=_QUESTIONS.name)
 
 
 def pairs_of(ranked: Examples) -> Examples:

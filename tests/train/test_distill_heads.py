@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertForTokenClassification
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
 from QEfficient import QEFFAutoModelForSequenceClassification
 from QEfficient.errors import InputError, OptionError, UsageError
@@ -47,7 +53,8 @@ def module(kind: Any = BertForSequenceClassification, labels: int = 3, layers: i
         vocab_size=30522, num_hidden_layers=layers, num_labels=labels, initializer_range=0.2, **sizes, **more
     )
     made = kind(config).eval()
-    made.classifier.weight.data *= 5
+    head: Any = made.qa_outputs if kind is BertForQuestionAnswering else made.classifier
+    head.weight.data *= 5
     return made
 
 
