@@ -11,6 +11,7 @@ import typer
 from QEfficient.cli import models
 from QEfficient.cli.evaluate import Column, columns
 from QEfficient.cli.finetune import Held, Output, checkpoints, new_folder
+from QEfficient.cli.options import in_options
 
 Texts = Annotated[Path, typer.Argument(metavar="DATA", help="Texts: a file of rows, JSONL, JSON, CSV, TSV or parquet.")]
 
@@ -37,18 +38,19 @@ def distill(
     loaded: Any = models.load(teacher, models.task_of(teacher), pooling)
     if not hasattr(loaded, "distill"):
         raise typer.BadParameter(f"{type(loaded).__name__} can't be distilled here", param_hint="MODEL")
-    made = loaded.distill(
-        student,
-        layers=layers,
-        data=data,
-        eval=held_out,
-        columns=columns(column),
-        epochs=epochs,
-        batch_size=batch_size,
-        **({} if learning_rate is None else {"learning_rate": learning_rate}),
-        seed=seed,
-        output_dir=checkpoints(output),
-        resume=resume,
-    )
+    with in_options(checkpoints(output)):
+        made = loaded.distill(
+            student,
+            layers=layers,
+            data=data,
+            eval=held_out,
+            columns=columns(column),
+            epochs=epochs,
+            batch_size=batch_size,
+            **({} if learning_rate is None else {"learning_rate": learning_rate}),
+            seed=seed,
+            output_dir=checkpoints(output),
+            resume=resume,
+        )
     shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
     print(f"Model: {output}")

@@ -9,11 +9,12 @@ import typer
 
 from QEfficient.cli import models
 from QEfficient.cli.evaluate import Column, Task, columns
+from QEfficient.cli.options import in_options
 from QEfficient.tasks.catalogue import TASKS
 
 Rows = Annotated[Path, typer.Argument(metavar="DATA", help="Rows to train on: JSONL, JSON, CSV, TSV or parquet.")]
 Output = Annotated[Path, typer.Option(file_okay=False, help="The folder that the trained model goes to.")]
-Held = Annotated[Path | None, typer.Option("--eval", help="Held-out rows, on which the loss is measured.")]
+Held = Annotated[Path | None, typer.Option("--eval", help="Held-out rows: loss and metrics on them, before and after.")]
 Class = Annotated[
     str | None,
     typer.Option("--class", help=f"What the model is to be for, where its files have no head: {', '.join(TASKS)}."),
@@ -43,19 +44,20 @@ def finetune(
     new_folder(output)
     given: dict[str, Any] = {} if labels is None else {"num_labels": labels}
     loaded: Any = models.load(model, _kind(model, kind, task, labels), pooling, **given)
-    trained = loaded.fine_tune(
-        data,
-        held_out,
-        task=task,
-        columns=columns(column),
-        epochs=epochs,
-        batch_size=batch_size,
-        **({} if learning_rate is None else {"learning_rate": learning_rate}),
-        seed=seed,
-        lora=lora,
-        output_dir=checkpoints(output),
-        resume=resume,
-    )
+    with in_options(checkpoints(output)):
+        trained = loaded.fine_tune(
+            data,
+            held_out,
+            task=task,
+            columns=columns(column),
+            epochs=epochs,
+            batch_size=batch_size,
+            **({} if learning_rate is None else {"learning_rate": learning_rate}),
+            seed=seed,
+            lora=lora,
+            output_dir=checkpoints(output),
+            resume=resume,
+        )
     print(trained)
     print(f"Model: {save_model(trained, output)}")
 

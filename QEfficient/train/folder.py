@@ -155,14 +155,14 @@ def _check_folder(path: Path, run: Mapping[str, Json], request: TrainRequest) ->
             names = ", ".join(name for name in {**before, **run} if before.get(name) != run.get(name))
             got = f"another {names} than in {file}"
         raise UsageError(
-            "output_dir holds what another run has made, so this one can neither go on from it nor write there.",
+            "The folder holds what another run has made, so this one can neither go on from it nor write there.",
             got=got,
             allowed="a folder without a model, a run.json or checkpoints; or one of the same model, rows and keywords",
             do="call it as before, or choose another output_dir",
         )
     if not request.resume and request.output_dir is not None and last_checkpoint(path) is not None:
         raise UsageError(
-            "output_dir holds checkpoints of an earlier run.",
+            "The folder holds checkpoints of an earlier run.",
             got=str(path),
             allowed="a folder without checkpoints, or resume=True to go on from them",
             do="choose another output_dir, remove the checkpoints, or pass resume=True",

@@ -253,10 +253,10 @@ def interruptible(work: Callable[[], _R], folder: RunFolder) -> _R:
         return work()
     except KeyboardInterrupt as error:
         kept = last_checkpoint(folder.path)
-        again = f"The same call with resume=True and output_dir={str(folder.path)!r} goes on from there."
-        told = "No checkpoint was written yet." if kept is None else f"The last checkpoint is {kept}. {again}"
+        told = "No checkpoint was written yet." if kept is None else f"The last checkpoint is {kept}."
         log.warning("training was interrupted. %s", told)
-        error.add_note(told)
+        again = f" The same call with resume=True and output_dir={str(folder.path)!r} goes on from there."
+        error.add_note(told if kept is None else told + again)
         raise
     finally:
         folder.release()

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from click.testing import Result
 from PIL import Image
 from sentence_transformers import SentenceTransformer
@@ -69,8 +71,9 @@ def test_finetune_writes_a_repo_that_loads(repo: Path, tmp_path: Path) -> None:
     rows = [{"text": text, "label": ("bad", "good")[i % 2]} for i, text in enumerate(snippets(16))]
     data, output = lines(tmp_path / "rows.jsonl", rows), tmp_path / "trained"
     asked = ("finetune", repo, data, "--output", output, "--class", "text-classification", "--labels", 2)
-    result = run(*asked, "--batch-size", 8)
+    result = run(*asked, "--batch-size", 8, "--eval", data)
     assert result.exit_code == 0, result.output
+    assert "accuracy: " in result.stdout and "held-out loss: " in result.stdout
     model = QEFFAutoModelForSequenceClassification.from_pretrained(output)
     assert model.config.id2label == {0: "bad", 1: "good"}
     assert model.evaluate(data)["accuracy"].value >= 0
@@ -102,6 +105,32 @@ def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
     student = SentenceTransformer(str(output), device="cpu")
     assert student[0].model.config.num_hidden_layers == 1
     assert student.encode("a text").shape == (32,)
+
+
+def test_what_is_said_of_a_run_speaks_of_options(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, output = lines(tmp_path / "texts.jsonl", [{"text": text} for text in snippets(16)]), tmp_path / "student"
+    asked = ("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8)
+    step, taken = torch.optim.AdamW.step, []
+
+    def interrupted(self: Any, *args: Any, **keywords: Any) -> Any:
+        taken.append(1)
+        if len(taken) == 3:  # in the second epoch
+            raise KeyboardInterrupt
+        return step(self, *args, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        stopped = run(*asked, "--epochs", 2)
+    assert stopped.exit_code != 0 and "The same command with --resume goes on" in stopped.output
+    assert "resume=True" not in stopped.output
+    told = str(run(*asked, "--epochs", 2).exception)
+    assert "pass --resume" in told and "another --output" in told and "student.checkpoints" in told
+    assert "output_dir" not in told and "resume=" not in told
+    other = str(run(*asked, "--resume", "--epochs", 3).exception)
+    assert "another run" in other and "choose another --output" in other and "output_dir" not in other
+    assert run(*asked, "--resume", "--epochs", 2).exit_code == 0
+    wrong = run("distill", repo, data, "--output", tmp_path / "other", "--layers", 1, "--batch-size", 0)
+    assert "--batch-size 0" in str(wrong.exception)
 
 
 def test_wrong_arguments_are_named(repo: Path, pairs: Path, tmp_path: Path) -> None:
