@@ -172,9 +172,7 @@ def _held_out_score(
     rows = given if isinstance(given, Examples) else held_out
     reads = student if isinstance(student, ModelWithTokenizer) else teacher
     text, vectors = reads.text, model._task is FEATURE_EXTRACTION
-    if (
-        vectors and text is not None and teacher.text is not None
-    ):  # an embedding model reads no further than its teacher
+    if vectors and text is not None and teacher.text is not None:  # it reads no further than its teacher
         text = dataclasses.replace(text, max_length=min(text.max_length, teacher.text.max_length))
     return held_out_score(rows, reads.tokenizer, text, vectors=vectors)
 

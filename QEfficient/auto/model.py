@@ -104,11 +104,12 @@ class QEFFAutoModel(QEFFTransformersBase):
             layers: In place of it: how many of this model's layers the student begins with, evenly spread with the
                 last among them, or which ones, counted from 0.
             data: Texts: strings, or rows of any kind with a column of them.
-            eval: Held-out texts likewise, on which the loss is measured before and after.
+            eval: Held-out texts likewise, on which the loss is measured before and after; so are
+                the metrics of ``evaluate`` where ``read_examples`` has read them for a task.
             columns: Role (``"text"``, ``"pair"``) → name of its column, where it is none that people use.
             tokenizer: HuggingFace's, of a model that was handed in as a module.
             student_tokenizer: Of a student that is a module; left out, it reads as this model does.
-            score: Asked about the ``SentenceTransformer`` before and after.
+            score: Asked about the ``SentenceTransformer`` before and after, in place of those metrics.
             **keywords: How to distill, as :class:`QEfficient.train.distill_request.DistillRequest` lists them:
                 ``weights``, ``epochs``, ``batch_size``, ``learning_rate``, ``seed``, ``early_stopping``,
                 ``output_dir``, ``resume``, ….

@@ -52,13 +52,14 @@ class QEFFAutoModelForQuestionAnswering(QEFFTransformersBase):
             layers: In place of it: how many of this model's layers the student begins with, evenly spread with the
                 last among them, or which ones, counted from 0.
             data: Rows of any kind with a column of questions and one of contexts.
-            eval: Held-out rows likewise, on which the loss is measured before and after.
+            eval: Held-out rows likewise, on which the loss is measured before and after; with
+                ``task``, the metrics of ``evaluate`` too.
             task: What the rows are for, where their answers are to count too: ``"question-answering"``.
                 Left out, only their texts are used.
             columns: Role (``"question"``, ``"context"``) → name of its column, where it is none that people use.
             tokenizer: HuggingFace's, of a model that was handed in as a module.
             student_tokenizer: Of a student that is a module; left out, it reads as this model does.
-            score: Asked about the module before and after.
+            score: Asked about the module before and after, in place of those metrics.
             **keywords: How to distill, as :class:`QEfficient.train.distill_request.DistillRequest` lists them:
                 ``temperature``, ``alpha``, ``epochs``, ``batch_size``, ``learning_rate``, ``seed``, ``early_stopping``,
                 ``output_dir``, ``resume``, ….

@@ -80,14 +80,15 @@ class QEFFAutoModelForSequenceClassification(QEFFTransformersBase):
             layers: In place of it: how many of this model's layers the student begins with, evenly spread with the
                 last among them, or which ones, counted from 0.
             data: Texts, or pairs of them: strings, or rows of any kind with a column of them.
-            eval: Held-out texts likewise, on which the loss is measured before and after.
+            eval: Held-out texts likewise, on which the loss is measured before and after; with
+                ``task``, the metrics of ``evaluate`` too.
             task: What the rows are for, where their labels are to count too: ``"text-classification"``,
                 ``"multi-label"`` or ``"regression"``.
                 Left out, only their texts are used.
             columns: Role (``"text"``, ``"pair"``) → name of its column, where it is none that people use.
             tokenizer: HuggingFace's, of a model that was handed in as a module.
             student_tokenizer: Of a student that is a module; left out, it reads as this model does.
-            score: Asked about the module before and after.
+            score: Asked about the module before and after, in place of those metrics.
             **keywords: How to distill, as :class:`QEfficient.train.distill_request.DistillRequest` lists them:
                 ``temperature``, ``alpha``, ``epochs``, ``batch_size``, ``learning_rate``, ``seed``, ``early_stopping``,
                 ``output_dir``, ``resume``, ….

@@ -61,14 +61,15 @@ class FineTuning(Insight):
         Args:
             train: The rows: a data set, a data frame, a mapping from columns to values, a list of mappings, or the path
                 of a JSONL, CSV or parquet file. Of plain texts also a list of strings.
-            eval: Held-out rows likewise, on which the loss is measured before and after.
+            eval: Held-out rows likewise: the loss is measured on them before and after, and, of texts, the metrics of
+                ``evaluate``.
             task: What the rows are for; left out, the model's class and their columns tell it.
             columns: Role → name of its column, where it has another: ``{"text": "review", "label": "stars"}``.
             tokenizer: HuggingFace's, of a model of texts that was handed in as a module.
             processor: Likewise of images or clips: an image processor, a feature extractor, or for speech recognition a
                 processor with a ``feature_extractor`` and a ``tokenizer``.
-            score: Asked about the model as it is trained, before and after: HuggingFace's module, a
-                ``SentenceTransformer`` or a ``CrossEncoder``.
+            score: Asked about the model as it is trained, before and after, in place of those metrics: HuggingFace's
+                module, a ``SentenceTransformer`` or a ``CrossEncoder``.
             **keywords: How to train, as :class:`QEfficient.train.request.TrainRequest` lists them: ``epochs``,
                 ``batch_size``, ``learning_rate``, ``lora``, ``early_stopping``, ``output_dir``, ``resume``, ….
 

@@ -107,7 +107,8 @@ def ends_term(own: Tensor, teachers: Tensor, mask: Tensor, temperature: float) -
         mask: 1 for tokens, 0 for padding, ``(windows, tokens)``.
         temperature: As there.
     """
-    return logits_term(*(_of_ends(logits, mask, temperature) for logits in (own, teachers)), "one", temperature)
+    ours, theirs = (_of_ends(logits, mask, temperature) for logits in (own, teachers))
+    return logits_term(ours, theirs, "one", temperature)
 
 
 def _of_ends(logits: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:

@@ -177,7 +177,8 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
         trainer: Of transformers or sentence-transformers, ready to go.
         request: How to train.
         folder: Where its checkpoints are, and from which it goes on.
-        score: Asked about the model before and after.
+        score: Asked about the model before and after. By every process where there are several, so that none waits for
+            another; all come to the same.
 
     Raises:
         UsageError: Weights are NaN or Inf in the end.
