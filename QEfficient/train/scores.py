@@ -63,7 +63,7 @@ class MetricChange:
 def held_out_score(
     held_out: Examples | None, tokenizer: Any, text: TextFacts | None, *, vectors: bool
 ) -> Callable[[Any], Outcome] | None:
-    """What asks a model about held-out rows, as :func:`QEfficient.train.run.run` takes a ``score``.
+    """What asks a model about held-out rows, as the functions of the room take a ``score``.
 
     Args:
         held_out: The rows.

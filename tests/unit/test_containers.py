@@ -131,7 +131,7 @@ NO_CONTAINERS = {
 }
 _TRAINED = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.fine_tune", "columns"): "role → column" for kind in _TRAINED}
-NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TRAINED[:3]}
+NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TRAINED}
 
 ITEMS: dict[str, list[Any]] = {
     "texts": TEXTS,
