@@ -6,29 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, UsageError, unknown
-from QEfficient.export.isolated import isolated
 from QEfficient.train import features
-from QEfficient.train.adjust import adjusted, check_trainable, merged, with_adapters
+from QEfficient.train.adjust import check_trainable
 from QEfficient.train.features import HeadReader, find_labels
-from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
 from QEfficient.train.material import SIGNAL_TASKS, Material, of_signals, of_texts
 from QEfficient.train.order import in_order
-from QEfficient.train.record import Course, Trained, TrainedOn, name_of
+from QEfficient.train.record import Trained
 from QEfficient.train.request import TrainRequest, refuse
 from QEfficient.train.rows import check_rows
-from QEfficient.train.run import (
-    Score,
-    callbacks,
-    interruptible,
-    needs,
-    own_seeds,
-    run,
-    training_arguments,
-    with_whole_checkpoints,
-)
+from QEfficient.train.run import Score, needs, with_whole_checkpoints
+from QEfficient.train.training import Training, train_in_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,19 +93,20 @@ def fine_tune_head(
         material = of_texts(reader, train, held_out, request.seed)
     weights = _class_weights(request, labels, material)
     loss = head_loss(train.task, weights, int(getattr(module.config, "pad_token_id", None) or 0))
-    name = name_of(module)
-    folder = run_folder(request, module, material.read, train, held_out)
-    module, course = interruptible(partial(_train, module, material, loss, request, folder, score), folder)
-    return Trained(module, None, processor, name, TrainedOn.of(train, held_out), request, course, folder.path)
+    make = partial(_trainer, material, loss, request)
+    return train_in_folder(Training(module, processor, material.read, train, held_out, request, make, score))
 
 
-@isolated
-def _train(
-    module: nn.Module, material: Material, loss: HeadLoss, request: TrainRequest, folder: RunFolder, score: Score | None
-) -> tuple[nn.Module, Course]:
+def _trainer(
+    material: Material,
+    loss: HeadLoss,
+    request: TrainRequest,
+    model: nn.Module,
+    arguments: dict[str, Any],
+    callbacks: list[Any],
+) -> Any:
     from transformers import Trainer, TrainingArguments
 
-    arguments = training_arguments(request, folder, material.held_out is not None)
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
     ordered = in_order(with_whole_checkpoints(Trainer), material.lengths, request, material.begin)
 
@@ -126,20 +117,15 @@ def _train(
                 [{"labels": countable(material.task, batch["labels"])} for batch in batch_samples], device
             )
 
-    with own_seeds(request.seed), adjusted(module, request):
-        trainer = HeadTrainer(
-            model=module if request.lora is None else with_adapters(module, request.lora),
-            args=TrainingArguments(**arguments),
-            train_dataset=material.rows,
-            eval_dataset=material.held_out,
-            data_collator=material.collate,
-            compute_loss_func=loss,
-            callbacks=callbacks(request),
-        )
-        course = run(trainer, request, folder, score)
-        if request.lora is not None:
-            module = merged(trainer.model)
-    return module.eval(), course
+    return HeadTrainer(
+        model=model,
+        args=TrainingArguments(**arguments),
+        train_dataset=material.rows,
+        eval_dataset=material.held_out,
+        data_collator=material.collate,
+        compute_loss_func=loss,
+        callbacks=callbacks,
+    )
 
 
 def _check(request: TrainRequest, train: Examples) -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from QEfficient.records import TextFacts
 
 _OF_VECTORS = ("similarity", "retrieval", "reranking")
-_OF_SCORES = ("similarity", "reranking", "text-classification", "multi-label", "regression")
-_OF_TOKENS = ("token-classification", "question-answering")
+_RIGHT = {"question-answering": "answers", "fill-mask": "target"}
+"""Task → the column of what is right, where rows may have none."""
+
 _DEPTH = 100  # documents of a query's ranking: what is held before and after must fit into memory together
 _CHOSEN = {"retrieval": ("ndcg@10", "mrr@10", f"recall@{_DEPTH}")}
 """Task → its metrics, where not all of :mod:`QEfficient.evaluate.metrics.catalogue` are measured."""
@@ -61,32 +62,33 @@ class MetricChange:
 
 
 def held_out_score(
-    held_out: Examples | None, tokenizer: Any, text: TextFacts | None, *, vectors: bool
+    held_out: Examples | None, processor: Any, text: TextFacts | None, *, vectors: bool
 ) -> Callable[[Any], Outcome] | None:
     """What asks a model about held-out rows, as the functions of the room take a ``score``.
 
     Args:
         held_out: The rows.
-        tokenizer: HuggingFace's, of a module with a head.
+        processor: HuggingFace's, of a module with a head: its tokenizer, or what reads its images or sounds.
         text: The model's limit, and whether it lower-cases; ``None``: the tokenizer's own limit.
         vectors: Whether it is an embedding model.
 
     Returns:
         A function of the model as it is trained. ``None`` where nothing can be measured: there are no such rows, or
         they hold nothing right or wrong for this kind of model, as labels of texts do for one of vectors, texts alone,
-        or questions without answers.
+        questions without answers, or texts whose masks are drawn anew each epoch.
 
     Raises:
         MissingExtraError: scipy is not installed.
     """
+    from QEfficient.evaluate.metrics.catalogue import METRICS
     from QEfficient.evaluate.metrics.intervals import scipy_stats
 
-    if held_out is None or held_out.task not in (_OF_VECTORS if vectors else (*_OF_SCORES, *_OF_TOKENS)):
+    if held_out is None or held_out.task not in (_OF_VECTORS if vectors else METRICS):
         return None
-    if held_out.task == "question-answering" and "answers" not in held_out.columns:
+    if _RIGHT.get(held_out.task, "") not in ("", *held_out.columns):
         return None
     scipy_stats()  # refused before the training
-    return lambda model: _answered(model, held_out, tokenizer, text)
+    return lambda model: _answered(model, held_out, processor, text)
 
 
 def _told(figure: MetricValue | PairedDifference, sign: str = "-") -> str:
@@ -118,7 +120,7 @@ def _metrics(before: Outcome, after: Outcome) -> tuple[Metric, ...]:
     return metrics_of(before.task, _CHOSEN.get(before.task))
 
 
-def _answered(model: Any, held_out: Examples, tokenizer: Any, text: TextFacts | None) -> Outcome:
+def _answered(model: Any, held_out: Examples, processor: Any, text: TextFacts | None) -> Outcome:
     """What a model answers to the rows, with its own limit: ``max_length`` is the training's."""
     from QEfficient.evaluate.answers.modules import ModuleRunner
     from QEfficient.evaluate.answers.sentence_transformers import wrapped
@@ -128,9 +130,10 @@ def _answered(model: Any, held_out: Examples, tokenizer: Any, text: TextFacts | 
     task = held_out.task
     theirs = wrapped(model)
     if theirs is None:
-        limit = int(tokenizer.model_max_length) if text is None else text.max_length
-        own = ModuleRunner(model, tokenizer, limit, bool(text and text.lower_case))
-        return (OF_ONE_CLASS if task in _OF_TOKENS else OF_TEXTS)[task](own, held_out)
+        limit = int(getattr(processor, "model_max_length", 0)) if text is None else text.max_length
+        lower_case, choices = bool(text and text.lower_case), task == "multiple-choice"
+        own = ModuleRunner(model, processor, limit, lower_case, choices)
+        return (OF_ONE_CLASS.get(task) or OF_TEXTS[task])(own, held_out)
     before = model.max_seq_length
     try:
         if theirs.gives_vectors and text is not None:

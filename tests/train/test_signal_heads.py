@@ -65,6 +65,7 @@ def test_it_learns_and_is_an_ordinary_repo_whose_program_gives_the_same(tmp_path
     before, after = trained.course.held_out_losses or (0.0, 0.0)
     assert after < 0.5 * before
     found = {metric.name: metric.value for metric in model.evaluate(case.rows, runtime_ai100=False).metrics}
+    assert {one.after.name: one.after.value for one in trained.course.metrics} == pytest.approx(found, abs=1e-6)
     assert found["wer"] == 0.0 if task == "automatic-speech-recognition" else found["accuracy"] == 1.0
 
     folder = save_model(trained, tmp_path / "saved")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from QEfficient.errors import InputError
 from QEfficient.evaluate.answers.labels import positions
-from QEfficient.evaluate.answers.runner import Floats, SubjectRunner
+from QEfficient.evaluate.answers.runner import Floats, TokenModel
 from QEfficient.evaluate.answers.texts import labels_of
 from QEfficient.evaluate.answers.tokens import batches
 from QEfficient.evaluate.data import load_clip, rgb_image
@@ -19,7 +19,7 @@ from QEfficient.evaluate.record import Examples, Outcome
 SIGNALS = ("input_values", "input_features")
 
 
-def image_classification(model: SubjectRunner, examples: Examples) -> Outcome:
+def image_classification(model: TokenModel, examples: Examples) -> Outcome:
     """The label with the highest score."""
     processor = model.processor("AutoImageProcessor")
     scores = [
@@ -29,18 +29,18 @@ def image_classification(model: SubjectRunner, examples: Examples) -> Outcome:
     return _labelled(model, examples, np.concatenate(scores))
 
 
-def audio_classification(model: SubjectRunner, examples: Examples) -> Outcome:
+def audio_classification(model: TokenModel, examples: Examples) -> Outcome:
     """The label with the highest score."""
     return _labelled(model, examples, np.concatenate(list(_of_clips(model, examples.columns["audio"]))))
 
 
-def _labelled(model: SubjectRunner, examples: Examples, scores: Floats) -> Outcome:
+def _labelled(model: TokenModel, examples: Examples, scores: Floats) -> Outcome:
     names = labels_of(model)
     right = np.asarray(positions(examples.columns["label"], names, model.name, called=examples.label_names), np.intp)
     return Outcome(examples.task, right, scores.argmax(-1), scores, names, examples.clusters)
 
 
-def speech_recognition(model: SubjectRunner, examples: Examples) -> Outcome:
+def speech_recognition(model: TokenModel, examples: Examples) -> Outcome:
     """The text of the likeliest letter at each frame, repeats joined and blanks dropped (CTC's greedy decoding)."""
     tokenizer = model.processor("AutoTokenizer")
     given: list[str] = []
@@ -51,7 +51,7 @@ def speech_recognition(model: SubjectRunner, examples: Examples) -> Outcome:
     return Outcome(examples.task, examples.columns["text"], given, clusters=examples.clusters)
 
 
-def _of_clips(model: SubjectRunner, clips: Sequence[Any]) -> Any:
+def _of_clips(model: TokenModel, clips: Sequence[Any]) -> Any:
     """The scores of clips, a batch at a time. Each is read by itself, so that no other one's length counts."""
     extractor = model.processor("AutoFeatureExtractor")
     rate: int = extractor.sampling_rate
