@@ -61,8 +61,7 @@ class FineTuning(Insight):
         Args:
             train: The rows: a data set, a data frame, a mapping from columns to values, a list of mappings, or the path
                 of a JSONL, CSV or parquet file. Of plain texts also a list of strings.
-            eval: Held-out rows likewise: the loss is measured on them before and after, and, of texts, the metrics of
-                ``evaluate``.
+            eval: Held-out rows likewise: loss and the metrics of ``evaluate`` are measured on them before and after.
             task: What the rows are for; left out, the model's class and their columns tell it.
             columns: Role → name of its column, where it has another: ``{"text": "review", "label": "stars"}``.
             tokenizer: HuggingFace's, of a model of texts that was handed in as a module.
