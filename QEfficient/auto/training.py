@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 RERANKING = ("reranking", "similarity")
 """Tasks of rows that a model for text classification is trained on as a reranker."""
 
+OF_TEXT_CLASSIFIERS = ("text-classification", "multi-label", "regression", *RERANKING)
+"""Tasks of rows that a model for text classification is trained on."""
+
 Columns = Mapping[str, str | Sequence[str] | None]
 
 
@@ -100,12 +103,13 @@ def _examples(model: Road, data: object, task: str | None, columns: Columns | No
 
 
 def _check_task(model: Road, train: Examples) -> None:
-    """Of all but embedding models and text classifiers the task is that of their class."""
-    if model._task not in (FEATURE_EXTRACTION, TEXT_CLASSIFICATION) and train.task != model._task.name:
+    """The task is that of the model's class, of text classifiers one of several; embedding models say it themselves."""
+    taken = OF_TEXT_CLASSIFIERS if model._task is TEXT_CLASSIFICATION else (model._task.name,)
+    if model._task is not FEATURE_EXTRACTION and train.task not in taken:
         raise UsageError(
             "These rows are for another task than the model.",
             got=f"{train.task!r} for a model of {model._task.name}",
-            allowed=f"rows for {model._task.name!r}",
+            allowed=f"rows for {' or '.join(map(repr, taken))}",
             do="load the model with the Auto class of the task",
         )
 

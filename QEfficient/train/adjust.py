@@ -127,12 +127,24 @@ def merged(wrapped: nn.Module) -> nn.Module:
     return module
 
 
-def check_trainable(module: nn.Module) -> None:
-    """Refuses a module in which there is nothing to train.
+def check_trainable(module: nn.Module, checkpointing: bool = False) -> None:
+    """Refuses a module in which there is nothing to train, or that can't be trained as it is to be.
+
+    Args:
+        module: What is to be trained.
+        checkpointing: Whether activations are to be computed anew in the backward pass.
 
     Raises:
         InputError: All its weights are frozen.
+        OptionError: It has no gradient checkpointing.
     """
+    if checkpointing and not getattr(module, "supports_gradient_checkpointing", False):
+        raise OptionError(
+            "The model has no gradient checkpointing.",
+            got=f"gradient_checkpointing=True for {type(module).__name__}",
+            allowed="a model of transformers that supports it",
+            do="drop gradient_checkpointing, or choose a smaller batch_size with gradient_accumulation",
+        )
     if not any(weight.requires_grad for weight in module.parameters()):
         raise InputError(
             "All weights of the model are frozen, so there is nothing to train.",

@@ -54,7 +54,7 @@ def choice_collator(tokenizer: Any) -> Callable[[Sequence[Feature]], Feature]:
     """What makes a batch ``(rows, choices, length)``: every choice is filled up to the longest one.
 
     Args:
-        tokenizer: Knows what fills a choice, and on which side.
+        tokenizer: Knows what fills a choice.
     """
     import torch
 
@@ -65,7 +65,7 @@ def choice_collator(tokenizer: Any) -> Callable[[Sequence[Feature]], Feature]:
             for feature in features
             for choice in range(count)
         ]
-        padded = tokenizer.pad(flat, return_tensors="pt")
+        padded = tokenizer.pad(flat, padding_side="right", return_tensors="pt")
         batch = {name: value.reshape(len(features), count, -1) for name, value in padded.items()}
         return batch | {"labels": torch.tensor([feature["labels"] for feature in features])}
 

@@ -25,7 +25,7 @@ from QEfficient.train.layers import Layers
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse
-from QEfficient.train.rows import check_rows
+from QEfficient.train.rows import check_rows, row_limit
 from QEfficient.train.run import (
     Score,
     callbacks,
@@ -102,11 +102,13 @@ def distill_head(
     small, layers = student_of(teacher, student)
     _check_labels(teacher, small)
     request = dataclasses.replace(request, teacher=tensors_digest(teacher.module), layers=layers)
-    readers = _reader(teacher, train, request), _reader(small, train, request)
+    names = _names(teacher)
+    readers = _reader(teacher, train, request, names), _reader(small, train, request, names)
     parts = ((train, "training"), (others, "held-out"))
     sets = [None if part is None else _read(readers, part, where) for part, where in parts]
     of_teacher, of_student = (reading(one.tokenizer, one.max_length, one.lower_case) for one in readers)
     read = {**of_student, "teacher": of_teacher}
+    _name_labels(small, names, getattr(teacher.module.config, "problem_type", None))
     folder = run_folder(request, small.module, read, train, others)
     work = partial(_distill, (teacher, small), sets, request, folder, score)
     course = interruptible(work, folder)
@@ -157,10 +159,14 @@ def _check_labels(teacher: ModelWithTokenizer, student: ModelWithTokenizer) -> N
             allowed=f"{', '.join(theirs[:20])}, in this order; or no names",
             do="pass a student with the same labels",
         )
+
+
+def _name_labels(student: ModelWithTokenizer, names: Sequence[str], problem: str | None) -> None:
+    """Says in the student's config what its outputs are, once nothing more can be refused."""
     config: Any = student.module.config
-    config.id2label = dict(enumerate(theirs))
-    config.label2id = {name: number for number, name in enumerate(theirs)}
-    config.problem_type = getattr(teacher.module.config, "problem_type", None)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    config.problem_type = problem
 
 
 def _names(model: ModelWithTokenizer) -> list[str]:
@@ -168,11 +174,11 @@ def _names(model: ModelWithTokenizer) -> list[str]:
     return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
-def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest) -> HeadReader:
-    limit = int(model.tokenizer.model_max_length) if model.text is None else model.text.max_length
-    labels = Labels(tuple(_names(model))) if train.task not in ("regression", ANSWERS, TASK) else None
+def _reader(model: ModelWithTokenizer, train: Examples, request: DistillRequest, names: Sequence[str]) -> HeadReader:
+    limit = row_limit(model.module, model.tokenizer, model.text, request.max_length)
+    labels = Labels(tuple(names)) if train.task not in ("regression", ANSWERS, TASK) else None
     lower = bool(model.text and model.text.lower_case)
-    return HeadReader(model.tokenizer, min(request.max_length or limit, limit), labels, lower)
+    return HeadReader(model.tokenizer, limit, labels, lower)
 
 
 def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str) -> _Rows:

@@ -73,7 +73,7 @@ def fine_tune_embeddings(
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out, request)
-    check_trainable(module)
+    check_trainable(module, request.gradient_checkpointing)
     refuse(request, "an embedding model", "class_weights", "group_by_length", "gradient_accumulation")
     form, columns = embedding_columns(train, "training")
     others = None if held_out is None else embedding_columns(held_out, "held-out")[1]
@@ -93,6 +93,7 @@ def fine_tune_embeddings(
         )
     _columns_of(request.prompts, form, request.hard_negatives or 0)
     model = sentence_transformer(module, tokenizer, head, request.max_length)
+    _keep_prompts(model, request.prompts)
     loss = partial(embedding_loss, request, form=form, columns=columns)
     warn_of_own_batches(loss(model))  # what does not fit is refused before the run has a folder
     read = sentence_reading(model, bool(head.text and head.text.lower_case))
@@ -152,6 +153,9 @@ def _train(
     return course
 
 
+_EVERY = "every text"
+"""The name of a prompt that stands before every text."""
+
 _ROLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     SCORED: {"text": ["sentence1"], "pair": ["sentence2"]},
     PAIRS: {"query": ["anchor"], "document": ["positive"]},
@@ -159,6 +163,15 @@ _ROLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     LABELLED: {"text": ["text"]},
 }
 """Form of the rows → role → the trainer's columns that have its texts."""
+
+
+def _keep_prompts(model: Any, prompts: str | Mapping[str, str] | None) -> None:
+    """What is trained with a prompt is used with it: one for every text is the default, those of roles are named."""
+    if isinstance(prompts, str):
+        model.prompts = {**model.prompts, _EVERY: prompts}
+        model.default_prompt_name = _EVERY
+    elif prompts is not None:
+        model.prompts = {**model.prompts, **{role: prompts[role] for role in ("query", "document") if role in prompts}}
 
 
 def _columns_of(prompts: str | Mapping[str, str] | None, form: str, negatives: int) -> str | Mapping[str, str] | None:

@@ -129,6 +129,7 @@ def _answers(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: st
     """Question and context; the labels are the first and last token of the answer, 0 and 0 where a window has none."""
     questions, contexts = reader.cased(columns["question"]), reader.cased(columns["context"])
     spans = [_span(columns, context, row, where) for row, context in enumerate(contexts)]
+    _check_questions(reader, questions, where)
     read = reader.tokenizer(
         questions,
         contexts,
@@ -144,6 +145,20 @@ def _answers(reader: HeadReader, columns: Mapping[str, Sequence[Any]], where: st
         | {"labels": _tokens_of(spans[row], read["offset_mapping"][window], read.sequence_ids(window))}
         for window, row in enumerate(read["overflow_to_sample_mapping"])
     ]
+
+
+def _check_questions(reader: HeadReader, questions: Sequence[str], where: str) -> None:
+    """Beside a question there has to be room for more than what two windows share."""
+    tokenizer = reader.tokenizer
+    room = reader.max_length - tokenizer.num_special_tokens_to_add(pair=True) - reader.max_length // _STRIDE - 1
+    for row, ids in enumerate(tokenizer(questions, add_special_tokens=False)["input_ids"]):
+        if len(ids) > room:
+            raise InputError(
+                f"A question of the {where} rows leaves no room for its context.",
+                got=f"{len(ids)} tokens in row {row}, of {reader.max_length} in all",
+                allowed=f"at most {room} tokens",
+                do="shorten the question, or pass a larger max_length",
+            )
 
 
 def _span(columns: Mapping[str, Sequence[Any]], context: str, row: int, where: str) -> tuple[int, int] | None:
@@ -193,7 +208,7 @@ def collator(tokenizer: Any, per_token: bool) -> Callable[[Sequence[Feature]], F
     """What makes a batch of features: each input is filled up to the longest row.
 
     Args:
-        tokenizer: Knows what fills a row, and on which side.
+        tokenizer: Knows what fills a row: behind its end, as programs have it, whatever the tokenizer's own side is.
         per_token: Whether there is a label a token, which is filled up likewise.
     """
     import torch
@@ -201,15 +216,11 @@ def collator(tokenizer: Any, per_token: bool) -> Callable[[Sequence[Feature]], F
     def collate(features: Sequence[Feature]) -> Feature:
         labels = [feature["labels"] for feature in features]
         inputs = [{name: value for name, value in feature.items() if name != "labels"} for feature in features]
-        batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+        batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
         if per_token:
-            labels = [_filled(row, batch["input_ids"].shape[1], tokenizer.padding_side) for row in labels]
+            width = batch["input_ids"].shape[1]
+            labels = [row + [IGNORED] * (width - len(row)) for row in labels]
         batch["labels"] = torch.tensor(labels)
         return batch
 
     return collate
-
-
-def _filled(row: list[int], width: int, side: str) -> list[int]:
-    rest = [IGNORED] * (width - len(row))
-    return rest + row if side == "left" else row + rest

@@ -12,12 +12,13 @@ from QEfficient.train.features import HeadReader, find_labels
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
-from QEfficient.train.material import SIGNAL_TASKS, Material, of_signals, of_texts
+from QEfficient.train.material import PER_TOKEN, SIGNAL_TASKS, Material, of_signals, of_texts
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Trained
 from QEfficient.train.request import TrainRequest, refuse
-from QEfficient.train.rows import check_rows
+from QEfficient.train.rows import check_rows, row_limit
 from QEfficient.train.run import Score, needs, with_whole_checkpoints
+from QEfficient.train.token_means import with_token_means
 from QEfficient.train.training import Training, train_in_folder
 
 if TYPE_CHECKING:
@@ -82,17 +83,18 @@ def fine_tune_head(
     request = request or TrainRequest()
     needs("accelerate", *(["peft"] if request.lora else []))
     check_rows(train, held_out, request)
-    check_trainable(module)
+    check_trainable(module, request.gradient_checkpointing)
     _check(request, train)
-    labels = _named(module, train)
+    labels = _labels(module, train)
     if train.task in SIGNAL_TASKS:
         material = of_signals(module, processor, train, held_out, labels)
     else:
-        limit = int(processor.model_max_length) if text is None else text.max_length
-        reader = HeadReader(processor, min(request.max_length or limit, limit), labels, bool(text and text.lower_case))
-        material = of_texts(reader, train, held_out, request.seed)
+        limit = row_limit(module, processor, text, request.max_length)
+        reader = HeadReader(processor, limit, labels, bool(text and text.lower_case))
+        material = of_texts(reader, train, held_out, request.seed, getattr(module.config, "vocab_size", None))
     weights = _class_weights(request, labels, material)
     loss = head_loss(train.task, weights, int(getattr(module.config, "pad_token_id", None) or 0))
+    _name(module, labels, train.task)
     make = partial(_trainer, material, loss, request)
     return train_in_folder(Training(module, processor, material.read, train, held_out, request, make, score))
 
@@ -109,6 +111,9 @@ def _trainer(
 
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
     ordered = in_order(with_whole_checkpoints(Trainer), material.lengths, request, material.begin)
+
+    if material.task in PER_TOKEN:
+        ordered = with_token_means(ordered)
 
     class HeadTrainer(ordered):  # type: ignore[misc, valid-type]
         def _get_num_items_in_batch(self, batch_samples: list[Feature], device: Any) -> Any:
@@ -138,8 +143,8 @@ def _check(request: TrainRequest, train: Examples) -> None:
         refuse(request, f"a model for {train.task}", "max_length")
 
 
-def _named(module: nn.Module, train: Examples) -> Labels | None:
-    """The labels, which the module's config now names."""
+def _labels(module: nn.Module, train: Examples) -> Labels | None:
+    """The labels of the rows in the order of the model's."""
     config: Any = module.config
     labels = find_labels(train, config)
     if train.task == "regression" and config.num_labels != 1:
@@ -149,14 +154,19 @@ def _named(module: nn.Module, train: Examples) -> Labels | None:
             allowed="num_labels=1",
             do="load the model with from_pretrained(…, num_labels=1)",
         )
+    return labels
+
+
+def _name(module: nn.Module, labels: Labels | None, task: str) -> None:
+    """Says in the module's config what its outputs are, once nothing more can be refused."""
+    config: Any = module.config
     if labels is not None:
         config.id2label = dict(enumerate(labels.names))
         config.label2id = {name: number for number, name in enumerate(labels.names)}
-    if train.task == "regression":
+    if task == "regression":
         config.sentence_transformers = {"activation_fn": IDENTITY}  # the score is the logit, which else gets a sigmoid
-    if train.task in _PROBLEMS:
-        config.problem_type = _PROBLEMS[train.task]
-    return labels
+    if task in _PROBLEMS:
+        config.problem_type = _PROBLEMS[task]
 
 
 def _class_weights(request: TrainRequest, labels: Labels | None, material: Material) -> list[float] | None:

@@ -10,7 +10,7 @@ from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Json
 from QEfficient.source.loading import quiet
 from QEfficient.train.fingerprint import reading
-from QEfficient.train.language_checks import check_language_model, check_language_rows, check_vocabulary, row_limit
+from QEfficient.train.language_checks import check_language_model, check_language_rows, check_vocabulary, language_limit
 from QEfficient.train.language_features import LanguageReader, check_chat_template, language_collator
 from QEfficient.train.language_rows import CAUSAL, SEQ2SEQ
 from QEfficient.train.language_trainer import LanguageData
@@ -67,7 +67,7 @@ def fine_tune_causal(
     _check(module, tokenizer, CAUSAL, (train, held_out), request)
     if any(rows is not None and "messages" in rows.columns for rows in (train, held_out)):
         check_chat_template(tokenizer)
-    reader = LanguageReader(tokenizer, row_limit(module, tokenizer, request))
+    reader = LanguageReader(tokenizer, language_limit(module, tokenizer, request))
     rows = reader.causal(train, "training")
     others = None if held_out is None else reader.causal(held_out, "held-out")
     pad = tokenizer.pad_token_id
@@ -115,7 +115,7 @@ def fine_tune_seq2seq(
     request = request or TrainRequest()
     refuse(request, "a sequence-to-sequence model", *_NOTHING)
     _check(module, tokenizer, SEQ2SEQ, (train, held_out), request)
-    reader = LanguageReader(tokenizer, row_limit(module, tokenizer, request), _prefix(request))
+    reader = LanguageReader(tokenizer, language_limit(module, tokenizer, request), _prefix(request))
     rows = reader.seq2seq(train, "training")
     others = None if held_out is None else reader.seq2seq(held_out, "held-out")
     data = LanguageData(False, rows, others, language_collator(*_padding(module, tokenizer)))

@@ -9,16 +9,13 @@ from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.train.adjust import check_trainable
 from QEfficient.train.labelled import Feature
 from QEfficient.train.language_rows import CAUSAL, SEQ2SEQ
-from QEfficient.train.rows import check_rows
+from QEfficient.train.rows import check_rows, room_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from QEfficient.evaluate.record import Examples
     from QEfficient.train.request import LoraSettings, TrainRequest
-
-_NO_LIMIT = 10**9
-"""Tokenizers without a limit say a number beyond this one."""
 
 
 def check_language_model(module: nn.Module, tokenizer: Any, task: str, lora: LoraSettings | None) -> None:
@@ -108,15 +105,13 @@ def check_language_rows(train: Examples, held_out: Examples | None, request: Tra
         )
 
 
-def row_limit(module: Any, tokenizer: Any, request: TrainRequest) -> int | None:
+def language_limit(module: Any, tokenizer: Any, request: TrainRequest) -> int | None:
     """Tokens that a row can have: what is asked for, within what tokenizer and model have room for.
 
     Raises:
         OptionError: There is no room to write a token behind another one.
     """
-    positions = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-    known = [int(limit) for limit in (tokenizer.model_max_length, positions, request.max_length) if limit]
-    limit = min((one for one in known if one < _NO_LIMIT), default=None)
+    limit = min((one for one in (room_of(module, tokenizer), request.max_length) if one), default=None)
     if limit is not None and limit < 2:
         raise OptionError(
             "A language model learns to write a token behind another one.",

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.train.labelled import IGNORED, Feature
+from QEfficient.train.labelled import Feature
 from QEfficient.train.losses import HeadLoss
 from QEfficient.train.order import in_order
 from QEfficient.train.run import with_whole_checkpoints
+from QEfficient.train.token_means import with_token_means
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,8 +52,9 @@ class LanguageData:
 
         kind = "" if self.causal else "Seq2Seq"
         settings = {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
-        made: type[Any] = language_trainer(getattr(transformers, f"{kind}Trainer"), self.rows, request)
-        return made(
+        lengths = [len(row["input_ids"]) for row in self.rows]
+        ordered = in_order(with_whole_checkpoints(getattr(transformers, f"{kind}Trainer")), lengths, request)
+        return with_token_means(ordered)(
             model=model,
             args=getattr(transformers, f"{kind}TrainingArguments")(**arguments, **settings),
             train_dataset=self.rows,
@@ -78,37 +80,3 @@ def token_loss(causal: bool) -> HeadLoss:
         return cross_entropy(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
 
     return loss
-
-
-def language_trainer(trainer: type[Any], rows: Sequence[Feature], request: TrainRequest) -> type[Any]:
-    """A trainer of transformers whose held-out loss is a mean over tokens too.
-
-    Args:
-        trainer: ``Trainer`` or ``Seq2SeqTrainer``.
-        rows: What it trains on.
-        request: Says in which order.
-    """
-    lengths = [len(row["input_ids"]) for row in rows]
-
-    class LanguageTrainer(in_order(with_whole_checkpoints(trainer), lengths, request)):  # type: ignore[misc]
-        """See :func:`language_trainer`."""
-
-        def prediction_step(self, model: Any, inputs: Feature, *args: Any, **keywords: Any) -> tuple[Any, ...]:
-            """A batch's loss, which counts once a row, weighted by how many tokens a row has in it."""
-            labels = inputs["labels"]
-            loss, *rest = super().prediction_step(model, inputs, *args, **keywords)
-            tokens = self._get_num_items_in_batch([{"labels": labels}], self.args.device) / self.args.world_size
-            return loss * tokens / len(labels) / _tokens_per_row(self.eval_dataset), *rest
-
-        def evaluation_loop(self, *args: Any, **keywords: Any) -> Any:
-            """Likewise of the last batch, which ``Seq2SeqTrainer`` counts as a full one."""
-            self.gather_function = self.accelerator.gather_for_metrics
-            return super().evaluation_loop(*args, **keywords)
-
-    return LanguageTrainer
-
-
-def _tokens_per_row(rows: Sequence[Feature]) -> float:
-    """How many tokens of a row count, on average."""
-    tokens: int = sum(label != IGNORED for row in rows for label in row["labels"])
-    return tokens / len(rows)

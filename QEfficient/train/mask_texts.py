@@ -50,8 +50,8 @@ def read_mask_texts(data: object, columns: Wanted | None = None) -> Examples:
 
 
 def _has_masks(data: object, columns: Wanted | None) -> bool:
-    if "target" in (columns or {}):
-        return True
+    if columns is not None and "target" in columns:
+        return columns["target"] is not None
     if holds_strings(data):
         return False
     table = table_of(data)

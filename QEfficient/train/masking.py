@@ -30,13 +30,14 @@ class MaskedRows(Sequence["Feature"]):
 
     Args:
         rows: Token ids.
-        tokenizer: Says which tokens are special, which is the mask, and how many there are.
+        tokenizer: Says which tokens are special, which is the mask, and how many it knows.
         seed: Of what is hidden: any numbers.
+        words: How many tokens the model knows.
     """
 
-    def __init__(self, rows: Sequence[Feature], tokenizer: Any, seed: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[Feature], tokenizer: Any, seed: Sequence[int], words: int) -> None:
         self._rows, self._seed, self._epoch = rows, seed, 0
-        self._mask, self._tokens = int(tokenizer.mask_token_id), len(tokenizer)
+        self._mask, self._tokens = int(tokenizer.mask_token_id), min(len(tokenizer), words)
         self._special = np.asarray(sorted(tokenizer.all_special_ids))
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import UsageError
+from QEfficient.errors import InputError, UsageError
 from QEfficient.records import Json
 from QEfficient.train.choices import choice_collator, longest_choice
 from QEfficient.train.features import HeadReader, collator
@@ -28,6 +28,10 @@ SIGNAL_TASKS: Mapping[str, tuple[str, ...]] = {
     "automatic-speech-recognition": ("feature_extractor", "tokenizer"),
 }
 """Task of images or clips → what the processor has that reads them."""
+
+
+PER_TOKEN = ("token-classification", "fill-mask")
+"""Tasks whose rows have a label a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ class Material:
         return self.rows.labels if isinstance(self.rows, SignalRows) else (row["labels"] for row in self.rows)
 
 
-def of_texts(reader: HeadReader, train: Examples, held_out: Examples | None, seed: int) -> Material:
+def of_texts(
+    reader: HeadReader, train: Examples, held_out: Examples | None, seed: int, words: int | None = None
+) -> Material:
     """Rows of texts.
 
     Args:
@@ -65,26 +71,43 @@ def of_texts(reader: HeadReader, train: Examples, held_out: Examples | None, see
         train: The rows to train on.
         held_out: Those that are held out.
         seed: Of the tokens that are hidden, of plain texts for fill-mask.
+        words: How many tokens the model knows; ``None`` where its config does not say it.
 
     Raises:
         InputError: A row does not fit; it names the row.
     """
     tokenizer = reader.tokenizer
+    words = words or len(tokenizer)
     rows: Sequence[Feature] = reader.features(train, "training")
     others: Sequence[Feature] | None = None if held_out is None else reader.features(held_out, "held-out")
+    for features, where in ((rows, "training"), (others or (), "held-out")):
+        _check_tokens(features, words, where)
     begin = None
-    collate = collator(tokenizer, train.task in ("token-classification", "fill-mask"))
+    collate = collator(tokenizer, train.task in PER_TOKEN)
     lengths = [len(row["input_ids"]) for row in rows]
     if train.task == "multiple-choice":
         collate, lengths = choice_collator(tokenizer), list(map(longest_choice, rows))
     if train.task == "fill-mask":
         if "target" not in train.columns:
-            rows = masked = MaskedRows(rows, tokenizer, (seed, 0))
+            rows = masked = MaskedRows(rows, tokenizer, (seed, 0), words)
             begin = masked.begin
         if held_out is not None and others is not None and "target" not in held_out.columns:
-            others = MaskedRows(others, tokenizer, (seed, 1))
+            others = MaskedRows(others, tokenizer, (seed, 1), words)
     read = reading(tokenizer, reader.max_length, reader.lower_case)
     return Material(train.task, rows, others, lengths, collate, read, begin)
+
+
+def _check_tokens(rows: Sequence[Feature], words: int, where: str) -> None:
+    for row, feature in enumerate(rows):
+        ids = feature["input_ids"]
+        highest = max(max(one) if isinstance(one, list) else one for one in ids)
+        if highest >= words:
+            raise InputError(
+                f"The tokenizer makes tokens of the {where} rows that the model does not have.",
+                got=f"token {highest} in row {row}, of a model with {words}",
+                allowed="a tokenizer of the same model",
+                do="load both from one repo, or call module.resize_token_embeddings(len(tokenizer))",
+            )
 
 
 def of_signals(

@@ -73,7 +73,7 @@ def fine_tune_reranker(
     request = request or TrainRequest()
     needs("accelerate", "datasets", "sentence_transformers", *(["peft"] if request.lora else []))
     check_rows(train, held_out, request)
-    check_trainable(module)
+    check_trainable(module, request.gradient_checkpointing)
     refuse(
         request, "a reranker", "class_weights", "hard_negatives", "prompts", "group_by_length", "gradient_accumulation"
     )
@@ -88,6 +88,8 @@ def fine_tune_reranker(
     folder = run_folder(request, module, read, train, held_out)
     name = name_of(module)
     course = interruptible(partial(_train, model, loss, (columns, others), request, folder, score), folder)
+    if text is not None:
+        model.max_seq_length = text.max_length  # max_length bounds the training's texts, and not the model's
     on = TrainedOn.of(train, held_out)
     return Trained(model[0].model.eval(), model, tokenizer, name, on, request, course, folder.path)
 

@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import InputError, UsageError
+from QEfficient.errors import InputError, OptionError, UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from QEfficient.evaluate.record import Examples
+    from QEfficient.records import TextFacts
     from QEfficient.train.request import TrainRequest
+
+
+NO_LIMIT = 10**9
+"""Tokenizers without a limit say a number beyond this one."""
+
+
+def room_of(module: nn.Module, tokenizer: Any) -> int | None:
+    """Tokens that a row can have, as tokenizer and model say it; ``None`` where neither does.
+
+    Args:
+        module: A model of transformers.
+        tokenizer: HuggingFace's.
+    """
+    config: Any = module.config
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    said = (getattr(tokenizer, "model_max_length", None), positions)
+    return min((int(one) for one in said if one and one < NO_LIMIT), default=None)
+
+
+def row_limit(module: nn.Module, tokenizer: Any, text: TextFacts | None, asked: int | None) -> int:
+    """Tokens after which a row is cut.
+
+    Args:
+        module: A model of transformers.
+        tokenizer: HuggingFace's.
+        text: The model's limit; ``None`` for a module in memory.
+        asked: What the caller wants, if anything. It never adds to what there is room for.
+
+    Raises:
+        OptionError: Nobody says it.
+    """
+    room = room_of(module, tokenizer) if text is None else text.max_length
+    limit = min((one for one in (room, asked) if one), default=None)
+    if limit is None:
+        raise OptionError(
+            "Neither model nor tokenizer says how long a row may be.",
+            got="no model_max_length, no max_position_embeddings",
+            allowed="a number of tokens",
+            do="pass max_length=…",
+        )
+    return limit
 
 
 def check_rows(train: Examples, held_out: Examples | None, request: TrainRequest) -> None:

@@ -160,6 +160,12 @@ def with_whole_checkpoints(trainer: type[Any]) -> type[Any]:
             finally:
                 self.args.dataloader_drop_last = before
 
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            """A share of one step is no warm-up: transformers rounds up, and would train it at a rate of 0."""
+            if num_training_steps == 1 and self.args.warmup_steps < 1:
+                self.args.warmup_steps = 0
+            return super().create_scheduler(num_training_steps, optimizer)
+
         def take_weights(self, checkpoint: Path) -> None:
             """Reads the weights of a checkpoint."""
             load_model(self.model, str(checkpoint / "model.safetensors"))
@@ -200,9 +206,9 @@ def run(trainer: Any, request: TrainRequest, folder: RunFolder, score: Score | N
     history = [(int(entry["step"]), entry) for entry in trainer.state.log_history]
     first = next((float(entry["eval_loss"]) for step, entry in history if "eval_loss" in entry and not step), None)
     last = None if trainer.eval_dataset is None else float(trainer.evaluate()["eval_loss"])
-    trainer.model.to("cpu")
     losses = tuple((step, float(entry["loss"])) for step, entry in history if "loss" in entry)
     after = _scored(trainer, score)
+    trainer.model.to("cpu")
     course = Course(seconds, trainer.state.global_step, losses, _pair(first, last))
     if isinstance(before, Outcome) and isinstance(after, Outcome):
         return dataclasses.replace(course, metrics=changes(before, after))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient.evaluate.record import MetricValue, Outcome, finite
 from QEfficient.records import Json
+from QEfficient.train.rows import NO_LIMIT, room_of
 
 if TYPE_CHECKING:
     from QEfficient.evaluate.metrics.metric import Metric
@@ -130,14 +131,15 @@ def _answered(model: Any, held_out: Examples, processor: Any, text: TextFacts | 
     task = held_out.task
     theirs = wrapped(model)
     if theirs is None:
-        limit = int(getattr(processor, "model_max_length", 0)) if text is None else text.max_length
+        limit = (room_of(model, processor) or NO_LIMIT) if text is None else text.max_length
         lower_case, choices = bool(text and text.lower_case), task == "multiple-choice"
         own = ModuleRunner(model, processor, limit, lower_case, choices)
         return (OF_ONE_CLASS.get(task) or OF_TEXTS[task])(own, held_out)
-    before = model.max_seq_length
+    before, side = model.max_seq_length, model.tokenizer.padding_side
     try:
-        if theirs.gives_vectors and text is not None:
+        if text is not None:
             model.max_seq_length = text.max_length
+        model.tokenizer.padding_side = "right"  # as programs have it: filling on the left would move positions
         return retrieval(theirs, held_out, _DEPTH) if task == "retrieval" else OF_TEXTS[task](theirs, held_out)
     finally:
-        model.max_seq_length = before
+        model.max_seq_length, model.tokenizer.padding_side = before, side

@@ -195,7 +195,7 @@ def check_taken(module: nn.Module, batch: Feature, where: str, row: int) -> None
 
     device = next(module.parameters()).device
     inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-    was = module.training
+    modes = {part: part.training for part in module.modules()}
     try:
         with torch.no_grad():
             module.eval()(**inputs)
@@ -208,7 +208,8 @@ def check_taken(module: nn.Module, batch: Feature, where: str, row: int) -> None
             do="load the processor that belongs to the model, and drop clips that are too short",
         ) from error
     finally:
-        module.train(was)
+        for part, mode in modes.items():  # some parts may be frozen
+            part.training = mode
 
 
 def _taken(module: nn.Module, made: Mapping[str, Any]) -> list[str]:

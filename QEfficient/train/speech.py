@@ -90,7 +90,7 @@ class SpeechReader:
     def _check_blank(self) -> None:
         config: Any = self.module.config
         blank = self.processor.tokenizer.pad_token_id
-        if blank != config.pad_token_id:
+        if blank is None or blank != config.pad_token_id:
             raise InputError(
                 "The tokenizer has another blank than the model.",
                 got=f"{blank}, and {config.pad_token_id} in the model's config",
@@ -102,7 +102,8 @@ class SpeechReader:
         tokenizer, config = self.processor.tokenizer, self.module.config
         ids: list[int] = tokenizer(text).input_ids
         limit = int(getattr(config, "vocab_size", 0))
-        unknown = [place for place, one in enumerate(ids) if one == tokenizer.unk_token_id or one >= limit]
+        odd = (tokenizer.unk_token_id, tokenizer.pad_token_id)  # the second is the blank, which is no letter
+        unknown = [place for place, one in enumerate(ids) if one in odd or one >= limit]
         if unknown:
             letters = sorted({tokenizer.tokenize(text)[place] for place in unknown})
             known = sorted(letter for letter, one in tokenizer.get_vocab().items() if len(letter) == 1 and one < limit)

@@ -77,7 +77,7 @@ def _logits(teacher: ModelWithTokenizer, rows: list[Feature], per_token: bool, b
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
             inputs = [{name: rows[row][name] for name in rows[row] if name != "labels"} for row in places]
-            batch = teacher.tokenizer.pad(inputs, return_tensors="pt")
+            batch = teacher.tokenizer.pad(inputs, padding_side="right", return_tensors="pt")
             logits = logits_of(module(**batch.to(next(module.parameters()).device))).float().cpu()
             for place, row in enumerate(places):
                 real = batch["attention_mask"][place].cpu().to(torch.bool)
@@ -94,14 +94,15 @@ def logits_collator(tokenizer: Any, kind: str | None) -> Callable[[Sequence[Feat
 
     def collate(features: Sequence[Feature]) -> Feature:
         rest = [{name: value for name, value in feature.items() if name != "teacher"} for feature in features]
-        batch = labelled(rest) if "labels" in rest[0] else dict(tokenizer.pad(rest, return_tensors="pt"))
+        batch = (
+            labelled(rest)
+            if "labels" in rest[0]
+            else dict(tokenizer.pad(rest, padding_side="right", return_tensors="pt"))
+        )
         logits = [np.asarray(feature["teacher"]) for feature in features]
         if kind is not None:
             longest = batch["input_ids"].shape[1]
-            left = tokenizer.padding_side == "left"
-            logits = [
-                np.pad(row, ((longest - len(row), 0) if left else (0, longest - len(row)), (0, 0))) for row in logits
-            ]
+            logits = [np.pad(row, ((0, longest - len(row)), (0, 0))) for row in logits]
         batch["teacher"] = torch.from_numpy(np.stack(logits))
         return batch
 

@@ -59,6 +59,7 @@ class ModuleRunner:
                 truncation="longest_first",
                 max_length=self.limit,
                 padding=True,
+                padding_side="right",  # as programs have it: filling on the left would move positions
                 return_tensors="np",
             )
             if self._choices:
