@@ -57,7 +57,8 @@ class TrainRequest:
         hard_negatives: Of pairs: so many negatives for each anchor, the nearest texts that are not its positive, as
             the untrained model finds them.
         prompts: Of embedding models: text before every text, or role → text, such as ``{"query": "query: ", "document":
-            "passage: "}``; ``None``: the model's default prompt.
+            "passage: "}``; ``None``: the model's default prompt. The trained model has them: the one of every text as
+            its default, ``query`` and ``document`` by these names.
         group_by_length: Of a model with a head: the rows of a step have about the same length, which saves padding.
         output_dir: Folder of the checkpoints; ``None``: below ``QEFF_HOME/train``.
         save_steps: Steps between two checkpoints, and evaluations; ``None``: an epoch.
