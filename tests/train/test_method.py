@@ -122,10 +122,24 @@ def test_the_same_call_finds_its_run_again(repo: Path) -> None:
     assert tensors_digest(first.module) == tensors_digest(second.module)
 
 
+def test_rows_that_are_held_out_from_nothing_are_told(repo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
+    others = {"text": small.TEXTS[:8], "label": small.LABELS[:8]}
+    data = model.fine_tune(ROWS, others, max_steps=1, **QUICK).data
+    assert data.held_out_digest not in (None, data.digest) and "held-out rows are those" not in caplog.text
+    data = model.fine_tune(ROWS, ROWS, max_steps=1, **QUICK).data
+    assert data.held_out_digest == data.digest and "held-out rows are those that were trained on" in caplog.text
+    assert model.fine_tune(ROWS, max_steps=1, **QUICK).data.held_out_digest is None
+
+
 def test_what_can_not_be_trained(repo: Path, tmp_path: Path) -> None:
     model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
     with pytest.raises(OptionError, match="Did you mean 'epochs'"):
         model.fine_tune(ROWS, epoch=1)
+    with pytest.raises(OptionError, match="(?s)score='accuracy'.*function.*eval="):
+        model.fine_tune(ROWS, ROWS, score="accuracy")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="(?s)score=0.5"):
+        model.distill(layers=1, data=ROWS, score=0.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="num_labels=3"):
         model.fine_tune({"text": list("abc"), "label": list("xyz")})
     encoder = QEFFAutoModel.from_pretrained(repo, pooling="mean")
