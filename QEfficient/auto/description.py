@@ -100,9 +100,9 @@ class Description(Road):
     def training(self) -> dict[str, Json] | None:
         """What the model was trained from, on what, how, and what it scored before and after. Also on a saved program.
 
-        A dict with ``"from"``, ``"data"``, ``"how"``, ``"steps"``, ``"held_out_loss"``, ``"score"`` and ``"metrics"``, as
-        :meth:`QEfficient.train.record.Trained.facts` gives it; ``None`` for a model that neither :meth:`fine_tune` nor
-        ``distill`` has made.
+        A dict with ``"from"``, ``"data"``, ``"how"``, ``"steps"``, ``"held_out_loss"``, ``"score"`` and ``"metrics"``,
+        as :meth:`QEfficient.train.record.Trained.facts` gives it; ``None`` for a model that neither :meth:`fine_tune`
+        nor ``distill`` has made.
         """
         if self._origin is not None:
             found: object = self._origin.training
