@@ -74,7 +74,7 @@ def distill(
 def _rows(
     kind: str, data: Path, held_out: Path | None, task: str | None, named: dict[str, str] | None
 ) -> dict[str, Any]:
-    """The keywords of ``distill`` about rows. A model of vectors learns from texts alone: a task is of held-out rows."""
+    """The keywords of ``distill`` about rows. A model of vectors learns from texts: a task is of held-out rows."""
     given: dict[str, Any] = {"data": data, "eval": held_out, "columns": named}
     if task is None:
         return given
