@@ -136,7 +136,10 @@ class QEFFTransformersBase(FineTuning):
         return self
 
     def device_report(self) -> dict[str, Json]:
-        """Where the program runs and why that backend was chosen."""
+        """Where the program runs and why that backend was chosen.
+
+        Of a model that :meth:`fine_tune` or ``distill`` has made, ``"trained"`` says what :attr:`training` does.
+        """
         return self._need_loaded().report()
 
     # ------------------------------------------------------------------------------------ keep and share

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import hub
@@ -93,6 +95,20 @@ class Description(Road):
             facts = self._need_loaded().program.manifest.model
             return facts.model_class if facts else "program"
         return self._origin.class_name()
+
+    @property
+    def training(self) -> dict[str, Json] | None:
+        """What the model was trained from, on what, how, and what it scored before and after. Also on a saved program.
+
+        A dict with ``"from"``, ``"data"``, ``"how"``, ``"steps"``, ``"held_out_loss"``, ``"score"`` and ``"metrics"``,
+        as :meth:`QEfficient.train.record.Trained.facts` gives it; ``None`` for a model that neither :meth:`fine_tune`
+        nor ``distill`` has made.
+        """
+        if self._origin is not None:
+            found: object = self._origin.training
+        else:
+            found = self._need_loaded().program.manifest.key.get("trained")
+        return copy.deepcopy(dict(found)) if isinstance(found, Mapping) else None
 
     @property
     def device(self) -> Any:

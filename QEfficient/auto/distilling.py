@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.processors import own_tokenizer
-from QEfficient.auto.training import own_module, sentence_steps, written
+from QEfficient.auto.training import check_score, own_module, sentence_steps, written
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
@@ -78,6 +78,7 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     from QEfficient.train.distill_request import parse_distill_request
     from QEfficient.train.teacher import ModelWithTokenizer
 
+    check_score(lesson.score)
     request = parse_distill_request(keywords)
     if (lesson.student is None) == (lesson.layers is None):
         raise UsageError(

@@ -15,7 +15,7 @@ from QEfficient import hub
 from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.processors import own_processor
 from QEfficient.auto.road import Road
-from QEfficient.errors import UsageError
+from QEfficient.errors import OptionError, UsageError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
@@ -69,6 +69,7 @@ def fine_tune(
     from QEfficient.train.rerankers import fine_tune_reranker
     from QEfficient.train.scores import held_out_score
 
+    check_score(score)
     request = parse_request(keywords)
     origin = model._need_origin("fine_tune")
     reader = own_processor(origin, model._task, *processors)
@@ -90,6 +91,17 @@ def fine_tune(
     trained = dataclasses.replace(trained, name=origin.name)
     _put_in_place(model, origin, trained)
     return trained
+
+
+def check_score(score: object) -> None:
+    """Refuses what can't be asked about a model, before anything is loaded."""
+    if score is not None and not callable(score):
+        raise OptionError(
+            "score is no function.",
+            got=f"score={score!r}",
+            allowed="a function of the model as it is trained that gives a number",
+            do="pass one; or drop score, and pass eval=… with held-out rows: their task's metrics are measured then",
+        )
 
 
 def _examples(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:

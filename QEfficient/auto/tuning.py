@@ -62,7 +62,8 @@ class FineTuning(Insight):
             train: The rows: a data set, a data frame, a mapping from columns to values, a list of mappings, or the path
                 of a JSONL, CSV or parquet file. Of plain texts also a list of strings.
             eval: Held-out rows likewise: loss and the metrics of ``evaluate`` are measured on them before and after.
-            task: What the rows are for; left out, the model's class and their columns tell it.
+            task: What the rows are for; left out, the model's class and their columns tell it. An embedding model needs
+                ``task="text-classification"`` for texts with labels.
             columns: Role → name of its column, where it has another: ``{"text": "review", "label": "stars"}``.
             tokenizer: HuggingFace's, of a model of texts that was handed in as a module.
             processor: Likewise of images or clips: an image processor, a feature extractor, or for speech recognition a

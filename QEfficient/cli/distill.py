@@ -10,10 +10,23 @@ import typer
 
 from QEfficient.cli import models
 from QEfficient.cli.evaluate import Column, columns
-from QEfficient.cli.finetune import Held, Output, checkpoints, new_folder
+from QEfficient.cli.finetune import Output, checkpoints, new_folder
 from QEfficient.cli.options import in_options
+from QEfficient.cli.trained import figures
+from QEfficient.tasks.catalogue import TASKS
 
 Texts = Annotated[Path, typer.Argument(metavar="DATA", help="Texts: a file of rows, JSONL, JSON, CSV, TSV or parquet.")]
+Held = Annotated[
+    Path | None,
+    typer.Option("--eval", help="Held-out texts: the loss on them before and after; with --task metrics too."),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the rows are for: of a model with a head their labels are learnt from too; of an embedding model "
+        "it says what --eval holds, such as similarity."
+    ),
+]
 
 
 def distill(
@@ -25,6 +38,7 @@ def distill(
     ] = None,
     student: Annotated[str | None, typer.Option(help="In place of layers: a smaller model to train.")] = None,
     held_out: Held = None,
+    task: Task = None,
     column: Column = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 1.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a step.")] = 64,
@@ -38,13 +52,12 @@ def distill(
     loaded: Any = models.load(teacher, models.task_of(teacher), pooling)
     if not hasattr(loaded, "distill"):
         raise typer.BadParameter(f"{type(loaded).__name__} can't be distilled here", param_hint="MODEL")
+    rows = _rows(models.task_of(teacher), data, held_out, task, columns(column))
     with in_options(checkpoints(output)):
         made = loaded.distill(
             student,
             layers=layers,
-            data=data,
-            eval=held_out,
-            columns=columns(column),
+            **rows,
             epochs=epochs,
             batch_size=batch_size,
             **({} if learning_rate is None else {"learning_rate": learning_rate}),
@@ -53,4 +66,23 @@ def distill(
             resume=resume,
         )
     shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
-    print(f"Model: {output}")
+    facts = made.training
+    print(f"{facts['from']}, distilled on {facts['data']['rows']} rows: {facts['steps']} steps")
+    print("".join(f"  {line}\n" for line in figures(facts)) + f"Model: {output}")
+
+
+def _rows(
+    kind: str, data: Path, held_out: Path | None, task: str | None, named: dict[str, str] | None
+) -> dict[str, Any]:
+    """The keywords of ``distill`` about rows. A model of vectors learns from texts: a task is of held-out rows."""
+    given: dict[str, Any] = {"data": data, "eval": held_out, "columns": named}
+    if task is None:
+        return given
+    if kind not in TASKS or not TASKS[kind].pools:
+        return given | {"task": task}
+    if held_out is None:
+        raise typer.BadParameter("an embedding model learns from texts alone: pass --eval too", param_hint="--task")
+    from QEfficient.evaluate.data import read_examples
+
+    texts = {role: name for role, name in (named or {}).items() if role in ("text", "pair")}
+    return given | {"eval": read_examples(held_out, task, named), "columns": texts or None}

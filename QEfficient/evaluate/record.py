@@ -25,7 +25,8 @@ class Examples:
         clusters: A number a row; rows of the same number are not independent and are resampled together. ``None``
             where each row is its own.
         digest: SHA-256 of the values and the names of labels, in hex: the same rows in the same order have the same
-            one, whatever they came in.
+            one, whether a file, a list or a data frame holds them. Labels by name and the same labels as numbers are
+            other values, so have another one.
         name: What the data came from, for people: a file's name, ``"list of 100 rows"``.
         label_names: What whole numbers stand for in ``label``, ``labels`` or ``tags``, by position, where the data says
             it; else empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 import warnings
@@ -380,7 +381,10 @@ class LoadedProgram:
         )
 
     def report(self) -> dict[str, Json]:
-        """Where the program runs, why there, and whether what is best on this machine was measured or guessed."""
+        """Where the program runs, why there, and whether what is best on this machine was measured or guessed.
+
+        Of a model that was trained here also from what, on which rows, how, and what it scored before and after.
+        """
         manifest = self.program.manifest
         # What was measured after the session was opened counts for the next one.
         tuned = self._tuning if self._session is not None else self._tuning or remembered(self.program, self.backend)
@@ -391,6 +395,7 @@ class LoadedProgram:
             "buckets": [bucket.sizes for bucket in manifest.shapes],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
+            **({"trained": copy.deepcopy(manifest.key["trained"])} if "trained" in manifest.key else {}),
             **({"int8": dict(manifest.int8)} if manifest.int8 else {}),
             "tuning": {"measured": False} if tuned is None else {"measured": True, **dataclasses.asdict(tuned)},
             "session": None if self._session is None else self._session.report(),

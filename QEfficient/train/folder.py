@@ -158,7 +158,7 @@ def _check_folder(path: Path, run: Mapping[str, Json], request: TrainRequest) ->
             "The folder holds what another run has made, so this one can neither go on from it nor write there.",
             got=got,
             allowed="a folder without a model, a run.json or checkpoints; or one of the same model, rows and keywords",
-            do="call it as before, or choose another output_dir",
+            do="call it as before on the model as it was loaded, or choose another output_dir",
         )
     if not request.resume and request.output_dir is not None and last_checkpoint(path) is not None:
         raise UsageError(

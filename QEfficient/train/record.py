@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from QEfficient.evaluate.record import Examples
+
+log = logging.getLogger("QEfficient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class TrainedOn:
         name: What they came from.
         digest: Of their values.
         rows, held_out_rows: How many.
+        held_out_digest: Of the values of the held-out rows; ``None`` without such rows.
     """
 
     task: str
@@ -55,11 +59,21 @@ class TrainedOn:
     digest: str
     rows: int
     held_out_rows: int
+    held_out_digest: str | None = None
 
     @classmethod
     def of(cls, train: Examples, held_out: Examples | None) -> TrainedOn:
-        """What there is to say of them."""
-        return cls(train.task, train.name, train.digest, len(train), 0 if held_out is None else len(held_out))
+        """What there is to say of them; with a warning in the log where they are held out from nothing."""
+        of_train = (train.task, train.name, train.digest, len(train))
+        if held_out is None:
+            return cls(*of_train, 0)
+        if held_out.digest == train.digest:
+            log.warning(
+                "the held-out rows are those that were trained on (%s): their loss and metrics say how well these were "
+                "learnt, not how the model does on others",
+                train.name,
+            )
+        return cls(*of_train, len(held_out), held_out.digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ QUICK: dict[str, Any] = {"batch_size": 8, "learning_rate": 3e-3}
 
 def test_a_classifier_is_trained_and_compiled(repo: Path, tmp_path: Path) -> None:
     model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
+    assert model.training is None
     with pytest.raises(LoadError, match="classifier"):  # the files have no head
         _ = model.model
     trained = model.fine_tune(ROWS, ROWS, epochs=4, **QUICK)
@@ -43,6 +45,9 @@ def test_a_classifier_is_trained_and_compiled(repo: Path, tmp_path: Path) -> Non
     saved = QEFFAutoModelForSequenceClassification.from_pretrained(model.save_pretrained(tmp_path / "program"))
     assert np.allclose(saved.generate(asked)["logits"], expected, atol=1e-5)
     assert saved.config.id2label == {0: "negative", 1: "positive"}
+    assert saved.training == model.training == json.loads(json.dumps(trained.facts()))
+    assert saved.device_report()["trained"] == model.device_report()["trained"] == saved.training
+    saved.training["data"]["rows"] = 0  # the caller's own
     told = saved._need_loaded().program.manifest.key["trained"]
     assert told["data"]["rows"] == 40 and told["data"]["digest"] == trained.data.digest and told["from"] == str(repo)
     assert told["how"]["epochs"] == 4.0 and told["held_out_loss"] == [before, after]
@@ -117,14 +122,29 @@ def test_the_same_call_finds_its_run_again(repo: Path) -> None:
     assert tensors_digest(first.module) == tensors_digest(second.module)
 
 
+def test_rows_that_are_held_out_from_nothing_are_told(repo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
+    others = {"text": small.TEXTS[:8], "label": small.LABELS[:8]}
+    data = model.fine_tune(ROWS, others, max_steps=1, **QUICK).data
+    assert data.held_out_digest not in (None, data.digest) and "held-out rows are those" not in caplog.text
+    data = model.fine_tune(ROWS, ROWS, max_steps=1, **QUICK).data
+    assert data.held_out_digest == data.digest and "held-out rows are those that were trained on" in caplog.text
+    assert model.fine_tune(ROWS, max_steps=1, **QUICK).data.held_out_digest is None
+
+
 def test_what_can_not_be_trained(repo: Path, tmp_path: Path) -> None:
     model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
     with pytest.raises(OptionError, match="Did you mean 'epochs'"):
         model.fine_tune(ROWS, epoch=1)
+    with pytest.raises(OptionError, match="(?s)score='accuracy'.*function.*eval="):
+        model.fine_tune(ROWS, ROWS, score="accuracy")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="(?s)score=0.5"):
+        model.distill(layers=1, data=ROWS, score=0.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="num_labels=3"):
         model.fine_tune({"text": list("abc"), "label": list("xyz")})
     encoder = QEFFAutoModel.from_pretrained(repo, pooling="mean")
     encoder.compile(seq_len=16)
     saved = QEFFAutoModel.from_pretrained(encoder.save_pretrained(tmp_path / "program"))
+    assert saved.training is None and "trained" not in saved.device_report()
     with pytest.raises(UsageError, match="saved program"):
         saved.fine_tune(PAIRS)

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from QEfficient import QEFFAutoModelForSequenceClassification
 from QEfficient.cli.main import app
+from QEfficient.cli.trained import figures
+from QEfficient.train.save import save_model
 from tests.real_text import snippets
 from tests.tiny_repo import tiny_repo
 from tests.train import small_signals
@@ -100,11 +102,31 @@ def test_labels_make_a_classifier_where_the_task_says_so(
 
 def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
     data, output = lines(tmp_path / "texts.jsonl", [{"text": text} for text in snippets(16)]), tmp_path / "student"
-    result = run("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8)
+    result = run("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8, "--eval", data)
     assert result.exit_code == 0, result.output
+    assert "distilled on 16 rows: 2 steps" in result.stdout and "held-out loss: " in result.stdout
     student = SentenceTransformer(str(output), device="cpu")
     assert student[0].model.config.num_hidden_layers == 1
     assert student.encode("a text").shape == (32,)
+
+
+def test_distill_measures_rows_of_a_task(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    asked = ("distill", repo, pairs, *COLUMNS, "--layers", 1, "--task", "similarity", "--batch-size", 8)
+    refused = run(*asked, "--output", tmp_path / "none")
+    assert refused.exit_code == 2 and "--eval" in refused.output
+    result = run(*asked, "--eval", pairs, "--output", tmp_path / "student")
+    assert result.exit_code == 0, result.output
+    assert "spearman: " in result.stdout and " after, " in result.stdout
+
+    rows = [{"text": text, "label": ("bad", "good")[i % 2]} for i, text in enumerate(snippets(16))]
+    data, teacher = lines(tmp_path / "rows.jsonl", rows), tmp_path / "teacher"
+    trained = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2).fine_tune(rows, rows)
+    assert [f"  {line}" for line in figures(trained.facts())] == str(trained).splitlines()[1:]
+    save_model(trained, teacher)
+    asked = ("distill", teacher, data, "--layers", 1, "--task", "text-classification", "--eval", data)
+    result = run(*asked, "--output", tmp_path / "other")
+    assert result.exit_code == 0, result.output
+    assert "held-out loss: " in result.stdout and "accuracy: " in result.stdout
 
 
 def test_what_is_said_of_a_run_speaks_of_options(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

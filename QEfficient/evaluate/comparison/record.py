@@ -32,8 +32,8 @@ class Measured:
         disk: Bytes of its files.
         memory: Bytes of the weights that it holds while it runs. What a process needs beside them (activations, the
             runtime itself) can't be told apart in one process that holds several models, so that it is not counted.
-        lineage: What it was trained from, how long, and the main metric on its held-out rows before and after:
-            ``"fine-tuned from MiniLM, 1 epoch on 8057 rows, accuracy 0.500 to 0.856 (1008 held out)"``.
+        lineage: What it was trained from, how long, and the main metric on held-out rows before and after, where known:
+            ``"fine-tuned from MiniLM, 1 epoch on 8057 rows"``, say.
     """
 
     speed: Speed | None = None
