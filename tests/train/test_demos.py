@@ -48,7 +48,7 @@ def test_reranker(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setattr(sys, "argv", ["reranker", "--snippets", "80"])
     reranker.main()
     printed = capsys.readouterr().out
-    assert "queries for 20 topics held out" in printed and "of their candidates 0." in printed
+    assert "48 snippets, 30 topics to learn from; held out 32 and 20" in printed and "queries; 0." in printed
     assert "all queries, gain: ndcg@10" in printed and "those in new words, gain: mrr@10" in printed
 
 
