@@ -89,7 +89,7 @@ demo-sentiment: $(VENV)/.dev  ## a sentiment classifier from MiniLM: frozen, fin
 demo-embeddings: $(VENV)/.dev  ## MiniLM tuned to find sentences of the same editorial; ARGS=--lora for adapters
 	@$(BIN)/python -m benchmarks.demos.embeddings $(ARGS)
 
-demo-reranker: $(VENV)/.dev  ## MiniLM made into a reranker, beside the order of its own vectors: 8 minutes of one CPU
+demo-reranker: $(VENV)/.dev  ## MiniLM made into a reranker, beside the order of its own vectors: 4 minutes of one CPU
 	@$(BIN)/python -m benchmarks.demos.reranker
 
 demo-entities: $(VENV)/.dev  ## MiniLM marks named entities in generated sentences; on the host and a fake card

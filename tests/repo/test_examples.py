@@ -16,7 +16,7 @@ EXAMPLES = ROOT / "examples"
 TUNING = {  # notebook → a piece of what it prints, with any number of digits
     "sentiment": r"'label': '(positive|negative)'",
     "embeddings": r"\[\[\S+ \S+\]\]",
-    "reranker": r"\d\.\d+ \w+ .*inhabitants|\d\.\d+ Trains|\d\.\d+ Visitors",
+    "reranker": r"\d\.\d+ (The|I have|Even) .*\b(acting|plot|music|ending|dialogue|editing|story|script)\b",
     "entities": r"held-out loss: \d\.\d+ before, \d\.\d+ after",
     "distill": r"mean cosine to the teacher: 0\.\d+",
 }

@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.demos import embeddings, entities, entity_sentences, reranker, sentiment
 from QEfficient import QEFFAutoModel
-from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.metrics.tags import entities as tagged
 from QEfficient.evaluate.record import Outcome
 
@@ -46,11 +45,11 @@ def test_no_sentence_stands_on_both_sides() -> None:
 @pytest.mark.slow
 @pytest.mark.sweep
 def test_reranker(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["reranker", "--queries", "8", "--editorials", "20"])
+    monkeypatch.setattr(sys, "argv", ["reranker", "--snippets", "80"])
     reranker.main()
     printed = capsys.readouterr().out
-    assert "8 queries to learn from" in printed and "of 4 editorials held out" in printed
-    assert "vectors: ndcg@10" in printed and "both less vectors: mrr@10" in printed
+    assert "48 snippets, 30 topics to learn from; held out 32 and 20" in printed and "queries; 0." in printed
+    assert "all queries, gain: ndcg@10" in printed and "those in new words, gain: mrr@10" in printed
 
 
 @pytest.mark.slow
@@ -63,43 +62,56 @@ def test_entities(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert "new templates, new names: entity_f1" in printed and "by the fake card (fp16)" in printed
 
 
-class FirstWords:
-    """A stand-in for a model of vectors: texts are alike as far as they begin alike."""
+def test_no_snippet_and_no_topic_of_the_reranker_stands_on_both_sides() -> None:
+    train, held_out, known, new = reranker.split(None)
+    assert len(train) > 3000 and len(held_out) > 2000 and len(known) == 30 and len(new) == 20
+    assert not {text for text, _ in train} & {text for text, _ in held_out}
+    assert not set(known) & set(new) and len({*known, *new}) == len(reranker.TOPICS)
+
+
+class Letters:
+    """A stand-in for a model of vectors: texts are alike as far as they have the same letters."""
 
     def encode(self, texts: list[str], show_progress_bar: bool) -> np.ndarray[Any, Any]:
-        return np.array([[float(number) for number in text.split()[0].split("-")] for text in texts], np.float32)
+        return np.array([[text.count(letter) for letter in "xyz"] for text in texts], np.float32)
 
     def similarity(self, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return -np.abs(first[:, None] - second[None]).sum(-1)
 
 
-def test_a_reranker_learns_a_neighbour_and_the_nearest_sentences_of_others() -> None:
-    texts = [[f"{editorial}-{number} sentence" for number in range(4)] for editorial in range(5)]
-    rows = reranker.lessons(cast(QEFFAutoModel, FirstWords()), texts, None)
-    assert [row["query"] for row in rows[:2]] == ["0-0 sentence", "0-2 sentence"] and len(rows) == 10
-    assert rows[0]["positives"] == ["0-1 sentence"]
-    assert rows[0]["negatives"][0] == "1-0 sentence"  # as near as any that is not of its own editorial
+def test_a_reranker_learns_each_snippet_with_a_near_topic_and_whether_the_side_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reranker, "NEAR", 1)
+    topics = ["xxx", "yyy", "zzz"]
+    snippets = [(letter * 3 + f" {number}", reranker.SIDES[number % 2]) for letter in "xyz" for number in range(40)]
+    rows = reranker.lessons(cast(QEFFAutoModel, Letters()), snippets, topics, reranker.SIDES)
+    seen = []
     for row in rows:
-        assert not {text[0] for text in row["negatives"]} & {row["query"][0]}
-
-
-def test_a_reranker_is_scored_on_all_that_is_relevant() -> None:
-    """A relevant document that is no candidate counts as missed by every order."""
-    test = {
-        "queries": {"q": "query"},
-        "corpus": {"a": "1", "b": "2", "c": "3"},
-        "relevant": {"q": {"a", "c"}},
-        "cluster": {"q": 7},
+        [asked] = [
+            side
+            for side in reranker.SIDES
+            for form in reranker.TRAINING[side]
+            if row["query"] in [form.format(topic) for topic in topics]
+        ]
+        assert row["grades"] == [int(dict(snippets)[text] == asked) for text in row["documents"]]
+        assert all(text[:3] in row["query"] for text in row["documents"])
+        seen += row["documents"]
+    assert len(seen) == len(set(seen)) > 100
+    praise = reranker.lessons(cast(QEFFAutoModel, Letters()), snippets, topics, ["positive"])
+    assert {row["query"] for row in praise} == {
+        form.format(topic) for form in reranker.TRAINING["positive"] for topic in topics
     }
-    found = reranker.outcome(test, [{"a": 0.9, "b": 0.5}])
-    [ndcg, *_] = metrics_of("retrieval", reranker.METRICS)
-    assert ndcg.each(found)[0] == pytest.approx(1 / (1 + 1 / np.log2(3)))
-    assert reranker.reached(test, [{"a": 0.9}]) == 1 and reranker.reached(test, [{"b": 0.9}]) == 0
 
 
-def test_reciprocal_ranks_add_up() -> None:
-    [both] = reranker.fused([{"a": 0.9, "b": 0.5}], [{"a": -3.0, "b": 4.0}])
-    assert both == {"a": 1 / 61 + 1 / 62, "b": 1 / 62 + 1 / 61}
+def test_a_reranker_is_asked_for_each_side_of_each_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranker, "CANDIDATES", 4)
+    snippets = [(letter * 3 + f" {number}", reranker.SIDES[number % 2]) for letter in "xyz" for number in range(4)]
+    rows = reranker.questions(cast(QEFFAutoModel, Letters()), snippets, ["xxx", "zzz"])
+    assert len(rows) == 8 and [row["cluster"] for row in rows] == ["xxx"] * 4 + ["zzz"] * 4
+    assert sum(np.array(row["grades"]) for row in rows).tolist() == [4, 4, 4, 4]  # each is right for one side
+    only = reranker.questions(cast(QEFFAutoModel, Letters()), [(text, "positive") for text, _ in snippets], ["xxx"])
+    assert [row["query"] for row in only] == [form.format("xxx") for form in reranker.TEST["positive"]]
 
 
 def test_templates_and_names_of_entities_are_held_out() -> None:
