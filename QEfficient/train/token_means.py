@@ -15,7 +15,7 @@ def with_token_means(trainer: type[Any]) -> type[Any]:
         trainer: One of transformers', of rows with a label a token.
     """
 
-    class Trainer(trainer):  # type: ignore[misc]
+    class TokenMeans(trainer):  # type: ignore[misc]
         """See :func:`with_token_means`."""
 
         def evaluate(self, *args: Any, **keywords: Any) -> Any:
@@ -35,7 +35,7 @@ def with_token_means(trainer: type[Any]) -> type[Any]:
             self.gather_function = self.accelerator.gather_for_metrics
             return super().evaluation_loop(*args, **keywords)
 
-    return Trainer
+    return TokenMeans
 
 
 def _tokens_per_row(rows: Sequence[Feature]) -> float:
