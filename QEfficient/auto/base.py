@@ -138,7 +138,7 @@ class QEFFTransformersBase(FineTuning):
     def device_report(self) -> dict[str, Json]:
         """Where the program runs and why that backend was chosen.
 
-        Of a model that :meth:`fine_tune` or ``distill`` has made, ``"trained"`` says what :attr:`training` does.
+        Of a model that :meth:`fine_tune` or ``distill`` has made, ``"trained"`` says what :attr:`trained` does.
         """
         return self._need_loaded().report()
 

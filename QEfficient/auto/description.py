@@ -97,7 +97,7 @@ class Description(Road):
         return self._origin.class_name()
 
     @property
-    def training(self) -> dict[str, Json] | None:
+    def trained(self) -> dict[str, Json] | None:
         """What the model was trained from, on what, how, and what it scored before and after. Also on a saved program.
 
         A dict with ``"from"``, ``"data"``, ``"how"``, ``"steps"``, ``"held_out_loss"``, ``"score"`` and ``"metrics"``,

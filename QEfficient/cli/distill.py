@@ -66,7 +66,7 @@ def distill(
             resume=resume,
         )
     shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
-    facts = made.training
+    facts = made.trained
     print(f"{facts['from']}, distilled on {facts['data']['rows']} rows: {facts['steps']} steps")
     print("".join(f"  {line}\n" for line in figures(facts)) + f"Model: {output}")
 

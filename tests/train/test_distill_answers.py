@@ -72,11 +72,11 @@ def test_the_object_gives_a_student_that_answers(repo: Path, tmp_path: Path) -> 
     keywords: dict[str, Any] = {"tokenizer": small.tokenizer(repo), "max_steps": 2, "batch_size": 4}
     student = own.distill(layers=1, data=ROWS, eval=ROWS, task="question-answering", **keywords)
     assert student.model.config.num_hidden_layers == 1
-    assert student.training is not None and own.training is None
-    [gain, *_] = student.training["metrics"]
+    assert student.trained is not None and own.trained is None
+    [gain, *_] = student.trained["metrics"]
     assert gain["name"] == "f1" and gain["after"]["value"] == student.evaluate(ROWS)["f1"].value
     plain = own.distill(layers=1, data=[{"question": "who", "context": "anna lives here"}] * 4, **keywords)
-    assert plain.training is not None and plain.training["metrics"] == []
+    assert plain.trained is not None and plain.trained["metrics"] == []
 
 
 def test_a_student_that_reads_otherwise_is_refused(repo: Path, tmp_path: Path) -> None:

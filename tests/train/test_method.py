@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {"batch_size": 8, "learning_rate": 3e-3}
 
 def test_a_classifier_is_trained_and_compiled(repo: Path, tmp_path: Path) -> None:
     model = QEFFAutoModelForSequenceClassification.from_pretrained(repo, num_labels=2)
-    assert model.training is None
+    assert model.trained is None
     with pytest.raises(LoadError, match="classifier"):  # the files have no head
         _ = model.model
     trained = model.fine_tune(ROWS, ROWS, epochs=4, **QUICK)
@@ -45,9 +45,9 @@ def test_a_classifier_is_trained_and_compiled(repo: Path, tmp_path: Path) -> Non
     saved = QEFFAutoModelForSequenceClassification.from_pretrained(model.save_pretrained(tmp_path / "program"))
     assert np.allclose(saved.generate(asked)["logits"], expected, atol=1e-5)
     assert saved.config.id2label == {0: "negative", 1: "positive"}
-    assert saved.training == model.training == json.loads(json.dumps(trained.facts()))
-    assert saved.device_report()["trained"] == model.device_report()["trained"] == saved.training
-    saved.training["data"]["rows"] = 0  # the caller's own
+    assert saved.trained == model.trained == json.loads(json.dumps(trained.facts()))
+    assert saved.device_report()["trained"] == model.device_report()["trained"] == saved.trained
+    saved.trained["data"]["rows"] = 0  # the caller's own
     told = saved._need_loaded().program.manifest.key["trained"]
     assert told["data"]["rows"] == 40 and told["data"]["digest"] == trained.data.digest and told["from"] == str(repo)
     assert told["how"]["epochs"] == 4.0 and told["held_out_loss"] == [before, after]
@@ -145,6 +145,6 @@ def test_what_can_not_be_trained(repo: Path, tmp_path: Path) -> None:
     encoder = QEFFAutoModel.from_pretrained(repo, pooling="mean")
     encoder.compile(seq_len=16)
     saved = QEFFAutoModel.from_pretrained(encoder.save_pretrained(tmp_path / "program"))
-    assert saved.training is None and "trained" not in saved.device_report()
+    assert saved.trained is None and "trained" not in saved.device_report()
     with pytest.raises(UsageError, match="saved program"):
         saved.fine_tune(PAIRS)
