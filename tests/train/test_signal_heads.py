@@ -149,7 +149,7 @@ def test_another_pixel_or_sample_is_another_run(tmp_path: Path, task: str) -> No
 def test_what_is_hidden_is_a_function_of_seed_epoch_and_row(tmp_path: Path) -> None:
     reader = small.tokenizer(small.repo(tmp_path / "repo"))
     plain = HeadReader(reader, 64, None).features(read_mask_texts(["is good " * 30] * 200), "training")
-    rows, again, other = (MaskedRows(plain, reader, seed) for seed in ((0, 0), (0, 0), (1, 0)))
+    rows, again, other = (MaskedRows(plain, reader, seed, len(reader)) for seed in ((0, 0), (0, 0), (1, 0)))
     first = rows[0]
     assert first == again[0] != other[0] and first["labels"] != rows[1]["labels"]
     rows.begin(1)
@@ -176,7 +176,8 @@ def test_what_is_hidden_is_a_function_of_seed_epoch_and_row(tmp_path: Path) -> N
 
 def test_each_short_text_has_a_hidden_token(tmp_path: Path) -> None:
     reader = small.tokenizer(small.repo(tmp_path / "repo"))
-    rows = MaskedRows(HeadReader(reader, 16, None).features(read_mask_texts(["good"] * 20), "training"), reader, (0,))
+    plain = HeadReader(reader, 16, None).features(read_mask_texts(["good"] * 20), "training")
+    rows = MaskedRows(plain, reader, (0,), len(reader))
     assert all(sum(label != IGNORED for label in row["labels"]) == 1 for row in rows)
 
 

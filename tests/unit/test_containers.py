@@ -129,9 +129,9 @@ NO_CONTAINERS = {
     ("Insight.evaluate", "metrics"): "names of metrics",
     ("Insight.evaluate", "columns"): "role → column",
 }
-_TRAINED = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.fine_tune", "columns"): "role → column" for kind in _TRAINED}
-NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TRAINED}
+_TEACHERS = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
+NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TEACHERS}
 
 ITEMS: dict[str, list[Any]] = {
     "texts": TEXTS,
