@@ -27,7 +27,9 @@ class Limits:
     Attributes:
         min_cosine: Least cosine of a row's vector with the reference's. Of a head's scores, of a batch of them.
         min_mean_cosine: Least mean of these cosines.
-        max_difference: Largest absolute difference of a number ÷ the norm of the reference vector.
+        max_difference: Largest absolute difference of a number ÷ the norm of the reference vector. Of a head's scores ÷
+            the norm of a batch of them, or 1 if that is less: a sigmoid or softmax behind them sees the difference
+            itself, and scores that lie around 0 have no digits to lose.
         min_rank_agreement: Least mean share of a text's five nearest neighbours that are among its nearest in the
             reference. A neighbour that is farther by less than ``1 - min_cosine`` counts as near.
         min_label_agreement: Least share of rows, or tokens, with the reference's label. Those whose two best scores
@@ -317,6 +319,8 @@ class _Tally:
 
     def _add_scores(self, sample: Sample, want: Vectors, got: NDArray[np.float64]) -> None:
         cosine, difference = figures(want.values.reshape(1, -1), got.reshape(1, -1))
+        norm = max(float(np.linalg.norm(want.values)), 1e-12)  # what the difference was divided by
+        difference = difference * (norm / max(norm, 1.0))
         error = np.nan_to_num(np.abs(want.values - got).max(-1, initial=0.0), nan=np.inf, posinf=np.inf)
         self._keep(cosine, difference, [sample.names[want.rows[error.argmax()]]] if len(error) else [])
         self.logit_error = max(float(error.max(initial=0.0)), self.logit_error or 0.0)

@@ -218,6 +218,16 @@ def test_a_single_score_has_no_label() -> None:
     assert found.max_logit_error == 0.5
 
 
+def test_scores_around_zero_are_compared_as_they_are() -> None:
+    """A trained reranker gives 0.02 for texts that it is unsure of; fp32 rounds the sums behind it by 1e-6."""
+    one = TensorSpec("logits", "float32", ("batch_size", 1))
+    want = np.array([[0.02], [-0.01], [0.03]])
+    assert compared(want, want + 2e-6, one, whole=True).passed
+    assert not compared(want, want + 1e-4, one, whole=True).passed
+    assert not compared(np.zeros((3, 1)), np.full((3, 1), 1e-4), one, whole=True).passed
+    assert not compared(100 * want, 100 * want + 1e-3, one, whole=True).passed
+
+
 def test_the_row_with_the_greatest_logit_error_is_named() -> None:
     want = rows_of(5, width=3)
     got = want.copy()
