@@ -129,9 +129,8 @@ NO_CONTAINERS = {
     ("Insight.evaluate", "metrics"): "names of metrics",
     ("Insight.evaluate", "columns"): "role → column",
 }
-_TEACHERS = ("", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
-NO_CONTAINERS |= {(f"QEFFAutoModel{kind}.distill", "columns"): "role → column" for kind in _TEACHERS}
+NO_CONTAINERS |= {(f"{kind}.distill", "columns"): "role → column" for kind in ("QEFFAutoModel", "HeadDistilling")}
 
 ITEMS: dict[str, list[Any]] = {
     "texts": TEXTS,
