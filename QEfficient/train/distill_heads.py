@@ -39,7 +39,7 @@ from QEfficient.train.run import (
 from QEfficient.train.teacher import ModelWithTokenizer, student_of
 from QEfficient.train.teacher_logits import (
     ANSWERS,
-    PER_TOKEN,
+    LOGITS_PER_TOKEN,
     TAGS,
     logits_collator,
     logits_of,
@@ -194,7 +194,7 @@ def _read(readers: tuple[HeadReader, HeadReader], examples: Examples, where: str
         else:
             found.append(reader.features(examples, where))
     teachers, students = found
-    if examples.task in PER_TOKEN:
+    if examples.task in LOGITS_PER_TOKEN:
         read = [[one["input_ids"] for one in features] for features in found]
         odd = [row for row, (theirs, own) in enumerate(zip_longest(*read)) if theirs != own]
         if odd:

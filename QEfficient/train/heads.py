@@ -12,7 +12,7 @@ from QEfficient.train.features import HeadReader, find_labels
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels, weights_of
 from QEfficient.train.losses import HeadLoss, countable, head_loss
-from QEfficient.train.material import PER_TOKEN, SIGNAL_TASKS, Material, of_signals, of_texts
+from QEfficient.train.material import LABELS_PER_TOKEN, SIGNAL_TASKS, Material, of_signals, of_texts
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Trained
 from QEfficient.train.request import TrainRequest, refuse
@@ -112,7 +112,7 @@ def _trainer(
     arguments |= {"remove_unused_columns": False, "label_names": ["labels"], "prediction_loss_only": True}
     ordered = in_order(with_whole_checkpoints(Trainer), material.lengths, request, material.begin)
 
-    if material.task in PER_TOKEN:
+    if material.task in LABELS_PER_TOKEN:
         ordered = with_token_means(ordered)
 
     class HeadTrainer(ordered):  # type: ignore[misc, valid-type]

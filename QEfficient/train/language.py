@@ -10,11 +10,12 @@ from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Json
 from QEfficient.source.loading import quiet
 from QEfficient.train.fingerprint import reading
-from QEfficient.train.language_checks import check_language_model, check_language_rows, check_vocabulary, language_limit
+from QEfficient.train.language_checks import check_language_model, check_language_rows, language_limit
 from QEfficient.train.language_features import LanguageReader, check_chat_template, language_collator
 from QEfficient.train.language_rows import CAUSAL, SEQ2SEQ
 from QEfficient.train.language_trainer import LanguageData
 from QEfficient.train.request import TrainRequest, refuse
+from QEfficient.train.rows import check_tokens
 from QEfficient.train.run import Score, needs
 from QEfficient.train.training import Training, train_in_folder
 
@@ -142,7 +143,9 @@ def _reading(module: Any, reader: LanguageReader, data: LanguageData) -> dict[st
     """How texts are read, for the run's key. The module's configs name the tokenizer's special tokens from here on."""
     from transformers import trainer_utils
 
-    check_vocabulary(module, [*data.rows, *(data.held_out or ())])
+    words = int(module.get_input_embeddings().weight.shape[0])
+    for rows, where in ((data.rows, "training"), (data.held_out or (), "held-out")):
+        check_tokens(([*one["input_ids"], *one["labels"]] for one in rows), words, where)
     with quiet():
         align: Callable[[Any, Any], None] = trainer_utils.align_special_tokens
         align(module, reader.tokenizer)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.train.adjust import check_trainable
-from QEfficient.train.labelled import Feature
 from QEfficient.train.language_rows import CAUSAL, SEQ2SEQ
 from QEfficient.train.rows import check_rows, room_of
 
@@ -120,24 +118,3 @@ def language_limit(module: Any, tokenizer: Any, request: TrainRequest) -> int | 
             do="pass a larger max_length",
         )
     return limit
-
-
-def check_vocabulary(module: Any, features: Iterable[Feature]) -> None:
-    """Refuses tokens that the model has no row for.
-
-    Raises:
-        InputError: The tokenizer has more tokens than the model.
-    """
-    rows = int(module.get_input_embeddings().weight.shape[0])
-    highest = max(max(_ids(feature)) for feature in features)
-    if highest >= rows:
-        raise InputError(
-            "The tokenizer gives tokens that the model does not have.",
-            got=f"token {highest}, of a model with {rows}",
-            allowed="a tokenizer of the same model",
-            do="load both from one repo, or call module.resize_token_embeddings(len(tokenizer))",
-        )
-
-
-def _ids(feature: Feature) -> Sequence[int]:
-    return [*feature["input_ids"], *feature["labels"]]

@@ -26,8 +26,8 @@ def head_loss(task: str, class_weights: Sequence[float] | None = None, blank: in
 
     Args:
         task: One of :data:`QEfficient.train.heads.TASKS`.
-        class_weights: A factor of each label's term. The sum is still divided by the number of items and not by the sum
-            of their weights, as torch does, so that batches of other labels count alike.
+        class_weights: Of classes, a factor of each label's term. The sum is still divided by the number of items and
+            not by the sum of their weights, as torch does, so that batches of other labels count alike.
         blank: Of speech, the id of no letter.
     """
     import torch
@@ -35,17 +35,13 @@ def head_loss(task: str, class_weights: Sequence[float] | None = None, blank: in
 
     weights = None if class_weights is None else torch.tensor(class_weights)
 
-    def weight_for(logits: Tensor) -> Tensor | None:
-        return None if weights is None else weights.to(logits)
-
     def classes(outputs: Any, labels: Tensor) -> Tensor:
         logits = outputs.logits.flatten(0, -2)
-        own = weight_for(logits)
+        own = None if weights is None else weights.to(logits)
         return functional.cross_entropy(logits, labels.flatten(), own, reduction="sum", ignore_index=IGNORED)
 
     def several(outputs: Any, labels: Tensor) -> Tensor:
-        own = weight_for(outputs.logits)
-        return functional.binary_cross_entropy_with_logits(outputs.logits, labels, own, reduction="sum")
+        return functional.binary_cross_entropy_with_logits(outputs.logits, labels, reduction="sum")
 
     def score(outputs: Any, labels: Tensor) -> Tensor:
         return functional.mse_loss(outputs.logits.squeeze(-1), labels, reduction="sum")

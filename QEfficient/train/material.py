@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.errors import InputError, UsageError
+from QEfficient.errors import UsageError
 from QEfficient.records import Json
 from QEfficient.train.choices import choice_collator, longest_choice
 from QEfficient.train.features import HeadReader, collator
 from QEfficient.train.fingerprint import processor_reading, reading
 from QEfficient.train.labelled import Feature
 from QEfficient.train.masking import MaskedRows
+from QEfficient.train.rows import check_tokens
 from QEfficient.train.signal_rows import ClipReader, ImageReader, SignalRows
 from QEfficient.train.speech import SpeechReader
 
@@ -30,7 +31,7 @@ SIGNAL_TASKS: Mapping[str, tuple[str, ...]] = {
 """Task of images or clips → what the processor has that reads them."""
 
 
-PER_TOKEN = ("token-classification", "fill-mask")
+LABELS_PER_TOKEN = ("token-classification", "fill-mask")
 """Tasks whose rows have a label a token."""
 
 
@@ -81,9 +82,9 @@ def of_texts(
     rows: Sequence[Feature] = reader.features(train, "training")
     others: Sequence[Feature] | None = None if held_out is None else reader.features(held_out, "held-out")
     for features, where in ((rows, "training"), (others or (), "held-out")):
-        _check_tokens(features, words, where)
+        check_tokens((feature["input_ids"] for feature in features), words, where)
     begin = None
-    collate = collator(tokenizer, train.task in PER_TOKEN)
+    collate = collator(tokenizer, train.task in LABELS_PER_TOKEN)
     lengths = [len(row["input_ids"]) for row in rows]
     if train.task == "multiple-choice":
         collate, lengths = choice_collator(tokenizer), list(map(longest_choice, rows))
@@ -95,19 +96,6 @@ def of_texts(
             others = MaskedRows(others, tokenizer, (seed, 1), words)
     read = reading(tokenizer, reader.max_length, reader.lower_case)
     return Material(train.task, rows, others, lengths, collate, read, begin)
-
-
-def _check_tokens(rows: Sequence[Feature], words: int, where: str) -> None:
-    for row, feature in enumerate(rows):
-        ids = feature["input_ids"]
-        highest = max(max(one) if isinstance(one, list) else one for one in ids)
-        if highest >= words:
-            raise InputError(
-                f"The tokenizer makes tokens of the {where} rows that the model does not have.",
-                got=f"token {highest} in row {row}, of a model with {words}",
-                allowed="a tokenizer of the same model",
-                do="load both from one repo, or call module.resize_token_embeddings(len(tokenizer))",
-            )
 
 
 def of_signals(

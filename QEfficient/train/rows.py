@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.errors import InputError, OptionError, UsageError
@@ -84,3 +85,25 @@ def check_rows(train: Examples, held_out: Examples | None, request: TrainRequest
             allowed="rows for the same task",
             do="read both for one task",
         )
+
+
+def check_tokens(rows: Iterable[Sequence[Any]], words: int, where: str) -> None:
+    """Refuses tokens that the model does not have.
+
+    Args:
+        rows: Ids of each row, or lists of them.
+        words: How many tokens the model knows.
+        where: What an error calls the rows.
+
+    Raises:
+        InputError: A row has one beyond these.
+    """
+    for row, ids in enumerate(rows):
+        highest = max(max(one) if isinstance(one, list) else one for one in ids)
+        if highest >= words:
+            raise InputError(
+                f"The tokenizer makes tokens of the {where} rows that the model does not have.",
+                got=f"token {highest} in row {row}, of a model with {words}",
+                allowed="a tokenizer of the same model",
+                do="load both from one repo, or call module.resize_token_embeddings(len(tokenizer))",
+            )

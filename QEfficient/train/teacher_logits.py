@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TAGS, ANSWERS = "token-classification", "question-answering"
-PER_TOKEN = {TAGS: "ForTokenClassification", ANSWERS: "ForQuestionAnswering"}
+LOGITS_PER_TOKEN = {TAGS: "ForTokenClassification", ANSWERS: "ForQuestionAnswering"}
 """Task of models with logits a token → how their classes' names end."""
 
 
 def logits_per_token(teacher: ModelWithTokenizer) -> str | None:
     """The task of a model with logits a token; ``None`` for one with logits a row."""
     name = type(teacher.module).__name__
-    return next((task for task, end in PER_TOKEN.items() if name.endswith(end)), None)
+    return next((task for task, end in LOGITS_PER_TOKEN.items() if name.endswith(end)), None)
 
 
 def logits_of(outputs: Any) -> Any:
