@@ -10,7 +10,8 @@
     │   ├── TransformError                  a block or a graph pass failed
     │   ├── ExportError                     the exporter refused it
     │   └── NumericsError                   NaN, Inf, or numbers that differ from HuggingFace's
-    │       └── VerificationError           a program past its limits; holds what was found
+    │       ├── VerificationError           a program past its limits; holds what was found
+    │       └── CompressionRefusedError     a smaller model that scores too much less; holds the scores
     ├── ArtefactError (RuntimeError)        a program folder or an entry of the cache
     │   ├── ManifestError                   qefficient.json is missing, edited or malformed
     │   ├── StaleProgramError               another manifest format, or another SDK
@@ -140,6 +141,18 @@ class VerificationError(NumericsError):
     def __init__(self, what: str, *, verification: Any, **said: Unpack[Said]) -> None:
         super().__init__(what, **said)
         self.verification = verification
+
+
+class CompressionRefusedError(NumericsError):
+    """A model that was made smaller scores less than its guard allows. It was not kept.
+
+    Attributes:
+        drops: What was measured before and after, each a ``QEfficient.compress.guard.Drop``.
+    """
+
+    def __init__(self, what: str, *, drops: Sequence[Any] = (), **said: Unpack[Said]) -> None:
+        super().__init__(what, **said)
+        self.drops = tuple(drops)
 
 
 class ArtefactError(QEfficientError, RuntimeError):

@@ -16,6 +16,7 @@ from QEfficient.cache import (
     check_seal,
     from_json,
     library_versions,
+    link_or_copy,
     read_envelope,
     to_json,
     work_folder,
@@ -177,6 +178,27 @@ def copy_folder(source: Path, dest: str | Path) -> Path:
         _copy_artefact(source, envelope, work / "new")
         swap(work / "new", dest, work / "old")
     return dest
+
+
+def copy_as(program: Program, folder: Path, key: Mapping[str, Json]) -> Program:
+    """The same program under another key: it stands for more than it did.
+
+    Args:
+        program: In the cache.
+        folder: An empty folder for it.
+        key: Every ingredient of the new key.
+    """
+    files = program.manifest.files
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(program.path / name, folder / name)
+    known = {name: facts.sha256 for name, facts in files.items() if (folder / name).samefile(program.path / name)}
+    body = {f.name: getattr(program.manifest, f.name) for f in fields(Manifest) if f.name not in _OF_ENVELOPE}
+    versions = program.manifest.versions
+    return Program(
+        folder,
+        _manifest(write_envelope(folder, stage=PROGRAM, key=key, versions=versions, body=body, known=known)),
+    )
 
 
 def _read(folder: Path, stage: str) -> Envelope:

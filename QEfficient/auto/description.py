@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from QEfficient import hub
 from QEfficient.auto.road import Road
 from QEfficient.build.buckets import sequence_limit
+from QEfficient.compress.record import steps_of
 from QEfficient.errors import LoadError
 from QEfficient.records import Json, Program
 from QEfficient.source.checkpoint import Checkpoint
@@ -109,6 +110,19 @@ class Description(Road):
         else:
             found = self._need_loaded().program.manifest.key.get("trained")
         return copy.deepcopy(dict(found)) if isinstance(found, Mapping) else None
+
+    @property
+    def compressed(self) -> list[dict[str, Json]]:
+        """By what steps the model was made smaller, the first one first. Also on a saved program.
+
+        Each is a dict with ``"step"``, ``"how"``, ``"made"``, ``"data"``, ``"metrics"`` (before and after) and
+        ``"max_drop"``, as :class:`QEfficient.compress.record.CompressionStep` has it; empty where there was none.
+        """
+        if self._origin is not None:
+            steps = self._quantized.steps if self._quantized else ()
+            return copy.deepcopy([*steps_of(self._origin.config()), *map(dict, steps)])
+        found = self._need_loaded().program.manifest.key.get("compressed")
+        return copy.deepcopy(list(found)) if isinstance(found, list) else []
 
     @property
     def device(self) -> Any:

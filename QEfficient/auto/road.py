@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from QEfficient import arguments, hub
 from QEfficient import program as programs
 from QEfficient.auto.evaluations import Evaluations
-from QEfficient.build.request import CORES, Unset, parse, verify_mode
+from QEfficient.auto.quantized import Quantized
+from QEfficient.build.request import CORES, CompileRequest, Unset, parse, verify_mode
 from QEfficient.build.saved import saved_program
 from QEfficient.cache import Cache
 from QEfficient.errors import UsageError
 from QEfficient.inference.encode import TextEncoder
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
-from QEfficient.records import TextFacts
+from QEfficient.records import Program, TextFacts
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.head import Head
 from QEfficient.source.loaded_module import LoadedModule
@@ -50,6 +51,7 @@ class Road:
         self._onnx_path: Path | None = None  # what the caller was given
         self._config: Any = None
         self._max_seq_length: int | None = None
+        self._quantized: Quantized | None = None  # how it is compiled, where quantize made it
         self._encoder: tuple[tuple[object, ...], TextEncoder] | None = None  # the last call's, and what it was made for
         self.model_card_data = Evaluations()
         self._lock = threading.RLock()
@@ -208,27 +210,41 @@ class Road:
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        given = locals()
+        given = {name: value for name, value in locals().items() if name not in ("self", "compiler_options")}
+        with self._lock:
+            if self._quantized is not None:
+                given = self._quantized.filled_in(given)
+            program, request = self._compiled(given, compiler_options, Cache())
+            if compile_dir is not None:
+                program = programs.save(program, Path(compile_dir) / program.path.name)
+            self._put_program(program, request, strict)
+            loaded = self._need_loaded()
+        loaded.warn_of_tokens()
+        return str(program.binary_path or program.path)
+
+    def _compiled(
+        self, given: Mapping[str, Any], options: Mapping[str, Any], cache: Cache
+    ) -> tuple[Program, CompileRequest]:
+        """The program for the arguments of :meth:`compile`, and the request that they are once it is filled in."""
         from QEfficient.auto.completions import COMPLETIONS
         from QEfficient.build.program_stage import compile_stage
         from QEfficient.build.subject import ModelSubject
 
-        recipe = self._recipe(use_onnx_subfunctions, verify)
-        request = parse(given, compiler_options, self._text(recipe))
+        recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
+        request = parse(given, options, self._text(recipe))
         subject = ModelSubject(recipe, request.text)
-        with self._lock:
-            for field, complete in COMPLETIONS:
-                if getattr(request, field) is not None:
-                    request = complete(request, subject)
-            program = compile_stage(recipe, request, Cache())
-            if compile_dir is not None:
-                program = programs.save(program, Path(compile_dir) / program.path.name)
-            old = self._loaded
-            if old is None or (old.program, old.strict) != (program, strict):  # else its open session goes on
-                self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
-                self._encoder = None  # it keeps the program that it was made for, with its tokenizer
-                if old is not None:
-                    old.retire()
-            loaded = self._need_loaded()
-        loaded.warn_of_tokens()
-        return str(program.binary_path or program.path)
+        for field, complete in COMPLETIONS:
+            if getattr(request, field) is not None:
+                request = complete(request, subject)
+        steps = self._quantized.steps if self._quantized else ()
+        return compile_stage(recipe, request, cache, steps), request
+
+    def _put_program(self, program: Program, request: CompileRequest, strict: bool = False) -> None:
+        """Runs this program from now on. Where it is the same as before, its open session goes on."""
+        old = self._loaded
+        if old is not None and (old.program, old.strict) == (program, strict):
+            return
+        self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
+        self._encoder = None  # it keeps the program that it was made for, with its tokenizer
+        if old is not None:
+            old.retire()

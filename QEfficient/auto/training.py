@@ -162,7 +162,7 @@ def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
     with model._lock:
         old, model._loaded = model._loaded, None
         model._origin, model._head = origin, head
-        model._config = model._encoder = model._onnx_path = None
+        model._config = model._encoder = model._onnx_path = model._quantized = None
         model.model_card_data = Evaluations()  # those figures are of the weights before
     if old is not None:
         old.retire()

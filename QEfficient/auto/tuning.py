@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.auto.insight import Insight
+from QEfficient.auto.compressing import Quantizing
 
 if TYPE_CHECKING:
     from QEfficient.train.record import Trained
 
 
-class FineTuning(Insight):
+class FineTuning(Quantizing):
     """Trains the model further."""
 
     def fine_tune(

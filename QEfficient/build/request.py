@@ -187,7 +187,7 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
         warnings.warn(
             f"{len(found)} buckets in one program: compiling and loading on the card grow with each; "
             f"{MAX_QUIET_BUCKETS} or fewer are usual.",
-            stacklevel=3,
+            stacklevel=4,
         )
     options = request.backend.parse_options(request.keywords)
     done = dataclasses.replace(

@@ -18,6 +18,9 @@ from QEfficient.records import Json, Program
 from QEfficient.tasks.task import Task
 from QEfficient.text.facts import preprocessing_files
 
+TOLD = ("trained", "compressed")
+"""Ingredients of a key that are there to be told: what was done to the model."""
+
 
 def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> LoadedProgram:
     """A saved program, loaded on the backend it was compiled for, or with its graph on the one that is asked for.
@@ -58,6 +61,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
     key["backend_version"] = backend.version()
+    key |= {name: value for name, value in program.manifest.key.items() if name in TOLD}
     own = program.manifest.options
     options = dataclasses.replace(own, files={name: program.path / path for name, path in own.files.items()})
 

@@ -8,7 +8,7 @@ clear, and size and SHA-256 of every file. Three rules keep the cache honest:
 3. What is in place is never changed. Files may be hard-linked between entries, so a change would reach all of them.
 
 ``disk`` has what a system says when it refuses, ``files`` the disk operations, ``codec`` records ⇄ JSON, ``digests``
-the keys, ``envelope`` the manifest and ``store`` the cache itself.
+the keys, ``envelope`` the manifest, ``store`` the cache itself and ``trial`` one whose entries may never be kept.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from QEfficient.cache.envelope import (
 )
 from QEfficient.cache.files import link_or_copy, work_folder
 from QEfficient.cache.store import Cache, Difference, Entry, Explanation, differences, safe_name, total_bytes
+from QEfficient.cache.trial import TrialCache, trial_cache
 
 __all__ = [
     "FORMAT",
@@ -36,6 +37,7 @@ __all__ = [
     "Entry",
     "Envelope",
     "Explanation",
+    "TrialCache",
     "Watched",
     "canonical_json",
     "check_files",
@@ -52,6 +54,7 @@ __all__ = [
     "safe_name",
     "to_json",
     "total_bytes",
+    "trial_cache",
     "work_folder",
     "write_envelope",
 ]

@@ -145,6 +145,24 @@ class Cache:
                 self._publish(new, entry, work / "old")
         return entry, False
 
+    def adopt(self, other: Cache, stage: str) -> None:
+        """Moves another cache's artefacts of a stage here; what is here already stays.
+
+        Args:
+            other: A cache on the same disk that nobody else uses.
+            stage: As in :meth:`get_or_build`.
+
+        Raises:
+            CacheError: The disk is full or can't be written.
+        """
+        for found in other.entries():
+            entry = self.home / found.model / found.path.name
+            if found.stage != stage or os.path.lexists(entry):
+                continue
+            with locked(self._lock_file(entry)), self.work_folder() as work:
+                if not os.path.lexists(entry):
+                    self._publish(found.path, entry, work / "old")
+
     def work_folder(self) -> AbstractContextManager[Path]:
         """An empty folder on the cache's disk, for work whose key is not known yet; removed at the end."""
         return work_folder(self.home / "tmp")

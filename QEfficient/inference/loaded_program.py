@@ -383,7 +383,8 @@ class LoadedProgram:
     def report(self) -> dict[str, Json]:
         """Where the program runs, why there, and whether what is best on this machine was measured or guessed.
 
-        Of a model that was trained here also from what, on which rows, how, and what it scored before and after.
+        Of a model that was trained or made smaller here also by what, on which rows, and what it scored before and
+        after.
         """
         manifest = self.program.manifest
         # What was measured after the session was opened counts for the next one.
@@ -395,7 +396,7 @@ class LoadedProgram:
             "buckets": [bucket.sizes for bucket in manifest.shapes],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
-            **({"trained": copy.deepcopy(manifest.key["trained"])} if "trained" in manifest.key else {}),
+            **{name: copy.deepcopy(manifest.key[name]) for name in ("trained", "compressed") if name in manifest.key},
             **({"int8": dict(manifest.int8)} if manifest.int8 else {}),
             "tuning": {"measured": False} if tuned is None else {"measured": True, **dataclasses.asdict(tuned)},
             "session": None if self._session is None else self._session.report(),

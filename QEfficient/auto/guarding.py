@@ -1,0 +1,54 @@
+"""What a step that makes a model smaller is measured by: the caller's held-out rows, or a function of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from QEfficient.compress.guard import SCORE, Drop, Guard
+from QEfficient.evaluate.metrics.catalogue import metrics_of
+from QEfficient.evaluate.record import Examples
+from QEfficient.records import Json
+
+if TYPE_CHECKING:
+    from QEfficient.train.scores import MetricChange
+
+
+def check_measured(guard: Guard | None, held_out: Examples | None, score: object) -> None:
+    """Refuses limits for what will not be measured, before anything is done.
+
+    Args:
+        guard: The limits; ``None``: there are none.
+        held_out: The rows to measure on.
+        score: The caller's function, which is asked in place of the metrics.
+
+    Raises:
+        OptionError: A limit for another metric.
+    """
+    if guard is None:
+        return
+    names: Sequence[str] = [SCORE] if score is not None else []
+    if score is None and held_out is not None:
+        names = [metric.name for metric in metrics_of(held_out.task)]
+    guard.check_known(names)
+
+
+def drops_of(changes: Iterable[MetricChange]) -> tuple[Drop, ...]:
+    """Metrics before and after, as a guard looks at them."""
+    return tuple(
+        Drop(
+            one.before.name,
+            one.before.value,
+            one.after.value,
+            one.before.higher_is_better,
+            one.difference.low,
+            one.difference.high,
+            one.difference.p,
+        )
+        for one in changes
+    )
+
+
+def rows_as_json(name: str, rows: Examples | None) -> dict[str, Json]:
+    """What a record says of rows: under ``name`` what they came from, how many, and their digest."""
+    return {} if rows is None else {name: {"name": rows.name, "rows": len(rows), "digest": rows.digest}}

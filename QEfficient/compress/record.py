@@ -1,0 +1,73 @@
+"""What was done to a model to make it smaller, step by step: it stands in the model's ``config.json``.
+
+transformers keeps what it does not know of a config, so the steps go wherever the model does: into another folder,
+through a further training, and into the manifest of a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from QEfficient.compress.guard import Drop
+from QEfficient.records import Json
+
+KEY = "qefficient"
+"""The entry of a config that is ours."""
+
+STEPS = "compressed"
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionStep:
+    """One step.
+
+    Attributes:
+        step: ``"prune"``, ``"prune_vocabulary"`` or ``"quantize"``.
+        how: What was asked for.
+        made: What came of it: parameters, bytes or tokens before and after.
+        data: The rows that it was made by and measured on, as names, digests and counts; empty where it took none.
+        drops: What was measured before and after.
+        max_drop: The guard's limits; empty without one.
+    """
+
+    step: str
+    how: Mapping[str, Json]
+    made: Mapping[str, Json]
+    data: Mapping[str, Json] = field(default_factory=dict)
+    drops: tuple[Drop, ...] = ()
+    max_drop: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Json]:
+        """For JSON."""
+        return {
+            "step": self.step,
+            "how": dict(self.how),
+            "made": dict(self.made),
+            "data": dict(self.data),
+            "metrics": [one.to_dict() for one in self.drops],
+            "max_drop": dict(self.max_drop),
+        }
+
+
+def steps_of(config: Any) -> list[dict[str, Json]]:
+    """The steps that a config tells of, the first one first.
+
+    Args:
+        config: transformers' object, or ``config.json`` as a mapping. What stands there is not trusted: anything that
+            is no list of mappings counts as none.
+    """
+    found = own_part(config).get(STEPS)
+    return [dict(one) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def own_part(config: Any) -> dict[str, Any]:
+    """What of a config is ours; empty where nothing is."""
+    found = config.get(KEY) if isinstance(config, Mapping) else getattr(config, KEY, None)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def add_step(config: Any, step: CompressionStep) -> None:
+    """Writes a further step into transformers' config object."""
+    setattr(config, KEY, own_part(config) | {STEPS: [*steps_of(config), step.to_dict()]})
