@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,7 +57,7 @@ _GENTLER: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredOn:
     """On what a model is measured before and after.
 
     Attributes:
@@ -119,13 +119,18 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
     backend = args.backend or (_PREVIEW if args.to == "mxfp6" else None)
     keywords = {"backend": backend, "texts": texts or None, "limits": args.limits, **FORMS[args.to]}
     cache = Cache()
-    with model._lock, trial_cache(cache) as aside:
-        plain = _plain(model, backend, args, aside) if measured.asks else None
+    with model._lock, trial_cache(cache) as aside, ExitStack() as opened:
         made, request = _compiled(model, {**keywords, **args.options}, aside)
-        with closing(made):
-            drops = () if plain is None else _drops(plain, made, measured)
-            if measured.guard is not None:
-                measured.guard.check(drops, f"Quantizing {name!r} to {args.to!r}", _GENTLER[args.to])
+        opened.callback(made.close)
+        drops: tuple[Drop, ...] = ()
+        if measured.asks:
+            before = model
+            if model._loaded is None:  # then what the backend computes by itself
+                before, _ = _compiled(model, {"backend": backend, **args.options}, aside)
+                opened.callback(before.close)
+            drops = _drops(before, made, measured)
+        if measured.guard is not None:
+            measured.guard.check(drops, f"Quantizing {name!r} to {args.to!r}", _GENTLER[args.to])
         program = made._need_loaded().program
         step = CompressionStep(
             "quantize",
@@ -134,9 +139,11 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
             _texts_as_json(texts) | rows_as_json("eval", measured.held_out),
             drops,
             measured.guard.limits if measured.guard else {},
+            told=f"quantized to {args.to}",
         )
         cache.adopt(aside, "onnx")
-        kept = compile_stage(model._recipe(False, "on"), request, cache, [step.to_dict()], made=program)
+        recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
+        kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
         made._put_program(kept, request)
     made._quantized = Quantized(args.to, keywords, (step.to_dict(),))
     return made
@@ -154,14 +161,7 @@ def _compiled(model: Model, keywords: Mapping[str, Any], cache: Cache) -> tuple[
     return made, request
 
 
-def _plain(model: Model, backend: str | None, args: QuantizeArgs, cache: Cache) -> Model:
-    """What is measured before: the model's own program, or one that is compiled as the backend does by itself."""
-    if model._loaded is not None:
-        return model
-    return _compiled(model, {"backend": backend, **args.options}, cache)[0]
-
-
-def _drops(before: Model, after: Model, measured: Measured) -> tuple[Drop, ...]:
+def _drops(before: Model, after: Model, measured: MeasuredOn) -> tuple[Drop, ...]:
     if measured.score is not None:
         return (Drop(SCORE, float(measured.score(before)), float(measured.score(after))),)
     from QEfficient.evaluate.answers.runner import SubjectRunner
@@ -190,7 +190,7 @@ def _texts(args: QuantizeArgs) -> tuple[str, ...]:
     return texts
 
 
-def _measured(model: Road, args: QuantizeArgs) -> Measured:
+def _measured(model: Road, args: QuantizeArgs) -> MeasuredOn:
     guard = parse_guard(args.max_drop)
     if args.score is not None and not callable(args.score):
         raise OptionError(
@@ -203,4 +203,4 @@ def _measured(model: Road, args: QuantizeArgs) -> Measured:
     if held_out is not None and not isinstance(held_out, Examples):
         held_out = read_examples(held_out, args.task, args.columns, model_task=model._task.name)
     check_measured(guard, held_out, args.score)
-    return Measured(held_out, args.score, guard)
+    return MeasuredOn(held_out, args.score, guard)

@@ -6,7 +6,7 @@ through a further training, and into the manifest of a program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class CompressionStep:
         data: The rows that it was made by and measured on, as names, digests and counts; empty where it took none.
         drops: What was measured before and after.
         max_drop: The guard's limits; empty without one.
+        told: The step in a few words, for tables: ``"pruned by 30 % of the encoder"``.
     """
 
     step: str
@@ -38,11 +39,13 @@ class CompressionStep:
     data: Mapping[str, Json] = field(default_factory=dict)
     drops: tuple[Drop, ...] = ()
     max_drop: Mapping[str, float] = field(default_factory=dict)
+    told: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """For JSON."""
         return {
             "step": self.step,
+            "told": self.told or self.step,
             "how": dict(self.how),
             "made": dict(self.made),
             "data": dict(self.data),
@@ -71,3 +74,15 @@ def own_part(config: Any) -> dict[str, Any]:
 def add_step(config: Any, step: CompressionStep) -> None:
     """Writes a further step into transformers' config object."""
     setattr(config, KEY, own_part(config) | {STEPS: [*steps_of(config), step.to_dict()]})
+
+
+def told_of(steps: Any) -> list[str]:
+    """The steps in a few words each, as :func:`steps_of` or a manifest has them.
+
+    >>> told_of([{"step": "quantize", "told": "int8 weights"}, {"step": "prune"}, 3])
+    ['int8 weights', 'prune']
+    """
+    if not isinstance(steps, Sequence) or isinstance(steps, str):
+        return []
+    found = (one.get("told") or one.get("step") for one in steps if isinstance(one, Mapping))
+    return [one for one in found if isinstance(one, str)]

@@ -62,9 +62,11 @@ def test_steps_go_with_the_config(tmp_path) -> None:
     add_step(config, CompressionStep("prune_vocabulary", {}, {}, max_drop={"accuracy": 0.1}))
     config.save_pretrained(tmp_path)
     again = BertConfig.from_pretrained(tmp_path)
-    assert [step["step"] for step in steps_of(again)] == ["prune", "prune_vocabulary"] == [
-        step["step"] for step in steps_of(again.to_dict())
-    ]
+    assert (
+        [step["step"] for step in steps_of(again)]
+        == ["prune", "prune_vocabulary"]
+        == [step["step"] for step in steps_of(again.to_dict())]
+    )
     assert steps_of(again)[0]["metrics"] == [drop.to_dict()] and drop.to_dict()["after"] is None
     assert own_part(again)["widths"] == [1]
 

@@ -84,6 +84,14 @@ def scores(b: Bench, first: Any, second: Any) -> Any:
     return mteb.MTEBCrossEncoder(b.ranker).predict(b.column(first), b.column(second), **b.keywords())
 
 
+def quantized(bench: Bench, texts: Any) -> Any:
+    """What is recorded of the texts; in numbers that need no calibration, which takes long."""
+    found = bench.encoder.quantize(
+        "mxfp6", texts=texts, limits={"min_cosine": 0.5, "min_rank_agreement": None}, seq_len=32
+    )
+    return found.compressed
+
+
 CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode", "inputs"): Call(lambda b, v: b.encoder.encode(v), single=True),
     ("QEFFAutoModel.encode", "sentences"): Call(lambda b, v: b.encoder.encode(sentences=v), single=True),
@@ -100,6 +108,7 @@ CALLS: dict[tuple[str, str], Call] = {
         ordered=False,
         step=4,
     ),
+    ("Quantizing.quantize", "texts"): Call(quantized, optional=True, step=8),
     ("Insight.suggest_buckets", "texts"): Call(lambda b, v: b.encoder.suggest_buckets(v)),
     ("Insight.benchmark", "texts"): Call(benchmark, optional=True),
     ("QEFFAutoModelForSequenceClassification.predict", "inputs"): Call(
@@ -128,6 +137,7 @@ NO_CONTAINERS = {
     ("Evaluations.set_evaluation_metrics", "metrics"): "figures by name",
     ("Insight.evaluate", "metrics"): "names of metrics",
     ("Insight.evaluate", "columns"): "role → column",
+    ("Quantizing.quantize", "columns"): "role → column",
 }
 NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
 NO_CONTAINERS |= {(f"{kind}.distill", "columns"): "role → column" for kind in ("QEFFAutoModel", "HeadDistilling")}

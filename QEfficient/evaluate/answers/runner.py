@@ -186,7 +186,10 @@ class SubjectRunner:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of its labels, by position."""
-        names: Any = self.subject.config().get("id2label") or {}
+        names: Any = self.subject.config().get("id2label")
+        if names is None and self.subject.task.scores:  # transformers does not write down its default
+            names = {"0": "LABEL_0", "1": "LABEL_1"}
+        names = names or {}
         return tuple(str(names.get(str(i), names.get(i, f"LABEL_{i}"))) for i in range(len(names)))
 
     @property

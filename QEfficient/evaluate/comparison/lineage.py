@@ -1,4 +1,4 @@
-"""What a model was trained from and what came of it, in a line, of what ``fine_tune`` and ``distill`` write down."""
+"""What a model was trained from, what came of it, and how it was made smaller, in a line, as it was written down."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from QEfficient.build.subject import ModelSubject, Subject
+from QEfficient.compress.record import steps_of, told_of
 from QEfficient.records import Json
 from QEfficient.report.formatting import count
 
 
 def lineage(subject: Subject) -> str | None:
-    """What a model or saved program was trained from, how long, and its main metric before and after.
+    """What a model or saved program was trained from, how long, its main metric before and after, and what came then.
 
     Returns:
         ``None`` where nobody wrote it down.
     """
+    key = {} if subject.loaded is None else subject.loaded.program.manifest.key
     if isinstance(subject, ModelSubject):
-        return described(subject.recipe.origin.training)
-    return described(subject.loaded.program.manifest.key.get("trained"))
+        training: Json | Mapping[str, Json] = subject.recipe.origin.training
+        steps: object = key.get("compressed") or steps_of(subject.config())
+    else:
+        training, steps = key.get("trained"), key.get("compressed")
+    return "; ".join(filter(None, [described(training), *told_of(steps)])) or None
 
 
 def described(training: Json | Mapping[str, Json]) -> str | None:
