@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, verify
+from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, quantize, verify
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(finetune.finetune)
 app.command()(distill.distill)
+app.command()(quantize.quantize)
 app.add_typer(cache.app, name="cache")
 
 

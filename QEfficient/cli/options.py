@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from QEfficient.errors import QEfficientError
 
+MaxDrop = Annotated[
+    list[str] | None,
+    typer.Option("--max-drop", help="METRIC=NUMBER: by how much it may get worse, such as accuracy=0.01."),
+]
 _OPTIONS = {
     "output_dir": "--output",
     "resume": "--resume",
@@ -23,6 +28,9 @@ _OPTIONS = {
     "layers": "--layers",
     "student": "--student",
     "task": "--task",
+    "max_drop": "--max-drop",
+    "texts": "--texts",
+    "share": "--share",
 }
 """Keyword → the option by which a command takes it."""
 
@@ -46,15 +54,22 @@ def reworded(text: str) -> str:
     return re.sub(rf"(?<![\w.-])(?P<name>{names})\b(?P<value>=True\b|=)?", option, text)
 
 
+def max_drop(given: list[str] | None) -> dict[str, float] | None:
+    """``["accuracy=0.01"]`` → ``{"accuracy": 0.01}``."""
+    found: dict[str, float] = {}
+    for one in given or ():
+        name, _, number = one.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            wrong = f"{one!r} is not METRIC=NUMBER: accuracy=0.01"
+            raise typer.BadParameter(wrong, param_hint="--max-drop") from None
+    return found or None
+
+
 @contextmanager
-def in_options(checkpoints: Path) -> Iterator[None]:
-    """While it is entered, errors speak of options, and a Ctrl-C says how the command goes on.
-
-    Args:
-        checkpoints: The folder of the run.
-    """
-    from QEfficient.train.folder import last_checkpoint
-
+def said_in_options() -> Iterator[None]:
+    """While it is entered, errors speak of options."""
     try:
         yield
     except QEfficientError as error:
@@ -63,6 +78,20 @@ def in_options(checkpoints: Path) -> Iterator[None]:
             if isinstance(told := getattr(error, name), str):
                 setattr(error, name, reworded(told))
         raise
+
+
+@contextmanager
+def in_options(checkpoints: Path) -> Iterator[None]:
+    """As :func:`said_in_options`; and a Ctrl-C says how the command goes on.
+
+    Args:
+        checkpoints: The folder of the run.
+    """
+    from QEfficient.train.folder import last_checkpoint
+
+    try:
+        with said_in_options():
+            yield
     except KeyboardInterrupt:
         if last_checkpoint(checkpoints) is not None:
             typer.echo("The same command with --resume goes on from there.", err=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
-from QEfficient import QEFFAutoModelForSequenceClassification
+from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.cli.main import app
 from QEfficient.cli.trained import figures
 from QEfficient.train.save import save_model
@@ -98,6 +98,19 @@ def test_labels_make_a_classifier_where_the_task_says_so(
     config = json.loads((tmp_path / "here" / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
     assert (tmp_path / "here.checkpoints").is_dir()
+
+
+def test_quantize_measures_and_saves_a_program(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small"
+    asked = ("quantize", repo, "--to", "mxfp6", "--eval", pairs, *COLUMNS, "--task", "similarity", "--seq-len", 64)
+    refused = run(*asked, "--output", output, "--max-drop", "spearman=-1")
+    assert refused.exit_code == 1 and "--max-drop" in str(refused.exception) and not output.exists()
+    result = run(*asked, "--output", output, "--max-drop", "spearman=1")
+    assert result.exit_code == 0, result.output
+    assert "quantized to mxfp6 on emulator" in result.stdout and "spearman: " in result.stdout
+    saved = QEFFAutoModel.from_pretrained(output)
+    assert [step["told"] for step in saved.compressed] == ["quantized to mxfp6"]
+    assert run(*asked, "--output", tmp_path / "other", "--max-drop", "spearman").exit_code == 2
 
 
 def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
