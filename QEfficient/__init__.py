@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from QEfficient.auto.token_classification import QEFFAutoModelForTokenClassification
     from QEfficient.errors import QEfficientError
     from QEfficient.generation.cloud_infer import QAICInferenceSession
+    from QEfficient.inference.quantization import quantize_embeddings
+    from QEfficient.inference.quantized_embeddings import QuantizedEmbeddings
 
 _HOME = {
     "QEFFAutoModel": "QEfficient.auto.model",
@@ -45,6 +47,8 @@ _HOME = {
     "QEFFTransformersBase": "QEfficient.auto.base",
     "QAICInferenceSession": "QEfficient.generation.cloud_infer",
     "QEfficientError": "QEfficient.errors",
+    "QuantizedEmbeddings": "QEfficient.inference.quantized_embeddings",
+    "quantize_embeddings": "QEfficient.inference.quantization",
 }
 
 _ROOMS = ("analysis", "evaluate")  # packages whose functions are public: QEfficient.analysis.predict(row)
@@ -65,7 +69,9 @@ __all__ = [
     "QEFFAutoModelForTokenClassification",
     "QEFFTransformersBase",
     "QEfficientError",
+    "QuantizedEmbeddings",
     "__version__",
+    "quantize_embeddings",
 ]
 
 

@@ -11,6 +11,7 @@ from QEfficient import arguments
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.inference import prompts, similarity
 from QEfficient.inference.encode import EncodeArgs, TextEncoder
+from QEfficient.inference.quantization import Precision
 from QEfficient.records import Json
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.source.checkpoint import Checkpoint
@@ -139,7 +140,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
-        precision: Literal["float32"] | None = "float32",
+        precision: Precision | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: object = None,
@@ -152,6 +153,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         overlong: Literal["error", "truncate", "chunk"] = "truncate",
         device_ids: Sequence[int] | None = None,
         sentences: str | Iterable[str] | None = None,
+        ranges: Any = None,
     ) -> Any:
         """Strings → vectors, with the keywords and results of ``SentenceTransformer.encode``.
 
@@ -164,7 +166,9 @@ class QEFFAutoModel(QEFFTransformersBase):
             show_progress_bar: ``None`` shows one on long work in a terminal or notebook.
             output_value: ``"token_embeddings"`` gives a list of ``(tokens, dim)`` arrays, from a program that was
                 compiled with ``pooling=None``.
-            precision: Only ``"float32"``.
+            precision: ``"int8"`` and ``"uint8"`` give a byte a dimension, ``"binary"`` and ``"ubinary"`` a bit, eight
+                of them in a byte, of what ``truncate_dim`` and ``normalize_embeddings`` left. These are codes, whose
+                product is no similarity: :class:`QEfficient.QuantizedEmbeddings` searches them.
             convert_to_numpy: False gives a list of tensors.
             convert_to_tensor: One torch tensor instead of an array.
             device: Accepted when it is the CPU; programs run where they were compiled for.
@@ -177,13 +181,19 @@ class QEFFAutoModel(QEFFTransformersBase):
                 ``"error"`` refuses them, ``"chunk"`` averages the vectors of consecutive windows.
             device_ids: Devices of the card.
             sentences: The older name of ``inputs``.
+            ranges: The least and the largest value of each dimension, ``(2, dim)``, for ``"int8"`` and ``"uint8"``.
+                Left out, they are those of this call's vectors, with a warning below 100 of them. What is to be
+                compared needs the same ranges.
 
         Returns:
-            Shape ``(texts, dim)``, float32; ``(dim,)`` for one string; ``(0, dim)`` for none.
+            Shape ``(texts, dim)``, float32; ``(dim,)`` for one string; ``(0, dim)`` for none. With ``precision``, int8
+            or uint8; the binary ones have ``ceil(dim / 8)`` columns.
 
         Raises:
-            InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
-            UsageError: Not compiled, compiled without pooling, or a task of another route.
+            InputError: Not strings, a text without tokens, one that fits no compiled bucket, or ``ranges`` of another
+                width.
+            OptionError: 8-bit codes of a single text without ``ranges``, or ``ranges`` of any other precision.
+            UsageError: Not compiled, compiled without pooling, no such precision, or a task of another route.
         """
         args = EncodeArgs.of(locals())
         if any(given is not None for given in (device, batch_size, pool, chunk_size)):
@@ -207,6 +217,8 @@ class QEFFAutoModel(QEFFTransformersBase):
         device_ids: Sequence[int] | None = None,
         window: int = WINDOW,
         sentences: Iterable[str] | None = None,
+        precision: Precision | None = "float32",
+        ranges: Any = None,
     ) -> Iterator[Any]:
         """Strings stream in, vectors stream out, in order and in bounded memory; neither need have an end.
 
@@ -234,12 +246,15 @@ class QEFFAutoModel(QEFFTransformersBase):
             device_ids: Likewise.
             window: The most strings that are sorted by length together. Fewer take less memory and make more padding.
             sentences: The older name of ``inputs``.
+            precision: As in :meth:`encode`.
+            ranges: Likewise; ``"int8"`` and ``"uint8"`` need them here.
 
         Returns:
-            An iterator over vectors ``(dim,)``, float32.
+            An iterator over vectors ``(dim,)``, float32; codes with ``precision``.
 
         Raises:
             InputError: Not strings, a text without tokens, or one that fits no compiled bucket.
+            OptionError: 8-bit codes without ``ranges``, or ``ranges`` of any other precision.
             UsageError: Not compiled, compiled without pooling, or a task of another route.
         """
         encoder = self._encoder_for(task, EncodeArgs.of(locals()))
@@ -268,7 +283,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
-        precision: Literal["float32"] | None = "float32",
+        precision: Precision | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: object = None,
@@ -289,7 +304,7 @@ class QEFFAutoModel(QEFFTransformersBase):
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
-        precision: Literal["float32"] | None = "float32",
+        precision: Precision | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: object = None,

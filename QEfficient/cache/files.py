@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from QEfficient import fork, settings
 from QEfficient.cache.disk import disk_errors, write_errors
@@ -55,10 +56,17 @@ def sync_tree(folder: Path) -> None:
 
 def replace_file(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Writes a file aside and renames it into place: a reader sees the old content or the new, never a part."""
+    with replacing(path, sync=sync) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file aside to write into, renamed into place when the block ends without an error."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(aside, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             if sync:
                 os.fsync(file.fileno())

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
-from QEfficient.errors import NotYetSupportedError, UsageError
+from QEfficient.errors import OptionError, UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.inference.prompts import all_prompts, find_prompt
+from QEfficient.inference.quantization import PRECISIONS, SCALAR, quantize_embeddings
+from QEfficient.inference.ranges import check_enough, checked_ranges, find_ranges
 from QEfficient.inference.similarity import Vectors, normalize, tensor
 from QEfficient.inference.texts import Reading, TextWindow, outputs
 from QEfficient.progress import LONG_WORK, progress
@@ -35,6 +37,7 @@ class EncodeArgs(NamedTuple):
     normalize_embeddings: bool = False
     truncate_dim: int | None = None
     overlong: Overlong = "truncate"
+    ranges: Any = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -58,6 +61,8 @@ class TextEncoder:
         self._loaded, self._facts, self._args = loaded, facts, args
         self._dim = _checked_dim(loaded, facts, args)
         self._per_token = args.output_value == "token_embeddings"
+        self._precision = _checked_precision(args)
+        self._waits = self._precision in SCALAR and args.ranges is None  # for all vectors, to know their ranges
         prompt = find_prompt(all_prompts(facts), facts.default_prompt, args.prompt, args.prompt_name)
         self._reading = Reading.of(loaded, prompt=prompt, limit=facts.max_length, overlong=args.overlong)
 
@@ -65,19 +70,22 @@ class TextEncoder:
         """One or many strings → vectors in the container that the arguments name."""
         args, per_token, single = self._args, self._per_token, isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else arguments.strings("inputs", sentences)
+        ranges = self._ranges()
+        if self._waits and not per_token and texts:
+            check_enough(self._precision, len(texts))
         vectors: Any = [] if per_token else None
         chunks, shortened = args.overlong == "chunk", 0
         bar = args.show_progress_bar or len(texts) >= LONG_WORK
         with progress(len(texts), args.show_progress_bar, "encode", "text") if bar else nullcontext() as done:
             for window, output in outputs(self._loaded, self._reading, texts, devices, None if chunks else done):
-                found = self._vectors(window, output)
+                found = self._vectors(window, output, ranges)
                 if per_token:
                     vectors.extend(found)
                 elif window.count == len(texts):
                     vectors = found
                 else:
                     if vectors is None:
-                        vectors = np.empty((len(texts), self._dim), np.float32)
+                        vectors = np.empty((len(texts), found.shape[1]), found.dtype)
                     vectors[window.first : window.first + window.count] = found
                 shortened += len(window.overlong)
                 if chunks and done is not None:
@@ -88,6 +96,11 @@ class TextEncoder:
                 'shortened, as sentence-transformers does. Pass overlong="error" or "chunk" to handle them otherwise.',
                 stacklevel=3,
             )
+        if self._waits:
+            if texts:
+                rows = np.concatenate(vectors) if per_token else vectors
+                ranges = find_ranges(rows, self._precision, stacklevel=4)
+            vectors = quantize_embeddings(vectors, self._precision, ranges)
         if single:
             vectors = vectors[0]
         if args.convert_to_tensor and not (per_token and not single):
@@ -98,10 +111,19 @@ class TextEncoder:
 
     def stream(self, sentences: object, window: int, devices: Sequence[int] | None = None) -> Iterator[Any]:
         """Strings → one vector each, in order; both may go on for ever."""
+        if self._waits:
+            raise OptionError(
+                f"A stream of {self._precision} codes needs their ranges: the first code is due before the last text.",
+                got="ranges=None",
+                allowed="ranges of shape (2, dim)",
+                do="take them from the vectors of a sample: np.vstack([vectors.min(axis=0), vectors.max(axis=0)])",
+            )
+        ranges = self._ranges()
         texts = arguments.each("inputs", sentences)
-        return self._streamed(Source(texts, check=arguments.string, window=window, patience=PATIENCE), devices)
+        source = Source(texts, check=arguments.string, window=window, patience=PATIENCE)
+        return self._streamed(source, devices, ranges)
 
-    def _streamed(self, source: Source, devices: Sequence[int] | None) -> Iterator[Any]:
+    def _streamed(self, source: Source, devices: Sequence[int] | None, ranges: NDArray[Any] | None) -> Iterator[Any]:
         tensors = self._args.convert_to_tensor or not self._args.convert_to_numpy
         told = self._args.overlong != "truncate"
         with self._loaded.stream(source, self._reading, devices, partial=True) as stream:
@@ -114,14 +136,23 @@ class TextEncoder:
                         'Pass overlong="error" or "chunk" to handle them otherwise.',
                         stacklevel=2,
                     )
-                for vector in self._vectors(window, next(iter(arrays.values()))):
+                for vector in self._vectors(window, next(iter(arrays.values())), ranges):
                     own = vector.copy()  # a vector that is kept must not keep its window
                     yield tensor(own) if tensors else own
                     stream.pump()
 
-    def _vectors(self, window: TextWindow, output: NDArray[Any]) -> Vectors | list[Vectors]:
-        """What one window's texts get: a vector each, or one a token of each."""
-        output = output.astype(np.float32, copy=False)
+    def _ranges(self) -> NDArray[Any] | None:
+        """The caller's ranges as they are now: an array may be written to between two calls."""
+        return None if self._args.ranges is None else checked_ranges(self._args.ranges, self._dim)
+
+    def _vectors(self, window: TextWindow, output: NDArray[Any], ranges: NDArray[Any] | None) -> Any:
+        """What one window's texts get: a vector each, or one a token of each; as codes unless they wait for ranges."""
+        found = self._floats(window, output.astype(np.float32, copy=False))
+        if self._precision == "float32" or self._waits:
+            return found
+        return quantize_embeddings(found, self._precision, ranges)
+
+    def _floats(self, window: TextWindow, output: Vectors) -> Vectors | list[Vectors]:
         if self._per_token:
             return _token_vectors(window, output)
         vectors, owners = output, window.owners
@@ -134,15 +165,21 @@ class TextEncoder:
         return normalize(vectors) if self._args.normalize_embeddings else np.ascontiguousarray(vectors)
 
 
+def _checked_precision(args: EncodeArgs) -> str:
+    """What the vectors become; sentence-transformers' evaluators say None for float32."""
+    precision = "float32" if args.precision is None else arguments.one_of("precision", args.precision, PRECISIONS)
+    if args.ranges is not None and precision not in SCALAR:
+        raise OptionError(
+            f"ranges are those of 8-bit codes, and not of {precision}.",
+            got=f"ranges and precision={precision!r}",
+            allowed=f"precision of {' or '.join(map(repr, SCALAR))}",
+            do="leave ranges out, or choose one of these",
+        )
+    return precision
+
+
 def _checked_dim(loaded: LoadedProgram, facts: TextFacts, args: EncodeArgs) -> int:
     """How many dims a vector has, once the arguments are known to fit the program."""
-    if args.precision not in (None, "float32"):  # sentence-transformers' evaluators say None
-        raise NotYetSupportedError(
-            "encode returns float32 vectors only.",
-            got=f"precision={args.precision!r}",
-            allowed='precision="float32"',
-            do="quantise the result with sentence_transformers.util.quantization.quantize_embeddings",
-        )
     arguments.one_of("output_value", args.output_value, ("sentence_embedding", "token_embeddings"))
     if args.output_value == "sentence_embedding" and loaded.per_token:
         raise UsageError(
