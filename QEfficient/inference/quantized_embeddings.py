@@ -185,7 +185,7 @@ class QuantizedEmbeddings:
                 "There is no such file.", got=str(path), allowed="a file that save wrote", do="pass what save returned"
             )
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 arrays = {name: held[name] for name in held.files}
             return cls(arrays["codes"], str(arrays["precision"]), arrays.get("ranges"))
         except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
@@ -236,12 +236,11 @@ class QuantizedEmbeddings:
     def _queries(self, queries: Any) -> Vectors:
         found = finite(np.atleast_2d(floats(queries, "queries")), "queries").astype(np.float32, copy=False)
         if found.ndim != 2 or code_width(found.shape[1], self.precision) != self.codes.shape[1]:
+            width = self.codes.shape[1]
             raise InputError(
                 "The queries do not fit the corpus.",
                 got=f"queries of shape {found.shape}",
-                allowed=f"(q, {self.codes.shape[1]})"
-                if not self._binary
-                else f"{8 * self.codes.shape[1]} dims or a few less",
+                allowed=f"{8 * width} dims, or up to 7 fewer" if self._binary else f"(q, {width})",
                 do="encode both with the same model and truncate_dim",
             )
         return found

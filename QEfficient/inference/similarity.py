@@ -54,7 +54,8 @@ def similarity(name: str, first: Any, second: Any, *, pairwise: bool) -> Any:
 def _matrix(name: str, value: Any) -> NDArray[np.float32]:
     given = arguments.arrays(name, value, "vectors")
     try:
-        return np.atleast_2d(np.asarray(arguments.on_host(given))).astype(np.float32, copy=False)
+        array = np.asarray(arguments.on_host(given))
+        found = np.atleast_2d(array).astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} holds no vectors.",
@@ -62,6 +63,14 @@ def _matrix(name: str, value: Any) -> NDArray[np.float32]:
             allowed="(n, dim) floats, or a list of n vectors of equal length",
             do="pass what encode returns",
         ) from error
+    if array.dtype in (np.int8, np.uint8):
+        raise InputError(
+            f"{name} holds codes, whose product is no similarity of the vectors that they stand for.",
+            got=f"{array.dtype} of shape {array.shape}",
+            allowed="float vectors",
+            do="search codes with QEfficient.QuantizedEmbeddings(codes, precision, ranges).search(queries)",
+        )
+    return found
 
 
 def _dot(a: Vectors, b: Vectors, pairwise: bool) -> NDArray[Any]:

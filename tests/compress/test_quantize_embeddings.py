@@ -44,7 +44,9 @@ def floats(dtype: type[np.floating[Any]]) -> st.SearchStrategy[Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), precision=st.sampled_from(PRECISIONS), dtype=st.sampled_from([np.float16, np.float32, np.float64]))
+@given(
+    data=st.data(), precision=st.sampled_from(PRECISIONS), dtype=st.sampled_from([np.float16, np.float32, np.float64])
+)
 def test_equal_to_sentence_transformers_bit_for_bit(data: st.DataObject, precision: str, dtype: Any) -> None:
     rows, dim = data.draw(st.integers(0, 9)), data.draw(st.integers(1, 19))
     matrix = arrays(dtype, st.just((rows, dim)), elements=floats(dtype))
@@ -97,7 +99,9 @@ def test_codes_stand_for_what_sentence_transformers_restores(precision: str) -> 
     found = dequantize_embeddings(codes, precision, RANGES, 19)
     assert np.abs(found - want).max() < 1e-6
     assert np.abs(found - VECTORS).max() <= ((RANGES[1] - RANGES[0]) / 255).max() * 1.001
-    assert np.array_equal(dequantize_embeddings(quantize_embeddings(VECTORS, "binary"), "binary", None, 19) > 0, VECTORS > 0)
+    assert np.array_equal(
+        dequantize_embeddings(quantize_embeddings(VECTORS, "binary"), "binary", None, 19) > 0, VECTORS > 0
+    )
 
 
 def test_few_vectors_are_warned_of_where_theirs_does() -> None:

@@ -222,6 +222,8 @@ def test_similarity(repo: Path, name: str, tmp_path: Path) -> None:
         similarity(name, a, b[:, :3], pairwise=False)
     with pytest.raises(InputError, match="rows"):
         similarity(name, a, b, pairwise=True)
+    with pytest.raises(InputError, match=r"embeddings2 holds codes(.|\n)*QuantizedEmbeddings"):
+        similarity(name, a, b.astype(np.int8), pairwise=False)
 
 
 def test_the_repo_s_own_similarity_prompts_and_dimension(model: QEFFAutoModel, reference: SentenceTransformer) -> None:

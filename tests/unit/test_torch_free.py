@@ -48,12 +48,14 @@ IDS = {"input_ids": [[101, 2026, 2171, 2003, 102], [101, 5572, 102, 0, 0]],
 ANSWER = """
 import sys
 import numpy as np
-from QEfficient import QEFFAutoModel
+from QEfficient import QEFFAutoModel, QuantizedEmbeddings
 model = QEFFAutoModel.from_pretrained(sys.argv[1])
 np.savez(sys.argv[2], many=model.encode(TEXTS), one=model.encode(TEXTS[1]), ids=model.generate(IDS)["output"])
 assert model.device_report()["backend"] == "onnxruntime"
 vectors = model.encode(TEXTS)
 assert model.similarity(vectors, vectors).shape == (len(TEXTS), len(TEXTS))
+[hits] = QuantizedEmbeddings(model.encode(TEXTS, precision="ubinary"), "ubinary").search(vectors[2], top_k=1)
+assert hits[0]["corpus_id"] == 2
 assert model.get_model_config["model_type"] == "bert"
 assert model.benchmark(TEXTS, rounds=1).rows == len(TEXTS)
 model.save_pretrained(sys.argv[3])
