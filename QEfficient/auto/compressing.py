@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from QEfficient.auto.insight import Insight
+from QEfficient.auto.vocabulary import VocabularyPruning
 
 if TYPE_CHECKING:
     from QEfficient.numerics.verify import Limits
 
 
-class Quantizing(Insight):
+class Quantizing(VocabularyPruning):
     """Makes the model's numbers smaller."""
 
     def quantize(

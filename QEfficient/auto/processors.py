@@ -53,7 +53,7 @@ def own_tokenizer(origin: Origin, given: Any) -> Any:
     """The model's own, or the caller's."""
     if given is None and origin.folder is None:
         raise UsageError(
-            "A model in memory has no tokenizer, and texts can't be trained on without one.",
+            "A model in memory has no tokenizer, and texts can't be read without one.",
             got=origin.name,
             allowed="tokenizer=…, as AutoTokenizer.from_pretrained gives it; or a model that from_pretrained found",
             do="pass the tokenizer that the model was made for",

@@ -56,7 +56,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         if facts.lower_case:
-            _add_lower_case(backend)
+            add_lower_case(backend)
         self.facts = facts
         self._backend = backend
         self._specials = {pair: backend.num_special_tokens_to_add(pair) for pair in (False, True)}
@@ -197,7 +197,7 @@ class Tokenizer:
             raise
 
 
-def _add_lower_case(backend: FastTokenizer) -> None:
+def add_lower_case(backend: FastTokenizer) -> None:
     """Lower-cases first, unless the tokenizer does: as sentence-transformers 6.2. Special tokens keep their case."""
     normalizer = backend.normalizer
     steps: list[Any] = [] if normalizer is None else [normalizer]

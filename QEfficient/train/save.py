@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def save_model(trained: Trained, folder: str | Path) -> Path:
     path = Path(folder).expanduser().absolute()
     place = path.resolve()  # a link stays one
     _check_place(place)
-    with _made(trained, place) as made:
+    with _made(lambda folder: _write(trained, folder), place) as made:
         if not place.exists():
             made.rename(place)
         elif not any(place.iterdir()):
@@ -80,7 +80,23 @@ def keep_model(trained: Trained, folder: Path) -> Path:
     Raises:
         UsageError: Files in a folder that is named by their digest were changed.
     """
-    with _made(trained, folder) as made:
+    return keep_folder(lambda made: _write(trained, made), folder)
+
+
+def keep_folder(write: Callable[[Path], object], folder: Path) -> Path:
+    """As :func:`keep_model`, whatever is written.
+
+    Args:
+        write: Writes a model into an empty folder. Where it raises, nothing is kept.
+        folder: As there.
+
+    Returns:
+        As there.
+
+    Raises:
+        UsageError: As there.
+    """
+    with _made(write, folder) as made:
         digest = _digest(made)
         for place in (folder, *(folder.with_name(f"{folder.name}-{digest[:length]}") for length in _LENGTHS)):
             try:
@@ -92,7 +108,7 @@ def keep_model(trained: Trained, folder: Path) -> Path:
                     continue
             return place
     raise UsageError(
-        "The folders for the trained model hold other files than those that they are named by.",
+        "The folders for the model hold other files than those that they are named by.",
         got=str(place),
         allowed="folders that nobody has changed",
         do="remove them, or choose another output_dir",
@@ -118,21 +134,25 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _made(trained: Trained, beside: Path) -> Iterator[Path]:
+def _made(write: Callable[[Path], object], beside: Path) -> Iterator[Path]:
     """The model in a folder beside its place; what was not moved from there is gone afterwards."""
     beside.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}-", suffix=".part") as around:
         path = Path(around) / "model"
         path.mkdir()  # with the rights that any folder has
-        module: Any = trained.module
-        with quiet():
-            if trained.wrapper is not None:
-                trained.wrapper.save_pretrained(str(path), create_model_card=False)
-            else:
-                module.save_pretrained(path)
-                trained.tokenizer.save_pretrained(path)
-        (path / TRAINING_FILE).write_text(json.dumps(trained.facts(), indent=1), encoding="utf-8")
+        write(path)
         yield path
+
+
+def _write(trained: Trained, path: Path) -> None:
+    module: Any = trained.module
+    with quiet():
+        if trained.wrapper is not None:
+            trained.wrapper.save_pretrained(str(path), create_model_card=False)
+        else:
+            module.save_pretrained(path)
+            trained.tokenizer.save_pretrained(path)
+    (path / TRAINING_FILE).write_text(json.dumps(trained.facts(), indent=1), encoding="utf-8")
 
 
 def _digest(folder: Path) -> str:
