@@ -37,6 +37,7 @@ from QEfficient.records import Json
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.identity import is_native
 from QEfficient.source.origin import Origin
+from QEfficient.text.facts import tokenizer_files
 
 if TYPE_CHECKING:
     from torch import nn
@@ -140,17 +141,17 @@ def _own_classes(module: nn.Module) -> nn.Module:
 
 
 def _tokenizer(origin: Origin, given: Any) -> Any:
-    try:
-        return own_tokenizer(origin, given)
-    except UsageError:
-        raise
-    except Exception as error:  # tokenizer classes raise whatever their readers raise
-        raise UsageError(
-            "The model has no tokenizer that transformers can load, and so no vocabulary that could be pruned.",
-            got=f"{type(error).__name__}: {error}"[:300],
-            allowed="a model of texts with a fast tokenizer",
-            do="pass tokenizer=…, as AutoTokenizer.from_pretrained gives it",
-        ) from error
+    """HuggingFace's tokenizer. Of a folder without one transformers makes one that knows special tokens only."""
+    if given is None and origin.folder is not None:
+        files = {path.name for path in tokenizer_files(origin.folder)}
+        if not files - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
+            raise UsageError(
+                "The model's folder has no tokenizer, and so no vocabulary that could be pruned.",
+                got=str(origin.folder),
+                allowed="a folder with tokenizer.json, or with what transformers makes one of",
+                do="pass tokenizer=…, as AutoTokenizer.from_pretrained gives it",
+            )
+    return own_tokenizer(origin, given)
 
 
 # ---------------------------------------------------------------------------------------------- what is lost

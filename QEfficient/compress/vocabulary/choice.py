@@ -31,15 +31,13 @@ class VocabularySize:
             object.__setattr__(self, "size", arguments.positive("size", self.size, "tokens"))
 
 
-def choose(
-    pieces: Pieces, counts: NDArray[np.int64], wanted: VocabularySize, also: Iterable[int] = ()
-) -> frozenset[int]:
+def choose(pieces: Pieces, counts: NDArray[np.int64], size: VocabularySize, also: Iterable[int] = ()) -> frozenset[int]:
     """The ids that stay: those that always do, and the frequent ones with all that they are merged of.
 
     Args:
         pieces: The tokenizer's.
         counts: How often each token stands in the texts.
-        wanted: How many are to stay.
+        size: How many are to stay.
         also: Others that stay whatever their count.
 
     Raises:
@@ -47,17 +45,16 @@ def choose(
     """
     kept = fixed(pieces)
     kept |= with_their_parts(pieces, also, kept)
-    if wanted.size is not None and wanted.size < len(kept):
+    if size.size is not None and size.size < len(kept):
         raise OptionError(
             "So few tokens can't stay: special tokens, single characters or bytes, and what keep names always do.",
-            got=f"size={wanted.size}",
+            got=f"size={size.size}",
             allowed=f"{len(kept)} or more",
             do="pass a greater size, or leave it out",
         )
-    frequent = np.flatnonzero(counts >= wanted.min_count)
+    frequent = np.flatnonzero(counts >= size.min_count)
     for token in frequent[np.argsort(-counts[frequent], kind="stable")].tolist():
         more = with_their_parts(pieces, [token], kept)
-        if wanted.size is not None and len(kept) + len(more) > wanted.size:
-            break
-        kept |= more
+        if size.size is None or len(kept) + len(more) <= size.size:  # another one may be made of fewer parts
+            kept |= more
     return frozenset(kept)
