@@ -78,6 +78,7 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
             report.to_dict(),
             rows_as_json("data", rows.data) | rows_as_json("eval", rows.held_out),
             max_drop=rows.guard.limits if rows.guard else {},
+            told=f"vocabulary pruned to {report.share_of_table:.0%} of its tokens",
         )
 
         def write(folder: Path) -> None:

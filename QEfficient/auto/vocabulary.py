@@ -57,7 +57,7 @@ class VocabularyPruning(Insight):
                 than a tenth is warned of.
             task: What rows are for, where they have other columns than texts; rows of ``eval`` are measured by its
                 metrics too, before and after.
-            columns: Role → name of its column, where it is none that people use.
+            columns: Role → name of its column, in ``data`` and ``eval``, where it is none that people use.
             tokenizer: HuggingFace's, of a model that was handed in as a module.
             max_drop: How much each metric on ``eval`` may get worse: ``{"accuracy": 0.01}``; ``{"score": …}`` for that
                 of ``score``.

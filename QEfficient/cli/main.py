@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, quantize, verify
+from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, prune_vocabulary, quantize, verify
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(compare.compare)
 app.command()(finetune.finetune)
 app.command()(distill.distill)
 app.command()(quantize.quantize)
+app.command()(prune_vocabulary.prune_vocabulary)
 app.add_typer(cache.app, name="cache")
 
 

@@ -31,6 +31,10 @@ _OPTIONS = {
     "max_drop": "--max-drop",
     "texts": "--texts",
     "share": "--share",
+    "min_count": "--min-count",
+    "max_lost": "--max-lost",
+    "size": "--size",
+    "keep": "--keep",
 }
 """Keyword → the option by which a command takes it."""
 

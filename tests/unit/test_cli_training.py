@@ -113,6 +113,23 @@ def test_quantize_measures_and_saves_a_program(repo: Path, pairs: Path, tmp_path
     assert run(*asked, "--output", tmp_path / "other", "--max-drop", "spearman").exit_code == 2
 
 
+def test_prune_vocabulary_writes_a_repo_that_loads(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small"
+    asked = ("prune-vocabulary", repo, pairs, *COLUMNS, "--keep", "zebra crossing", "--min-count", 2)
+    refused = run(*asked, "--output", output, "--max-lost", 0)
+    assert refused.exit_code == 1 and "--max-lost" in str(refused.exception) and not output.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"pairs.jsonl"}
+    asked = (*asked, "--output", output, "--max-lost", 1, "--eval", pairs, "--task", "similarity")
+    result = run(*asked, "--max-drop", "spearman=1")
+    assert result.exit_code == 0, result.output
+    for told in ("vocabulary pruned to", "tokens: 30522 before", "lose a token", "no speed", "spearman: "):
+        assert told in result.stdout
+    small = SentenceTransformer(str(output), device="cpu")
+    whole = SentenceTransformer(str(repo), device="cpu")
+    assert (small.encode("zebra crossing") == whole.encode("zebra crossing")).all()
+    assert QEFFAutoModel.from_pretrained(output, pooling="auto").lost_tokens(["zebra", "crocodiles"]).touched == (1,)
+
+
 def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
     data, output = lines(tmp_path / "texts.jsonl", [{"text": text} for text in snippets(16)]), tmp_path / "student"
     result = run("distill", repo, data, "--output", output, "--layers", 1, "--batch-size", 8, "--eval", data)
