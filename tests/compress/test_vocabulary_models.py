@@ -185,3 +185,50 @@ def test_without_eval_a_tenth_tells_and_all_tokens_stay(tmp_path: Path) -> None:
     assert not after.lost_tokens(TEXTS).touched
     made = VocabularyReport.of(after.compressed[-1]["made"])
     assert made.measured_on == "a tenth of data" and made.texts == len(TEXTS) // 10
+
+
+def pieces_of(kind: str) -> dict[str, Any]:
+    """What transformers' own classes of tokenizers are made of."""
+    found = json.loads(KINDS[kind]().to_str())["model"]
+    if kind == "Unigram":
+        return {"vocab": [tuple(piece) for piece in found["vocab"]]}
+    merges = {"merges": [tuple(pair) for pair in found["merges"]]} if "merges" in found else {}
+    return {"vocab": found["vocab"], **merges}
+
+
+T5: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind", "name", "more"),
+    [
+        ("XLMRobertaTokenizer", "Unigram", "XLMRobertaModel", {"pad_token_id": 1, "type_vocab_size": 1}),
+        ("T5Tokenizer", "Unigram", "T5EncoderModel", T5),
+        ("DebertaV2Tokenizer", "Unigram", "DebertaV2Model", {}),
+        ("MPNetTokenizer", "WordPiece", "MPNetModel", {"pad_token_id": 1}),
+        ("RobertaTokenizer", "byte-level BPE", "RobertaModel", {"pad_token_id": 1, "type_vocab_size": 1}),
+        ("LlamaTokenizer", "BPE with bytes", "LlamaModel", {}),
+        ("Qwen2Tokenizer", "byte-level BPE", "Qwen3Model", {"head_dim": 8, "num_key_value_heads": 1}),
+    ],
+)
+def test_tokenizers_that_transformers_makes_anew_from_their_pieces(
+    reader: str, kind: str, name: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    """Their classes take the pieces of the file, and make the rest themselves: special tokens, ids of their own."""
+    old = getattr(transformers, reader)(**pieces_of(kind))
+    model(name, len(old) + 5, **more).save_pretrained(tmp_path / "before")
+    old.save_pretrained(tmp_path / "before")
+    before = QEFFAutoModel.from_pretrained(tmp_path / "before", pooling="mean")
+    after = before.prune_vocabulary(DATA, eval=TEXTS, max_lost=1, output_dir=tmp_path)
+    lost = after.lost_tokens(TEXTS)
+    same = [text for place, text in enumerate(TEXTS) if place not in lost.touched]
+    assert set(DATA) <= set(same) and lost.touched
+    new = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert type(new) is type(old) and len(new) == after.config.vocab_size < len(old)
+    for text in (*same[:4], (same[0], same[1])):
+        given = [text] if isinstance(text, str) else text
+        rows = [dict(one(*given, return_tensors="np", return_token_type_ids=False)) for one in (old, new)]
+        first, second = (
+            one.generate(row, runtime_ai100=False)["output"] for one, row in zip((before, after), rows, strict=True)
+        )
+        assert np.array_equal(first, second)
