@@ -100,7 +100,7 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
     return _object(model, _checkpoint(model, folder, f"{origin.name} (pruned vocabulary)"))
 
 
-def lost_by(model: Road, texts: object) -> LostTokens:
+def lost_by(model: Road, data: object) -> LostTokens:
     """What texts lose by the pruning that made the model."""
     from QEfficient.train.distill_texts import read_texts
 
@@ -114,7 +114,7 @@ def lost_by(model: Road, texts: object) -> LostTokens:
             do="load that folder; a further training or save_pretrained does not keep the file",
         )
     names = own_tokenizer(origin, None).get_vocab()
-    return ReadsTexts.of(before, model._text()).lost(read_texts(texts).columns["text"], names.keys())
+    return ReadsTexts.of(before, model._text()).lost(read_texts(data).columns["text"], names.keys())
 
 
 def _check_origin(model: Road, origin: Origin) -> None:
@@ -228,13 +228,17 @@ def _drops(before: Road, after: Road, rows: VocabularyRows, score: Callable[[Any
 
 
 def _checkpoint(model: Road, folder: Path, name: str) -> Checkpoint:
-    """The folder as a model that is loaded as the one before was."""
-    made, before = dataclasses.replace(hub.resolve(folder), name=name), model._origin
-    if not isinstance(before, Checkpoint):
-        return Checkpoint(made, model._task.auto_class)
-    keywords = {"dtype": before.keywords["dtype"]} if "dtype" in before.keywords else {}
-    origin = Checkpoint(made, model._task.auto_class, (), keywords)
-    origin.needs_pooler = before.needs_pooler
+    """The folder as a model that is loaded as the one before was, in the same precision."""
+    found, before = dataclasses.replace(hub.resolve(folder), name=name), model._origin
+    keywords: dict[str, Any] = {}
+    if isinstance(before, Checkpoint):
+        keywords = {word: before.keywords[word] for word in ("dtype",) if word in before.keywords}
+    elif before is not None:
+        held: Any = before.module()
+        keywords = {"dtype": str(held.dtype).removeprefix("torch.")}
+    origin = Checkpoint(found, model._task.auto_class, (), keywords)
+    if isinstance(before, Checkpoint):
+        origin.needs_pooler = before.needs_pooler
     return origin
 
 

@@ -87,11 +87,11 @@ class VocabularyPruning(Insight):
         )
         return prune_vocabulary(self, args)  # type: ignore[type-var]
 
-    def lost_tokens(self, texts: object) -> LostTokens:
+    def lost_tokens(self, data: object) -> LostTokens:
         """What texts lose by the pruned vocabulary: which of them have other vectors than before the pruning.
 
         Args:
-            texts: Strings, or rows of any kind with a column of texts; each text counts once.
+            data: Strings, or rows of any kind with a column of texts; each text counts once.
 
         Returns:
             Places of the texts that lose a token, and the lost tokens; printing it shows the shares.
@@ -102,4 +102,4 @@ class VocabularyPruning(Insight):
         """
         from QEfficient.auto.pruned_vocabulary import lost_by
 
-        return lost_by(self, texts)
+        return lost_by(self, data)

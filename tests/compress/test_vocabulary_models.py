@@ -163,12 +163,15 @@ def test_weights_stay_in_the_precision_of_their_files(tmp_path: Path) -> None:
     assert torch.equal(plain.encoder.layer[0].output.dense.weight, module.encoder.layer[0].output.dense.weight)
 
 
-def test_a_module_in_memory_is_pruned_with_its_tokenizer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_module_in_memory_is_pruned_with_its_tokenizer(dtype: torch.dtype, tmp_path: Path) -> None:
     module = model("BertModel", KINDS["WordPiece"]().get_vocab_size())
     module.set_attn_implementation("eager")  # as models are loaded from folders: another one rounds other bits
+    module.to(dtype).train()  # as whoever trains it left it
     before = QEFFAutoModel(module, pooling="cls")
     after = before.prune_vocabulary(DATA, eval=DATA, tokenizer=tokenizer("WordPiece"), output_dir=tmp_path)
-    assert after.model.config.vocab_size < module.config.vocab_size
+    assert after.model.config.vocab_size < module.config.vocab_size and after.model.dtype == module.dtype == dtype
+    assert module.training
     readers = tokenizer("WordPiece"), transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     arrays = [dict(one(DATA[0], return_tensors="np")) for one in readers]
     found = [

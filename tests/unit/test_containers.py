@@ -92,6 +92,11 @@ def quantized(bench: Bench, texts: Any) -> Any:
     return found.compressed
 
 
+def pruned(bench: Bench, keep: Any) -> Any:
+    """What is recorded of the tokens that stay in any case."""
+    return bench.fresh().prune_vocabulary(["a text"], keep=keep).compressed[-1]["how"]
+
+
 CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode", "inputs"): Call(lambda b, v: b.encoder.encode(v), single=True),
     ("QEFFAutoModel.encode", "sentences"): Call(lambda b, v: b.encoder.encode(sentences=v), single=True),
@@ -109,6 +114,7 @@ CALLS: dict[tuple[str, str], Call] = {
         step=4,
     ),
     ("Quantizing.quantize", "texts"): Call(quantized, optional=True, step=8),
+    ("VocabularyPruning.prune_vocabulary", "keep"): Call(pruned, optional=True, step=16),
     ("Insight.suggest_buckets", "texts"): Call(lambda b, v: b.encoder.suggest_buckets(v)),
     ("Insight.benchmark", "texts"): Call(benchmark, optional=True),
     ("QEFFAutoModelForSequenceClassification.predict", "inputs"): Call(
@@ -138,6 +144,7 @@ NO_CONTAINERS = {
     ("Insight.evaluate", "metrics"): "names of metrics",
     ("Insight.evaluate", "columns"): "role → column",
     ("Quantizing.quantize", "columns"): "role → column",
+    ("VocabularyPruning.prune_vocabulary", "columns"): "role → column",
 }
 NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
 NO_CONTAINERS |= {(f"{kind}.distill", "columns"): "role → column" for kind in ("QEFFAutoModel", "HeadDistilling")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def _tokenizer_of(written: Checkpoint) -> FastTokenizer:
 def _compare(before: Any, after: Any, new: Mapping[int, int], rows: Sequence[Sequence[int]]) -> None:
     import torch
 
+    before, after = _as_compared(before), _as_compared(after)
     words = torch.tensor(sorted(new, key=new.__getitem__))
     scores = before.get_output_embeddings() is not None
     with torch.inference_mode():
@@ -77,6 +79,16 @@ def _compare(before: Any, after: Any, new: Mapping[int, int], rows: Sequence[Seq
             if scores:
                 first, second = (model(input_ids=one).logits for model, one in zip((before, after), ids, strict=True))
                 _check_close(first[..., words[words < first.shape[-1]]], second)
+
+
+def _as_compared(module: Any) -> Any:
+    """A copy without dropout and in float32: in fewer bits another way to compute attention rounds to other numbers."""
+    import torch
+
+    from QEfficient.pytorch_transforms.blocks import structural_copy
+
+    twin: Any = structural_copy(module) if module.dtype == torch.float32 else copy.deepcopy(module).float()
+    return twin.eval()
 
 
 def _check_close(wanted: Any, found: Any) -> None:
