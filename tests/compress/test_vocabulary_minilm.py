@@ -15,8 +15,7 @@ from tests import real_text
 
 
 @pytest.mark.slow
-def test_half_of_the_table_and_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "home"))
+def test_half_of_the_table_and_the_same_bits(tmp_path: Path) -> None:
     found = dict.fromkeys(text for kind in real_text.KINDS for _, _, text in real_text.rows(kind))
     texts = [list(found)[place] for place in np.random.default_rng(0).permutation(len(found))]
     held, data = texts[: len(texts) // 10], texts[len(texts) // 10 :]
@@ -44,4 +43,3 @@ def test_half_of_the_table_and_the_same_bits(tmp_path: Path, monkeypatch: pytest
     first, second = (one.encode(others) for one in (before, after))
     cosine = (first * second).sum(axis=1)
     assert 0.3 < cosine.min() < cosine.mean() < 0.99
-    print(report, "cosine of touched texts", cosine.mean(), cosine.min(), np.quantile(cosine, 0.1))
