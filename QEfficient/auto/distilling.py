@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from QEfficient.train.distill_request import DistillRequest
-    from QEfficient.train.layers import Layers
+    from QEfficient.compress.pruning.depth import Layers
     from QEfficient.train.record import Trained
     from QEfficient.train.run import Score
     from QEfficient.train.teacher import ModelWithTokenizer

@@ -68,7 +68,8 @@ def units_of(module: nn.Module) -> tuple[LayerUnits, ...]:
     for path, blocks in _lists(module):
         if any(path.startswith(f"{group.block}.") for group in found):
             continue  # a list inside of a layer
-        where = path.rpartition(".")[0], len(blocks)
+        parent, _, name = path.rpartition(".")
+        where = (path if name.isdecimal() else parent), len(blocks)  # lists in a list are one after the other
         first = firsts.get(where, total)
         inside = [
             one for place, block in enumerate(blocks) for one in _units_in(block, f"{path}.{place}", first + place)

@@ -23,6 +23,7 @@ from QEfficient.source.adapter import Adapter, find_adapter
 from QEfficient.source.identity import config_of, is_native, module_identity
 from QEfficient.source.keywords import check_keywords
 from QEfficient.source.loading import load
+from QEfficient.source.narrow import narrow_class, plain
 from QEfficient.text.facts import preprocessing_files
 
 if TYPE_CHECKING:
@@ -142,13 +143,19 @@ class Checkpoint:
     def _load(self, to_train: bool = False) -> nn.Module:
         import transformers
 
+        from QEfficient.pytorch_transforms.widths import read_widths
+
         keywords = {"dtype": "float32"} | self.keywords | {"attn_implementation": "eager"}
         keywords |= {"ignore_mismatched_sizes": True} if to_train else {}
         keywords |= _NO_ADAPTER if self.adapter else {}
+        narrow = bool(read_widths(self.config()))
+        kind: Any = narrow_class(self.class_name()) if narrow else getattr(transformers, self._class_name())
         try:
-            model, found = getattr(transformers, self._class_name()).from_pretrained(
+            model, found = kind.from_pretrained(
                 str(self.model_folder), *self.args, output_loading_info=True, **keywords
             )
+        except LoadError:
+            raise
         except Exception as error:  # transformers raises whatever its readers raise
             raise LoadError(
                 f"transformers could not load {self.name!r}.",
@@ -156,6 +163,7 @@ class Checkpoint:
                 allowed=f"what transformers.{self.auto_class}.from_pretrained takes",
                 do=f"try {self.auto_class}.from_pretrained with these arguments; remote code needs trust_remote_code",
             ) from error
+        model = plain(model) if narrow else model
         brought: frozenset[str] = frozenset()
         if self.adapter:
             from QEfficient.pytorch_transforms.adapters import merge_adapter

@@ -18,7 +18,7 @@ from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import read_texts
 from QEfficient.train.fingerprint import sentence_reading
 from QEfficient.train.folder import RunFolder, run_folder
-from QEfficient.train.layers import Layers
+from QEfficient.compress.pruning.depth import Layers
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse
 from QEfficient.train.rows import check_rows

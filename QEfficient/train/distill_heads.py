@@ -21,7 +21,7 @@ from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels
-from QEfficient.train.layers import Layers
+from QEfficient.compress.pruning.depth import Layers
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse

@@ -91,9 +91,13 @@ def transformer(module: nn.Module, tokenizer: Any, limit: int | None, lower_case
     from safetensors.torch import save_model
     from sentence_transformers.base.modules import Transformer
 
+    from QEfficient.pytorch_transforms.widths import read_widths
+
     config: Any = copy.deepcopy(module.config)
     config.architectures = [type(module).__name__]
-    more = {} if task is None else {"transformer_task": task}
+    more: dict[str, Any] = {} if task is None else {"transformer_task": task}
+    # what it reads is replaced at once, so a module whose layers have widths of their own need not be read well
+    more |= {"model_kwargs": {"ignore_mismatched_sizes": True}} if read_widths(config) else {}
 
     def read() -> Any:
         with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from QEfficient.cache import content_key
 from QEfficient.errors import InputError
 from QEfficient.records import Json, TextFacts
-from QEfficient.train.layers import Layers, cut_layers
+from QEfficient.compress.pruning.depth import Layers, cut_layers
 
 if TYPE_CHECKING:
     import numpy as np

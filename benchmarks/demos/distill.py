@@ -38,7 +38,7 @@ from scipy.stats import spearmanr
 from transformers import AutoModel, AutoTokenizer
 
 from QEfficient import QEFFAutoModel
-from QEfficient.train.layers import cut_layers
+from QEfficient.compress.pruning.depth import cut_layers
 from tests import lee_corpus
 from tests.real_text import KINDS, rows
 

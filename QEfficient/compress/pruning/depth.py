@@ -13,6 +13,8 @@ from QEfficient.export.isolated import isolated
 if TYPE_CHECKING:
     from torch import nn
 
+    from QEfficient.pytorch_transforms.widths import LayerWidths
+
 Layers = int | Sequence[int]
 """How many layers to keep, or which ones, counted from 0."""
 
@@ -28,7 +30,8 @@ def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int,
     """A copy with some of the layers, in their order; config and numbering fit. The module itself stays as it is.
 
     The copy is what its class makes of its config, so that it can be saved, read back and exported like any other:
-    where the layers that stay would do something else in their new places, they are refused.
+    where the layers that stay would do something else in their new places, they are refused. Layers that have widths
+    of their own keep them.
 
     Args:
         module: A model of transformers whose layers stand in one list.
@@ -115,6 +118,8 @@ def _out_of_range(got: str, total: int) -> OptionError:
 
 
 def _with_layers(module: nn.Module, path: str, kept: tuple[int, ...]) -> nn.Module:
+    from QEfficient.pytorch_transforms.widths import read_widths, write_widths
+
     student = copy.deepcopy(module).requires_grad_(True)
     blocks: Any = student.get_submodule(path)
     total, chosen = len(blocks), [blocks[number] for number in kept]
@@ -128,10 +133,23 @@ def _with_layers(module: nn.Module, path: str, kept: tuple[int, ...]) -> nn.Modu
     for config in _configs(student):
         if getattr(config, _COUNT, None) == total:
             _cut_config(config, kept, total)
+        if widths := read_widths(config):
+            write_widths(config, _moved(widths, module, student, path, kept))
     for part in student.modules():  # some keep what the config said
         if vars(part).get(_COUNT) == total:
             setattr(part, _COUNT, len(kept))
     return student
+
+
+def _moved(widths: LayerWidths, module: nn.Module, student: nn.Module, path: str, kept: tuple[int, ...]) -> LayerWidths:
+    """The widths of the layers by their new numbers."""
+    from QEfficient.pytorch_transforms.units import units_of
+
+    before = {group.block: group.layer for group in units_of(module)}
+    now = {group.block: group.layer for group in units_of(student)}
+    origin = {f"{path}.{place}": f"{path}.{number}" for place, number in enumerate(kept)}
+    numbers = {layer: before[origin.get(block, block)] for block, layer in now.items()}
+    return {layer: widths[number] for layer, number in numbers.items() if number in widths}
 
 
 def _cut_config(config: Any, kept: tuple[int, ...], total: int) -> None:
@@ -155,9 +173,12 @@ def _misfit(student: nn.Module, path: str, kept: tuple[int, ...]) -> str | None:
     """What of the student is not as its class would make it of its config; ``None`` where all is."""
     import torch
 
+    from QEfficient.pytorch_transforms.widths import give_widths, read_widths
+
     kind: Any = type(student)
     with torch.device("meta"):
         made = kind(copy.deepcopy(student.config))
+        give_widths(made, read_widths(student.config))
     own, wanted = _shapes(student), _shapes(made)
     blocks = f"{path}."
     lacking = [name for name in wanted if name.startswith(blocks) and name not in own]

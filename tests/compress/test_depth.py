@@ -10,7 +10,7 @@ import transformers
 
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.source.identity import tensors_digest
-from QEfficient.train.layers import cut_layers
+from QEfficient.compress.pruning.depth import cut_layers
 from tests.tiny_models import batch, tiny
 
 WIDTHS = {
