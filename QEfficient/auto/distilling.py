@@ -28,8 +28,8 @@ from QEfficient.train.alone import one_at_a_time
 if TYPE_CHECKING:
     from torch import nn
 
-    from QEfficient.train.distill_request import DistillRequest
     from QEfficient.compress.pruning.depth import Layers
+    from QEfficient.train.distill_request import DistillRequest
     from QEfficient.train.record import Trained
     from QEfficient.train.run import Score
     from QEfficient.train.teacher import ModelWithTokenizer

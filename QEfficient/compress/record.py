@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from QEfficient.compress.guard import Drop
-from QEfficient.records import Json
-
-KEY = "qefficient"
-"""The entry of a config that is ours."""
+from QEfficient.records import CONFIG_KEY, Json
 
 STEPS = "compressed"
 
@@ -67,13 +64,13 @@ def steps_of(config: Any) -> list[dict[str, Json]]:
 
 def own_part(config: Any) -> dict[str, Any]:
     """What of a config is ours; empty where nothing is."""
-    found = config.get(KEY) if isinstance(config, Mapping) else getattr(config, KEY, None)
+    found = config.get(CONFIG_KEY) if isinstance(config, Mapping) else getattr(config, CONFIG_KEY, None)
     return dict(found) if isinstance(found, Mapping) else {}
 
 
 def add_step(config: Any, step: CompressionStep) -> None:
     """Writes a further step into transformers' config object."""
-    setattr(config, KEY, own_part(config) | {STEPS: [*steps_of(config), step.to_dict()]})
+    setattr(config, CONFIG_KEY, own_part(config) | {STEPS: [*steps_of(config), step.to_dict()]})
 
 
 def told_of(steps: Any) -> list[str]:

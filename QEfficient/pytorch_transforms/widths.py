@@ -21,12 +21,10 @@ from QEfficient.arguments import whole
 from QEfficient.errors import LoadError
 from QEfficient.pytorch_transforms.unit_layouts import LAYOUTS, UnitKind
 from QEfficient.pytorch_transforms.units import keep_units, units_of
-
-CONFIG_KEY = "qefficient"
-"""The entry of ``config.json`` that is ours."""
+from QEfficient.records import CONFIG_KEY
 
 WIDTHS = "widths"
-"""What of it says the widths."""
+"""What of our entry says the widths."""
 
 LayerWidths = dict[int, dict[UnitKind, int]]
 """Number of a layer → kind → how many units are left."""

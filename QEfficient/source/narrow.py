@@ -31,11 +31,15 @@ def narrow_class(name: str) -> Any:
             do="load it as the class that it was saved from",
         )
 
-    def __init__(self: Any, config: Any, *args: Any, **keywords: Any) -> None:
-        kind.__init__(self, config, *args, **keywords)
-        give_widths(self, read_widths(config))
+    class Narrow(kind):  # type: ignore[misc]
+        """See :func:`narrow_class`."""
 
-    return type(name, (kind,), {"__init__": __init__, "__module__": kind.__module__, "__doc__": kind.__doc__})
+        def __init__(self, config: Any, *args: Any, **keywords: Any) -> None:
+            super().__init__(config, *args, **keywords)
+            give_widths(self, read_widths(config))
+
+    Narrow.__name__, Narrow.__module__ = name, kind.__module__  # by which transformers knows its own
+    return Narrow
 
 
 def plain(model: Any) -> Any:

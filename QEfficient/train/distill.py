@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.cache import content_key
+from QEfficient.compress.pruning.depth import Layers
 from QEfficient.errors import InputError, OptionError
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
@@ -18,7 +19,6 @@ from QEfficient.train.distill_request import DistillRequest
 from QEfficient.train.distill_texts import read_texts
 from QEfficient.train.fingerprint import sentence_reading
 from QEfficient.train.folder import RunFolder, run_folder
-from QEfficient.compress.pruning.depth import Layers
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse
 from QEfficient.train.rows import check_rows

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from QEfficient.compress.pruning.depth import Layers
 from QEfficient.errors import InputError, UsageError, unknown
 from QEfficient.evaluate.record import Examples
 from QEfficient.export.isolated import isolated
@@ -21,7 +22,6 @@ from QEfficient.train.fingerprint import reading
 from QEfficient.train.folder import RunFolder, run_folder
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels
-from QEfficient.compress.pruning.depth import Layers
 from QEfficient.train.order import in_order
 from QEfficient.train.record import Course, Trained, TrainedOn, name_of
 from QEfficient.train.request import refuse

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.cache import content_key
+from QEfficient.compress.pruning.depth import Layers, cut_layers
 from QEfficient.errors import InputError
 from QEfficient.records import Json, TextFacts
-from QEfficient.compress.pruning.depth import Layers, cut_layers
 
 if TYPE_CHECKING:
     import numpy as np

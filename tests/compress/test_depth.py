@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers
 
+from QEfficient.compress.pruning.depth import cut_layers
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.source.identity import tensors_digest
-from QEfficient.compress.pruning.depth import cut_layers
 from tests.tiny_models import batch, tiny
 
 WIDTHS = {
