@@ -21,9 +21,7 @@ BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
 MODEL = "model"
 """Name of the graph of a program that has only one."""
 
-CONFIG_KEY = "qefficient"
-"""The entry of a model's ``config.json`` that is ours: transformers keeps what it does not know."""
-
+CONFIG_KEY = "qefficient"  # our entry of a model's config.json: transformers keeps what it does not know
 Json = Any  # a value that json.dumps takes; checked where it enters, in cache.canonical_json
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
 
+from QEfficient import hub
 from QEfficient.compress.pruning.depth import cut_layers
+from QEfficient.compress.pruning.groups import find_groups
+from QEfficient.compress.pruning.surgery import cut
 from QEfficient.errors import OptionError, UsageError
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.identity import tensors_digest
+from tests.compress.pruning import BY_NAME, FAMILIES, cut_model
+from tests.sweep.build import build
 from tests.tiny_models import batch, tiny
 
 WIDTHS = {
@@ -132,3 +139,28 @@ def test_a_layer_that_would_do_something_else_in_its_place_is_refused() -> None:
     teacher.encoder.layer[3].attention.self.scaling = 7.0
     with pytest.raises(UsageError, match="layer 3 is not what layer 1"):
         cut_layers(teacher, [1, 3])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_with_widths_of_their_own_keep_them(family: str, tmp_path: Path) -> None:
+    teacher = cut_model(family)
+    before = teacher.config.to_dict()
+    student, kept = cut_layers(teacher, [0, 2])
+    said = teacher.config.qefficient["widths"]
+    assert kept == (0, 2) and student.config.qefficient == {"widths": {"0": said["0"], "1": said["2"]}}
+    assert teacher.config.to_dict() == before
+    student.save_pretrained(tmp_path)  # type: ignore[operator]
+    back = Checkpoint(hub.resolve(tmp_path), "AutoModel").module()
+    assert type(back) is type(student) and tensors_digest(back) == tensors_digest(student)
+    last, _ = cut_layers(student, [1])
+    assert last.config.qefficient == {"widths": {"0": said["2"]}}  # type: ignore[union-attr]
+
+
+def test_layers_are_numbered_through_several_lists() -> None:
+    """CANINE has a layer before and one behind the list of layers that is cut."""
+    teacher = build(BY_NAME["canine"])
+    groups = [one for one in find_groups(teacher) if one.kind == "feed_forward"]
+    student, _ = cut_layers(cut(teacher, {one.output: range(9 - one.layer) for one in groups}), [1])
+    assert student.config.qefficient["widths"] == {  # type: ignore[union-attr, index]
+        "0": {"feed_forward": 9}, "1": {"feed_forward": 7}, "2": {"feed_forward": 6},
+    }  # fmt: skip

@@ -185,6 +185,24 @@ def test_the_callers_model_stays_as_it_was(model_type: str) -> None:
         model.eval()(**inputs)
 
 
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "distilbert"])
+def test_each_layer_may_have_another_number_of_heads(model_type: str) -> None:
+    from QEfficient.architectures import find
+    from QEfficient.compress.pruning.groups import find_groups
+    from QEfficient.compress.pruning.surgery import cut
+
+    whole = tiny(model_type)
+    heads = [one for one in find_groups(whole) if one.kind == "heads"]
+    model = cut(whole, {heads[0].output: [0, 2, 3], heads[1].output: [1]})
+    model.config._attn_implementation = "eager"  # type: ignore[union-attr]
+    twin, swapped = exportable(model, find(model_type).swaps())
+    assert [twin.get_submodule(one.path).heads for one in swapped] == [3, 1]
+    inputs = {name: value for name, value in batch(3, 6).items() if name != "token_type_ids"}
+    with torch.no_grad():
+        wanted, got = model(**inputs)[0], twin(**inputs)[0]
+    assert torch.allclose(got, wanted, atol=1e-4 * float(wanted.abs().max()))
+
+
 def test_the_copy_shares_every_tensor_that_no_rule_computes() -> None:
     from QEfficient.architectures import find
 

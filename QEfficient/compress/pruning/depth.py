@@ -110,7 +110,7 @@ def _choices(layers: Layers, total: int) -> list[tuple[int, ...]]:
 
 def _out_of_range(got: str, total: int) -> OptionError:
     return OptionError(
-        "The teacher has no such layers.",
+        "The model has no such layers.",
         got=got,
         allowed=f"how many to keep, from 1 to {total}; or a list of numbers from 0 to {total - 1}",
         do="correct layers",
