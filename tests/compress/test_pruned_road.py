@@ -93,3 +93,20 @@ def test_a_pruned_embedding_model_is_trained_and_distilled_to_its_last_layers(tm
     assert student.model.config.qefficient[WIDTHS] == {"0": said["1"], "1": said["2"]}
     found = QEFFAutoModel.from_pretrained(tmp_path / "tuned" / "model", pooling="auto")
     assert tensors_digest(found.model) == tensors_digest(student.model)
+
+
+def test_adapters_checkpoints_and_the_best_step(tmp_path: Path) -> None:
+    """A run with LoRA that goes back to its best step, and one that is taken up again, each of a pruned model."""
+    folder = folder_of(cut_model("distilbert", "ForSequenceClassification", num_labels=2), tmp_path / "pruned")
+    rows = {"text": small.TEXTS[:16], "label": [f"LABEL_{label == 'positive':d}" for label in small.LABELS[:16]]}
+    held_out = {name: column[:8] for name, column in rows.items()}
+    model = QEFFAutoModelForSequenceClassification.from_pretrained(folder)
+    said = model.model.config.qefficient
+    model.fine_tune(rows, held_out, lora=True, epochs=2, save_steps=1, early_stopping=1, output_dir=tmp_path / "lora")
+    found = QEFFAutoModelForSequenceClassification.from_pretrained(tmp_path / "lora" / "model")
+    assert tensors_digest(found.model) == tensors_digest(model.model) and found.model.config.qefficient == said
+    run = {"max_steps": 2, "save_steps": 1, "batch_size": 8, "output_dir": tmp_path / "run"}
+    first, again = (QEFFAutoModelForSequenceClassification.from_pretrained(folder) for _ in range(2))
+    first.fine_tune(rows, **run)
+    again.fine_tune(rows, **run, resume=True)
+    assert tensors_digest(first.model) == tensors_digest(again.model)

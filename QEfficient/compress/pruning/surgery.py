@@ -48,7 +48,7 @@ def cut(module: nn.Module, kept: Mapping[str, Sequence[int]]) -> nn.Module:
             "else without them.",
             got=fault,
             allowed="the same states, to float error, as with zeros in their place",
-            do="leave out the groups of the kind that is named, or cut whole layers",
+            do="cut only groups that find_groups gives for this model, or whole layers",
         )
     return found
 
