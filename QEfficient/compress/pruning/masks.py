@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NO_GAIN = "no gain in speed or size: the runtimes here compute with zeros as with any other number and store them all"
-"""What zeros bring, as every report of them says it. ``benchmarks`` measure it."""
+"""What zeros bring, as every report of them says it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a module is equal to itself only
