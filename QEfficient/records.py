@@ -329,6 +329,7 @@ class Manifest:
         versions: Package → version at compile time.
         verify: Result of the numeric check, or how it was switched off.
         int8: Of a program that computes in int8: how much of it does, and what was left out and why.
+        weights: Of a program whose weights have few bits: how many, bytes before and after, and what stays in fp32.
         tables: Input name → rows of the table that its numbers are looked up in; only inputs with such a table.
         tokens: Ids that the program's tokenizer gives are below this; ``None`` without one.
         files: Relative path → size and digest, for every file but the manifest itself.
@@ -346,6 +347,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     verify: Mapping[str, Json] = field(default_factory=dict)
     int8: Mapping[str, Json] = field(default_factory=dict)
+    weights: Mapping[str, Json] = field(default_factory=dict)
     tables: Mapping[str, int] = field(default_factory=dict)
     tokens: int | None = None
     files: Mapping[str, FileFacts] = field(default_factory=dict)

@@ -10,8 +10,12 @@ from collections import deque
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from QEfficient.records import Tuning
+
+WEIGHT_ONLY: Mapping[str, int] = MappingProxyType({"int8_weights": 8, "int4_weights": 4})
+"""Precisions in which weights alone have fewer bits, and how many."""
 
 BATCH_TOKENS = 256
 """Positions of one stream's batch, before anything is measured: its widest activations then fit a core's cache.

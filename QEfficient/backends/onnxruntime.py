@@ -12,6 +12,7 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 
+from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.errors import CorruptArtefactError, DeviceError
@@ -23,10 +24,10 @@ log = logging.getLogger("QEfficient")
 
 
 class OnnxRuntimeBackend(HostBackend):
-    """Compiles a graph by copying it, and runs it on the CPU in fp32 or int8."""
+    """Compiles a graph by copying it, and runs it on the CPU in fp32 or int8, or in fp32 with weights of few bits."""
 
     name = runtime = "onnxruntime"
-    compute: tuple[str, ...] = ("fp32", "int8")
+    compute: tuple[str, ...] = ("fp32", "int8", *WEIGHT_ONLY)
     session = OnnxRuntimeSession
 
     def version(self) -> str:

@@ -103,6 +103,8 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     # still do when the next text comes, 1.03 times. More than 200 µs gain nothing, and as they are set by default they
     # go on for 40 ms after the run: streams and other sessions beside them then run at half their speed.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200")
+    # what has weights in few bits multiplies in fp32: left to itself onnxruntime rounds each row to int8 first
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if not sums_int8_in_32_bits():
         # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -7,16 +7,17 @@ copy of the weights on disk; its cache of compiled models saves 0.07 s, for a co
 from __future__ import annotations
 
 from QEfficient.backends import openvino_graph
+from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.records import CompileOptions, Program, Target
 
 
 class OpenVinoBackend(HostBackend):
-    """Compiles a graph by copying it, and runs it on the CPU in fp32, bf16 or int8."""
+    """Compiles a graph by copying it, and runs it on the CPU in fp32, bf16 or int8, or with weights of few bits."""
 
     name = runtime = "openvino"
-    compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8)
+    compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8, *WEIGHT_ONLY)
     session = OpenVinoSession
 
     def version(self) -> str:

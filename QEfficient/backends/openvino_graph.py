@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
+from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
@@ -34,6 +35,10 @@ BF16, INT8 = "bf16", "int8"
 FP32_OPERATORS = frozenset(
     "Add Subtract Multiply Divide Power Sqrt MVN ReduceSum ReduceMean ReduceMax ReduceL2 Softmax LogSoftmax".split()
 )
+ROUNDED_TOGETHER = 32
+"""Of weights in few bits: numbers of a row that OpenVINO rounds to int8 with one step, to multiply them with such
+weights as they are. Only a CPU with VNNI does; another turns the weights back into fp32, and is not faster for them."""
+
 _MARK = "DisablePrecisionConversion"
 # The mark is no number and no text, so it can't be made in Python; it can be read.
 _MARKED = f"""<net name="marked" version="11"><layers>
@@ -231,7 +236,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
     Args:
         model: As :func:`read` gives it; in bf16 its nodes are marked here.
         compute: ``"bf16"``; ``"int8"``: what the graph does not hold in int8 is computed in bf16 where the CPU has it;
-            else in fp32.
+            else in fp32. With weights in few bits their products are computed in int8 where the CPU has VNNI.
         streams: Calls at once.
         threads: Threads of each.
 
@@ -246,7 +251,8 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
         keep_in_fp32(model)
     settings = {
         "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # rounds to int8 as it pleases, where it is on
+        # in int8 it would round once more what the graph's own scales have rounded
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ROUNDED_TOGETHER if compute in WEIGHT_ONLY else 0,
         "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * threads,

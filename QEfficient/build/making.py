@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
+from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.build.check import check_made, check_program, runs_itself
 from QEfficient.build.int8 import int8_stage
+from QEfficient.build.weight_only import weight_only_stage
 from QEfficient.cache import Cache
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import MODEL, Json, Manifest, ModelFacts, OnnxModel, Program
@@ -40,19 +42,20 @@ def make(
         model: Its graph.
         key: Every ingredient of the program's key.
         workdir: The program's folder.
-        cache: Where an int8 graph is looked for and kept.
+        cache: Where a quantised graph is looked for and kept.
 
     Raises:
         VerificationError: A limit does not hold.
         CompileError: The backend refuses the graph.
     """
     verified = check_program(recipe, request, model)  # first: a card's compiler takes minutes
-    table: dict[str, Json] = {}
-    graph = model
+    graph, int8, weights = model, dict[str, Json](), dict[str, Json]()
     if request.target.compute == "int8":
-        graph, table = int8_stage(recipe, request, model, cache)
+        graph, int8 = int8_stage(recipe, request, model, cache)
+    elif request.target.compute in WEIGHT_ONLY:
+        graph, weights = weight_only_stage(recipe, request.target.compute, model, cache)
     made = request.backend.compile({MODEL: graph}, {MODEL: request.buckets}, request.target, request.options, workdir)
-    made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=table))
+    made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=int8, weights=weights))
     if runs_itself(request.target) and recipe.verify == "on":
         verified = check_made(recipe, request, model, made) | {"graph": dict(verified)}
     manifest = _described(made, recipe, request, model)

@@ -398,6 +398,7 @@ class LoadedProgram:
             "verify": dict(manifest.verify),
             **{name: copy.deepcopy(manifest.key[name]) for name in ("trained", "compressed") if name in manifest.key},
             **({"int8": dict(manifest.int8)} if manifest.int8 else {}),
+            **({"weights": dict(manifest.weights)} if manifest.weights else {}),
             "tuning": {"measured": False} if tuned is None else {"measured": True, **dataclasses.asdict(tuned)},
             "session": None if self._session is None else self._session.report(),
             "work": dataclasses.asdict(self.work.total) | {"efficiency": self.work.total.efficiency},

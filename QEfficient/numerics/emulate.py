@@ -22,6 +22,7 @@ from onnx_ir.passes import common
 
 from QEfficient.backends.base import Session
 from QEfficient.backends.card_options import raw_file_name
+from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.onnxruntime import OnnxRuntimeSession
 from QEfficient.cache import Cache
 from QEfficient.errors import TransformError
@@ -70,7 +71,7 @@ class Precision:
 
 
 FULL = Precision(half=False)
-LOWER = ("bf16", "int8")
+LOWER = ("bf16", "int8", *WEIGHT_ONLY)
 """Precisions of a host."""
 
 

@@ -60,6 +60,8 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "fp32": Limits(),
         "bf16": Limits(0.9999, 0.005, 0.98, 0.98),
         "int8": Limits(0.99, 0.1, 0.9, 0.9),
+        "int8_weights": Limits(0.997, 0.05, 0.95, 0.95),
+        "int4_weights": Limits(0.98, 0.1, 0.9, 0.9),
         "fp16": Limits(0.995, 0.05, 0.9, 0.95),
         "mxint8": Limits(0.99, 0.1, 0.8, 0.9),
         "mxfp6": Limits(0.97, 0.2, 0.7, 0.8),
