@@ -13,7 +13,8 @@ from QEfficient.numerics.formats import BLOCK
 from QEfficient.numerics.steps import VIEWS, Step, Tensor, Walk
 from QEfficient.onnx_transforms import weights
 
-_THROUGH = VIEWS | {"Transpose", "Cast"}
+_THROUGH = VIEWS | {"Transpose", "Cast", "DequantizeLinear"}
+_SCALING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _MATMUL = frozenset({"MatMul", "Gemm", "Einsum"})
 _CONVOLUTION = frozenset({"Conv", "ConvTranspose"})
 
@@ -80,7 +81,7 @@ class Weight:
     Attributes:
         name: As in the graph.
         module: Path of the torch module that uses it first.
-        dtype: Its type.
+        dtype: Its type; of codes of 8 or 4 bits, that of the numbers that they stand for.
         shape: Its shape.
         matmul, convolution: Whether a matrix product or a convolution reads it, transposed or cast perhaps.
         elsewhere: Whether anything else reads it too.
@@ -106,8 +107,8 @@ class Weight:
 
 
 def weights_of(model: ir.Model) -> tuple[Weight, ...]:
-    """Every constant of a graph, its subgraphs and its functions, each once, in graph order."""
-    return tuple(_weight(value, tensor, model) for value, tensor in constants(model))
+    """Every constant of a graph, its subgraphs and its functions, each once, in graph order; no steps and zeros."""
+    return tuple(_weight(value, tensor, model) for value, tensor in constants(model) if not _scales(value))
 
 
 def weight_bytes(held: Sequence[Weight]) -> WeightBytes:
@@ -149,15 +150,22 @@ def constants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
 
 def _weight(value: ir.Value, tensor: ir.TensorProtocol, model: ir.Model) -> Weight:
     readers = {one.op_type if one.domain == "" else one.domain for one in _readers(value, model)}
+    codes = len(tensor.shape) > 1 and tensor.dtype.is_integer() and tensor.dtype.bitwidth <= 8
     return Weight(
         name=str(value.name),
         module=weights.module_path(value),
-        dtype=tensor.dtype,
+        dtype=ir.DataType.FLOAT if codes else tensor.dtype,
         shape=tuple(tensor.shape.numpy()),
         matmul=bool(readers & _MATMUL),
         convolution=bool(readers & _CONVOLUTION),
         elsewhere=bool(readers - _MATMUL - _CONVOLUTION),
     )
+
+
+def _scales(value: ir.Value) -> bool:
+    """Whether a constant is nothing but the step or the zero of codes."""
+    uses = value.uses()
+    return bool(uses) and all(node.domain == "" and node.op_type in _SCALING and place > 0 for node, place in uses)
 
 
 def _readers(value: ir.Value, model: ir.Model) -> Iterator[ir.Node]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.host import sums_int8_in_32_bits
+from QEfficient.backends.host import WEIGHT_ONLY, sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.backends.refusals import corrupt_graph, no_row, refused
 from QEfficient.errors import BackendUnavailableError
@@ -45,7 +45,7 @@ class OnnxRuntimeSession(HostSession[Any]):
 
     def _open(self, streams: int, threads: int) -> Any:
         # each caller works itself; the other threads are common to all
-        handle = load(self._path, threads=streams * (threads - 1) + 1)
+        handle = load(self._path, threads=streams * (threads - 1) + 1, compute=self._compute)
         check_names(self._path, "inputs", self.inputs, [argument.name for argument in handle.get_inputs()])
         check_names(self._path, "outputs", self.outputs, [argument.name for argument in handle.get_outputs()])
         return handle
@@ -83,12 +83,13 @@ def onnxruntime() -> ModuleType:
     return onnxruntime  # type: ignore[no-any-return, unused-ignore]
 
 
-def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
+def load(path: Path, *, threads: int, compute: str = "fp32", check_only: bool = False) -> Any:
     """An ``InferenceSession``.
 
     Args:
         path: The graph.
         threads: CPUs of a run: the caller's thread, and so many less one that all runs share.
+        compute: The program's precision.
         check_only: Leave out what costs memory and time.
 
     Raises:
@@ -103,8 +104,10 @@ def load(path: Path, *, threads: int, check_only: bool = False) -> Any:
     # still do when the next text comes, 1.03 times. More than 200 µs gain nothing, and as they are set by default they
     # go on for 40 ms after the run: streams and other sessions beside them then run at half their speed.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200")
-    # what has weights in few bits multiplies in fp32: left to itself onnxruntime rounds each row to int8 first
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    if compute in WEIGHT_ONLY:
+        # Weights are turned back into fp32 once, here. onnxruntime's product with such weights as they are either turns
+        # them back in each run, which makes a short text up to eight times as slow, or rounds each row to int8 first.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not sums_int8_in_32_bits():
         # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence
         options.add_session_config_entry("session.x64quantprecision", "1")

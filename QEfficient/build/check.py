@@ -147,6 +147,8 @@ def check_made(recipe: Recipe, request: CompileRequest, model: OnnxModel, made: 
     do = f"pass looser limits={{…}}, or leave compute={compute!r} out"
     if compute == "int8":
         do = f"pass texts= such as the model will be given, or {do.removeprefix('pass ')}"
+    elif compute == "int4_weights":
+        do = f'pass compute="int8_weights", or {do.removeprefix("pass ")}'
     elif compute not in LOWER:
         do = f"compile for another backend: backend={CHECKED_ON!r}"
     with request.backend.open(made) as session:

@@ -55,10 +55,12 @@ def make(
     elif request.target.compute in WEIGHT_ONLY:
         graph, weights = weight_only_stage(recipe, request.target.compute, model, cache)
     made = request.backend.compile({MODEL: graph}, {MODEL: request.buckets}, request.target, request.options, workdir)
-    made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=int8, weights=weights))
+    made = dataclasses.replace(made, manifest=dataclasses.replace(made.manifest, int8=int8))
     if runs_itself(request.target) and recipe.verify == "on":
         verified = check_made(recipe, request, model, made) | {"graph": dict(verified)}
-    manifest = _described(made, recipe, request, model)
+        if weights:
+            weights |= {name: verified[name] for name in ("min_cosine", "mean_cosine", "rank_agreement")}
+    manifest = dataclasses.replace(_described(made, recipe, request, model), weights=weights)
     programs.write(Program(workdir, dataclasses.replace(manifest, key=key, verify=verified)), {MODEL: graph})
 
 
