@@ -181,10 +181,11 @@ class Road:
                 ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
                 ``"int8"`` on the host: products in int8, calibrated on built-in texts and ``texts``; the layers that
-                cost too much accuracy are left out (``device_report()["int8"]``).
+                cost too much accuracy are left out (``device_report()["int8"]``). ``"int8_weights"`` and
+                ``"int4_weights"`` on the host: weights alone have few bits (``device_report()["weights"]``).
             strict: On the host, run exactly the compiled shapes, as a card does.
             verify: ``"on"`` checks the program's numbers against HuggingFace float32: the graph's; for the card its
-                arithmetic, emulated here; on the host the program's own in int8, bf16 and on OpenVINO. ``"off"`` is
+                arithmetic, emulated here; on the host the program's own below fp32 and on OpenVINO. ``"off"`` is
                 recorded.
             texts: Further texts to verify on. With ``seq_len="auto"`` they also choose the buckets; of more than 256
                 some of every length are verified on.

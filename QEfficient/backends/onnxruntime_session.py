@@ -106,7 +106,7 @@ def load(path: Path, *, threads: int, compute: str = "fp32", check_only: bool = 
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200")
     if compute in WEIGHT_ONLY:
         # Weights are turned back into fp32 once, here. onnxruntime's product with such weights as they are either turns
-        # them back in each run, which makes a short text up to eight times as slow, or rounds each row to int8 first.
+        # them back in each run, which makes a short text several times as slow, or rounds each row to int8 first.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not sums_int8_in_32_bits():
         # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence
