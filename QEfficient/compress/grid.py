@@ -35,7 +35,8 @@ class Grid:
     def codes(self, matrix: Floats) -> Codes:
         """The code of each number: the one that lies nearest to it."""
         parts = _parts(matrix, self.axis, self.step.shape[self.axis])
-        found = np.rint(parts / np.expand_dims(self.step, self.axis + 1))
+        found = parts / np.expand_dims(self.step, self.axis + 1)
+        np.rint(found, out=found)
         found += np.expand_dims(self.zero, self.axis + 1)
         codes: Codes = np.clip(found, 0, 2**self.bits - 1, out=found).astype(np.uint8).reshape(matrix.shape)
         return codes

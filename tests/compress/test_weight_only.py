@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from QEfficient import QEFFAutoModel
 from QEfficient.backends import registry
 from QEfficient.backends.host import sums_int8_in_32_bits
-from QEfficient.compress import weight_only
+from QEfficient.compress import compress_weights
 from QEfficient.compress.weight_only import WeightOnly, to_weight_only
 from QEfficient.errors import UsageError
 from QEfficient.onnx_transforms import describe, finish, read
@@ -77,7 +77,7 @@ def test_runtimes_compute_what_the_stored_weights_stand_for(case: Case, tmp_path
         small = to_weight_only(plain, bits, tmp_path / compute)
         onnx.checker.check_model(small.model.path)
         assert (small.model.inputs, small.model.outputs) == (plain.inputs, plain.outputs)
-        assert {one.bits for one in small.weights if not one.kept and not one.table} <= {bits, 8}
+        assert {one.bits for one in small.weights if not one.kept} <= {bits, 8}
         expected = restored(plain, small, tmp_path / f"{compute}_restored")
         want = run(expected, "onnxruntime", "fp32", arrays)["output"]
         moved = np.abs(run(plain, "onnxruntime", "fp32", arrays)["output"] - want).max()
@@ -153,6 +153,26 @@ def test_what_is_read_in_two_ways_stays(how: str, tmp_path: Path) -> None:
     assert np.allclose(run(small.model, "onnxruntime", "int8_weights", ids)["z"], want, rtol=1e-4, atol=1e-4)
 
 
+def test_a_table_that_is_tied_to_a_product(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["words", "ids"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["states"]),
+        helper.make_node("Transpose", ["words"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["states", "turned"], ["y"]),
+    ]
+    shapes = {"words": (90, 64), "w": (64, 64)}
+    plain = _graph(tmp_path, nodes, shapes, ids=["batch_size"], y=["batch_size", 90])
+    small = to_weight_only(plain, 4, tmp_path / "made")
+    assert {one.name: one.bits for one in small.weights} == {"words": 8, "w": 4}
+    assert sum(name.startswith("words") for name in read(small.model.path).graph.initializers) == 3  # stored once
+    arrays = {"ids": np.arange(20, dtype=np.int64)}
+    want = run(restored(plain, small, tmp_path / "restored"), "onnxruntime", "fp32", arrays)["y"]
+    for backend in ("onnxruntime", "openvino"):
+        got = run(small.model, backend, "int4_weights", arrays)["y"]
+        rounded = backend == "openvino" and sums_int8_in_32_bits()
+        assert np.abs(got - want).max() <= (0.05 if rounded else 1e-5) * np.abs(want).max()
+
+
 @pytest.mark.parametrize("turned", [0, 1])
 @pytest.mark.parametrize(("inputs", "bits", "stored"), [(64, 4, 4), (48, 4, 8), (33, 8, 8)])
 def test_gemm_with_its_weights_either_way(turned: int, inputs: int, bits: int, stored: int, tmp_path: Path) -> None:
@@ -191,7 +211,7 @@ def test_infinite_numbers_stay(tmp_path: Path) -> None:
 
 
 def test_equal_graphs_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_only, "SMALLEST", 64)
+    monkeypatch.setattr(compress_weights, "SMALLEST", 64)
     plain = make(tmp_path / "plain")
     made = [to_weight_only(plain, 4, tmp_path / name).model for name in ("one", "two")]
     assert made[0].digest == made[1].digest
