@@ -81,7 +81,9 @@ def test_the_weights_are_held_once_where_once_is_enough(program: Program, monkey
     opened: list[int] = []
     load = onnxruntime_session.load
     monkeypatch.setattr(
-        onnxruntime_session, "load", lambda path, threads: opened.append(threads) or load(path, threads=threads)
+        onnxruntime_session,
+        "load",
+        lambda path, threads, compute: opened.append(threads) or load(path, threads=threads, compute=compute),
     )
     cpus, feed = usable_cpus(), tiny_graphs.feed(3)
     with BACKEND.open(program) as session:

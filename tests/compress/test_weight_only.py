@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from QEfficient import QEFFAutoModel
-from QEfficient.backends import registry
+from QEfficient.backends import openvino_graph, registry
 from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.compress import compress_weights
 from QEfficient.compress.weight_only import WeightOnly, to_weight_only
@@ -171,6 +171,13 @@ def test_a_table_that_is_tied_to_a_product(tmp_path: Path) -> None:
         got = run(small.model, backend, "int4_weights", arrays)["y"]
         rounded = backend == "openvino" and sums_int8_in_32_bits()
         assert np.abs(got - want).max() <= (0.05 if rounded else 1e-5) * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("compute", "together"), [("fp32", 0), ("int8_weights", 32), ("int4_weights", 32)])
+def test_openvino_rounds_activations_for_narrow_weights_only(compute: str, together: int, tmp_path: Path) -> None:
+    graph = openvino_graph.read(make(tmp_path / "plain").path)
+    compiled = openvino_graph.compiled(graph, compute, streams=1, threads=1)
+    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == together
 
 
 @pytest.mark.parametrize("turned", [0, 1])
