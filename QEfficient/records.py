@@ -328,8 +328,7 @@ class Manifest:
         key: Every ingredient of the cache key, in clear.
         versions: Package → version at compile time.
         verify: Result of the numeric check, or how it was switched off.
-        int8: Of a program that computes in int8: how much of it does, and what was left out and why.
-        weights: Of a program whose weights have few bits: how many, bytes before and after, and what stays in fp32.
+        int8, weights: Of a program in int8, or with weights of few bits: how much of it is, what is left out, and why.
         tables: Input name → rows of the table that its numbers are looked up in; only inputs with such a table.
         tokens: Ids that the program's tokenizer gives are below this; ``None`` without one.
         files: Relative path → size and digest, for every file but the manifest itself.
