@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from QEfficient import arguments
 from QEfficient import program as programs
-from QEfficient.auto.tuning import FineTuning
+from QEfficient.auto.pruning import Pruning
 from QEfficient.backends.base import Arrays
 from QEfficient.errors import UsageError
 from QEfficient.inference.arrays import inference_files, reader, result_dtype
 from QEfficient.records import Json
 
 
-class QEFFTransformersBase(FineTuning):
+class QEFFTransformersBase(Pruning):
     """Loads, represents and manages one model on its road to a program. Use a subclass, such as ``QEFFAutoModel``.
 
     After ``compile``, running is safe from any number of threads; ``export`` and ``compile`` hold the object's lock

@@ -15,19 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient.auto.base import QEFFTransformersBase
 from QEfficient.auto.processors import own_tokenizer
-from QEfficient.auto.training import check_score, own_module, sentence_steps, written
+from QEfficient.auto.training import check_score, like, own_module, sentence_steps, whole_module, written
 from QEfficient.errors import UsageError
 from QEfficient.evaluate.record import Examples
-from QEfficient.export.isolated import isolated
-from QEfficient.source.checkpoint import Checkpoint
-from QEfficient.source.head import parse_head
-from QEfficient.source.origin import Origin
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, QUESTION_ANSWERING
 from QEfficient.train.alone import one_at_a_time
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from QEfficient.compress.pruning.depth import Layers
     from QEfficient.train.distill_request import DistillRequest
     from QEfficient.train.record import Trained
@@ -91,7 +85,7 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     data = _rows(model, lesson, lesson.data)
     held_out = None if lesson.held_out is None else _rows(model, lesson, lesson.held_out)
     reader = own_tokenizer(origin, lesson.tokenizer)
-    teacher = ModelWithTokenizer(_whole_module(origin), reader, model._text())
+    teacher = ModelWithTokenizer(whole_module(origin), reader, model._text())
     student = lesson.layers if lesson.layers is not None else _student(model, lesson, teacher)
     score = lesson.score or _held_out_score(model, teacher, student, lesson.held_out, held_out)
     trained = _trained(model, teacher, student, (data, held_out), request, score)
@@ -99,11 +93,7 @@ def distill(model: Model, lesson: Lesson, keywords: Mapping[str, Any]) -> Model:
     log.info("distilled: %s", trained)
     remote_code = type(trained.module).__module__.startswith("transformers_modules.")
     student_origin = written(trained, model._task.auto_class, f"{origin.name} (distilled)", remote_code)
-    made = type(model).__new__(type(model))
-    made._begin(student_origin)
-    if model._task is FEATURE_EXTRACTION:
-        made._head = parse_head("auto", student_origin.repo)
-    return made
+    return like(model, student_origin)
 
 
 def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples:
@@ -118,16 +108,6 @@ def _rows(model: QEFFTransformersBase, lesson: Lesson, data: object) -> Examples
     if lesson.task is None:
         return (read_questions if model._task is QUESTION_ANSWERING else read_rows)(data, lesson.columns)
     return read_examples(data, lesson.task, lesson.columns)
-
-
-@isolated
-def _whole_module(origin: Origin) -> nn.Module:
-    """The teacher's module, of which no part may be random numbers, as a student's head may be."""
-    if isinstance(origin, Checkpoint) and not origin.handed_out:
-        module = origin.module().float()
-        origin.release()  # it is ours now
-        return module
-    return own_module(origin)
 
 
 def _student(model: QEFFTransformersBase, lesson: Lesson, teacher: ModelWithTokenizer) -> ModelWithTokenizer:

@@ -9,6 +9,7 @@ from QEfficient.compress.guard import SCORE, Drop, Guard
 from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.record import Examples
 from QEfficient.records import Json
+from QEfficient.train.scores import CHOSEN
 
 if TYPE_CHECKING:
     from QEfficient.train.scores import MetricChange
@@ -29,7 +30,7 @@ def check_measured(guard: Guard | None, held_out: Examples | None, score: object
         return
     names: Sequence[str] = [SCORE] if score is not None else []
     if score is None and held_out is not None:
-        names = [metric.name for metric in metrics_of(held_out.task)]
+        names = [metric.name for metric in metrics_of(held_out.task, CHOSEN.get(held_out.task))]
     guard.check_known(names)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub
 from QEfficient.auto.evaluations import Evaluations
@@ -38,6 +38,7 @@ RERANKING = ("reranking", "similarity")
 OF_TEXT_CLASSIFIERS = ("text-classification", "multi-label", "regression", *RERANKING)
 """Tasks of rows that a model for text classification is trained on."""
 
+Model = TypeVar("Model", bound=Road)
 Columns = Mapping[str, str | Sequence[str] | None]
 
 
@@ -73,9 +74,9 @@ def fine_tune(
     request = parse_request(keywords)
     origin = model._need_origin("fine_tune")
     reader = own_processor(origin, model._task, *processors)
-    train = _examples(model, rows[0], task, columns)
-    held_out = None if rows[1] is None else _examples(model, rows[1], train.task, columns)
-    _check_task(model, train)
+    train = examples_of(model, rows[0], task, columns)
+    held_out = None if rows[1] is None else examples_of(model, rows[1], train.task, columns)
+    check_task(model, train)
     text = None if train.task in SIGNAL_TASKS else model._text()
     score = score or held_out_score(held_out, reader, text, vectors=model._task is FEATURE_EXTRACTION)
     module = own_module(origin)
@@ -104,7 +105,8 @@ def check_score(score: object) -> None:
         )
 
 
-def _examples(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:
+def examples_of(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:
+    """The caller's rows, read for the model's task."""
     if isinstance(data, Examples):
         return data
     if model._task is FILL_MASK and task in (None, FILL_MASK.name):
@@ -114,7 +116,7 @@ def _examples(model: Road, data: object, task: str | None, columns: Columns | No
     return read_examples(data, task, columns, model_task=model._task.name)
 
 
-def _check_task(model: Road, train: Examples) -> None:
+def check_task(model: Road, train: Examples) -> None:
     """The task is that of the model's class, of text classifiers one of several; embedding models say it themselves."""
     taken = OF_TEXT_CLASSIFIERS if model._task is TEXT_CLASSIFICATION else (model._task.name,)
     if model._task is not FEATURE_EXTRACTION and train.task not in taken:
@@ -140,6 +142,16 @@ def own_module(origin: Origin) -> nn.Module:
             do="merge or unwrap it, or train it with the functions of QEfficient.train",
         )
     return copy.deepcopy(module).float()
+
+
+@isolated
+def whole_module(origin: Origin) -> nn.Module:
+    """A model's module as it stands, of which no part may be random numbers, as a student's head may be."""
+    if isinstance(origin, Checkpoint) and not origin.handed_out:
+        module = origin.module().float()
+        origin.release()  # it is ours now
+        return module
+    return own_module(origin)
 
 
 def sentence_steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
@@ -177,3 +189,17 @@ def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> 
     folder = by_the_first(lambda: keep_model(trained, trained.output_dir / MODEL_FOLDER))
     found = dataclasses.replace(hub.resolve(folder), name=name)
     return Checkpoint(found, auto_class, (), {"trust_remote_code": True} if remote_code else {})
+
+
+def like(model: Model, origin: Checkpoint) -> Model:
+    """An object of the model's class on files that were written for it; a repo of sentence-transformers says the head.
+
+    Args:
+        model: It stays as it is.
+        origin: The files.
+    """
+    made = type(model).__new__(type(model))
+    made._begin(origin)
+    if model._task is FEATURE_EXTRACTION:
+        made._head = parse_head("auto", origin.repo)
+    return made

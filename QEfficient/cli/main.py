@@ -8,7 +8,18 @@ import sys
 
 import typer
 
-from QEfficient.cli import analyze, cache, compare, distill, evaluate, finetune, prune_vocabulary, quantize, verify
+from QEfficient.cli import (
+    analyze,
+    cache,
+    compare,
+    distill,
+    evaluate,
+    finetune,
+    prune,
+    prune_vocabulary,
+    quantize,
+    verify,
+)
 from QEfficient.errors import QEfficientError
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(finetune.finetune)
 app.command()(distill.distill)
+app.command()(prune.prune)
 app.command()(quantize.quantize)
 app.command()(prune_vocabulary.prune_vocabulary)
 app.add_typer(cache.app, name="cache")

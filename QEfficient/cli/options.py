@@ -35,6 +35,8 @@ _OPTIONS = {
     "max_lost": "--max-lost",
     "size": "--size",
     "keep": "--keep",
+    "heads": "--heads",
+    "feed_forward": "--feed-forward",
 }
 """Keyword → the option by which a command takes it."""
 

@@ -144,14 +144,25 @@ def _made(write: Callable[[Path], object], beside: Path) -> Iterator[Path]:
         yield path
 
 
-def _write(trained: Trained, path: Path) -> None:
-    module: Any = trained.module
+def write_model(path: Path, module: Any, wrapper: Any, tokenizer: Any) -> None:
+    """Writes a model as a repo.
+
+    Args:
+        path: An empty folder.
+        module: HuggingFace's.
+        wrapper: The ``SentenceTransformer`` or ``CrossEncoder`` around it, which is written with it; or ``None``.
+        tokenizer: HuggingFace's; of images and clips what reads these.
+    """
     with quiet():
-        if trained.wrapper is not None:
-            trained.wrapper.save_pretrained(str(path), create_model_card=False)
+        if wrapper is not None:
+            wrapper.save_pretrained(str(path), create_model_card=False)
         else:
             module.save_pretrained(path)
-            trained.tokenizer.save_pretrained(path)
+            tokenizer.save_pretrained(path)
+
+
+def _write(trained: Trained, path: Path) -> None:
+    write_model(path, trained.module, trained.wrapper, trained.tokenizer)
     (path / TRAINING_FILE).write_text(json.dumps(trained.facts(), indent=1), encoding="utf-8")
 
 

@@ -26,7 +26,7 @@ _RIGHT = {"question-answering": "answers", "fill-mask": "target"}
 """Task → the column of what is right, where rows may have none."""
 
 _DEPTH = 100  # documents of a query's ranking: what is held before and after must fit into memory together
-_CHOSEN = {"retrieval": ("ndcg@10", "mrr@10", f"recall@{_DEPTH}")}
+CHOSEN = {"retrieval": ("ndcg@10", "mrr@10", f"recall@{_DEPTH}")}
 """Task → its metrics, where not all of :mod:`QEfficient.evaluate.metrics.catalogue` are measured."""
 
 
@@ -118,7 +118,7 @@ def _metrics(before: Outcome, after: Outcome) -> tuple[Metric, ...]:
         tags = {tag for one in (before, after) for rows in (one.right, one.given) for row in rows for tag in row}
         if not all(tag == "O" or tag[:2] in ("B-", "I-") and tag[2:] for tag in tags):
             return metrics_of(before.task, ["accuracy"])  # tags of words that mark no entities
-    return metrics_of(before.task, _CHOSEN.get(before.task))
+    return metrics_of(before.task, CHOSEN.get(before.task))
 
 
 def _answered(model: Any, held_out: Examples, processor: Any, text: TextFacts | None) -> Outcome:

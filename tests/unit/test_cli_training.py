@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.cli.main import app
 from QEfficient.cli.trained import figures
+from QEfficient.errors import CompressionRefusedError
 from QEfficient.train.save import save_model
 from tests.real_text import snippets
 from tests.tiny_repo import tiny_repo
@@ -157,6 +158,22 @@ def test_distill_measures_rows_of_a_task(repo: Path, pairs: Path, tmp_path: Path
     result = run(*asked, "--output", tmp_path / "other")
     assert result.exit_code == 0, result.output
     assert "held-out loss: " in result.stdout and "accuracy: " in result.stdout
+
+
+def test_prune_writes_a_narrower_repo(repo: Path, pairs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "narrow"
+    asked = ("prune", repo, pairs, *COLUMNS, "--task", "similarity", "--eval", pairs, "--no-feed-forward")
+    wrong = run(*asked, "-o", output, "--share", 2)
+    assert wrong.exit_code == 1 and "--share" in str(wrong.exception)
+    refused = run(*asked, "-o", output, "--share", 0.2, "--max-drop", "spearman=0")
+    assert isinstance(refused.exception, CompressionRefusedError) and not list(tmp_path.glob("narrow*"))
+    result = run(*asked, "-o", output, "--share", 0.2, "--recover-steps", 2, "--batch-size", 8)
+    assert result.exit_code == 0, result.output
+    assert "of the encoder's parameters and" in result.stdout and "spearman: " in result.stdout
+    model = QEFFAutoModel.from_pretrained(output, pooling="auto")
+    [step] = model.compressed
+    assert step["made"]["recovery"]["steps"] == 2 and set(step["made"]["feed_forward"]) == {64}
+    assert run(*asked, "-o", output, "--share", 0.2).exit_code == 2  # the folder holds a model
 
 
 def test_what_is_said_of_a_run_speaks_of_options(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
