@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from QEfficient import arguments, hub, settings
+from QEfficient import hub, settings
 from QEfficient.auto.folders import as_before_if_refused
 from QEfficient.auto.guarding import check_measured, rows_as_json
 from QEfficient.auto.measuring import MeasuredModel, drops_between
@@ -69,26 +69,32 @@ class PruneArgs:
 @one_at_a_time()
 def prune(model: Model, args: PruneArgs) -> Model:
     """Measures what matters least, cuts it off a copy, lets that recover, and gives it as another object."""
+    from QEfficient.train.distill_request import parse_distill_request
+    from QEfficient.train.run import needs
+
+    given = parse_distill_request({"seed": args.seed, "output_dir": args.output_dir})
     guard, request = parse_guard(args.max_drop), parse_recovery(args.recover, args.seed)
     check_score(args.score)
     wanted = Cut.parse(args.share, args.layers, (args.heads, args.feed_forward), args.block)
+    vectors = model._task is FEATURE_EXTRACTION
+    needs(*(["sentence_transformers"] if vectors else []), *(["accelerate", "datasets"] if request else []))
     origin = _origin(model)
     rows, held_out = _rows(model, args)
     if request is not None:
-        check_recovery(rows.task, model._task is FEATURE_EXTRACTION)
+        check_recovery(rows.task, vectors)
     before = _measured(model, origin, rows, args)
     score = args.score or before.score_of(held_out)
     check_measured(guard, held_out if score else None, args.score)
     narrow = cut_of(before, wanted, rows, args.seed)
     after = dataclasses.replace(before, model=dataclasses.replace(before.model, module=narrow.module))
     how = wanted.to_dict() | {"seed": args.seed, "recover": None if request is None else request.how()}
-    folder = _folder(args, before, (rows, held_out), how)
+    folder = given.output_dir or _own_folder(before, (rows, held_out), how)
     with as_before_if_refused(folder):
         first, cut = before.asked(score), after.asked(score)
         trained, last = None, cut
         if request is not None:
             trained = recover(before, after, (rows, held_out), dataclasses.replace(request, output_dir=folder))
-            last = after.asked(score)
+            last = after.asked(score, trained.wrapper)
         drops = drops_between(first, last)
         if guard is not None:
             guard.check(drops, f"Pruning {origin.name!r}", _GENTLER)
@@ -161,13 +167,8 @@ def _measured(model: QEFFTransformersBase, origin: Origin, rows: Examples, args:
     return MeasuredModel(found, SentenceHead(sentence_steps(model, found.module), folder, text))
 
 
-def _folder(
-    args: PruneArgs, before: MeasuredModel, rows: tuple[Examples, Examples | None], how: Mapping[str, Json]
-) -> Path:
-    """The caller's folder, or one whose name follows from all that decides what comes out."""
-    if args.output_dir is not None:
-        arguments.path_like("output_dir", args.output_dir, "the path of a folder")
-        return Path(args.output_dir).expanduser().absolute()
+def _own_folder(before: MeasuredModel, rows: tuple[Examples, Examples | None], how: Mapping[str, Json]) -> Path:
+    """A folder whose name follows from all that decides what comes out."""
     told: dict[str, Json] = {
         "tensors": tensors_digest(before.model.module),
         "steps": None if before.head is None else [dict(step) for step in before.head.steps],

@@ -47,13 +47,18 @@ class MeasuredModel:
         return held_out_score(held_out, model.tokenizer, model.text, vectors=self.head is not None)
 
     @isolated
-    def asked(self, score: Score | None) -> Answer:
-        """What a score says of it."""
+    def asked(self, score: Score | None, wrapper: Any = None) -> Answer:
+        """What a score says of it.
+
+        Args:
+            score: As the room ``train`` takes it.
+            wrapper: What was trained around the module; ``None``: what :meth:`wrapper` gives.
+        """
         from QEfficient.train.teacher import asked
 
         if score is None:
             return None
-        wrapper = self.wrapper()
+        wrapper = self.wrapper() if wrapper is None else wrapper
         thing = self.model.module if wrapper is None else wrapper
         with asked(thing):
             found = score(thing)

@@ -258,6 +258,8 @@ def test_what_can_not_be_done_is_said_before_anything_is_written(classifier: Pat
         (OptionError, "no keyword 'epoch'", {"share": 0.2, "recover": {"epoch": 1}}),
         (OptionError, "no recovery", {"share": 0.2, "recover": 3}),
         (OptionError, "score", {"share": 0.2, "score": 3}),
+        (OptionError, "seed", {"share": 0.2, "seed": -1}),
+        (OptionError, "output_dir", {"share": 0.2, "output_dir": classifier / "config.json"}),
         (InputError, "no texts", {"share": 0.2, "data": []}),
         (InputError, "none of the model's", {"share": 0.2, "data": {"text": ["a", "b"], "label": ["odd", "even"]}}),
     ]
