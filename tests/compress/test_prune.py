@@ -11,7 +11,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+)
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.errors import CompressionRefusedError, InputError, OptionError, UsageError
@@ -119,6 +125,38 @@ def test_texts_without_labels_are_enough(classifier: Path, embedder: Path, tmp_p
     narrow = vectors.prune(0.2, data=small.TEXTS, block=8, output_dir=tmp_path / "vectors")
     assert narrow.compressed[0]["made"]["share_of_encoder"] >= 0.2
     assert narrow._head.steps == vectors._head.steps
+
+
+SMALL = {"vocab_size": 30522, "num_labels": 2, "pad_token_id": 0}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+    "qwen2": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_too(family: str, classifier: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **SMALL, **FAMILIES[family])
+    module = AutoModelForSequenceClassification.from_config(config)
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    rows = {"text": small.TEXTS, "label": [0, 1] * 20}
+    model = QEFFAutoModelForSequenceClassification(module)
+    pruned = model.prune(0.3, data=rows, block=8, tokenizer=tokenizer, recover={"max_steps": 2}, output_dir=tmp_path)
+    [step] = pruned.compressed
+    assert 0.3 <= step["made"]["share_of_encoder"] < 0.45
+    assert min(step["made"]["heads"]) >= 1 and sum(step["made"]["feed_forward"]) < 128
+    tokens = tokenizer(small.TEXTS[:3], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found = load(tmp_path / "model").model(tokens["input_ids"], tokens["attention_mask"]).logits
+        torch.testing.assert_close(found, pruned.model(tokens["input_ids"], tokens["attention_mask"]).logits)
 
 
 def test_only_what_may_go_goes(classifier: Path) -> None:
