@@ -68,7 +68,7 @@ def models(data: tuple[Examples, Examples, Examples], steps: int, folder: Path) 
         "vocabulary": kept(
             folder, "vocabulary", lambda output: whole.prune_vocabulary(train, min_count=2, output_dir=output)
         ),
-        "2:4 zeros": kept(folder, "masked", lambda output: whole.prune(pattern="2:4", output_dir=output)),
+        "2:4 zeros": kept(folder, "masked", lambda output: whole.mask("2:4", output_dir=output)),
     }
 
 

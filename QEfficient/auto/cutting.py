@@ -78,17 +78,17 @@ def prune(model: Model, args: PruneArgs) -> Model:
     wanted = Cut.parse(args.share, args.layers, (args.heads, args.feed_forward), args.block)
     vectors = model._task is FEATURE_EXTRACTION
     needs(*(["sentence_transformers"] if vectors else []), *(["accelerate", "datasets"] if request else []))
-    origin = _origin(model)
+    origin = origin_of(model, "prune")
     rows, held_out = _rows(model, args)
     if request is not None:
         check_recovery(rows.task, vectors)
-    before = _measured(model, origin, rows, args)
+    before = measured_model(model, origin, args.tokenizer, args.processor)
     score = args.score or before.score_of(held_out)
     check_measured(guard, held_out if score else None, args.score)
     narrow = cut_of(before, wanted, rows, args.seed)
     after = dataclasses.replace(before, model=dataclasses.replace(before.model, module=narrow.module))
     how = wanted.to_dict() | {"seed": args.seed, "recover": None if request is None else request.how()}
-    folder = given.output_dir or _own_folder(before, (rows, held_out), how)
+    folder = given.output_dir or own_folder(before, (rows, held_out), how)
     with as_before_if_refused(folder):
         first, cut = before.asked(score), after.asked(score)
         trained, last = None, cut
@@ -106,7 +106,7 @@ def prune(model: Model, args: PruneArgs) -> Model:
     step = CompressionStep("prune", how, made, data, drops, guard.limits if guard else {}, told)
     add_step(narrow.module.config, step)
     log.info("pruned %s: %s", origin.name, "; ".join(map(str, drops)) or made)
-    return like(model, _written(origin, after, trained, folder, model._task.auto_class))
+    return like(model, kept_model(origin, after, trained, folder, model._task.auto_class))
 
 
 def _told(facts: Mapping[str, Json], recovered: bool) -> str:
@@ -118,15 +118,20 @@ def _values(drops: Sequence[Drop]) -> dict[str, Json]:
     return {one["name"]: one["after"] for one in (drop.to_dict() for drop in drops)}
 
 
-def _origin(model: QEFFTransformersBase) -> Origin:
+def origin_of(model: QEFFTransformersBase, step: str) -> Origin:
+    """What a model is, whose weights are to change.
+
+    Raises:
+        UsageError: A quantized model, or a saved program.
+    """
     if model._quantized is not None:
         raise UsageError(
-            "A quantized model is not pruned.",
+            f"{step} changes weights, and this model is quantized.",
             got=f"a model that was quantized to {model._quantized.to!r}",
             allowed="the model that it was made from",
-            do="prune that, and quantize what comes of it",
+            do=f"call {step} of that, and quantize what comes of it",
         )
-    return model._need_origin("prune")
+    return model._need_origin(step)
 
 
 def _rows(model: QEFFTransformersBase, args: PruneArgs) -> tuple[Examples, Examples | None]:
@@ -153,13 +158,21 @@ def _rows(model: QEFFTransformersBase, args: PruneArgs) -> tuple[Examples, Examp
     return rows, held_out
 
 
-def _measured(model: QEFFTransformersBase, origin: Origin, rows: Examples, args: PruneArgs) -> MeasuredModel:
+def measured_model(model: QEFFTransformersBase, origin: Origin, tokenizer: Any, processor: Any) -> MeasuredModel:
+    """The model in memory, with all its weights and what reads for it.
+
+    Args:
+        model: An Auto object.
+        origin: What it is.
+        tokenizer: HuggingFace's, of a model in memory; ``None`` for its own.
+        processor: Likewise of images or clips.
+    """
     from QEfficient.train.material import SIGNAL_TASKS
     from QEfficient.train.sentence_model import SentenceHead
     from QEfficient.train.teacher import ModelWithTokenizer
 
-    reader = own_processor(origin, model._task, args.tokenizer, args.processor)
-    text = None if rows.task in SIGNAL_TASKS else model._text()
+    reader = own_processor(origin, model._task, tokenizer, processor)
+    text = None if model._task.name in SIGNAL_TASKS else model._text()
     found = ModelWithTokenizer(whole_module(origin), reader, text)
     if model._task is not FEATURE_EXTRACTION:
         return MeasuredModel(found, None)
@@ -167,7 +180,7 @@ def _measured(model: QEFFTransformersBase, origin: Origin, rows: Examples, args:
     return MeasuredModel(found, SentenceHead(sentence_steps(model, found.module), folder, text))
 
 
-def _own_folder(before: MeasuredModel, rows: tuple[Examples, Examples | None], how: Mapping[str, Json]) -> Path:
+def own_folder(before: MeasuredModel, rows: Sequence[Examples | None], how: Mapping[str, Json]) -> Path:
     """A folder whose name follows from all that decides what comes out."""
     told: dict[str, Json] = {
         "tensors": tensors_digest(before.model.module),
@@ -178,7 +191,7 @@ def _own_folder(before: MeasuredModel, rows: tuple[Examples, Examples | None], h
     return settings.home() / "prune" / content_key(told)
 
 
-def _written(
+def kept_model(
     origin: Origin, after: MeasuredModel, trained: Trained | None, folder: Path, auto_class: str
 ) -> Checkpoint:
     """The pruned model in its folder. Of a model that did not recover, what it was trained on before still holds."""

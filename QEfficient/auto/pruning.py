@@ -92,3 +92,52 @@ class Pruning(FineTuning):
         from QEfficient.auto.cutting import PruneArgs, prune
 
         return prune(self, PruneArgs(held_out=given.pop("eval"), **given))  # type: ignore[type-var]
+
+    def mask(
+        self,
+        pattern: str | None = None,
+        *,
+        share: float | None = None,
+        eval: object = None,
+        task: str | None = None,
+        columns: Mapping[str, str | Sequence[str] | None] | None = None,
+        tokenizer: Any = None,
+        processor: Any = None,
+        max_drop: Mapping[str, float] | None = None,
+        score: Callable[[Any], float] | None = None,
+        output_dir: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Sets the encoder's smallest weights to zero: unstructured pruning, or N of M.
+
+        Matrices keep their shapes, and no runtime here makes use of zeros: this gains **no speed and no bytes**. It is
+        for those who want to know what such a model would answer; :meth:`prune` makes matrices smaller.
+
+        What is written, measured, guarded and recorded is as in :meth:`prune`. The folder is an ordinary one of
+        transformers.
+
+        Args:
+            pattern: ``"2:4"`` keeps the 2 largest of each 4 inputs in a row of an output; any other N:M likewise.
+            share: In its place: the share of each matrix's weights, the smallest ones, above 0 and below 1.
+            eval: As in :meth:`prune`, as all that follow.
+            task: Likewise.
+            columns: Likewise.
+            tokenizer: Likewise.
+            processor: Likewise.
+            max_drop: Likewise.
+            score: Likewise.
+            output_dir: Likewise.
+
+        Returns:
+            The model with zeros, not compiled yet.
+
+        Raises:
+            CompressionRefusedError: A metric gets worse by more than ``max_drop`` allows. Nothing is kept.
+            MissingExtraError: The extra ``train`` is not installed.
+            OptionError: A pattern or share that is none, or a limit for what is not measured.
+            UsageError: Not one of ``pattern`` and ``share``; a saved program, a quantized model, or one without
+                matrices.
+        """
+        given = {name: value for name, value in locals().items() if name != "self"}
+        from QEfficient.auto.masking import MaskArgs, mask
+
+        return mask(self, MaskArgs(held_out=given.pop("eval"), **given))  # type: ignore[type-var]
