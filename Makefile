@@ -16,7 +16,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test sweep versions lint types docs bench peers demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune clean
+.PHONY: help quickstart setup test sweep versions lint types docs bench peers demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune compression clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -81,7 +81,7 @@ docs: $(VENV)/.dev  ## docs/_build/index.html; a warning is an error
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build
 
 bench: $(VENV)/.dev  ## start-up beside sentence-transformers, peak memory of an export, gain of each rewrite
-	@for file in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
+	@for file in $(filter-out benchmarks/peers.py benchmarks/compression.py benchmarks/compression_plot.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
 
 demo-sentiment: $(VENV)/.dev  ## a sentiment classifier from MiniLM: frozen, fine-tuned, with LoRA; on the host and a fake card
 	@$(BIN)/python -m benchmarks.demos.sentiment
@@ -102,6 +102,9 @@ demo-prune: $(VENV)/.dev  ## 30 % of a sentiment classifier's encoder taken away
 	@$(BIN)/python -m benchmarks.demos.prune $(ARGS)
 
 demos: demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune  ## every demo in full
+
+compression: $(VENV)/.dev  ## one classifier made smaller in every way, side by side; fills docs/explanation/compression.md
+	@$(BIN)/python -m benchmarks.compression --docs docs/explanation $(ARGS)
 
 # Environments of its own, about 5 GB in .bench, on first use.
 peers: $(VENV)/.dev  ## this library beside what people would pick instead; fills docs/explanation/speed.md

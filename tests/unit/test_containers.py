@@ -144,6 +144,9 @@ NO_CONTAINERS = {
     ("Insight.evaluate", "metrics"): "names of metrics",
     ("Insight.evaluate", "columns"): "role → column",
     ("Quantizing.quantize", "columns"): "role → column",
+    ("Pruning.prune", "columns"): "role → column",
+    ("Pruning.prune", "recover"): "keywords of distill",
+    ("Pruning.mask", "columns"): "role → column",
     ("VocabularyPruning.prune_vocabulary", "columns"): "role → column",
 }
 NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
