@@ -1,1 +1,1 @@
-"""Smaller numbers: matrix products in int8, and which of them may not be."""
+"""Smaller models: numbers in fewer bits, fewer units and layers, fewer words; the guard and the record of each step."""
