@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +47,8 @@ def distill(
     pooling: models.Pooling = None,
 ) -> None:
     """Train a smaller model to give what a larger one gives."""
+    from QEfficient.train.save import copy_model
+
     new_folder(output)
     loaded: Any = models.load(teacher, models.task_of(teacher), pooling)
     if not hasattr(loaded, "distill"):
@@ -65,7 +66,7 @@ def distill(
             output_dir=checkpoints(output),
             resume=resume,
         )
-    shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
+    copy_model(made.name_or_path, output)
     facts = made.trained
     print(f"{facts['from']}, distilled on {facts['data']['rows']} rows: {facts['steps']} steps")
     print("".join(f"  {line}\n" for line in figures(facts)) + f"Model: {output}")
@@ -83,6 +84,6 @@ def _rows(
     if held_out is None:
         raise typer.BadParameter("an embedding model learns from texts alone: pass --eval too", param_hint="--task")
     from QEfficient.evaluate.data import read_examples
+    from QEfficient.train.distill_texts import text_columns
 
-    texts = {role: name for role, name in (named or {}).items() if role in ("text", "pair")}
-    return given | {"eval": read_examples(held_out, task, named), "columns": texts or None}
+    return given | {"eval": read_examples(held_out, task, named), "columns": text_columns(named)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +44,8 @@ def prune(
     pooling: models.Pooling = None,
 ) -> None:
     """Take away what matters least on your rows, let the rest recover, and keep it if it is still good enough."""
+    from QEfficient.train.save import copy_model
+
     new_folder(output)
     recover: dict[str, Any] | bool = False
     if recover_steps is not None:
@@ -71,7 +72,7 @@ def prune(
             seed=seed,
             output_dir=folder,
         )
-    shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
+    copy_model(made.name_or_path, output)
     step: dict[str, Any] = made.compressed[-1]
     found = step["made"]
     print(

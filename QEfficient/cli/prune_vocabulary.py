@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +47,7 @@ def prune_vocabulary(
 ) -> None:
     """Keep the tokens that texts need: a smaller model, and no faster one."""
     from QEfficient.compress.vocabulary.report import VocabularyReport
+    from QEfficient.train.save import copy_model
 
     new_folder(output)
     loaded: Any = models.load(model, models.task_of(model), pooling)
@@ -66,7 +66,7 @@ def prune_vocabulary(
             output_dir=aside,
         )
         step = made.compressed[-1]
-        shutil.copytree(made.name_or_path, output, dirs_exist_ok=True)
+        copy_model(made.name_or_path, output)
     print(f"{loaded.model_name}: {step['told']}")
     lines = [*str(VocabularyReport.of(step["made"])).splitlines()]
     lines += [f"{one['name']}: {one['before']:.4f} before, {one['after']:.4f} after" for one in step["metrics"]]

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,30 @@ def save_model(trained: Trained, folder: str | Path) -> Path:
         UsageError: What stands at its path is none of these: a file, an adapter, a compiled program, a clone of git,
             checkpoints or anything else. It stays as it is.
     """
+    return _put(lambda made: _write(trained, made), folder)
+
+
+def copy_model(source: str | Path, folder: str | Path) -> Path:
+    """Copies the folder of a model as :func:`save_model` writes one: as a whole, or not at all.
+
+    Args:
+        source: The model's folder.
+        folder: As there.
+
+    Returns:
+        As there.
+
+    Raises:
+        UsageError: As there.
+    """
+    return _put(lambda made: shutil.copytree(source, made, dirs_exist_ok=True), folder)
+
+
+def _put(write: Callable[[Path], object], folder: str | Path) -> Path:
     path = Path(folder).expanduser().absolute()
     place = path.resolve()  # a link stays one
     _check_place(place)
-    with _made(lambda folder: _write(trained, folder), place) as made:
+    with _made(write, place) as made:
         if not place.exists():
             made.rename(place)
         elif not any(place.iterdir()):
@@ -136,12 +156,19 @@ def _check_place(path: Path) -> None:
 @contextmanager
 def _made(write: Callable[[Path], object], beside: Path) -> Iterator[Path]:
     """The model in a folder beside its place; what was not moved from there is gone afterwards."""
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}-", suffix=".part") as around:
-        path = Path(around) / "model"
-        path.mkdir()  # with the rights that any folder has
-        write(path)
-        yield path
+    missing = [one for one in beside.parents if not one.exists()]
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}-", suffix=".part") as around:
+            path = Path(around) / "model"
+            path.mkdir()  # with the rights that any folder has
+            write(path)
+            yield path
+    except BaseException:
+        with suppress(OSError):  # others may have put something there since
+            for one in missing:
+                one.rmdir()
+        raise
 
 
 def write_model(path: Path, module: Any, wrapper: Any, tokenizer: Any) -> None:

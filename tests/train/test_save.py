@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from QEfficient.errors import UsageError
 from QEfficient.source.identity import tensors_digest
 from QEfficient.train.record import Course, Trained, TrainedOn
 from QEfficient.train.request import TrainRequest
-from QEfficient.train.save import keep_model, save_model
+from QEfficient.train.save import copy_model, keep_model, save_model
 from tests.train import small
 
 
@@ -82,3 +83,15 @@ def test_figures_of_the_old_weights_are_dropped(repo: Path) -> None:
     model.model_card_data.metrics["here"] = {"accuracy": 1.0}
     model.fine_tune({"text": ["a", "b"], "label": ["x", "y"]}, max_steps=1)
     assert model.model_card_data.metrics == {}
+
+
+def test_a_copy_is_whole_or_there_is_none(repo: Path, tmp_path: Path) -> None:
+    copy = copy_model(repo, tmp_path / "copy")
+    assert tensors_digest(small.classifier(copy)) == tensors_digest(small.classifier(repo))
+    (copy / "zzz").symlink_to("what was lost on the way")
+    (tmp_path / "empty").mkdir()
+    for name in ("none", "empty", "deep/down"):
+        with pytest.raises(shutil.Error, match="zzz"):
+            copy_model(copy, tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"copy", "empty"}
+    assert list((tmp_path / "empty").iterdir()) == []
