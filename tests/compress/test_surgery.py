@@ -139,3 +139,10 @@ def test_the_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surgery, "_without", lambda module, chosen: wrong)
     with pytest.raises(UsageError, match="can't be cut one by one"):
         cut(module, kept)
+
+
+def test_broken_weights_are_called_so() -> None:
+    module = tiny("bert")
+    module.encoder.layer[0].output.dense.bias.data[3] = torch.nan
+    with pytest.raises(UsageError, match="its weights are broken"):
+        find_groups(module)

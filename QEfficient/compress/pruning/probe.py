@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,8 @@ def _apart(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> str | None:
         if one.shape != other.shape:
             return f"a state has the shape {tuple(other.shape)}, not {tuple(one.shape)}"
         largest, apart = float(one.abs().max()), float((one - other).abs().max())
+        if not math.isfinite(largest):
+            return "the model gives NaN or Inf as it is: its weights are broken"
         if not apart <= TOLERANCE * largest:
             return f"a state differs by {apart:.3g}, where the largest is {largest:.3g}"
     return None
