@@ -12,6 +12,7 @@ import os
 import reprlib
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,25 @@ def path_like(name: str, value: object, allowed: str) -> None:
         raise UsageError(
             f"{name} is not a string or a path.", got=f"{name}={value!r}", allowed=allowed, do="pass a string or a Path"
         )
+
+
+def folder(name: str, value: object) -> Path:
+    """A caller's folder to write to, absolute; it need not be there.
+
+    Raises:
+        UsageError: It is neither a string nor a path.
+        OptionError: Something else than a folder is there.
+    """
+    path_like(name, value, "the path of a folder")
+    path = Path(str(value)).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise OptionError(
+            f"{name} is no folder.",
+            got=f"{name}={str(path)!r}",
+            allowed="a folder, or a path where none is yet",
+            do=f"correct {name}",
+        )
+    return path
 
 
 def device_ids(ids: Sequence[int]) -> tuple[int, ...]:

@@ -137,14 +137,13 @@ def origin_of(model: QEFFTransformersBase, step: str) -> Origin:
 def _rows(model: QEFFTransformersBase, args: PruneArgs) -> tuple[Examples, Examples | None]:
     """The rows, checked before anything is loaded."""
     from QEfficient.evaluate.data import read_examples
-    from QEfficient.train.distill_texts import TASK, holds_strings, read_rows, read_texts
+    from QEfficient.train.distill_texts import TASK, holds_strings, read_rows, read_texts, text_columns
 
     if model._task is FEATURE_EXTRACTION:
         held_out = args.held_out
         if held_out is not None and not isinstance(held_out, Examples):
             held_out = read_examples(held_out, args.task, args.columns, model_task=model._task.name)
-        named = {role: name for role, name in (args.columns or {}).items() if role in ("text", "pair")}
-        return read_texts(args.data, named or None), held_out
+        return read_texts(args.data, text_columns(args.columns)), held_out
     data = args.data
     if model._task in (TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION) and args.task is None and holds_strings(data):
         rows = read_rows(data, args.columns) if not isinstance(data, Examples) else data

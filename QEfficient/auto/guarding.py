@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from QEfficient.compress.guard import SCORE, Drop, Guard
+from QEfficient.errors import OptionError
 from QEfficient.evaluate.metrics.catalogue import metrics_of
 from QEfficient.evaluate.record import Examples
 from QEfficient.records import Json
@@ -32,6 +34,23 @@ def check_measured(guard: Guard | None, held_out: Examples | None, score: object
     if score is None and held_out is not None:
         names = [metric.name for metric in metrics_of(held_out.task, CHOSEN.get(held_out.task))]
     guard.check_known(names)
+
+
+def as_number(found: Any) -> float:
+    """What the caller's function said.
+
+    Raises:
+        OptionError: It is no number.
+    """
+    try:
+        return float(found)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            "score gives no number.",
+            got=reprlib.repr(found),
+            allowed="a number of which more is better",
+            do="return one from the function",
+        ) from error
 
 
 def drops_of(changes: Iterable[MetricChange]) -> tuple[Drop, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.auto.guarding import drops_of
+from QEfficient.auto.guarding import as_number, drops_of
 from QEfficient.compress.guard import SCORE, Drop
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.export.isolated import isolated
@@ -62,7 +62,7 @@ class MeasuredModel:
         thing = self.model.module if wrapper is None else wrapper
         with asked(thing):
             found = score(thing)
-        return found if isinstance(found, Outcome) else float(found)
+        return found if isinstance(found, Outcome) else as_number(found)
 
 
 def drops_between(before: Answer, after: Answer) -> tuple[Drop, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from QEfficient import arguments, hub, settings
-from QEfficient.auto.guarding import drops_of, rows_as_json
+from QEfficient.auto.guarding import as_number, drops_of, rows_as_json
 from QEfficient.auto.processors import own_tokenizer
 from QEfficient.auto.road import Road
 from QEfficient.auto.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
@@ -58,6 +58,7 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
     from QEfficient.train.save import keep_folder
 
     wanted, keep = VocabularySize(args.min_count, args.size), arguments.optional_strings("keep", args.keep)
+    given = None if args.output_dir is None else arguments.folder("output_dir", args.output_dir)
     rows = read_rows(model._task, args)
     origin = model._need_origin("prune_vocabulary")
     _check_origin(model, origin)
@@ -92,8 +93,8 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
             add_step(made.config, dataclasses.replace(step, drops=drops))
             made.config.save_pretrained(place)
 
-        parent = args.output_dir or settings.home() / "vocabulary" / content_key(step.to_dict())
-        folder = keep_folder(write, Path(parent).expanduser().absolute() / "model")
+        parent = given or settings.home() / "vocabulary" / content_key(step.to_dict())
+        folder = keep_folder(write, parent / "model")
     finally:
         origin.release()
     log.info("%s, vocabulary pruned:\n%s", origin.name, report)
@@ -212,7 +213,7 @@ def _report(module: nn.Module, made: nn.Module, measured_on: str, lost: LostToke
 
 def _drops(before: Road, after: Road, rows: VocabularyRows, score: Callable[[Any], float] | None) -> tuple[Drop, ...]:
     if score is not None:
-        return (Drop(SCORE, float(score(before)), float(score(after))),)
+        return (Drop(SCORE, as_number(score(before)), as_number(score(after))),)
     if rows.answered is None:
         return ()
     from QEfficient.evaluate.answers.runner import SubjectRunner

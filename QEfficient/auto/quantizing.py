@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import arguments
 from QEfficient.auto.copies import copied
-from QEfficient.auto.guarding import check_measured, drops_of, rows_as_json
+from QEfficient.auto.guarding import as_number, check_measured, drops_of, rows_as_json
 from QEfficient.auto.quantized import Quantized
 from QEfficient.auto.road import Road
 from QEfficient.build.program_stage import compile_stage
@@ -163,7 +163,7 @@ def _compiled(model: Model, keywords: Mapping[str, Any], cache: Cache) -> tuple[
 
 def _drops(before: Model, after: Model, measured: MeasuredOn) -> tuple[Drop, ...]:
     if measured.score is not None:
-        return (Drop(SCORE, float(measured.score(before)), float(measured.score(after))),)
+        return (Drop(SCORE, as_number(measured.score(before)), as_number(measured.score(after))),)
     from QEfficient.evaluate.answers.runner import SubjectRunner
     from QEfficient.evaluate.evaluation import answered
     from QEfficient.train.scores import changes

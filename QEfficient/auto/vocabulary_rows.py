@@ -95,16 +95,16 @@ def _texts(data: object, args: VocabularyArgs) -> Examples:
     """Each text once: of strings, of rows with columns of texts, or of rows of a task that has other columns."""
     from QEfficient.evaluate.data import read_examples
     from QEfficient.evaluate.data.roles import TASKS
-    from QEfficient.train.distill_texts import holds_strings, read_texts
+    from QEfficient.train.distill_texts import holds_strings, read_texts, text_columns
 
+    named = text_columns(args.columns)
     if isinstance(data, Examples):
         return read_texts(_joined(data))
     if holds_strings(data):
         return read_texts(data)
     known = TASKS.get(args.task or "")
     if args.task is None or (known is not None and "text" in (role.name for role in known.roles)):
-        named = {role: name for role, name in (args.columns or {}).items() if role in ("text", "pair")}
-        return read_texts(data, named or None)
+        return read_texts(data, named)
     return read_texts(_joined(read_examples(data, args.task, args.columns)))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from QEfficient import arguments
 from QEfficient.errors import InputError
 from QEfficient.evaluate.data.cells import Cells
-from QEfficient.evaluate.data.columns import Wanted, find_columns
+from QEfficient.evaluate.data.columns import Wanted, check_roles, find_columns
 from QEfficient.evaluate.data.digest import digest_of
-from QEfficient.evaluate.data.roles import TASKS, DataTask
+from QEfficient.evaluate.data.roles import CLUSTER, TASKS, DataTask
 from QEfficient.evaluate.data.sources import table_of
 from QEfficient.evaluate.data.values import KINDS
 from QEfficient.evaluate.record import Examples
@@ -47,6 +47,26 @@ def read_texts(data: object, columns: Wanted | None = None) -> Examples:
         found, name = _read(data, columns)
         texts = [text for values in found.values() for text in values]
     return _examples({"text": list(dict.fromkeys(texts))}, name)
+
+
+def text_columns(columns: Wanted | None) -> Wanted | None:
+    """What a caller says of columns of texts, where it may be about held-out rows of a task too.
+
+    >>> text_columns({"text": "body", "label": "stars"})
+    {'text': 'body'}
+
+    Args:
+        columns: Role → column, of any task.
+
+    Returns:
+        The roles that :func:`read_texts` takes; ``None`` where these are not named.
+
+    Raises:
+        UsageError: No task has such a role.
+    """
+    known = dict.fromkeys(role.name for task in TASKS.values() for role in (*task.roles, CLUSTER))
+    check_roles(columns, list(known), "Data")
+    return {role: name for role, name in (columns or {}).items() if role in ("text", "pair")} or None
 
 
 def read_rows(data: object, columns: Wanted | None = None) -> Examples:

@@ -260,14 +260,6 @@ def _prompts(name: str, value: object) -> str | Mapping[str, str]:
     raise _refused(name, value, "a string, or a mapping of column to string")
 
 
-def _folder(name: str, value: object) -> Path:
-    arguments.path_like(name, value, "the path of a folder")
-    path = Path(str(value)).expanduser().absolute()
-    if path.exists() and not path.is_dir():
-        raise _refused(name, str(path), "a folder, or a path where none is yet")
-    return path
-
-
 def _refused(name: str, value: object, allowed: str) -> OptionError:
     return OptionError(f"{name} can't be trained with.", got=f"{name}={value!r}", allowed=allowed, do=f"correct {name}")
 
@@ -292,7 +284,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "hard_negatives": _optional(_count("texts")),
     "prompts": _optional(_prompts),
     "group_by_length": _flag,
-    "output_dir": _optional(_folder),
+    "output_dir": _optional(arguments.folder),
     "save_steps": _optional(_count("steps")),
     "resume": _flag,
     "tensorboard": _flag,

@@ -54,7 +54,7 @@ def test_many_touched_texts_are_warned_of_or_refused(classifier: Any, tmp_path: 
     classifier.prune_vocabulary(DATA, eval=eval, max_lost=0.125, output_dir=tmp_path / "allowed")  # warnings are errors
     with pytest.raises(CompressionRefusedError, match=r"(?s)max_lost.*12.5%.*a share of at most 0.1\b"):
         classifier.prune_vocabulary(DATA, eval=eval, max_lost=0.1, output_dir=tmp_path / "refused")
-    assert not (tmp_path / "refused").exists() or not list((tmp_path / "refused").iterdir())
+    assert not (tmp_path / "refused").exists()
     with pytest.raises(UsageError, match="without eval, and fewer than 10"):
         classifier.prune_vocabulary(DATA[:9], max_lost=0.1)
     assert classifier.prune_vocabulary(DATA[:9], output_dir=tmp_path / "few").compressed[-1]["made"]["texts"] == 0
@@ -103,7 +103,10 @@ def test_the_guard_measures_rows_with_answers(classifier: Any, folder: Path, tmp
         )
     assert caught.value.drops[0].value == pytest.approx(0.4)
     assert asked[0] is classifier and type(asked[1]) is type(classifier)
-    assert list((tmp_path / "refused").iterdir()) == [] and everything(folder) == before
+    assert not (tmp_path / "refused").exists() and everything(folder) == before
+    with pytest.raises(OptionError, match="score gives no number"):
+        classifier.prune_vocabulary(DATA, score=lambda one: "good", output_dir=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(
@@ -120,15 +123,19 @@ def test_the_guard_measures_rows_with_answers(classifier: Any, folder: Path, tmp
         ({"keep": "a string"}, InputError, "keep is a single string"),
         ({"max_drop": {"accuracy": 0.1}}, OptionError, "not measured"),
         ({"score": 3}, OptionError, "score is no function"),
+        ({"columns": "text"}, UsageError, "columns is no mapping"),
+        ({"data": [{"text": "a", "body": "b"}], "columns": {"txet": "body"}}, UsageError, "no role 'txet'.*'text'"),
+        ({"output_dir": 3}, UsageError, "output_dir is not a string or a path"),
+        ({"output_dir": __file__}, OptionError, "output_dir is no folder"),
         ({"task": "text-clasification", "eval": [{"text": "a", "label": 0}]}, UsageError, "text-classification"),
     ],
 )
 def test_arguments_that_do_not_fit(
     classifier: Any, tmp_path: Path, keywords: dict[str, Any], error: type[Exception], what: str
 ) -> None:
-    given = {"data": DATA, **keywords}
+    given = {"data": DATA, "output_dir": tmp_path / "out", **keywords}
     with pytest.raises(error, match=what):
-        classifier.prune_vocabulary(given.pop("data"), output_dir=tmp_path / "out", **given)
+        classifier.prune_vocabulary(given.pop("data"), **given)
     assert not (tmp_path / "out").exists()
 
 

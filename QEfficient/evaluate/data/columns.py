@@ -93,7 +93,17 @@ def _asked_first(search: _Search, found: Mapping[str, tuple[str, ...]]) -> dict[
     return {"text": question, "pair": found["text"]}
 
 
-def _wanted(table: DataTable, task: DataTask, columns: Wanted | None) -> dict[str, tuple[str, ...] | None]:
+def check_roles(columns: Wanted | None, roles: Sequence[str], of: str) -> None:
+    """Refuses what is no mapping, and roles that are none.
+
+    Args:
+        columns: What the caller says of roles and their columns.
+        roles: Those that there are.
+        of: What has them, as an error calls it.
+
+    Raises:
+        UsageError: It is no mapping, or names another role.
+    """
     if not isinstance(columns, Mapping | None):
         raise UsageError(
             "columns is no mapping.",
@@ -101,16 +111,21 @@ def _wanted(table: DataTable, task: DataTask, columns: Wanted | None) -> dict[st
             allowed="a mapping from roles to names of columns",
             do='pass one, such as columns={"text": "review_body"}',
         )
+    for role in columns or ():
+        if role not in roles:
+            raise unknown(
+                UsageError, f"{of} has no role {role!r}.", role, roles, do="columns maps roles to names of columns"
+            )
+
+
+def _wanted(table: DataTable, task: DataTask, columns: Wanted | None) -> dict[str, tuple[str, ...] | None]:
+    check_roles(columns, [one.name for one in (*task.roles, CLUSTER)], f"The task {task.name}")
     return {role: _column(table, task, role, column) for role, column in (columns or {}).items()}
 
 
 def _column(
     table: DataTable, task: DataTask, role: str, column: str | int | Sequence[str] | None
 ) -> tuple[str, ...] | None:
-    roles = [one.name for one in (*task.roles, CLUSTER)]
-    if role not in roles:
-        what = f"The task {task.name} has no role {role!r}."
-        raise unknown(UsageError, what, role, roles, do="columns maps roles to names of columns")
     if column is None:
         return None
     several = not isinstance(column, str | int)
