@@ -55,6 +55,7 @@ _GENTLER = "pass more texts as data, a smaller min_count or a larger size; or ke
 
 def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
     """Chooses the tokens, writes the model with these, checks and measures it, and gives it as another object."""
+    from QEfficient.train.folder import MODEL_FOLDER
     from QEfficient.train.save import keep_folder
 
     wanted, keep = VocabularySize(args.min_count, args.size), arguments.optional_strings("keep", args.keep)
@@ -94,7 +95,7 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
             made.config.save_pretrained(place)
 
         parent = given or settings.home() / "vocabulary" / content_key(step.to_dict())
-        folder = keep_folder(write, parent / "model")
+        folder = keep_folder(write, parent / MODEL_FOLDER)
     finally:
         origin.release()
     log.info("%s, vocabulary pruned:\n%s", origin.name, report)

@@ -47,6 +47,7 @@ def prune_vocabulary(
 ) -> None:
     """Keep the tokens that texts need: a smaller model, and no faster one."""
     from QEfficient.compress.vocabulary.report import VocabularyReport
+    from QEfficient.train.folder import MODEL_FOLDER
     from QEfficient.train.save import copy_model
 
     new_folder(output)
@@ -66,7 +67,7 @@ def prune_vocabulary(
             output_dir=aside,
         )
         step = made.compressed[-1]
-        copy_model(made.name_or_path, output)
+        copy_model(Path(aside, MODEL_FOLDER), output)  # of a repo the whole, wherever in it the encoder is
     print(f"{loaded.model_name}: {step['told']}")
     lines = [*str(VocabularyReport.of(step["made"])).splitlines()]
     lines += [f"{one['name']}: {one['before']:.4f} before, {one['after']:.4f} after" for one in step["metrics"]]

@@ -1,6 +1,7 @@
 """``qefficient evaluate``, ``compare``, ``finetune`` and ``distill``, on a small repo and files of rows."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,25 @@ def test_prune_vocabulary_writes_a_repo_that_loads(repo: Path, pairs: Path, tmp_
     whole = SentenceTransformer(str(repo), device="cpu")
     assert (small.encode("zebra crossing") == whole.encode("zebra crossing")).all()
     assert QEFFAutoModel.from_pretrained(output, pooling="auto").lost_tokens(["zebra", "crocodiles"]).touched == (1,)
+
+
+def test_prune_vocabulary_writes_a_whole_repo_whose_encoder_has_a_folder_of_its_own(
+    repo: Path, pairs: Path, tmp_path: Path
+) -> None:
+    before, output = tmp_path / "before", tmp_path / "small"
+    shutil.copytree(repo, before)
+    modules = json.loads((before / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (before / "0_Transformer").mkdir()
+    for file in [one for one in before.iterdir() if one.is_file()]:
+        file.rename(before / "0_Transformer" / file.name)
+    (before / "modules.json").write_text(json.dumps(modules))
+    result = run("prune-vocabulary", before, pairs, *COLUMNS, "--output", output, "--max-lost", 1)
+    assert result.exit_code == 0, result.output
+    assert {one.name for one in output.iterdir()} >= {"modules.json", "0_Transformer", "1_Pooling"}
+    text = json.loads(pairs.read_text().splitlines()[0])["one"]
+    small, whole = (SentenceTransformer(str(one), device="cpu") for one in (output, before))
+    assert len(small.tokenizer) < len(whole.tokenizer) and (small.encode(text) == whole.encode(text)).all()
 
 
 def test_distill_writes_a_smaller_repo(repo: Path, tmp_path: Path) -> None:
