@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from QEfficient.backends import registry
+from QEfficient.backends.base import Backend
+from QEfficient.compress.record import CARD_FORM
 from QEfficient.errors import OptionError
 from QEfficient.records import Json
 
 _FORM = ("compute", "mxfp6_matmul")
+_VERIFIED = ("texts", "limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,17 @@ class Quantized:
         """Arguments of ``compile`` with these keywords where they are left out.
 
         Raises:
-            OptionError: Others were given in place of what the model was quantized to.
+            OptionError: Others were given in place of what the model was quantized to, or no verification, which the
+                texts and limits that it was quantized with are for.
         """
         done = dict(given)
+        if given["verify"] == "off" and (kept := [name for name in _VERIFIED if self.keywords.get(name) is not None]):
+            raise OptionError(
+                f"This model was quantized with {' and '.join(kept)}, by which its programs are verified.",
+                got='verify="off"',
+                allowed='verify="on"',
+                do='leave verify out, or quantize with verify="off" and without them',
+            )
         for name, value in self.keywords.items():
             if done[name] is None or done[name] is False:
                 done[name] = value
@@ -46,3 +58,17 @@ class Quantized:
                     do="compile the model that this one was made from",
                 )
         return done
+
+    def check(self, backend: Backend) -> None:
+        """Refuses a backend that would compute as if nothing had been quantized.
+
+        Raises:
+            OptionError: The form is the card's, and the backend is a host's.
+        """
+        if self.to == CARD_FORM and backend.name in registry.HOSTS:
+            raise OptionError(
+                f"The backend {backend.name!r} stores no matrices in MXFP6: the model would stay as it is.",
+                got=f"backend={backend.name!r}",
+                allowed="'emulator', 'qaic'",
+                do='leave backend out, or quantize to "int8" or "int8_weights"',
+            )

@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import arguments
 from QEfficient.auto.copies import copied
+from QEfficient.auto.evaluations import Evaluations
 from QEfficient.auto.guarding import as_number, check_measured, drops_of, rows_as_json
 from QEfficient.auto.quantized import Quantized
 from QEfficient.auto.road import Road
@@ -21,7 +22,7 @@ from QEfficient.build.program_stage import compile_stage
 from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, to_json, trial_cache
 from QEfficient.compress.guard import SCORE, Drop, Guard, parse_guard
-from QEfficient.compress.record import CompressionStep
+from QEfficient.compress.record import CARD_FORM, CompressionStep
 from QEfficient.errors import InputError, OptionError, UsageError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.data.digest import digest_of
@@ -38,7 +39,7 @@ FORMS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
         "int8": {"compute": "int8"},
         "int8_weights": {"compute": "int8_weights"},
         "int4_weights": {"compute": "int4_weights"},
-        "mxfp6": {"mxfp6_matmul": True},
+        CARD_FORM: {"mxfp6_matmul": True},
     }
 )
 """What a model may be quantized to → the keywords of ``compile`` that do it."""
@@ -51,7 +52,7 @@ _GENTLER: Mapping[str, str] = MappingProxyType(
         "int8": 'quantize to "int8_weights", or pass texts= such as the model will be given',
         "int8_weights": "leave the model in fp32, or allow a larger drop",
         "int4_weights": 'quantize to "int8_weights"',
-        "mxfp6": "compile for the card in fp16, without mxfp6_matmul",
+        CARD_FORM: "compile for the card in fp16, without mxfp6_matmul",
     }
 )
 
@@ -116,17 +117,20 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
     name = model._need_origin("quantize").name
     measured = _measured(model, args)
     texts = _texts(args)
-    backend = args.backend or (_PREVIEW if args.to == "mxfp6" else None)
-    keywords = {"backend": backend, "texts": texts or None, "limits": args.limits, **FORMS[args.to]}
+    options = _options(args)
+    backend = args.backend or (_PREVIEW if args.to == CARD_FORM else None)
+    asked = Quantized(
+        args.to, {"backend": backend, "texts": texts or None, "limits": args.limits, **FORMS[args.to]}, ()
+    )
     cache = Cache()
     with model._lock, trial_cache(cache) as aside, ExitStack() as opened:
-        made, request = _compiled(model, {**keywords, **args.options}, aside)
+        made, request = _compiled(model, {**options, **asked.keywords}, aside, asked)
         opened.callback(made.close)
         drops: tuple[Drop, ...] = ()
         if measured.asks:
             before = model
             if model._loaded is None:  # then what the backend computes by itself
-                before, _ = _compiled(model, {"backend": backend, **args.options}, aside)
+                before, _ = _compiled(model, {**options, "backend": request.backend.name}, aside)
                 opened.callback(before.close)
             drops = _drops(before, made, measured)
         if measured.guard is not None:
@@ -142,23 +146,39 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
             told=f"quantized to {args.to}",
         )
         cache.adopt(aside, "onnx")
-        recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
+        recipe = model._recipe(options.get("use_onnx_subfunctions", False), options.get("verify", "on"))
         kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
-        made._put_program(kept, request)
-    made._quantized = Quantized(args.to, keywords, (step.to_dict(),))
+        made._quantized = replace(asked, steps=(step.to_dict(),))
+        made._keep_program(kept, request, options)
     return made
 
 
-def _compiled(model: Model, keywords: Mapping[str, Any], cache: Cache) -> tuple[Model, CompileRequest]:
+def _compiled(
+    model: Model, keywords: Mapping[str, Any], cache: Cache, asked: Quantized | None = None
+) -> tuple[Model, CompileRequest]:
     """Another object on the same model, compiled with these keywords of ``compile`` into this cache."""
     made = copied(model)
     made._loaded = made._encoder = made._onnx_path = None
+    made._quantized, made.model_card_data = asked, Evaluations()
     given = inspect.signature(Road.compile).bind(made, **keywords)
     given.apply_defaults()
     options = given.arguments.pop("compiler_options")
     program, request = made._compiled(given.arguments, options, cache)
-    made._put_program(program, request)
+    made._keep_program(program, request, {"strict": given.arguments["strict"]})
     return made, request
+
+
+def _options(args: QuantizeArgs) -> Mapping[str, Any]:
+    """The caller's keywords of ``compile``, none of which may undo what the model is quantized to."""
+    for name, value in FORMS[args.to].items():
+        if (got := args.options.get(name)) not in (None, value):
+            raise OptionError(
+                f"A model that is quantized to {args.to!r} is compiled with {name}={value!r}.",
+                got=f"{name}={got!r}",
+                allowed=f"{name}={value!r}, or leave it out",
+                do=f"say what to quantize to by the first argument: {', '.join(map(repr, FORMS))}",
+            )
+    return args.options
 
 
 def _drops(before: Model, after: Model, measured: MeasuredOn) -> tuple[Drop, ...]:

@@ -216,9 +216,7 @@ class Road:
             if self._quantized is not None:
                 given = self._quantized.filled_in(given)
             program, request = self._compiled(given, compiler_options, Cache())
-            if compile_dir is not None:
-                program = programs.save(program, Path(compile_dir) / program.path.name)
-            self._put_program(program, request, strict)
+            program = self._keep_program(program, request, given)
             loaded = self._need_loaded()
         loaded.warn_of_tokens()
         return str(program.binary_path or program.path)
@@ -233,6 +231,8 @@ class Road:
 
         recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
         request = parse(given, options, self._text(recipe))
+        if self._quantized is not None:
+            self._quantized.check(request.backend)
         subject = ModelSubject(recipe, request.text)
         for field, complete in COMPLETIONS:
             if getattr(request, field) is not None:
@@ -240,12 +240,15 @@ class Road:
         steps = self._quantized.steps if self._quantized else ()
         return compile_stage(recipe, request, cache, steps), request
 
-    def _put_program(self, program: Program, request: CompileRequest, strict: bool = False) -> None:
-        """Runs this program from now on. Where it is the same as before, its open session goes on."""
+    def _keep_program(self, program: Program, request: CompileRequest, given: Mapping[str, Any]) -> Program:
+        """Runs this program from now on: its copy in ``compile_dir``, and ``strict``, where these are asked for."""
+        strict, folder = given.get("strict", False), given.get("compile_dir")
+        if folder is not None:
+            program = programs.save(program, Path(folder) / program.path.name)
         old = self._loaded
-        if old is not None and (old.program, old.strict) == (program, strict):
-            return
-        self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
-        self._encoder = None  # it keeps the program that it was made for, with its tokenizer
-        if old is not None:
-            old.retire()
+        if old is None or (old.program, old.strict) != (program, strict):  # else its open session goes on
+            self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
+            self._encoder = None  # it keeps the program that it was made for, with its tokenizer
+            if old is not None:
+                old.retire()
+        return program

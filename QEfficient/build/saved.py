@@ -11,6 +11,7 @@ from QEfficient import program as programs
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, link_or_copy
+from QEfficient.compress.record import STEPS, steps_on_host
 from QEfficient.errors import UsageError
 from QEfficient.inference.loaded_program import LoadedProgram
 from QEfficient.numerics.explain import explain
@@ -58,12 +59,15 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     """The same graphs and shapes, compiled for another backend; needs no torch."""
     graphs = programs.graphs_of(program)
     shapes = {name: graph.shapes for name, graph in program.manifest.graphs.items()}
-    target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=backend.compute[0])
+    own = program.manifest.target.compute
+    narrow = bool(program.manifest.int8 or program.manifest.weights) and own in backend.compute  # the graph itself is
+    compute = own if narrow else backend.compute[0]
+    target = dataclasses.replace(program.manifest.target, backend=backend.name, compute=compute)
     key: dict[str, Json] = {"program": dict(program.manifest.key), "target": dataclasses.asdict(target)}
     key["backend_version"] = backend.version()
-    key |= {name: value for name, value in program.manifest.key.items() if name in TOLD}
-    own = program.manifest.options
-    options = dataclasses.replace(own, files={name: program.path / path for name, path in own.files.items()})
+    key |= _told(program, backend)
+    options = program.manifest.options
+    options = dataclasses.replace(options, files={name: program.path / path for name, path in options.files.items()})
 
     def build(workdir: Path) -> None:
         programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
@@ -81,9 +85,19 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             tokens=program.manifest.tokens,
             key=key,
             verify=program.manifest.verify,
+            int8=program.manifest.int8 if narrow else {},
+            weights=program.manifest.weights if narrow else {},
         )
         programs.write(Program(made.path, manifest), graphs)
 
     name = program.manifest.model.name if program.manifest.model else program.path.name
     path, _ = cache.get_or_build(name, "program", key, build)
     return programs.load(path)
+
+
+def _told(program: Program, backend: Backend) -> dict[str, Json]:
+    """What was done to the model and still holds on another backend."""
+    found = {name: value for name, value in program.manifest.key.items() if name in TOLD}
+    if backend.name in registry.HOSTS and (steps := found.pop(STEPS, None)):
+        found |= {STEPS: list[Json](kept)} if (kept := steps_on_host(steps)) else {}
+    return found

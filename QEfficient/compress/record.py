@@ -15,6 +15,9 @@ from QEfficient.records import CONFIG_KEY, Json
 
 STEPS = "compressed"
 
+CARD_FORM = "mxfp6"
+"""What ``quantize`` leaves to the compiler of the card: a program of the same graph for a host is in full precision."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompressionStep:
@@ -66,6 +69,20 @@ def own_part(config: Any) -> dict[str, Any]:
     """What of a config is ours; empty where nothing is."""
     found = config.get(CONFIG_KEY) if isinstance(config, Mapping) else getattr(config, CONFIG_KEY, None)
     return dict(found) if isinstance(found, Mapping) else {}
+
+
+def steps_on_host(steps: Any) -> list[Mapping[str, Json]]:
+    """Those of a program's steps that its graph still has on a host, whatever it was compiled for.
+
+    >>> [one["step"] for one in steps_on_host([{"step": "prune"}, {"step": "quantize", "how": {"to": "mxfp6"}}])]
+    ['prune']
+    """
+    found = [one for one in steps if isinstance(one, Mapping)] if isinstance(steps, Sequence) else []
+    return [one for one in found if (one.get("step"), _form(one.get("how"))) != ("quantize", CARD_FORM)]
+
+
+def _form(how: Any) -> object:
+    return how.get("to") if isinstance(how, Mapping) else None
 
 
 def add_step(config: Any, step: CompressionStep) -> None:

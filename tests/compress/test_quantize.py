@@ -14,6 +14,7 @@ from QEfficient import settings as own_settings
 from QEfficient.errors import CompressionRefusedError, InputError, OptionError, UsageError, VerificationError
 from QEfficient.evaluate import compare
 from QEfficient.source.identity import tensors_digest
+from tests.sdk import make_sdk
 from tests.train import small
 
 ROWS = {"text": small.TEXTS[:12], "label": [f"LABEL_{label == 'positive':d}" for label in small.LABELS[:12]]}
@@ -69,6 +70,73 @@ def test_a_classifier_in_int8_is_another_object_with_its_record(repo: Path, tmp_
     assert model.device_report()["compute"] == "fp32" and "compressed" not in model.device_report()
 
 
+def test_a_form_is_what_the_program_computes_in(repo: Path, tmp_path: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    with pytest.raises(OptionError, match="compute='int8'"):
+        model.quantize("int8", compute="fp32", seq_len=16)
+    with pytest.raises(OptionError, match="mxfp6_matmul=True"):
+        model.quantize("mxfp6", mxfp6_matmul=False, seq_len=16)
+    with pytest.raises(OptionError, match=r"MXFP6(.|\n)*emulator"):
+        model.quantize("mxfp6", backend="onnxruntime", seq_len=16)
+    made = model.quantize("mxfp6", limits=WIDE, seq_len=16)
+    with pytest.raises(OptionError, match="MXFP6"):
+        made.compile(backend="onnxruntime", seq_len=16)
+    with pytest.raises(OptionError, match="quantized with limits"):
+        made.compile(seq_len=16, verify="off")
+    saved = QEFFAutoModel.from_pretrained(made.save_pretrained(tmp_path / "saved"), backend="onnxruntime")
+    model.compile(seq_len=16)
+    assert np.allclose(saved.encode(small.TEXTS[:4]), model.encode(small.TEXTS[:4]), atol=1e-6)
+    assert saved.compressed == [] and "compressed" not in saved.device_report()  # its graph is in fp32
+
+
+def test_narrow_weights_stay_narrow_on_another_host(repo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    made = model.quantize("int8_weights", limits=WIDE, seq_len=16, backend="openvino")
+    saved = QEFFAutoModel.from_pretrained(made.save_pretrained(tmp_path / "saved"), backend="onnxruntime")
+    own, report = made.device_report(), saved.device_report()
+    assert report["compute"] == "int8_weights" and report["weights"] == own["weights"]
+    assert saved.compressed == made.compressed
+    assert np.abs(saved.encode(small.TEXTS[:4]) - made.encode(small.TEXTS[:4])).max() < 1e-5
+
+
+def test_keywords_of_compile_do_what_they_do_there(repo: Path, tmp_path: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    made = model.quantize("mxfp6", limits=WIDE, seq_len=16, strict=True, compile_dir=tmp_path / "programs")
+    assert Path(made.program_path).parent == tmp_path / "programs" and Path(made.program_path).is_dir()
+    assert made.device_report()["compressed"] == made.compressed
+    with pytest.raises(InputError, match="batch"):
+        made.qpc_session.run({one.name: np.ones((3, 16), np.int64) for one in made.qpc_session.inputs})
+
+
+def test_figures_of_evaluators_stay_with_the_model_that_they_are_of(repo: Path) -> None:
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+
+    def score(one: Any) -> float:
+        one.model_card_data.set_evaluation_metrics(type("Judge", (), {"name": "dev"}), {"score": 1.0})
+        return 1.0
+
+    made = model.quantize("mxfp6", limits=WIDE, seq_len=16, score=score)
+    assert made.model_card_data.metrics == {"dev": {"score": 1.0}} and model.model_card_data.metrics == {}
+
+
+def test_beside_a_card(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", compute="emulate").root))
+    model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
+    told: list[str] = []
+    model.quantize(
+        "int8", limits=WIDE, seq_len=16, score=lambda one: told.append(one.device_report()["backend"]) or 1.0
+    )
+    assert told == ["onnxruntime", "onnxruntime"]  # "auto" alone would be the card, whose fp16 is another model
+
+    made = model.quantize("mxfp6", limits=WIDE, seq_len=16)
+    preview = made.encode(small.TEXTS[:4])
+    made.compile(backend="qaic", seq_len=16)
+    assert made.device_report()["backend"] == "qaic" and made.device_report()["compressed"] == made.compressed
+    assert np.allclose(made.encode(small.TEXTS[:4]), preview, atol=1e-4)
+    made.close()
+
+
 def test_mxfp6_is_a_preview_by_emulation(repo: Path) -> None:
     model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
     model.compile(seq_len=16)
@@ -113,6 +181,7 @@ def test_limits_that_do_not_hold_leave_everything_as_it_was(repo: Path) -> None:
         ({"to": "int8", "eval": ROWS, "max_drop": {"acuracy": 0.1}}, OptionError, "accuracy"),
         ({"to": "int8", "eval": ROWS, "max_drop": {"accuracy": -0.1}}, OptionError, "from 0 up"),
         ({"to": "int8", "score": 3}, OptionError, "score"),
+        ({"to": "mxfp6", "limits": WIDE, "seq_len": 16, "score": lambda _: None}, OptionError, "score gives no number"),
         ({"to": "int8", "eval": {"text": [], "label": []}}, InputError, "rows"),
         ({"to": "int8", "seqlen": 3}, OptionError, "seqlen"),
     ],
