@@ -14,6 +14,9 @@ from QEfficient.arguments import is_number
 from QEfficient.errors import CompressionRefusedError, OptionError, nearest
 from QEfficient.records import Json
 
+ROUNDING = 1e-9
+"""By how much a drop may look larger than it is: 0.87 - 0.86 is 0.010000000000000009 in float64."""
+
 SCORE = "score"
 """What the figure of a caller's own function is called."""
 
@@ -101,7 +104,7 @@ class Guard:
         found = {one.name: one for one in drops}
         self.check_known(list(found))
         # not `>`: NaN is past every limit
-        past = [found[name] for name, limit in self.limits.items() if not found[name].value <= limit]
+        past = [found[name] for name, limit in self.limits.items() if not found[name].value <= limit + ROUNDING]
         if past:
             limits = ", ".join(f"{one.name} {self.limits[one.name]:g}" for one in past)
             raise CompressionRefusedError(

@@ -21,13 +21,20 @@ def test_a_drop_is_refused_exactly_when_it_is_past_the_limit(
     drop = Drop("accuracy", before, after, higher)
     worse = before - after if higher else after - before
     guard = Guard({"accuracy": limit})
-    if worse > limit:
+    if worse > limit + 1e-9:
         with pytest.raises(CompressionRefusedError, match="accuracy") as caught:
             guard.check([drop], "Pruning", "ask for less")
         assert caught.value.drops == (drop,)
         assert f"{limit:g}" in str(caught.value) and "ask for less" in str(caught.value)
     else:
         guard.check([drop], "Pruning", "ask for less")
+
+
+def test_one_point_is_one_point() -> None:
+    assert 0.87 - 0.86 > 0.01  # as float64 has it
+    Guard({"accuracy": 0.01}).check([Drop("accuracy", 0.87, 0.86)], "Pruning", "ask for less")
+    with pytest.raises(CompressionRefusedError):
+        Guard({"accuracy": 0.01}).check([Drop("accuracy", 0.87, 0.8599)], "Pruning", "ask for less")
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.5, math.nan), (math.nan, 0.5), (math.nan, math.nan)])
