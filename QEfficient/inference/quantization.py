@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
+from QEfficient.errors import InputError
 from QEfficient.inference.ranges import checked_ranges, find_ranges, finite, floats, grid, no_vectors, on_host
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -116,5 +117,8 @@ def code_type(precision: str) -> type[np.generic]:
 def _shared_ranges(matrices: list[Any], precision: str, calibration_embeddings: Any) -> NDArray[Any] | None:
     if calibration_embeddings is not None:
         return find_ranges(matrices[0], precision, calibration_embeddings)
-    rows = finite(np.concatenate([floats(one) for one in matrices]))
+    try:
+        rows = finite(np.concatenate([floats(one) for one in matrices]))
+    except ValueError as error:  # ours is one too
+        raise error if isinstance(error, InputError) else no_vectors(f"matrices of unlike shapes: {error}") from error
     return find_ranges(rows, precision, stacklevel=4) if len(rows) else None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import arguments
+from QEfficient.cache.disk import disk_errors
 from QEfficient.cache.files import replacing
 from QEfficient.errors import CorruptArtefactError, InputError, OptionError
 from QEfficient.inference import nearest
@@ -98,6 +99,13 @@ class QuantizedEmbeddings:
         """
         arguments.one_of("precision", precision, CODES)
         vectors = floats(embeddings)
+        if vectors.ndim != 2:
+            raise InputError(
+                "A corpus is quantised as one vector a row.",
+                got=f"{vectors.dtype} of shape {vectors.shape}",
+                allowed="floats of shape (n, dim)",
+                do="pass what encode gives for a list of texts",
+            )
         if precision in SCALAR and ranges is None:
             ranges = find_ranges(finite(vectors), precision, calibration_embeddings)
         return cls(quantize_embeddings(vectors, precision, ranges), precision, ranges)
@@ -161,13 +169,17 @@ class QuantizedEmbeddings:
         ]
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes codes, precision and ranges into one ``.npz`` file, whole or not at all, and gives its path."""
+        """Writes codes, precision and ranges into one ``.npz`` file, whole or not at all, and gives its path.
+
+        Raises:
+            CacheError: The disk is full or can't be written, or the folder is not there.
+        """
         arguments.path_like("path", path, "the name of a file")
         target = Path(path) if str(path).endswith(".npz") else Path(f"{path}.npz")
         arrays = {"codes": self.codes, "precision": np.array(self.precision)}
         if self.ranges is not None:
             arrays["ranges"] = self.ranges
-        with replacing(target) as file:
+        with disk_errors("The codes could not be written.", target), replacing(target) as file:
             np.savez(file, allow_pickle=False, **arrays)
         return target
 
@@ -234,7 +246,9 @@ class QuantizedEmbeddings:
         return dequantize_embeddings(self.codes[rows], self.precision, self.ranges, dim)
 
     def _queries(self, queries: Any) -> Vectors:
-        found = finite(np.atleast_2d(floats(queries, "queries")), "queries").astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # then they are infinite, and refused
+            found = np.atleast_2d(floats(queries, "queries")).astype(np.float32, copy=False)
+        finite(found, "queries")
         if found.ndim != 2 or code_width(found.shape[1], self.precision) != self.codes.shape[1]:
             width = self.codes.shape[1]
             raise InputError(

@@ -144,6 +144,8 @@ def changed(value: float) -> NDArray[np.float32]:
         (InputError, "no vectors", (VECTORS, "int8", None, VECTORS[:0])),
         (InputError, "row 7", (VECTORS, "int8", None, changed(np.nan))),
         (InputError, r"\(1, 120, 19\)", (VECTORS[None], "int8")),
+        (InputError, "unlike shapes", ([VECTORS, VECTORS[:, :4]], "int8")),
+        (InputError, "row 7", ([changed(np.nan), VECTORS], "int8")),
         (OptionError, "single embedding", (VECTORS[0], "int8")),
         (OptionError, "single embedding", ([VECTORS[:1]], "uint8")),
     ],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sentence_transformers.util import semantic_search
 
 from QEfficient import QuantizedEmbeddings, quantize_embeddings
-from QEfficient.errors import CorruptArtefactError, InputError, OptionError, UsageError
+from QEfficient.errors import CacheError, CorruptArtefactError, InputError, OptionError, UsageError
 from QEfficient.inference import nearest
 from QEfficient.inference.quantization import CODES, SCALAR, dequantize_embeddings
 
@@ -179,9 +179,11 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CacheError, match="No space"):
         BITS.save(path)
     monkeypatch.undo()
+    with pytest.raises(CacheError, match=r"The codes could not be written(.|\n)*nowhere/documents.npz: No such file"):
+        BITS.save(tmp_path / "nowhere" / "documents")
     assert QuantizedEmbeddings.load(path).precision == "int8" and os.listdir(tmp_path) == ["documents.npz"]
 
 
@@ -216,6 +218,9 @@ BAD_VECTORS[:, 0] = np.inf
         (InputError, "queries is no array(.|\n)*int8", lambda: INT8.search(INT8.codes)),
         (InputError, "queries is no array", lambda: INT8.search(["What is it?"])),
         (InputError, "do not fit", lambda: INT8.search(QUERIES[None])),
+        (InputError, "row 0", lambda: INT8.search(QUERIES.astype(np.float64) * 1e300)),  # infinite in float32
+        (InputError, "one vector a row", lambda: QuantizedEmbeddings.from_embeddings(VECTORS[0], "ubinary")),
+        (InputError, "one vector a row", lambda: QuantizedEmbeddings.from_embeddings([], "ubinary")),
         (OptionError, "top_k=0", lambda: INT8.search(QUERIES, 0)),
         (OptionError, "top_k=2.5", lambda: INT8.search(QUERIES, 2.5)),  # type: ignore[arg-type]
         (OptionError, "rescore_multiplier=0", lambda: BITS.search(QUERIES, rescore_multiplier=0)),
