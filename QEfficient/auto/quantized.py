@@ -34,13 +34,13 @@ class Quantized:
         """Arguments of ``compile`` with these keywords where they are left out.
 
         Raises:
-            OptionError: Others were given in place of what the model was quantized to, or no verification, which the
-                texts and limits that it was quantized with are for.
+            OptionError: Others were given in place of what the model was quantized to: a precision, a backend that does
+                not compute so, or no verification, which the texts and limits that it was quantized with are for.
         """
         done = dict(given)
         if given["verify"] == "off" and (kept := [name for name in _VERIFIED if self.keywords.get(name) is not None]):
             raise OptionError(
-                f"This model was quantized with {' and '.join(kept)}, by which its programs are verified.",
+                f"A model that is quantized with {' and '.join(kept)} is verified by them.",
                 got='verify="off"',
                 allowed='verify="on"',
                 do='leave verify out, or quantize with verify="off" and without them',
@@ -52,23 +52,20 @@ class Quantized:
             own = self.keywords.get(name, given[name])
             if done[name] != own:
                 raise OptionError(
-                    f"This model is quantized to {self.to!r}, and is to be compiled to something else.",
+                    f"A model that is quantized to {self.to!r} is compiled with {name}={own!r}.",
                     got=f"{name}={done[name]!r}",
                     allowed=f"{name}={own!r}, or leave it out",
-                    do="compile the model that this one was made from",
+                    do="compile the model that quantize was called on, or quantize it to something else",
                 )
+        self._check_backend(registry.choose(done["backend"], done["compute"])[0])
         return done
 
-    def check(self, backend: Backend) -> None:
-        """Refuses a backend that would compute as if nothing had been quantized.
-
-        Raises:
-            OptionError: The form is the card's, and the backend is a host's.
-        """
-        if self.to == CARD_FORM and backend.name in registry.HOSTS:
+    def _check_backend(self, backend: Backend) -> None:
+        hosts, card = registry.HOSTS, self.to == CARD_FORM
+        if (backend.name in hosts) == card:  # a host's would store the matrices as they are
             raise OptionError(
-                f"The backend {backend.name!r} stores no matrices in MXFP6: the model would stay as it is.",
+                f"The backend {backend.name!r} can't run what is quantized to {self.to!r}.",
                 got=f"backend={backend.name!r}",
-                allowed="'emulator', 'qaic'",
-                do='leave backend out, or quantize to "int8" or "int8_weights"',
+                allowed=", ".join(repr(name) for name in registry.names() if (name in hosts) != card),
+                do=f"leave backend out, or quantize to {('int8_weights' if card else CARD_FORM)!r}",
             )

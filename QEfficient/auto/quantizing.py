@@ -23,7 +23,7 @@ from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, to_json, trial_cache
 from QEfficient.compress.guard import SCORE, Drop, Guard, parse_guard
 from QEfficient.compress.record import CARD_FORM, CompressionStep
-from QEfficient.errors import InputError, OptionError, UsageError
+from QEfficient.errors import InputError, OptionError, UsageError, VerificationError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.data.digest import digest_of
 from QEfficient.evaluate.record import Examples
@@ -117,20 +117,24 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
     name = model._need_origin("quantize").name
     measured = _measured(model, args)
     texts = _texts(args)
-    options = _options(args)
     backend = args.backend or (_PREVIEW if args.to == CARD_FORM else None)
     asked = Quantized(
         args.to, {"backend": backend, "texts": texts or None, "limits": args.limits, **FORMS[args.to]}, ()
     )
     cache = Cache()
     with model._lock, trial_cache(cache) as aside, ExitStack() as opened:
-        made, request = _compiled(model, {**options, **asked.keywords}, aside, asked)
+        try:
+            made, request = _compiled(model, args.options, aside, asked)
+        except VerificationError as error:
+            error.do = f"{_GENTLER[args.to]}, or pass looser limits={{…}}"  # compile speaks of keywords of its own
+            raise
         opened.callback(made.close)
         drops: tuple[Drop, ...] = ()
         if measured.asks:
             before = model
             if model._loaded is None:  # then what the backend computes by itself
-                before, _ = _compiled(model, {**options, "backend": request.backend.name}, aside)
+                plain = {name: value for name, value in args.options.items() if name not in asked.keywords}
+                before, _ = _compiled(model, {**plain, "backend": request.backend.name}, aside)
                 opened.callback(before.close)
             drops = _drops(before, made, measured)
         if measured.guard is not None:
@@ -146,10 +150,10 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
             told=f"quantized to {args.to}",
         )
         cache.adopt(aside, "onnx")
-        recipe = model._recipe(options.get("use_onnx_subfunctions", False), options.get("verify", "on"))
+        recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
         kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
         made._quantized = replace(asked, steps=(step.to_dict(),))
-        made._keep_program(kept, request, options)
+        made._keep_program(kept, request, args.options)
     return made
 
 
@@ -163,22 +167,10 @@ def _compiled(
     given = inspect.signature(Road.compile).bind(made, **keywords)
     given.apply_defaults()
     options = given.arguments.pop("compiler_options")
-    program, request = made._compiled(given.arguments, options, cache)
-    made._keep_program(program, request, {"strict": given.arguments["strict"]})
+    filled = given.arguments if asked is None else asked.filled_in(given.arguments)
+    program, request = made._compiled(filled, options, cache)
+    made._keep_program(program, request, {"strict": filled["strict"]})
     return made, request
-
-
-def _options(args: QuantizeArgs) -> Mapping[str, Any]:
-    """The caller's keywords of ``compile``, none of which may undo what the model is quantized to."""
-    for name, value in FORMS[args.to].items():
-        if (got := args.options.get(name)) not in (None, value):
-            raise OptionError(
-                f"A model that is quantized to {args.to!r} is compiled with {name}={value!r}.",
-                got=f"{name}={got!r}",
-                allowed=f"{name}={value!r}, or leave it out",
-                do=f"say what to quantize to by the first argument: {', '.join(map(repr, FORMS))}",
-            )
-    return args.options
 
 
 def _drops(before: Model, after: Model, measured: MeasuredOn) -> tuple[Drop, ...]:

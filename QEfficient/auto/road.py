@@ -231,8 +231,6 @@ class Road:
 
         recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
         request = parse(given, options, self._text(recipe))
-        if self._quantized is not None:
-            self._quantized.check(request.backend)
         subject = ModelSubject(recipe, request.text)
         for field, complete in COMPLETIONS:
             if getattr(request, field) is not None:
