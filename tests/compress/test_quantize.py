@@ -123,10 +123,13 @@ def test_beside_a_card(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", compute="emulate").root))
     model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
     told: list[str] = []
-    model.quantize(
-        "int8", limits=WIDE, seq_len=16, score=lambda one: told.append(one.device_report()["backend"]) or 1.0
-    )
-    assert told == ["onnxruntime", "onnxruntime"]  # and never the card, whose fp16 is another model
+
+    def score(one: Any) -> float:
+        told.append(f"{one.device_report()['backend']} {one.device_report()['compute']}")
+        return 1.0
+
+    model.quantize("int8", limits=WIDE, seq_len=16, score=score, compute="int8")
+    assert told == ["onnxruntime fp32", "onnxruntime int8"]  # and never the card, whose fp16 is another model
 
     made = model.quantize("mxfp6", limits=WIDE, seq_len=16)
     preview = made.encode(small.TEXTS[:4])
