@@ -64,7 +64,8 @@ class Quantizing(VocabularyPruning):
             CompressionRefusedError: A metric gets worse by more than ``max_drop`` allows. Nothing is kept.
             VerificationError: A limit does not hold. Nothing is kept.
             InputError: Texts or rows that can't be used.
-            OptionError: A limit that is none, or for a metric that is not measured.
+            OptionError: A limit that is none, or for a metric that is not measured; a ``score`` that gives no number;
+                a precision or backend that is not that of the form.
             UsageError: A form that is unknown, a saved program, or a model that is quantized already.
         """
         from QEfficient.auto.quantizing import QuantizeArgs, quantize
