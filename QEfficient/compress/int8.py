@@ -99,7 +99,7 @@ def to_int8(
             "There is no text to calibrate int8 on.",
             got=f"{how.name!r}, without texts",
             allowed="a model that takes tokens, loaded by name from a repo whose tokenizer has a fast form",
-            do='leave compute out, or pass compute="bf16" where the backend has it',
+            do='take "int8_weights", which needs no texts, or leave compute out',
         )
     plain = _prepared(model, scratch)
     layers = find_layers(onnx.load_model(plain.path, load_external_data=False).graph)
