@@ -12,7 +12,7 @@ from QEfficient.build.graph_stage import export_stage
 from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, to_json
 from QEfficient.compress.record import steps_of
-from QEfficient.records import Json, Program
+from QEfficient.records import CONFIG_KEY, Json, Program
 from QEfficient.source.recipe import Recipe
 from QEfficient.text.facts import preprocessing_key
 
@@ -40,7 +40,8 @@ def compile_stage(
     ingredients = request.ingredients() | preprocessing_key(origin.folder, origin.tokenizer_keywords)
     if origin.training is not None:
         ingredients["trained"] = dict(origin.training)  # so that the manifest says what the model was trained from
-    if every := [*steps_of(origin.config()), *map(dict, steps)]:
+    own = steps_of(origin.config()) if CONFIG_KEY in origin.config() else []
+    if every := [*own, *map(dict, steps)]:
         ingredients["compressed"] = list[Json](every)  # and by what it was made smaller
     source = recipe.ingredients() if model is None else None
     if source is not None:
