@@ -211,15 +211,14 @@ class Road:
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        given = {name: value for name, value in locals().items() if name not in ("self", "compiler_options")}
+        given = locals()
         with self._lock:
             if self._quantized is not None:
                 given = self._quantized.filled_in(given)
             program, request = self._compiled(given, compiler_options, Cache())
-            program = self._keep_program(program, request, given)
-            loaded = self._need_loaded()
+            loaded = self._keep_program(program, request, given)
         loaded.warn_of_tokens()
-        return str(program.binary_path or program.path)
+        return str(loaded.program.binary_path or loaded.program.path)
 
     def _compiled(
         self, given: Mapping[str, Any], options: Mapping[str, Any], cache: Cache
@@ -238,15 +237,16 @@ class Road:
         steps = self._quantized.steps if self._quantized else ()
         return compile_stage(recipe, request, cache, steps), request
 
-    def _keep_program(self, program: Program, request: CompileRequest, given: Mapping[str, Any]) -> Program:
+    def _keep_program(self, program: Program, request: CompileRequest, given: Mapping[str, Any]) -> LoadedProgram:
         """Runs this program from now on: its copy in ``compile_dir``, and ``strict``, where these are asked for."""
         strict, folder = given.get("strict", False), given.get("compile_dir")
         if folder is not None:
             program = programs.save(program, Path(folder) / program.path.name)
         old = self._loaded
-        if old is None or (old.program, old.strict) != (program, strict):  # else its open session goes on
-            self._loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
-            self._encoder = None  # it keeps the program that it was made for, with its tokenizer
-            if old is not None:
-                old.retire()
-        return program
+        if old is not None and (old.program, old.strict) == (program, strict):
+            return old  # its open session goes on
+        loaded = LoadedProgram(program, request.backend, request.reason, strict=strict, explain=explain)
+        self._loaded, self._encoder = loaded, None  # that keeps the program that it was made for, with its tokenizer
+        if old is not None:
+            old.retire()
+        return loaded
