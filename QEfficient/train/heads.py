@@ -145,16 +145,25 @@ def _check(request: TrainRequest, train: Examples) -> None:
 
 def _labels(module: nn.Module, train: Examples) -> Labels | None:
     """The labels of the rows in the order of the model's."""
+    labels = find_labels(train, module.config)
+    check_outputs(module, train.task)
+    return labels
+
+
+def check_outputs(module: nn.Module, task: str) -> None:
+    """Refuses a model that has not the outputs which rows with scores are about.
+
+    Raises:
+        InputError: It has more than one.
+    """
     config: Any = module.config
-    labels = find_labels(train, config)
-    if train.task == "regression" and config.num_labels != 1:
+    if task == "regression" and config.num_labels != 1:
         raise InputError(
             "A score a row needs a model with one output.",
             got=f"a model with {config.num_labels}",
             allowed="num_labels=1",
             do="load the model with from_pretrained(…, num_labels=1)",
         )
-    return labels
 
 
 def _name(module: nn.Module, labels: Labels | None, task: str) -> None:

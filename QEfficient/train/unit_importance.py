@@ -22,7 +22,7 @@ from QEfficient.evaluate.data.split import subset
 from QEfficient.evaluate.record import Examples
 from QEfficient.train.distill_texts import TASK, pairs_of
 from QEfficient.train.features import HeadReader
-from QEfficient.train.heads import TASKS
+from QEfficient.train.heads import TASKS, check_outputs
 from QEfficient.train.labelled import Feature
 from QEfficient.train.labels import Labels
 from QEfficient.train.losses import head_loss
@@ -60,7 +60,7 @@ def head_importance(
         As :func:`~QEfficient.compress.pruning.importance.measure_importance` gives it.
 
     Raises:
-        InputError: There are no rows, or a label is none of the model's.
+        InputError: There are no rows, a label is none of the model's, or scores meet a model with several outputs.
         UsageError: The rows are for another task.
         NumericsError: As there.
     """
@@ -125,6 +125,7 @@ def _drawn(rows: Examples, seed: int) -> Examples:
 
 
 def _labelled(model: ModelWithTokenizer, rows: Examples, seed: int) -> tuple[Iterator[Batch], Loss]:
+    check_outputs(model.module, rows.task)
     config: Any = model.module.config
     labels = Labels(_names(config)) if rows.task in _NAMED else None
     if rows.task in SIGNAL_TASKS:

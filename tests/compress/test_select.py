@@ -50,7 +50,7 @@ def test_a_share_is_reached_by_as_little_as_can_be(case: Case, shares: tuple[flo
             everything = sum(
                 (one.units - (1 if one.kind == "heads" else min(block, one.units))) * one.parameters for one in groups
             )
-            assert everything / total < share and "at most" in str(error)
+            assert everything / total < share and ("at most" if everything else "nothing is left") in str(error)
             return
         gone = removed(groups, kept)
         largest = max(one.parameters * (1 if one.kind == "heads" else block) for one in groups)
@@ -98,6 +98,11 @@ def test_a_share_that_can_not_be_had_says_what_can(share: Any) -> None:
 def test_a_block_is_a_number_of_units() -> None:
     with pytest.raises(OptionError, match="block"):
         select(LAYER, EVEN, 0.1, 1100, block=0)
+
+
+def test_a_block_that_leaves_nothing_to_take_is_said() -> None:
+    with pytest.raises(OptionError, match=r"(?s)nothing is left.*block=100.*below the 70 units.*smaller block"):
+        select(LAYER, EVEN, 0.1, 1100, kinds=["feed_forward"], block=100)
 
 
 def test_what_costs_no_time_stays() -> None:

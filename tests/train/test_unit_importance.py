@@ -129,6 +129,8 @@ def test_what_does_not_fit_is_refused(repo: Path) -> None:
         measured(repo, small.rows("distillation", text=[]))
     with pytest.raises(InputError, match="out of range"):
         measured(repo, small.rows("text-classification", text=["a"], label=[7]))
+    with pytest.raises(InputError, match="one output"):
+        measured(repo, small.rows("regression", text=["a"], score=[0.5]))
     module = small.encoder(repo)
     with pytest.raises(PoolingError, match="no vector"):
         vector_importance(

@@ -74,13 +74,21 @@ def select(
         A group's ``output`` → the units that stay, ascending; of every group.
 
     Raises:
-        OptionError: The share is no number between 0 and 1, or more than can go; says what can.
+        OptionError: The share is no number between 0 and 1, or more than can go; says what can. Or nothing can.
     """
     block = arguments.positive("block", block, "units")
     parts = sorted(
         (part for group in groups if group.kind in kinds for part in _parts(group, importance, block)),
         key=lambda part: part.rank,
     )
+    if not parts:
+        widest = max((group.units for group in groups if group.kind == FEED_FORWARD), default=0)
+        raise OptionError(
+            "One head and one block of each group always stay, so that nothing is left which may go.",
+            got=f"{' and '.join(sorted(kinds))} may go, with block={block}",
+            allowed=f"layers with two heads or more, and a block below the {widest} units of the widest feed-forward",
+            do="choose a smaller block, or let both heads and feed_forward go",
+        )
     check_share(share, sum(part.parameters for part in parts) / total)
     gone: dict[str, set[int]] = {group.output: set() for group in groups}
     removed = 0
