@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from QEfficient import arguments
 from QEfficient.auto.measuring import MeasuredModel
-from QEfficient.compress.pruning.depth import cut_layers
+from QEfficient.compress.pruning.depth import cut_layers, layer_list
 from QEfficient.compress.pruning.groups import UnitGroup, find_groups
 from QEfficient.compress.pruning.importance import Importance
 from QEfficient.compress.pruning.select import FEED_FORWARD, HEADS, check_share, layer_importance, select
@@ -121,13 +121,13 @@ def cut_of(model: MeasuredModel, wanted: Cut, rows: Examples, seed: int) -> Narr
         NumericsError: Something that was measured is NaN or Inf.
     """
     module = model.model.module
+    if isinstance(wanted.layers, tuple):  # these need no units that can be cut
+        return _with_layers(module, wanted.layers)
     groups = find_groups(module)
-    encoder = _encoder_parameters(module, groups)
-    if isinstance(wanted.layers, tuple):
-        return _with_layers(module, wanted.layers, encoder)
     importance = _importance(model, groups, rows, seed)
     if wanted.layers is not None:
-        return _with_layers(module, _best(wanted.layers, layer_importance(groups, importance)), encoder)
+        return _with_layers(module, _best(wanted.layers, layer_importance(groups, importance)))
+    encoder = _encoder_parameters(module, groups)
     kept = select(groups, importance, wanted.share or 0.0, encoder, kinds=wanted.kinds, block=wanted.block)
     narrow = cut(module, kept)
     units = {kind: [len(kept[one.output]) for one in groups if one.kind == kind] for kind in (HEADS, FEED_FORWARD)}
@@ -150,8 +150,9 @@ def _best(count: int, layers: Mapping[int, float]) -> int | tuple[int, ...]:
     return tuple(sorted(most))
 
 
-def _with_layers(module: nn.Module, layers: int | tuple[int, ...], encoder: int) -> Narrowed:
+def _with_layers(module: nn.Module, layers: int | tuple[int, ...]) -> Narrowed:
     narrow, kept = cut_layers(module, layers)
+    encoder = _count(layer_list(module)[1])
     return Narrowed(narrow, _sizes(module, narrow, encoder) | {"layers": list(kept)})
 
 

@@ -55,10 +55,10 @@ class Pruning(FineTuning):
                 queries go with theirs.
             feed_forward: Whether feed-forward units may go; ``block`` of each layer stay.
             layers: In place of ``share``: how many layers to keep, those that matter most, or which ones, counted
-                from 0.
+                from 0. For which ones nothing is measured of ``data``.
             block: Feed-forward units that go together, so that widths stay multiples of it.
-            data: Rows like those that the model is for: as :meth:`fine_tune` takes them. Of an embedding model, and of
-                one of texts with a head, texts alone are enough.
+            data: Rows like those that the model is for: as :meth:`fine_tune` takes them. Of an embedding model a column
+                of texts is enough, and of one that gives labels to texts or tokens a list of strings.
             eval: Held-out rows with answers: the metrics of ``evaluate`` are measured on them before and after.
             task: What the rows are for; left out, the model's class and their columns tell it. Of an embedding model
                 it says what ``eval`` is for.
@@ -110,7 +110,8 @@ class Pruning(FineTuning):
         """Sets the encoder's smallest weights to zero: unstructured pruning, or N of M.
 
         Matrices keep their shapes, and no runtime here makes use of zeros: this gains **no speed and no bytes**. It is
-        for those who want to know what such a model would answer; :meth:`prune` makes matrices smaller.
+        for those who want to know what such a model would answer; :meth:`prune` makes matrices smaller. A training
+        afterwards fills the zeros again.
 
         What is written, measured, guarded and recorded is as in :meth:`prune`. The folder is an ordinary one of
         transformers.

@@ -305,3 +305,26 @@ def test_what_can_not_be_done_is_said_before_anything_is_written(classifier: Pat
         with pytest.raises(error, match=said):
             model.prune(**{"data": ROWS, "output_dir": tmp_path / "out", **given_})
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_that_are_named_need_no_units(tmp_path: Path) -> None:
+    """Nothing of SqueezeBERT's layers can be cut but they themselves: its products are convolutions."""
+    model = QEFFAutoModelForSequenceClassification(
+        AutoModelForSequenceClassification.from_config(
+            AutoConfig.for_model(
+                "squeezebert",
+                hidden_size=32,
+                embedding_size=32,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                intermediate_size=64,
+            )
+        )
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tiny_repo(tmp_path / "repo"))
+    with pytest.raises(UsageError, match=r"name whole layers to keep instead, such as layers=\[0, 2\]"):
+        model.prune(0.3, data=small.TEXTS, tokenizer=tokenizer)
+    pruned = model.prune(layers=[0, 2], data=small.TEXTS, tokenizer=tokenizer, output_dir=tmp_path / "out")
+    made = pruned.compressed[0]["made"]
+    assert made["layers"] == [0, 2] and made["share_of_encoder"] == pytest.approx(1 / 3, abs=1e-4)
+    assert load(tmp_path / "out" / "model").config.num_hidden_layers == 2

@@ -46,7 +46,7 @@ def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int,
             can't stand where it would.
         OptionError: There are no such layers.
     """
-    path, blocks = _layer_list(module)
+    path, blocks = layer_list(module)
     refused = []
     for kept in _choices(layers, len(blocks)):
         student = _with_layers(module, path, kept)
@@ -62,7 +62,7 @@ def cut_layers(module: nn.Module, layers: Layers) -> tuple[nn.Module, tuple[int,
     )
 
 
-def _layer_list(module: nn.Module) -> tuple[str, nn.ModuleList]:
+def layer_list(module: nn.Module) -> tuple[str, nn.ModuleList]:
     """The one list of blocks of one type that is as long as the config says; and its path."""
     from torch.nn import ModuleList
 

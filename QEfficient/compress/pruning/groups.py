@@ -68,7 +68,7 @@ def find_groups(module: nn.Module) -> tuple[UnitGroup, ...]:
             got=reasons,
             allowed="layers of transformers' models whose attention or feed-forward is made of plain matrices, as in "
             "BERT, RoBERTa, DistilBERT, Llama, ViT; not experts, convolutions, quantised or wrapped layers",
-            do="cut whole layers instead, where the model has a list of them, or train a smaller model with distill()",
+            do="name whole layers to keep instead, such as layers=[0, 2], where there is a list of them; or distill()",
         )
     return groups
 
