@@ -94,6 +94,21 @@ print(json.dumps([vectors.tolist(), heavy]))
     assert np.array_equal(np.array(found[0], np.float32), vectors) and found[1] == []
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_on_another_backend_it_is_what_it_was(backend: str, tmp_path: Path) -> None:
+    """onnxruntime turns weights back once, only where it knows of them; and limits are those of the precision."""
+    repo, texts = tiny_repo(tmp_path / "repo"), ["a cat", "two cats and a dog"]
+    model, direct = (QEFFAutoModel.from_pretrained(repo, pooling="auto") for _ in range(2))
+    [other] = set(BACKENDS) - {backend}
+    model.compile(seq_len=32, backend=other, compute="int8_weights")
+    direct.compile(seq_len=32, backend=backend, compute="int8_weights")
+    moved = QEFFAutoModel.from_pretrained(model.save_pretrained(tmp_path / "saved"), backend=backend)
+    assert np.array_equal(moved.encode(texts), direct.encode(texts))
+    report = moved.device_report()
+    assert (report["backend"], report["compute"]) == (backend, "int8_weights")
+    assert report["weights"] == model.device_report()["weights"]
+
+
 def test_each_precision_has_a_program_of_its_own_and_finds_it_again(tmp_path: Path) -> None:
     model = QEFFAutoModel.from_pretrained(tiny_repo(tmp_path / "repo"), pooling="auto")
     wanted = ("fp32", "int8_weights", "int4_weights")
