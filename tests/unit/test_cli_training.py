@@ -185,6 +185,8 @@ def test_prune_writes_a_narrower_repo(repo: Path, pairs: Path, tmp_path: Path) -
     asked = ("prune", repo, pairs, *COLUMNS, "--task", "similarity", "--eval", pairs, "--no-feed-forward")
     wrong = run(*asked, "-o", output, "--share", 2)
     assert wrong.exit_code == 1 and "--share" in str(wrong.exception)
+    wrong = run(*asked, "-o", output, "--share", 0.2, "--block", 0)
+    assert wrong.exit_code == 2 and "--block" in wrong.output
     refused = run(*asked, "-o", output, "--share", 0.2, "--max-drop", "spearman=0")
     assert isinstance(refused.exception, CompressionRefusedError) and not list(tmp_path.glob("narrow*"))
     result = run(*asked, "-o", output, "--share", 0.2, "--recover-steps", 2, "--batch-size", 8)
