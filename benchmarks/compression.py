@@ -1,10 +1,10 @@
 """One sentiment classifier, made smaller in every way that there is: quality, speed, memory and disk side by side.
 
     make compression
-    python -m benchmarks.compression [--rows N] [--steps 250] [--seconds 20] [--models FOLDER] [--docs docs/explanation]
+    python -m benchmarks.compression [--rows N] [--steps 240] [--seconds 20] [--models FOLDER] [--docs docs/explanation]
 
 The classifier is that of `make demo-prune`: all-MiniLM-L6-v2, trained for one epoch on 8,057 snippets of movie reviews,
-and then for 250 further steps, as many as what was pruned has to recover. Every variant answers the same 1,008 test
+and then for 240 further steps, as many as what was pruned has to recover. Every variant answers the same 1,008 test
 rows in one process, with `QEfficient.evaluate.compare`; speed is measured in turns, with one thread on one CPU.
 `--docs`
 gets the table, between the marks of `compression.md`, and the plot beside it. `--models` keeps the trained models, and
@@ -106,7 +106,7 @@ def main() -> None:
     """Makes what is not there, compares, and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, help="of the data; left out, all 10,072")
-    parser.add_argument("--steps", type=int, default=250, help="further ones, after the epoch")
+    parser.add_argument("--steps", type=int, default=240, help="further ones, after the epoch")
     parser.add_argument("--seconds", type=float, default=20.0, help="for which each variant's speed is measured")
     parser.add_argument("--models", type=Path, help="where trained models are kept")
     parser.add_argument("--docs", type=Path, help="the folder with compression.md")

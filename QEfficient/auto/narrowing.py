@@ -152,7 +152,15 @@ def _best(count: int, layers: Mapping[int, float]) -> int | tuple[int, ...]:
 
 def _with_layers(module: nn.Module, layers: int | tuple[int, ...]) -> Narrowed:
     narrow, kept = cut_layers(module, layers)
-    encoder = _count(layer_list(module)[1])
+    blocks = layer_list(module)[1]
+    if len(kept) == len(blocks):
+        raise OptionError(
+            "Nothing would be pruned: these are all the layers that there are.",
+            got=f"layers={list(layers) if isinstance(layers, tuple) else layers!r} of {len(blocks)}",
+            allowed=f"fewer than {len(blocks)}",
+            do="name those to keep, or pass share=0.3 in place of layers",
+        )
+    encoder = _count(blocks)
     return Narrowed(narrow, _sizes(module, narrow, encoder) | {"layers": list(kept)})
 
 

@@ -1,10 +1,10 @@
 """30 % of the encoder of a sentiment classifier taken away, and what it costs once the rest has recovered.
 
     make demo-prune
-    python -m benchmarks.demos.prune [--rows N] [--share 0.3] [--steps 250] [--model FOLDER] [--output FOLDER]
+    python -m benchmarks.demos.prune [--rows N] [--share 0.3] [--steps 240] [--model FOLDER] [--output FOLDER]
 
 The classifier is that of `make demo-sentiment`, fine-tuned whole for one epoch on 8,057 snippets of movie reviews. It
-is pruned by what matters least on 1,024 of them, and recovers for 250 steps of 32 rows: ½ cross-entropy of the labels,
+is pruned by what matters least on 1,024 of them, and recovers for 240 steps of 32 rows: ½ cross-entropy of the labels,
 ½ Kullback-Leibler divergence to the unpruned model. Those are further steps, so it is compared with the unpruned model
 after the very same ones. Everything runs on one CPU with one thread; seconds are the process's own. Printed are
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, help="of the data; left out, all 10,072")
     parser.add_argument("--share", type=float, default=0.3, help="of the encoder's parameters")
-    parser.add_argument("--steps", type=int, default=250, help="to recover by")
+    parser.add_argument("--steps", type=int, default=240, help="to recover by")
     parser.add_argument("--model", type=Path, help="a classifier that was fine-tuned before")
     parser.add_argument("--output", type=Path, help="left out, nothing is kept")
     given = parser.parse_args()

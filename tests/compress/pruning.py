@@ -100,13 +100,18 @@ KEPT = ([0, 2], [1], [0, 1, 3])
 """Heads that are kept, layer by layer, of 4; of 2 those that there are."""
 
 
-def cut_model(family: str, kind: str = "Model", seed: int = 0, **more: Any) -> Any:
-    """A tiny model whose layers all have another number of heads and another width."""
+def whole_model(family: str, kind: str = "Model", seed: int = 0, **more: Any) -> Any:
+    """A tiny model of the family."""
     name, config = FAMILIES[family]
     made = getattr(transformers, f"{name}{kind}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = made(made.config_class(initializer_range=0.3, **config, **more)).eval()
+        return made(made.config_class(initializer_range=0.3, **config, **more)).eval()
+
+
+def cut_model(family: str, kind: str = "Model", seed: int = 0, **more: Any) -> Any:
+    """One whose layers all have another number of heads and another width."""
+    module = whole_model(family, kind, seed, **more)
     kept = {}
     for one in find_groups(module):
         heads = [unit for unit in KEPT[one.layer] if unit < one.units]

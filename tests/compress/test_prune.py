@@ -189,6 +189,13 @@ def test_whole_layers_go(layers: Any, classifier: Path) -> None:
         assert made["layers"] == layers
 
 
+@pytest.mark.parametrize("layers", [3, [0, 1, 2]])
+def test_all_layers_are_nothing_to_prune(classifier: Path, layers: int | list[int], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="all the layers"):
+        load(classifier).prune(layers=layers, data=ROWS, output_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_it_recovers_and_goes_on_where_it_was_broken_off(
     classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,12 @@ import torch
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient.source.identity import tensors_digest
-from tests.compress.pruning import FAMILIES, cut_model, folder_of
+from tests.compress.pruning import FAMILIES, cut_model, folder_of, whole_model
 from tests.sdk import make_sdk
 from tests.train import small
 
 TEXTS = small.TEXTS[:5]
+ROWS = {"text": small.TEXTS[:16], "label": small.LABELS[:16]}
 WIDTHS = "widths"
 
 
@@ -25,8 +26,16 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    module = cut_model(request.param, "ForSequenceClassification", num_labels=3)
-    return folder_of(module, tmp_path_factory.mktemp(request.param))
+    """As ``prune`` makes it, recovery and all."""
+    folder = tmp_path_factory.mktemp(request.param)
+    module = whole_model(request.param, "ForSequenceClassification", num_labels=3)
+    module.config.id2label = {0: "negative", 1: "neutral", 2: "positive"}
+    model = QEFFAutoModelForSequenceClassification.from_pretrained(folder_of(module, folder / "whole"))
+    recover = {"max_steps": 2, "batch_size": 8}
+    made = model.prune(0.3, block=8, data=ROWS, eval=ROWS, recover=recover, output_dir=folder / "pruned")
+    facts = made.compressed[0]["made"]
+    assert facts["share_of_encoder"] >= 0.3 and facts["parameters"][1] < facts["parameters"][0]
+    return folder / "pruned" / "model"
 
 
 def asked(folder: Path) -> dict[str, np.ndarray]:
