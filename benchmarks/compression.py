@@ -66,7 +66,7 @@ def models(data: tuple[Examples, Examples, Examples], steps: int, folder: Path) 
         ),
         "3 of 6 layers": kept(folder, "layers", lambda output: again(whole, 3, output)),
         "vocabulary": kept(
-            folder, "vocabulary", lambda output: whole.prune_vocabulary(train, min_count=2, output_dir=output)
+            folder, "vocabulary", lambda output: whole.prune_vocabulary(train, min_count=1, output_dir=output)
         ),
         "2:4 zeros": kept(folder, "masked", lambda output: whole.mask("2:4", output_dir=output)),
     }

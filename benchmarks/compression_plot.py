@@ -6,9 +6,9 @@ import math
 from html import escape
 
 from QEfficient.evaluate.comparison.record import ComparedModel, ModelComparison
-from QEfficient.report.scale import Scale, around, linear
+from QEfficient.report.scale import Scale, around
 
-WIDTH, HEIGHT = 640, 330
+WIDTH, HEIGHT = 640, 420
 _LEFT, _TOP, _LINE, _RADIUS = 64, 24, 19, 9
 OURS, BEATEN = "#0b6e99", "#a9b4bb"  # on the Pareto front, and not
 
@@ -16,7 +16,7 @@ OURS, BEATEN = "#0b6e99", "#a9b4bb"  # on the Pareto front, and not
 def plot(found: ModelComparison) -> str:
     """The main metric with its interval against rows a second; filled with colour: the Pareto front."""
     known = [(place, one) for place, one in enumerate(found.models) if one.front is not None]
-    x = linear(_rate(one) for _, one in known)
+    x = around(_rate(one) for _, one in known)
     y = around(end for _, one in known for end in (one.metrics[0].low, one.metrics[0].high, one.metrics[0].value))
     bottom = _TOP + HEIGHT
     height = bottom + 56 + _LINE * len(known)
@@ -36,8 +36,9 @@ def plot(found: ModelComparison) -> str:
         parts.append(
             f'<text x="{_along(x, tick):.1f}" y="{bottom + 16}" text-anchor="middle" fill="#555">{tick:g}</text>'
         )
-    for place, one in known:
-        parts += _mark(place, one, x, y)
+    points = [(_along(x, _rate(one)), _down(y, one.metrics[0].value)) for _, one in known]
+    for (place, one), point, spot in zip(known, points, _apart(points), strict=True):
+        parts += _mark(place, one, y, point, spot)
     for line, (place, one) in enumerate(known):
         level = bottom + 52 + _LINE * line
         parts.append(f'<circle cx="{_LEFT}" cy="{level - 4}" r="{_RADIUS}" fill="{_colour(one)}"/>')
@@ -46,13 +47,23 @@ def plot(found: ModelComparison) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _mark(place: int, one: ComparedModel, x: Scale, y: Scale) -> list[str]:
-    across, quality = _along(x, _rate(one)), one.metrics[0]
+def _apart(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the numbers stand: at their points, or below where another one is in the way."""
+    placed: list[tuple[float, float]] = []
+    for across, level in points:
+        while any(math.dist((across, level), other) < 2 * _RADIUS + 1 for other in placed):
+            level += _RADIUS
+        placed.append((across, level))
+    return placed
+
+
+def _mark(place: int, one: ComparedModel, y: Scale, point: tuple[float, float], spot: tuple[float, float]) -> list[str]:
+    quality, (across, level) = one.metrics[0], spot
     parts = []
     if not math.isnan(quality.low):
         ends = f"{_down(y, quality.low):.1f}V{_down(y, quality.high):.1f}"
-        parts.append(f'<path d="M{across:.1f} {ends}" stroke="{_colour(one)}"/>')
-    level = _down(y, quality.value)
+        parts.append(f'<path d="M{across:.1f} {ends}" stroke="{_colour(one)}" stroke-opacity=".5"/>')
+    parts.append(f'<circle cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="3" fill="{_colour(one)}"/>')
     parts.append(f'<circle cx="{across:.1f}" cy="{level:.1f}" r="{_RADIUS}" fill="{_colour(one)}"/>')
     parts.append(f'<text x="{across:.1f}" y="{level + 4:.1f}" text-anchor="middle" fill="#fff">{place + 1}</text>')
     return parts

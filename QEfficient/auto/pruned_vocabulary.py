@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from QEfficient.compress.vocabulary.report import VocabularyReport, lost_as_fiel
 from QEfficient.compress.vocabulary.tables import narrowed
 from QEfficient.errors import CompressionRefusedError, UsageError
 from QEfficient.records import Json
-from QEfficient.source.checkpoint import Checkpoint
+from QEfficient.source.checkpoint import TRAINING_FILE, Checkpoint
 from QEfficient.source.identity import is_native
 from QEfficient.source.origin import Origin
 from QEfficient.text.facts import tokenizer_files
@@ -86,6 +87,8 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
         def write(folder: Path) -> None:
             before = _before(origin) or reads.content
             place = write_folder(folder, made, tokenizer, vocabulary.tokenizer(), before, origin.repo)
+            if origin.training is not None:  # what it was trained on still holds
+                (folder / TRAINING_FILE).write_text(json.dumps(dict(origin.training), indent=1), encoding="utf-8")
             written = _checkpoint(model, folder, origin.name)
             check_written(module, reads.content, vocabulary.new, written, texts)
             drops = _drops(model, _object(model, written), rows, args.score)
