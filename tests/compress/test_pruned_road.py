@@ -44,6 +44,7 @@ def asked(folder: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_an_encoder(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = QEFFAutoModel.from_pretrained(encoder, pooling="mean")
     model.compile(seq_len=32)  # its graph is compared with torch's numbers after the export
@@ -61,6 +62,7 @@ def test_an_encoder(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_a_classifier(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = QEFFAutoModelForSequenceClassification.from_pretrained(classifier)
     model.compile(seq_len=32)

@@ -67,6 +67,7 @@ def restored(plain: OnnxModel, small: WeightOnly, folder: Path) -> OnnxModel:
     return finish(graph, folder, passes=())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.name)
 def test_runtimes_compute_what_the_stored_weights_stand_for(case: Case, tmp_path: Path) -> None:
     model = QEFFAutoModel(build(case), pooling="mean")
