@@ -89,7 +89,7 @@ class Pruning(FineTuning):
                 cut or, with ``recover``, distilled.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
-        from QEfficient.auto.cutting import PruneArgs, prune
+        from QEfficient.auto.compression.pruning import PruneArgs, prune
 
         return prune(self, PruneArgs(held_out=given.pop("eval"), **given))  # type: ignore[type-var]
 
@@ -139,6 +139,6 @@ class Pruning(FineTuning):
                 matrices.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
-        from QEfficient.auto.masking import MaskArgs, mask
+        from QEfficient.auto.compression.masking import MaskArgs, mask
 
         return mask(self, MaskArgs(held_out=given.pop("eval"), **given))  # type: ignore[type-var]

@@ -1,218 +1,74 @@
-"""Quantizing of an Auto object: another one on the same weights that compiles to smaller numbers, once it was measured.
-
-A program is made aside, measured, and only then put into the cache. The object that it was made from stays as it is.
-"""
+"""``quantize`` of every Auto class."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from QEfficient import arguments
-from QEfficient.auto.copies import copied
-from QEfficient.auto.evaluations import Evaluations
-from QEfficient.auto.guarding import as_number, check_measured, drops_of, rows_as_json
-from QEfficient.auto.quantized import Quantized
-from QEfficient.auto.road import Road
-from QEfficient.build.program_stage import compile_stage
-from QEfficient.build.request import CompileRequest
-from QEfficient.cache import Cache, to_json, trial_cache
-from QEfficient.compress.guard import SCORE, Drop, Guard, parse_guard
-from QEfficient.compress.record import CARD_FORM, CompressionStep
-from QEfficient.errors import InputError, OptionError, UsageError, VerificationError
-from QEfficient.evaluate.data import read_examples
-from QEfficient.evaluate.data.digest import digest_of
-from QEfficient.evaluate.record import Examples
-from QEfficient.records import Json
+from QEfficient.auto.vocabulary import VocabularyPruning
 
 if TYPE_CHECKING:
-    from QEfficient.auto.base import QEFFTransformersBase
-
-Model = TypeVar("Model", bound="QEFFTransformersBase")
-
-FORMS: Mapping[str, Mapping[str, Json]] = MappingProxyType(
-    {
-        "int8": {"compute": "int8"},
-        "int8_weights": {"compute": "int8_weights"},
-        "int4_weights": {"compute": "int4_weights"},
-        CARD_FORM: {"mxfp6_matmul": True},
-    }
-)
-"""What a model may be quantized to → the keywords of ``compile`` that do it."""
-
-_PREVIEW = "emulator"
-"""Where what is meant for the card is measured."""
-
-_GENTLER: Mapping[str, str] = MappingProxyType(
-    {
-        "int8": 'quantize to "int8_weights", or pass texts= such as the model will be given',
-        "int8_weights": "leave the model in fp32, or allow a larger drop",
-        "int4_weights": 'quantize to "int8_weights"',
-        CARD_FORM: "compile for the card in fp16, without mxfp6_matmul",
-    }
-)
+    from QEfficient.numerics.verify import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredOn:
-    """On what a model is measured before and after.
+class Quantizing(VocabularyPruning):
+    """Makes the model's numbers smaller."""
 
-    Attributes:
-        held_out: Rows with answers, or ``None``.
-        score: The caller's function, in their place.
-        guard: What it may cost.
-    """
+    def quantize(
+        self,
+        to: str,
+        *,
+        texts: object = None,
+        eval: object = None,
+        task: str | None = None,
+        columns: Mapping[str, str | Sequence[str] | None] | None = None,
+        backend: str | None = None,
+        limits: Limits | Mapping[str, float | None] | None = None,
+        max_drop: Mapping[str, float] | None = None,
+        score: Callable[[Any], float] | None = None,
+        **compile_options: Any,
+    ) -> Self:
+        """Compiles the model to smaller numbers, measures what that costs, and gives it as another object.
 
-    held_out: Examples | None
-    score: Callable[[Any], float] | None
-    guard: Guard | None
+        - ``"int8"``: matrix products of numbers in int8, on the host: the fastest. Ranges come from ``texts``.
+        - ``"int8_weights"``: weights and the word table in 8 bits: nearly the same numbers, in a quarter of the bytes.
+          With OpenVINO it is faster too, where the CPU has VNNI; with onnxruntime it saves bytes on disk and no time.
+        - ``"int4_weights"``: weights in 4 bits: for large models. Small ones lose too much, and are refused.
+        - ``"mxfp6"``: as the card stores matrices with ``mxfp6_matmul``, emulated on the host: a preview of its
+          numbers, not of its speed. ``compile(backend="qaic")`` of what is given compiles it for the card.
 
-    @property
-    def asks(self) -> bool:
-        """Whether anything is measured."""
-        return self.held_out is not None or self.score is not None
+        This object and its program stay as they are. What is given is compiled; ``compile`` of it does the same again,
+        for other lengths or another backend. :attr:`compressed`, ``device_report()`` and the manifest tell what was
+        done and measured.
 
+        Args:
+            to: One of these.
+            texts: Texts such as the model will be given: ``"int8"`` is calibrated on them, and every form is verified
+                on them, besides the built-in ones.
+            eval: Held-out rows with answers: the metrics of ``evaluate`` are measured on them before and after.
+            task: What they are for; left out, the model's class and their columns tell it.
+            columns: Role → column, where they are called otherwise than people call them.
+            backend: As :meth:`compile` takes it; ``"mxfp6"`` is measured on ``"emulator"`` when it is left out.
+            limits: What the vectors or scores must hold against HuggingFace in float32, in place of the form's
+                defaults.
+            max_drop: How much each metric may get worse: ``{"accuracy": 0.01}``; ``{"score": …}`` for that of
+                ``score``.
+            score: In place of the metrics: asked about a compiled model of this class, it gives a number of which more
+                is better.
+            **compile_options: Further keywords of :meth:`compile`, such as ``seq_len``.
 
-@dataclass(frozen=True, slots=True)
-class QuantizeArgs:
-    """The arguments of ``quantize``.
+        Returns:
+            Another object of this class.
 
-    Attributes:
-        to: A name of :data:`FORMS`.
-        texts: What int8 is calibrated on, and every form is verified on, beside the built-in ones.
-        held_out, task, columns: Rows with answers, and how they are read.
-        backend: Compiles.
-        limits: Of the verification.
-        max_drop: Of the metrics.
-        score: The caller's function.
-        options: Further keywords of ``compile``.
-    """
+        Raises:
+            CompressionRefusedError: A metric gets worse by more than ``max_drop`` allows. Nothing is kept.
+            VerificationError: A limit does not hold. Nothing is kept.
+            InputError: Texts or rows that can't be used.
+            OptionError: A limit that is none, or for a metric that is not measured; a ``score`` that gives no number;
+                a precision or backend that is not that of the form.
+            UsageError: A form that is unknown, a saved program, or a model that is quantized already.
+        """
+        from QEfficient.auto.compression.quantizing import QuantizeArgs, quantize
 
-    to: str
-    texts: object = None
-    held_out: object = None
-    task: str | None = None
-    columns: Mapping[str, str | Sequence[str] | None] | None = None
-    backend: str | None = None
-    limits: Any = None
-    max_drop: object = None
-    score: Callable[[Any], float] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def quantize(model: Model, args: QuantizeArgs) -> Model:
-    """Compiles the model to smaller numbers, measures it, and gives it as another object."""
-    arguments.one_of("to", args.to, [*FORMS])
-    if model._quantized is not None:
-        raise UsageError(
-            "This model is quantized already.",
-            got=f"to {model._quantized.to!r}, and now to {args.to!r}",
-            allowed="a model that quantize did not give",
-            do="call quantize on the model that this one was made from",
-        )
-    name = model._need_origin("quantize").name
-    measured = _measured(model, args)
-    texts = _texts(args)
-    backend = args.backend or (_PREVIEW if args.to == CARD_FORM else None)
-    asked = Quantized(
-        args.to, {"backend": backend, "texts": texts or None, "limits": args.limits, **FORMS[args.to]}, ()
-    )
-    cache = Cache()
-    with model._lock, trial_cache(cache) as aside, ExitStack() as opened:
-        try:
-            made, request = _compiled(model, args.options, aside, asked)
-        except VerificationError as error:
-            error.do = f"{_GENTLER[args.to]}, or pass looser limits={{…}}"  # compile speaks of keywords of its own
-            raise
-        opened.callback(made.close)
-        drops: tuple[Drop, ...] = ()
-        if measured.asks:
-            before = model
-            if model._loaded is None:  # then what the backend computes by itself
-                plain = {name: value for name, value in args.options.items() if name not in asked.keywords}
-                before, _ = _compiled(model, {**plain, "backend": request.backend.name}, aside)
-                opened.callback(before.close)
-            drops = _drops(before, made, measured)
-        if measured.guard is not None:
-            measured.guard.check(drops, f"Quantizing {name!r} to {args.to!r}", _GENTLER[args.to])
-        program = made._need_loaded().program
-        step = CompressionStep(
-            "quantize",
-            {"to": args.to, "backend": request.backend.name, "limits": to_json(request.limits)},
-            {"bytes": sum(file.size for file in program.manifest.files.values())},
-            _texts_as_json(texts) | rows_as_json("eval", measured.held_out),
-            drops,
-            measured.guard.limits if measured.guard else {},
-            told=f"quantized to {args.to}",
-        )
-        cache.adopt(aside, "onnx")
-        recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
-        kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
-        made._quantized = replace(asked, steps=(step.to_dict(),))
-        made._keep_program(kept, request, args.options)
-    return made
-
-
-def _compiled(
-    model: Model, keywords: Mapping[str, Any], cache: Cache, asked: Quantized | None = None
-) -> tuple[Model, CompileRequest]:
-    """Another object on the same model, compiled with these keywords of ``compile`` into this cache."""
-    made = copied(model)
-    made._loaded = made._encoder = made._onnx_path = None
-    made._quantized, made.model_card_data = asked, Evaluations()
-    given = inspect.signature(Road.compile).bind(made, **keywords)
-    given.apply_defaults()
-    options = given.arguments.pop("compiler_options")
-    filled = given.arguments if asked is None else asked.filled_in(given.arguments)
-    program, request = made._compiled(filled, options, cache)
-    made._keep_program(program, request, {"strict": filled["strict"]})
-    return made, request
-
-
-def _drops(before: Model, after: Model, measured: MeasuredOn) -> tuple[Drop, ...]:
-    if measured.score is not None:
-        return (Drop(SCORE, as_number(measured.score(before)), as_number(measured.score(after))),)
-    from QEfficient.evaluate.answers.runner import SubjectRunner
-    from QEfficient.evaluate.evaluation import answered
-    from QEfficient.train.scores import changes
-
-    assert measured.held_out is not None
-    rows = measured.held_out
-    first, second = (answered(SubjectRunner(one._subject(), torch=False), rows) for one in (before, after))
-    return drops_of(changes(first, second))
-
-
-def _texts_as_json(texts: Sequence[str]) -> dict[str, Json]:
-    return {"texts": {"rows": len(texts), "digest": digest_of({"text": texts})}} if texts else {}
-
-
-def _texts(args: QuantizeArgs) -> tuple[str, ...]:
-    texts = arguments.optional_strings("texts", args.texts)
-    if args.texts is not None and not texts:
-        raise InputError(
-            "There are no texts to calibrate on.",
-            got="texts=[]",
-            allowed="texts such as the model will be given: some hundreds show its ranges well",
-            do="pass some, or leave texts out: the built-in ones are taken then",
-        )
-    return texts
-
-
-def _measured(model: Road, args: QuantizeArgs) -> MeasuredOn:
-    guard = parse_guard(args.max_drop)
-    if args.score is not None and not callable(args.score):
-        raise OptionError(
-            "score is no function.",
-            got=f"score={args.score!r}",
-            allowed="a function of a compiled model that gives a number, of which more is better",
-            do="pass one; or drop score, and pass eval=… with held-out rows",
-        )
-    held_out = args.held_out
-    if held_out is not None and not isinstance(held_out, Examples):
-        held_out = read_examples(held_out, args.task, args.columns, model_task=model._task.name)
-    check_measured(guard, held_out, args.score)
-    return MeasuredOn(held_out, args.score, guard)
+        args = QuantizeArgs(to, texts, eval, task, columns, backend, limits, max_drop, score, compile_options)
+        return quantize(self, args)  # type: ignore[type-var]

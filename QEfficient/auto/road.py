@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from QEfficient import arguments, hub
 from QEfficient import program as programs
+from QEfficient.auto.compression.quantized import Quantized
 from QEfficient.auto.evaluations import Evaluations
-from QEfficient.auto.quantized import Quantized
 from QEfficient.build.request import CORES, CompileRequest, Unset, parse, verify_mode
 from QEfficient.build.saved import saved_program
 from QEfficient.cache import Cache

@@ -100,7 +100,7 @@ def check_score(score: object) -> None:
         raise OptionError(
             "score is no function.",
             got=f"score={score!r}",
-            allowed="a function of the model as it is trained that gives a number",
+            allowed="a function of the model that gives a number, of which more is better",
             do="pass one; or drop score, and pass eval=… with held-out rows: their task's metrics are measured then",
         )
 

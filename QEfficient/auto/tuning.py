@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.auto.compressing import Quantizing
+from QEfficient.auto.quantizing import Quantizing
 
 if TYPE_CHECKING:
     from QEfficient.train.record import Trained

@@ -79,8 +79,8 @@ class VocabularyPruning(Insight):
             UsageError: A tokenizer without a fast form or of another kind than WordPiece, BPE and Unigram; a model
                 without one table of words; remote code; a saved program; or a model in memory without its tokenizer.
         """
-        from QEfficient.auto.pruned_vocabulary import prune_vocabulary
-        from QEfficient.auto.vocabulary_rows import VocabularyArgs
+        from QEfficient.auto.compression.vocabulary import prune_vocabulary
+        from QEfficient.auto.compression.vocabulary_rows import VocabularyArgs
 
         args = VocabularyArgs(
             data, eval, keep, min_count, size, max_lost, task, columns, tokenizer, max_drop, score, output_dir
@@ -100,6 +100,6 @@ class VocabularyPruning(Insight):
             InputError: There are no texts.
             UsageError: ``prune_vocabulary`` did not make this model, or its folder is not here.
         """
-        from QEfficient.auto.pruned_vocabulary import lost_by
+        from QEfficient.auto.compression.vocabulary import lost_by
 
         return lost_by(self, data)

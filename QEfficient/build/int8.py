@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from QEfficient import program as programs
-from QEfficient.cache import Cache, library_versions
+from QEfficient.build.tabled_graph import tabled_graph
+from QEfficient.cache import Cache
 from QEfficient.progress import progress
 from QEfficient.records import Json, OnnxModel
 from QEfficient.text.facts import preprocessing_key
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from QEfficient.numerics.verify import Sample
     from QEfficient.source.recipe import Recipe
 
-STAGE, TABLE_FILE = "onnx", "int8.json"
+TABLE_FILE = "int8.json"
 
 
 def int8_stage(
@@ -42,16 +41,12 @@ def int8_stage(
         "limits": None if request.limits is None else dict(request.limits),
         "longest": request.buckets[-1].length,
         "text": dataclasses.asdict(request.text),
-        "versions": library_versions(),
     } | preprocessing_key(recipe.origin.folder, recipe.origin.tokenizer_keywords)
 
-    def build(workdir: Path) -> None:
-        made, table = _quantise(recipe, request, model, cache, workdir)
-        (workdir / TABLE_FILE).write_text(json.dumps(table, indent=1), encoding="utf-8")
-        programs.write_onnx(made, key=ingredients, versions=library_versions())
+    def make(workdir: Path) -> tuple[OnnxModel, dict[str, Json]]:
+        return _quantise(recipe, request, model, cache, workdir)
 
-    found, hit = cache.get_or_build(recipe.origin.name, STAGE, ingredients, build)
-    return programs.load_onnx(found, check=hit), json.loads((found / TABLE_FILE).read_text(encoding="utf-8"))
+    return tabled_graph(recipe.origin.name, ingredients, TABLE_FILE, make, cache)
 
 
 def _quantise(

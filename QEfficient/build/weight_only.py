@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from QEfficient import program as programs
 from QEfficient.backends.host import WEIGHT_ONLY
-from QEfficient.cache import Cache, library_versions
+from QEfficient.build.tabled_graph import tabled_graph
+from QEfficient.cache import Cache
 from QEfficient.records import Json, OnnxModel
 
 if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe
 
-STAGE, TABLE_FILE = "onnx", "weights.json"
+TABLE_FILE = "weights.json"
 
 
 def weight_only_stage(
@@ -31,15 +30,11 @@ def weight_only_stage(
     Raises:
         UsageError: The graph has no weight that can be stored so.
     """
-    versions = library_versions()
-    ingredients: dict[str, Json] = {compute: model.digest, "versions": versions}
 
-    def build(workdir: Path) -> None:
+    def make(workdir: Path) -> tuple[OnnxModel, dict[str, Json]]:
         from QEfficient.compress.weight_only import to_weight_only
 
         made = to_weight_only(model, WEIGHT_ONLY[compute], workdir)
-        (workdir / TABLE_FILE).write_text(json.dumps(made.table(), indent=1), encoding="utf-8")
-        programs.write_onnx(made.model, key=ingredients, versions=versions)
+        return made.model, made.table()
 
-    found, hit = cache.get_or_build(recipe.origin.name, STAGE, ingredients, build)
-    return programs.load_onnx(found, check=hit), json.loads((found / TABLE_FILE).read_text(encoding="utf-8"))
+    return tabled_graph(recipe.origin.name, {compute: model.digest}, TABLE_FILE, make, cache)

@@ -251,7 +251,7 @@ class Checkpoint:
         named = any(self.keywords.get(name) is not None for name in _FILE_KEYWORDS)
         return not named and not self._raw_config.get("transformers_weights")
 
-    @property
+    @cached_property
     def remote_code(self) -> bool:
         """Whether the repo brings its own modelling code and the caller allowed it."""
         return bool(self.keywords.get("trust_remote_code")) and "auto_map" in hub.read_config(self.model_folder)

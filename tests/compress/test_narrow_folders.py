@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
@@ -142,7 +143,6 @@ def test_a_repo_of_sentence_transformers(tmp_path: Path) -> None:
 
 
 def test_the_base_of_an_adapter(tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
     base = folder_of(cut_model("bert"), tmp_path / "base")
     config = peft.LoraConfig(r=2, target_modules=["query", "dense"], init_lora_weights=False)
     with warnings.catch_warnings():

@@ -89,7 +89,6 @@ def test_a_form_is_what_the_program_computes_in(repo: Path, tmp_path: Path) -> N
 
 
 def test_narrow_weights_stay_narrow_on_another_host(repo: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
     model = QEFFAutoModel.from_pretrained(repo, pooling="auto")
     made = model.quantize("int8_weights", limits=WIDE, seq_len=16, backend="openvino")
     saved = QEFFAutoModel.from_pretrained(made.save_pretrained(tmp_path / "saved"), backend="onnxruntime")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
-from QEfficient.auto.quantized import Quantized
+from QEfficient.auto.compression.quantized import Quantized
 from QEfficient.compress.vocabulary import tables
 from QEfficient.errors import (
     CompressionRefusedError,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from QEfficient.auto.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
+from QEfficient.auto.compression.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
 from QEfficient.errors import InputError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.tasks.catalogue import FEATURE_EXTRACTION, QUESTION_ANSWERING, TEXT_CLASSIFICATION, TOKEN_CLASSIFICATION

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
-from QEfficient.auto.measuring import MeasuredModel
+from QEfficient.auto.compression.measuring import MeasuredModel
 from QEfficient.compress.pruning.depth import cut_layers, layer_list
 from QEfficient.compress.pruning.groups import UnitGroup, find_groups
 from QEfficient.compress.pruning.importance import Importance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.compress.guard import SCORE, Drop, Guard
@@ -51,6 +51,30 @@ def as_number(found: Any) -> float:
             allowed="a number of which more is better",
             do="return one from the function",
         ) from error
+
+
+def drops_between_models(
+    before: Any, after: Any, rows: Examples | None, score: Callable[[Any], float] | None, *, torch: bool
+) -> tuple[Drop, ...]:
+    """What two Auto objects answer to the caller's held-out rows, or to the caller's function.
+
+    Args:
+        before: The one.
+        after: Another one of its class.
+        rows: The rows; ``None``: there are none.
+        score: The function, in their place.
+        torch: Ask their torch models, not their programs.
+    """
+    if score is not None:
+        return (Drop(SCORE, as_number(score(before)), as_number(score(after))),)
+    if rows is None:
+        return ()
+    from QEfficient.evaluate.answers.runner import SubjectRunner
+    from QEfficient.evaluate.evaluation import answered
+    from QEfficient.train.scores import changes
+
+    first, second = (answered(SubjectRunner(one._subject(), torch=torch), rows) for one in (before, after))
+    return drops_of(changes(first, second))
 
 
 def drops_of(changes: Iterable[MetricChange]) -> tuple[Drop, ...]:

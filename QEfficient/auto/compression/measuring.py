@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.auto.guarding import as_number, drops_of
+from QEfficient.auto.compression.guarding import as_number, drops_of
 from QEfficient.compress.guard import SCORE, Drop
 from QEfficient.evaluate.record import Examples, Outcome
 from QEfficient.export.isolated import isolated

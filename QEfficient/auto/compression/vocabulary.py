@@ -6,19 +6,18 @@ import dataclasses
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from QEfficient import arguments, hub, settings
-from QEfficient.auto.guarding import as_number, drops_of, rows_as_json
+from QEfficient.auto.compression.guarding import drops_between_models, rows_as_json
+from QEfficient.auto.compression.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
 from QEfficient.auto.processors import own_tokenizer
 from QEfficient.auto.road import Road
-from QEfficient.auto.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
 from QEfficient.cache import content_key
-from QEfficient.compress.guard import SCORE, Drop
 from QEfficient.compress.record import CompressionStep, add_step
 from QEfficient.compress.vocabulary.check import check_written
 from QEfficient.compress.vocabulary.choice import VocabularySize
@@ -91,7 +90,8 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
                 (folder / TRAINING_FILE).write_text(json.dumps(dict(origin.training), indent=1), encoding="utf-8")
             written = _checkpoint(model, folder, origin.name)
             check_written(module, reads.content, vocabulary.new, written, texts)
-            drops = _drops(model, _object(model, written), rows, args.score)
+            made_again = _object(model, written)
+            drops = drops_between_models(model, made_again, rows.answered, args.score, torch=True)
             if rows.guard is not None:
                 rows.guard.check(drops, f"Pruning the vocabulary of {origin.name!r}", _GENTLER)
             add_step(made.config, dataclasses.replace(step, drops=drops))
@@ -213,20 +213,6 @@ def _judge(lost: LostTokens | None, max_lost: float | None, name: str) -> None:
 def _report(module: nn.Module, made: nn.Module, measured_on: str, lost: LostTokens | None) -> VocabularyReport:
     (tokens, size, parameters), after = sizes(module), sizes(made)
     return VocabularyReport(tokens, after[0], size, after[1], parameters, after[2], **lost_as_fields(measured_on, lost))
-
-
-def _drops(before: Road, after: Road, rows: VocabularyRows, score: Callable[[Any], float] | None) -> tuple[Drop, ...]:
-    if score is not None:
-        return (Drop(SCORE, as_number(score(before)), as_number(score(after))),)
-    if rows.answered is None:
-        return ()
-    from QEfficient.evaluate.answers.runner import SubjectRunner
-    from QEfficient.evaluate.evaluation import answered
-    from QEfficient.train.scores import changes
-
-    models: tuple[Any, Any] = (before, after)
-    first, second = (answered(SubjectRunner(one._subject(), torch=True), rows.answered) for one in models)
-    return drops_of(changes(first, second))
 
 
 # ---------------------------------------------------------------------------------------------- the new object

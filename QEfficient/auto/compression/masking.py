@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from QEfficient.auto.cutting import kept_model, measured_model, origin_of, own_folder
-from QEfficient.auto.guarding import check_measured, rows_as_json
-from QEfficient.auto.measuring import drops_between
+from QEfficient.auto.compression.guarding import check_measured, rows_as_json
+from QEfficient.auto.compression.measuring import drops_between
+from QEfficient.auto.compression.pruning import kept_model, measured_model, origin_of, own_folder
 from QEfficient.auto.training import check_score, examples_of, like
 from QEfficient.compress.guard import parse_guard
 from QEfficient.compress.pruning.masks import mask_n_of_m, mask_smallest

@@ -14,7 +14,7 @@ from QEfficient.evaluate.record import Examples
 from QEfficient.train.distill_request import DistillRequest, parse_distill_request
 
 if TYPE_CHECKING:
-    from QEfficient.auto.measuring import MeasuredModel
+    from QEfficient.auto.compression.measuring import MeasuredModel
     from QEfficient.train.record import Trained
 
 _DEFAULTS: Mapping[str, Any] = {"batch_size": 32, "learning_rate": 1e-4}

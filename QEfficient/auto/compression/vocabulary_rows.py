@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from QEfficient import arguments
-from QEfficient.auto.guarding import check_measured
+from QEfficient.auto.compression.guarding import check_measured
 from QEfficient.auto.training import check_score
 from QEfficient.compress.guard import Guard, parse_guard
 from QEfficient.errors import OptionError

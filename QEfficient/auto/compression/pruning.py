@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub, settings
-from QEfficient.auto.folders import as_before_if_refused
-from QEfficient.auto.guarding import check_measured, rows_as_json
-from QEfficient.auto.measuring import MeasuredModel, drops_between
-from QEfficient.auto.narrowing import Cut, cut_of
+from QEfficient.auto.compression.cut import Cut, cut_of
+from QEfficient.auto.compression.folders import as_before_if_refused
+from QEfficient.auto.compression.guarding import check_measured, rows_as_json
+from QEfficient.auto.compression.measuring import MeasuredModel, drops_between
+from QEfficient.auto.compression.recovering import check_recovery, parse_recovery, recover
 from QEfficient.auto.processors import own_processor
-from QEfficient.auto.recovering import check_recovery, parse_recovery, recover
 from QEfficient.auto.training import check_score, check_task, examples_of, like, sentence_steps, whole_module
 from QEfficient.cache import content_key
 from QEfficient.compress.guard import Drop, parse_guard
