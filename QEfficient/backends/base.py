@@ -130,6 +130,48 @@ class Tunable(Protocol):
 
 
 @runtime_checkable
+class Retaining(Protocol):
+    """A session that keeps state between runs: every input ``X`` that has an output ``X_RetainedState``.
+
+    ``run`` takes and gives the other arrays only; what is run changes the state. State stands in slots, along the first
+    axis of each state input; the last slot of a graph with ``batch_index`` is a scratch slot, which takes dropped
+    writes. A session has one owner: it is not for many threads, and a fork with retained state raises.
+    """
+
+    states: tuple[TensorSpec, ...]
+    """The state inputs, in graph order, with the sizes that they have here and in the dtype that is kept."""
+
+    def read(self, slot: int) -> Arrays:
+        """What a slot holds: name → a copy, without the first axis.
+
+        Raises:
+            UsageError: There is no such slot.
+        """
+        ...
+
+    def write(self, slot: int, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Makes a slot hold ``state``, as :meth:`read` gives it.
+
+        Raises:
+            InputError: A name, dtype or shape does not fit.
+        """
+        ...
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes slot ``target`` hold what ``source`` does."""
+        ...
+
+    def clear(self, slot: int | None = None) -> None:
+        """Zeroes a slot, or all."""
+        ...
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all state."""
+        ...
+
+
+@runtime_checkable
 class Carrying(Protocol):
     """A session whose device may have an array in another dtype than the caller gives or gets."""
 

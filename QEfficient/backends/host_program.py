@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,18 @@ class HostBackend(ABC):
         except BackendUnavailableError as error:
             return Availability(False, f"{error.what} {error.got}", str(error.do))
 
-    @abstractmethod
     def version(self) -> str:
         """The version of the runtime."""
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
+        """The version, found out once: it is asked for by every compile."""
+        return self._find_version()
+
+    @abstractmethod
+    def _find_version(self) -> str:
+        """Imports the runtime and asks it."""
 
     def parse_options(self, keywords: Mapping[str, Json]) -> CompileOptions:
         """Checks the card's options as the card would; the host records them and does not use them."""

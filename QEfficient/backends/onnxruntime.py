@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import cached_property
 
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.host_program import HostBackend
@@ -30,12 +29,7 @@ class OnnxRuntimeBackend(HostBackend):
     compute: tuple[str, ...] = ("fp32", "int8", *WEIGHT_ONLY)
     session = OnnxRuntimeSession
 
-    def version(self) -> str:
-        """The version of onnxruntime."""
-        return self._version
-
-    @cached_property
-    def _version(self) -> str:
+    def _find_version(self) -> str:
         return str(onnxruntime().__version__)
 
     def _try(self, program: Program) -> None:

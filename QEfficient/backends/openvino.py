@@ -20,8 +20,7 @@ class OpenVinoBackend(HostBackend):
     compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8, *WEIGHT_ONLY)
     session = OpenVinoSession
 
-    def version(self) -> str:
-        """The version of openvino."""
+    def _find_version(self) -> str:
         return openvino_graph.version()
 
     def check(self, target: Target, options: CompileOptions) -> None:

@@ -1,1 +1,1 @@
-"""Import paths that people of the vendor's library already use."""
+"""Text in, text out: ``engine.py`` schedules sequences over the slots of a session that keeps state."""

@@ -28,6 +28,7 @@ ROOMS = (
     "backends",
     "runtime",
     "inference",
+    "generation",
     "numerics",
     "tasks",
     "source",
@@ -43,7 +44,7 @@ ROOMS = (
     "scale",
     "cli",
     "transformers",
-    "generation",
+    "cloud",
 )
 
 

@@ -25,13 +25,14 @@ WITHOUT_TORCH = (
     "text",
     "backends",
     "runtime",
+    "generation",
 )
 HEAVY = {"torch", "transformers", "onnx", "onnx_ir", "onnxscript"}
 # Not on the warm path although its room is: it runs only while a program is being made.
 COLD = {"QEfficient.text.convert"}
 # These may be imported only when a function needs them.
 LAZY = {"huggingface_hub", "onnxruntime", "google", "sentence_transformers"}
-REEXPORTS = ("transformers", "generation")
+REEXPORTS = ("transformers",)
 # A table of class paths that are imported when somebody asks for one by name: its backend may stand in a room below.
 BY_NAME = {"QEfficient.backends.registry": {"QEfficient.numerics.emulator"}}
 
@@ -54,7 +55,7 @@ def test_the_order_in_the_architecture_document_is_this_one() -> None:
 
 
 # Rooms that name public classes by the package's lazy table, which may name any room.
-BY_TABLE = {"cli", "transformers", "generation", "cloud"}
+BY_TABLE = {"cli", "transformers", "cloud"}
 
 
 def upward(files: Iterable[Path]) -> list[str]:

@@ -1,0 +1,21 @@
+"""Which inputs of a graph are state: the pairing rule, which nothing else declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from QEfficient.records import TensorSpec
+
+RETAINED = "_RetainedState"
+INTERNAL = "_InternalRetainedState"
+"""What the vendor's exporter puts behind a name inside functions; both spellings are understood."""
+
+
+def state_pairs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Mapping[str, str]:
+    """State input → the output that is its next value, in the inputs' order.
+
+    An input ``X`` is state where there is an output ``X_RetainedState``, whatever its name.
+    """
+    given = {spec.name for spec in outputs}
+    found = {spec.name: [spec.name + suffix for suffix in (RETAINED, INTERNAL)] for spec in inputs}
+    return {name: next(one for one in both if one in given) for name, both in found.items() if given.intersection(both)}

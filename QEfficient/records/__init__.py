@@ -1,0 +1,55 @@
+"""The few records that travel between the rooms. All are frozen; none holds a loaded graph or a tensor."""
+
+from __future__ import annotations
+
+import warnings
+
+from QEfficient.records.options import CompileOptions, Target, Tuning
+from QEfficient.records.programs import (
+    CONFIG_KEY,
+    MODEL,
+    DecoderFacts,
+    FileFacts,
+    GraphFacts,
+    Manifest,
+    ModelFacts,
+    Program,
+)
+from QEfficient.records.rows import RowRules, Rows, TextFacts, TokenInput
+from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, Json, OnnxModel, Shape, TensorSpec
+
+__all__ = [
+    "BATCH_DIM",
+    "CONFIG_KEY",
+    "LENGTH_DIM",
+    "MODEL",
+    "CompileOptions",
+    "DecoderFacts",
+    "FileFacts",
+    "GraphFacts",
+    "Json",
+    "Manifest",
+    "ModelFacts",
+    "OnnxModel",
+    "Program",
+    "RowRules",
+    "Rows",
+    "Shape",
+    "Target",
+    "TensorSpec",
+    "TextFacts",
+    "TokenInput",
+    "Tuning",
+]
+
+
+def __getattr__(name: str) -> type[Shape]:
+    """The name under which :class:`Shape` was known, for one release."""
+    if name != "Bucket":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "QEfficient.records.Bucket is now Shape; the old name goes with the next release (docs: Move to this version).",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return Shape
