@@ -14,7 +14,7 @@ Reason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextTokens:
     """What to decode next.
 
     Attributes:
@@ -57,13 +57,13 @@ class Strategy(Protocol):
     """Chooses the tokens of one request. It holds all that the choice depends on: its prompt, seed, penalties, stops.
 
     The engine gives it the logits behind the prompt, ``(1, vocabulary)``, then those of each step, one row for each of
-    the last :class:`Step`'s tokens in their order.
+    the last :class:`NextTokens`'s tokens in their order.
     """
 
     rows: int
     """Slots that it needs at most: 1, or as many as there are beams."""
 
-    def advance(self, logits: NDArray[np.float32]) -> Step:
+    def advance(self, logits: NDArray[np.float32]) -> NextTokens:
         """Chooses."""
         ...
 
