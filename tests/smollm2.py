@@ -47,7 +47,7 @@ def conversations() -> tuple[tuple[dict[str, str], ...], ...]:
     Every fourth has an empty system message; to the others the template adds its own.
     """
     snippets, articles = real_text.snippets(116), lee_corpus.documents()
-    joined = [" ".join(articles[first : first + many]) for many in (2, 4, 6, 8) for first in range(0, 50 - many, 5)]
+    joined = [" ".join(articles[first : first + many]) for many in (2, 4, 6, 7) for first in range(0, 50 - many, 5)]
     texts = [*snippets, *articles, *joined]
     asked = [_ASKS[place % len(_ASKS)].format(text) for place, text in enumerate(texts)]
     every = ["Hi", "What is the capital of France?", *asked][:200]
