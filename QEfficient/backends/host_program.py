@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from QEfficient.backends.base import Availability, Graphs, GraphShapes
+from QEfficient.backends.base import Availability, Graphs, GraphShapes, Session
 from QEfficient.backends.graphs import jobs
 from QEfficient.backends.host_session import HostSession
 from QEfficient.backends.option_files import copied_files
 from QEfficient.backends.refusals import other_precision
+from QEfficient.backends.retained import state_pairs
+from QEfficient.backends.state_session import StateSession
 from QEfficient.errors import BackendUnavailableError, CompileError, CorruptArtefactError, DeviceError, OptionError
 from QEfficient.records import CompileOptions, GraphFacts, Json, Manifest, OnnxModel, Program, Target
 
@@ -27,6 +29,8 @@ class HostBackend(ABC):
     """What the runtime is called, in messages."""
     session: type[HostSession[Any]]
     """What it opens."""
+    state_session: type[StateSession]
+    """What it opens where a graph has state."""
 
     def can_compile(self) -> Availability:
         """Wherever the runtime can be imported."""
@@ -104,8 +108,8 @@ class HostBackend(ABC):
         """The facts of the program's only graph, once whatever is run in its place stands beside it."""
         return program.manifest.graph
 
-    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> HostSession[Any]:
-        """Loads a program.
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> Session:
+        """Loads a program; what it gives keeps state, where the graph has any (``base.Retaining``).
 
         Raises:
             OptionError: ``devices`` is given; the host has none.
@@ -114,7 +118,8 @@ class HostBackend(ABC):
             BackendUnavailableError: The runtime is not installed, or the CPU does not have the precision.
         """
         refuse_devices(devices)
-        return self.session(program, strict=strict)
+        kind = self.state_session if state_pairs(program.manifest.inputs, program.manifest.outputs) else self.session
+        return kind(program, strict=strict)
 
 
 def make(

@@ -24,10 +24,19 @@ class InputCheck:
         inputs: The program's inputs.
         buckets: The compiled buckets.
         fixed_shapes: Take only the shapes of ``buckets``; else any batch and any length up to the longest of them.
+        state: Of a program that keeps state, size of each dim that a state has: an input that has it too has that very
+            size. The batch, where no state has it, is at most the largest of ``buckets``.
     """
 
-    def __init__(self, inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, fixed_shapes: bool) -> None:
-        self._inputs, self._buckets, self._fixed_shapes = inputs, buckets, fixed_shapes
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        buckets: Sequence[Shape],
+        *,
+        fixed_shapes: bool,
+        state: Mapping[str, int] | None = None,
+    ) -> None:
+        self._inputs, self._buckets, self._fixed_shapes, self._state = inputs, buckets, fixed_shapes, state
         self._wanted = [(spec.name, np.dtype(spec.dtype)) for spec in inputs]
         self._known: set[Shapes] = set()
 
@@ -56,7 +65,7 @@ class InputCheck:
 
     def _check_anew(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         inputs, buckets = self._inputs, self._buckets
-        _check_names(tuple(arrays), tuple(spec.name for spec in inputs))
+        check_array_names(tuple(arrays), tuple(spec.name for spec in inputs))
         for spec in inputs:
             check_dtype(spec.name, arrays[spec.name], spec.dtype)
         shapes = {spec.name: arrays[spec.name].shape for spec in inputs}
@@ -66,13 +75,21 @@ class InputCheck:
             allowed = " or ".join(map(str, buckets))
             do = "pad to one of these shapes, or compile with other seq_len and batch_size"
         else:
-            if _fits(shapes, inputs, buckets):
+            if _fits(shapes, inputs, buckets, self._state):
                 return
             largest = Shape.largest(buckets)
             others = [f", {dim} up to {n}" for dim, n in largest.sizes.items() if dim not in (BATCH_DIM, LENGTH_DIM)]
-            allowed = f"at least 1 row, 1 to {largest.length} tokens{''.join(others)}, the same for every input"
+            allowed = (
+                f"{self._rows(largest.batch)}, 1 to {largest.length} tokens{''.join(others)}, alike in every input"
+            )
             do = "shorten the rows, or compile with a longer seq_len"
         raise InputError("The program does not take these shapes.", got=str(shapes), allowed=allowed, do=do)
+
+    def _rows(self, batch: int) -> str:
+        """How many rows are taken, in words."""
+        if self._state is None:
+            return "at least 1 row"
+        return f"{batch} rows" if BATCH_DIM in self._state else f"1 to {batch} rows"
 
 
 def check_dtype(name: str, array: object, dtype: str) -> None:
@@ -90,7 +107,12 @@ def check_dtype(name: str, array: object, dtype: str) -> None:
         )
 
 
-def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
+def check_array_names(given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses names of arrays that are unknown, or missing.
+
+    Raises:
+        InputError: It says which.
+    """
     for name in given:
         if name not in known:
             do = "pass exactly these arrays"
@@ -105,9 +127,14 @@ def _check_names(given: Sequence[str], known: Sequence[str]) -> None:
         )
 
 
-def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], buckets: Sequence[Shape]) -> bool:
-    """Whether one size for each free dim explains all shapes, and none but the batch is larger than in every shape."""
-    sizes: dict[str, int] = {}
+def _fits(
+    shapes: Mapping[str, tuple[int, ...]],
+    inputs: Sequence[TensorSpec],
+    buckets: Sequence[Shape],
+    state: Mapping[str, int] | None,
+) -> bool:
+    """Whether one size for each free dim explains all shapes, and none is larger than it may be."""
+    sizes = dict(state or {})
     for spec in inputs:
         shape = shapes[spec.name]
         if len(shape) != len(spec.shape):
@@ -117,4 +144,4 @@ def _fits(shapes: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorSpec], b
             if size != expected or size < 1:
                 return False
     largest = Shape.largest(buckets).sizes
-    return all(dim == BATCH_DIM or size <= largest.get(dim, size) for dim, size in sizes.items())
+    return all((dim == BATCH_DIM and state is None) or size <= largest.get(dim, size) for dim, size in sizes.items())

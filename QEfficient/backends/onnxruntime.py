@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
+from QEfficient.backends.onnxruntime_state import OnnxRuntimeStateSession
+from QEfficient.backends.retained import state_pairs
 from QEfficient.errors import CorruptArtefactError, DeviceError
 from QEfficient.records import CompileOptions, GraphFacts, OnnxModel, Program
 
@@ -27,7 +30,7 @@ class OnnxRuntimeBackend(HostBackend):
 
     name = runtime = "onnxruntime"
     compute: tuple[str, ...] = ("fp32", "int8", *WEIGHT_ONLY)
-    session = OnnxRuntimeSession
+    session, state_session = OnnxRuntimeSession, OnnxRuntimeStateSession
 
     def _find_version(self) -> str:
         return str(onnxruntime().__version__)
@@ -38,8 +41,12 @@ class OnnxRuntimeBackend(HostBackend):
     def _complete(self, program: Program, model: OnnxModel, options: CompileOptions) -> GraphFacts:
         """What onnxruntime has one operator for is joined in a second graph, which the session runs.
 
-        See ``onnx_transforms.joined``.
+        See ``onnx_transforms.joined``. Of either it is found out which state can be overwritten where it stands.
         """
+        graph = self._joined(program)
+        return replace(graph, in_place=in_place(graph, program.path / (graph.joined or graph.onnx)))
+
+    def _joined(self, program: Program) -> GraphFacts:
         from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
 
         graph, path = program.manifest.graph, program.onnx_path.with_suffix(".onnxruntime.onnx")
@@ -52,3 +59,13 @@ class OnnxRuntimeBackend(HostBackend):
             path.unlink()
             return graph
         return replace(graph, joined=path.relative_to(program.path).as_posix())
+
+
+def in_place(graph: GraphFacts, path: Path) -> tuple[str, ...]:
+    """State inputs that a run of the file at ``path`` may overwrite; see ``onnx_transforms.in_place``."""
+    pairs = state_pairs(graph.inputs, graph.outputs)
+    if not pairs:
+        return ()
+    from QEfficient.onnx_transforms.in_place import read_by_scatter_only  # imports onnx, which a session must not need
+
+    return read_by_scatter_only(path, tuple(pairs))

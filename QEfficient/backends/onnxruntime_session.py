@@ -19,7 +19,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.host import WEIGHT_ONLY, sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.backends.refusals import corrupt_graph, no_row, refused
-from QEfficient.errors import BackendUnavailableError
+from QEfficient.errors import BackendUnavailableError, DeviceError, InputError
 from QEfficient.records import Json, Program
 
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
@@ -55,9 +55,7 @@ class OnnxRuntimeSession(HostSession[Any]):
         try:
             results = handle.run(names, dict(arrays))
         except Exception as error:  # onnxruntime's exceptions have no common class below Exception
-            if "out of data bounds" in str(error):
-                raise no_row(str(error)) from error
-            raise refused(f"onnxruntime {onnxruntime().__version__}", "run", error) from error
+            raise run_error(error) from error
         return dict(zip(names, results, strict=True))
 
     def _facts(self) -> dict[str, Json]:
@@ -81,6 +79,13 @@ def onnxruntime() -> ModuleType:
         ) from error
     onnxruntime.disable_telemetry_events()
     return onnxruntime  # type: ignore[no-any-return, unused-ignore]
+
+
+def run_error(error: Exception) -> InputError | DeviceError:
+    """The error to raise where onnxruntime's own ended a run."""
+    if "out of data bounds" in str(error):
+        return no_row(str(error))
+    return refused(f"onnxruntime {onnxruntime().__version__}", "run", error)
 
 
 def load(path: Path, *, threads: int, compute: str = "fp32", check_only: bool = False) -> Any:

@@ -10,6 +10,7 @@ from QEfficient.backends import openvino_graph
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.openvino_session import OpenVinoSession
+from QEfficient.backends.openvino_state import OpenVinoStateSession
 from QEfficient.records import CompileOptions, Program, Target
 
 
@@ -18,7 +19,7 @@ class OpenVinoBackend(HostBackend):
 
     name = runtime = "openvino"
     compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8, *WEIGHT_ONLY)
-    session = OpenVinoSession
+    session, state_session = OpenVinoSession, OpenVinoStateSession
 
     def _find_version(self) -> str:
         return openvino_graph.version()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.backends.refusals import no_row, refused
-from QEfficient.records import Json, TensorSpec
+from QEfficient.records import Json, Shape, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +33,15 @@ class OpenVinoSession(HostSession[_Compiled]):
     backend = "openvino"
 
     def _open(self, streams: int, threads: int) -> _Compiled:
-        model = graphs.read(self._path)
-        inputs = _places(model.inputs, self.inputs)
-        outputs = _places(model.outputs, self.outputs)
-        check_names(self._path, "inputs", self.inputs, [*inputs, *_others(model.inputs, inputs)])
-        check_names(self._path, "outputs", self.outputs, [*outputs, *_others(model.outputs, outputs)])
-        graphs.check_longest(model, self._path, self.inputs, self.shapes)
+        model = load(self._path, self.inputs, self.outputs, self.shapes)
         self._tables, self._tensor = graphs.tables(model), graphs.openvino().Tensor
-        self._results = [outputs[spec.name] for spec in self.outputs]
+        self._results = list(places(model.outputs, self.outputs).values())
+        inputs = places(model.inputs, self.inputs)
         return _Compiled(graphs.compiled(model, self._compute, streams=streams, threads=threads), inputs)
 
     def _call(self, handle: _Compiled, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         for name, rows in self._tables.items():
-            _check_ids(name, arrays[name], rows)
+            check_ids(name, arrays[name], rows)
         try:
             request = handle.free.pop()
         except IndexError:
@@ -68,8 +65,23 @@ class OpenVinoSession(HostSession[_Compiled]):
         return {"openvino": graphs.version()}
 
 
-def _places(ports: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str, int]:
-    """Name of each of ``specs`` that is there → its place."""
+def load(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: Sequence[Shape]) -> Any:
+    """The graph as an ``openvino.Model``, held against what the manifest says of it.
+
+    Raises:
+        CorruptArtefactError: A file is missing, short, altered or outside the folder, or the two differ.
+        DeviceError: OpenVINO does not know an operator of it.
+    """
+    model = graphs.read(path)
+    for what, found, specs in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
+        known = places(found, specs)
+        check_names(path, what, specs, [*known, *_others(found, known)])
+    graphs.check_longest(model, path, inputs, shapes)
+    return model
+
+
+def places(ports: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """Name of each of ``specs`` that is there → its place among a model's inputs or outputs."""
     return {spec.name: place for spec in specs for place, port in enumerate(ports) if spec.name in port.get_names()}
 
 
@@ -78,7 +90,7 @@ def _others(ports: Sequence[Any], known: Mapping[str, int]) -> list[str]:
     return [sorted(port.get_names() or {"?"})[0] for place, port in enumerate(ports) if place not in known.values()]
 
 
-def _check_ids(name: str, ids: NDArray[Any], rows: int) -> None:
+def check_ids(name: str, ids: NDArray[Any], rows: int) -> None:
     """OpenVINO itself takes a row of zeros for an id past the end of a table, and says nothing.
 
     A model's own methods have checked their rows before (``runtime.tables``); this is for who opens a session alone.

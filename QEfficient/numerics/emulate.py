@@ -11,7 +11,7 @@ them. Between two such nodes nothing is rounded; an fp16 node that reads one rou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from QEfficient.backends.base import Session
 from QEfficient.backends.card_options import raw_file_name
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.backends.onnxruntime import OnnxRuntimeSession
+from QEfficient.backends.retained import state_pairs
 from QEfficient.cache import Cache
 from QEfficient.errors import TransformError
 from QEfficient.numerics.formats import Format
@@ -115,7 +116,8 @@ def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Seq
     """Writes ``folder/model.onnx``, a graph that computes ``model`` in ``precision``.
 
     Functions are inlined. Every value keeps its name, and has under it what its maker leaves: rounded by an fp16 node,
-    as it is by an fp32 one. Weights are read, rounded and written in pieces.
+    as it is by an fp32 one. Weights are read, rounded and written in pieces. State (``backends/retained.py``) is fp16
+    between runs: whoever runs the graph gives it so, and gets it so, also from an fp32 node.
 
     Args:
         model: Stays as it is.
@@ -136,7 +138,7 @@ def emulated(model: OnnxModel, folder: Path, precision: Precision, *, watch: Seq
     names = {str(node.outputs[0].name) for node in ir.traversal.RecursiveGraphIterator(graph.graph)}
     check_names(precision.fp32_nodes, names, "fp32_nodes")
     run(graph, (common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),))
-    _Rounding(graph, precision).graph(graph.graph, fp32_owner=True)
+    _Rounding(graph, precision).whole(state_pairs(model.inputs, model.outputs))
     watched = _watch(graph.graph, watch)
     run(graph, (RemoveDeadCode(), StoreWeights(folder)))
     path = folder / "model.onnx"
@@ -188,10 +190,21 @@ class _Rounding:
     """One rewrite of one graph, in place."""
 
     def __init__(self, model: ir.Model, precision: Precision) -> None:
-        self.precision = precision
+        self.model, self.precision = model, precision
         self.rounded: set[ir.Value] = set()  # these hold fp16 numbers already
         self.copies: dict[tuple[ir.Value, str], ir.Value] = {}  # what fp16 nodes read in a value's place
         self.names = new_values.Names(model)
+
+    def whole(self, states: Mapping[str, str]) -> None:
+        """The main graph. ``states``: its state inputs, and the outputs that are their next values."""
+        graph = self.model.graph
+        if self.precision.half:
+            self.rounded.update(value for value in graph.inputs if value.name in states)
+        self.graph(graph, fp32_owner=True)
+        for value in list(graph.outputs):
+            kept = value in self.rounded or not is_float(value)
+            if self.precision.half and value.name in states.values() and not kept:
+                self._round_in_place(value)
 
     def graph(self, graph: ir.Graph, *, fp32_owner: bool) -> None:
         """``fp32_owner``: whether inputs arrive, and outputs leave, without being rounded."""

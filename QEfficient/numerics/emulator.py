@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
 
-from QEfficient.backends.host_session import HostSession
-from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
+from QEfficient.backends.base import Session
+from QEfficient.backends.onnxruntime import OnnxRuntimeBackend, in_place
+from QEfficient.numerics.emulated_state import EmulatedStateSession
 from QEfficient.records import MODEL, CompileOptions, GraphFacts, OnnxModel, Program
 
 FOLDER = "emulated"
@@ -21,6 +21,7 @@ class EmulatorBackend(OnnxRuntimeBackend):
     """
 
     name = "emulator"
+    state_session = EmulatedStateSession
     compute: tuple[str, ...] = ("fp16",)
 
     def _complete(self, program: Program, model: OnnxModel, options: CompileOptions) -> GraphFacts:
@@ -32,10 +33,11 @@ class EmulatorBackend(OnnxRuntimeBackend):
         from QEfficient.numerics.emulate import computed_in, emulated  # onnx, which a session must not need
 
         graph = program.manifest.graph
-        emulated(model, program.onnx_path.parent / FOLDER, computed_in(options, program.manifest.target))
-        return replace(graph, binary=str(PurePosixPath(graph.onnx).parent / FOLDER))
+        made = emulated(model, program.onnx_path.parent / FOLDER, computed_in(options, program.manifest.target))
+        folder = str(PurePosixPath(graph.onnx).parent / FOLDER)
+        return replace(graph, binary=folder, in_place=in_place(graph, made.path))
 
-    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> HostSession[Any]:
+    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> Session:
         """Loads a program; as the host's backend does."""
         graph = program.manifest.graph
         manifest = replace(program.manifest, graphs={MODEL: replace(graph, onnx=f"{graph.binary}/model.onnx")})

@@ -58,6 +58,7 @@ class GraphFacts:
         onnx: Its file.
         joined: The file that onnxruntime runs in its place; ``None``: that one itself.
         binary: Folder of its QPC, ``None`` on the host.
+        in_place: State inputs that onnxruntime may overwrite while it runs: see ``onnx_transforms.in_place``.
     """
 
     shapes: tuple[Shape, ...]
@@ -66,6 +67,7 @@ class GraphFacts:
     onnx: str
     joined: str | None = None
     binary: str | None = None
+    in_place: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

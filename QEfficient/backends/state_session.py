@@ -1,0 +1,210 @@
+"""What every session on the host's CPUs that keeps state does alike; see ``base.Retaining``.
+
+It is no :class:`QEfficient.backends.host_session.HostSession`: that one has several handles for many callers at once,
+where each run of this one goes on from what the last one left. So there is one handle, with every CPU, and one run at a
+time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import threading
+import weakref
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient import fork
+from QEfficient.backends import huge_pages
+from QEfficient.backends.base import Arrays, Closing, OfOneProcess
+from QEfficient.backends.host import usable_cpus
+from QEfficient.backends.input_check import InputCheck
+from QEfficient.backends.refusals import closed
+from QEfficient.backends.retained import check_slot, check_state, state_pairs
+from QEfficient.backends.threads import ENDING, leave
+from QEfficient.errors import UsageError
+from QEfficient.records import Json, Program, Shape, TensorSpec
+
+
+class StateSession(OfOneProcess, Closing):
+    """A program on the host's CPUs that keeps state; see :class:`QEfficient.backends.base.Retaining`.
+
+    Each state has its size from the program's shapes, the largest of each dim. A dim that a state has is fixed; every
+    other is free up to its largest size there, the batch too, but for ``strict``.
+
+    After a :class:`QEfficient.errors.DeviceError` of a run every slot's state is undefined. A second owner is not
+    served: calls of other threads wait, but what they run changes the same state.
+
+    Args:
+        program: A folder whose graph the runtime can load.
+        strict: Take only the compiled shapes.
+
+    Attributes:
+        inputs, outputs: What :meth:`run` takes and gives: the graph's without state.
+        states: The state inputs with their sizes.
+    """
+
+    backend: str  # name of its backend
+    kept: str | None = None
+    """Dtype that floating-point state is kept in, and read and written; ``None``: as the graph has it."""
+    initial: float = 0.0
+    """What state starts out as. Nothing may depend on it: tests set it to NaN, for sessions that are opened then."""
+
+    def __init__(self, program: Program, *, strict: bool) -> None:
+        manifest = program.manifest
+        self._program, self._specs = program, (manifest.inputs, manifest.outputs)
+        self._pairs = state_pairs(*self._specs)
+        self.inputs = tuple(spec for spec in manifest.inputs if spec.name not in self._pairs)
+        self.outputs = tuple(spec for spec in manifest.outputs if spec.name not in self._pairs.values())
+        self.shapes, self.fixed_shapes, self.slots = manifest.shapes, strict, 1
+        largest = Shape.largest(manifest.shapes)
+        found = [spec for spec in manifest.inputs if spec.name in self._pairs]
+        sizes = {dim: largest.sizes[dim] for spec in found for dim in spec.shape if isinstance(dim, str)}
+        self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=strict, state=sizes)
+        sized = [replace(spec, shape=spec.at(largest)) for spec in found]
+        self.states = tuple(self._as_kept(spec) for spec in sized)
+        self._buffers = {spec.name: self.new_buffer(spec) for spec in sized}
+        self._cpus, self._closed = usable_cpus(), False
+        self._lock, self._process = threading.Lock(), fork.process()
+        with huge_pages.tracked():
+            self._open()
+        _OPEN.add(self)
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Loads the program, and lets its runs read and write the buffers."""
+
+    @abstractmethod
+    def _call(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Runs checked arrays, and leaves the new state in the buffers."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Lets go of what the runtime holds."""
+
+    @abstractmethod
+    def _facts(self) -> dict[str, Json]:
+        """What ``report`` says of the runtime."""
+
+    def new_buffer(self, spec: TensorSpec) -> NDArray[np.generic]:
+        """A buffer for a state of these sizes, filled with :attr:`initial`."""
+        shape = tuple(map(int, spec.shape))
+        if self.initial == 0.0:
+            return np.zeros(shape, spec.dtype)  # takes memory page by page, as it is written
+        return np.full(shape, self.initial if np.dtype(spec.dtype).kind == "f" else 0, spec.dtype)
+
+    def _as_kept(self, spec: TensorSpec) -> TensorSpec:
+        return replace(spec, dtype=self.kept or spec.dtype) if np.dtype(spec.dtype).kind == "f" else spec
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """For whoever runs or touches the state.
+
+        Raises:
+            UsageError: This process was forked off the one that has the state.
+            DeviceError: The session is closed.
+        """
+        if fork.process() is not self._process:
+            raise UsageError(
+                "A session that keeps state can't be used in a forked process: what it holds stayed with the parent.",
+                got=type(self).__name__,
+                allowed="the process that opened it",
+                do="open the program in the child, and prefill there",
+            )
+        leave()
+        with self._lock:
+            if self._closed:
+                raise closed()
+            yield
+
+    def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        """Input name → array in, output name → new array out; state is neither given nor taken."""
+        with self._owned():
+            self._input_check.check(arrays)
+            return self._call(arrays)
+
+    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
+        """As :meth:`run`, at once: no run can go beside another on the same state."""
+        future: Future[Arrays] = Future()
+        try:
+            future.set_result(self.run(arrays))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def read(self, slot: int) -> Arrays:
+        """What a slot holds: name → a copy, without the first axis."""
+        check_slot(slot, self.states)
+        with self._owned():
+            return {spec.name: self._buffers[spec.name][slot].astype(spec.dtype) for spec in self.states}
+
+    def write(self, slot: int, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Makes a slot hold ``state``, as :meth:`read` gives it."""
+        check_slot(slot, self.states)
+        check_state(state, self.states)
+        with self._owned():
+            for name, buffer in self._buffers.items():
+                buffer[slot] = state[name]
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes slot ``target`` hold what ``source`` does."""
+        check_slot(source, self.states)
+        check_slot(target, self.states)
+        with self._owned():
+            for buffer in self._buffers.values():
+                buffer[target] = buffer[source]
+
+    def clear(self, slot: int | None = None) -> None:
+        """Zeroes a slot, or all."""
+        if slot is not None:
+            check_slot(slot, self.states)
+        with self._owned():
+            for buffer in self._buffers.values():
+                buffer[slice(None) if slot is None else slot] = 0
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all state, in the dtype that is kept."""
+        return sum(map(self._bytes, self.states))
+
+    def _bytes(self, spec: TensorSpec) -> int:
+        return math.prod(map(int, spec.shape)) * np.dtype(spec.dtype).itemsize
+
+    def report(self) -> dict[str, Json]:
+        """Device, threads, bytes of state and runtime version."""
+        return {
+            "backend": self.backend,
+            "device": "cpu",
+            "threads": self._cpus,
+            "strict": self.fixed_shapes,
+            "bytes_held": self.bytes_held,
+        } | self._facts()
+
+    def close(self) -> None:
+        """Frees the graph and the state. A run in flight finishes first; a second call does nothing."""
+        if self._closed or fork.process() is not self._process:  # in a child it is the parent's to close
+            return
+        with self._lock:
+            self._closed = True
+            self._free()
+            self._buffers.clear()
+
+
+_OPEN: weakref.WeakSet[StateSession] = weakref.WeakSet()
+
+
+def _exiting() -> None:
+    """No daemon thread may be inside the runtime when the interpreter ends."""
+    ENDING.set()
+    for session in list(_OPEN):
+        with session._lock:
+            pass
+
+
+atexit.register(_exiting)

@@ -1,0 +1,181 @@
+"""A decoder over any session that keeps state: prompts and tokens become its inputs, of the shapes that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.backends.base import Arrays, Closing, OfOneProcess, Retaining, Session
+from QEfficient.errors import UsageError
+from QEfficient.generation.chunk_checks import check_decode, check_prefill, check_slot
+from QEfficient.generation.decoder import Chunk
+from QEfficient.records import DecoderFacts, Shape
+
+KEPT = "num_logits_to_keep"
+"""Input of which only the length counts, and the dim that is this length."""
+
+Floats = NDArray[np.float32]
+
+
+class SessionDecoder(OfOneProcess, Closing):
+    """A :class:`QEfficient.generation.decoder.Decoder` over a session that keeps state.
+
+    With free shapes each run is as large as what is run. Where shapes are fixed, a prompt's chunk is filled up to
+    ``prefill_len`` with id 0 at position −1, which changes nothing, and a decode up to ``decode_rows`` with idle rows:
+    id 0, position −1, slot −1. Addressed by slots, chunks run one after the other; without, row n of a run is slot n,
+    all chunks share one run, and every slot that is not named idles in it.
+
+    After a :class:`QEfficient.errors.DeviceError` the state of every slot is lost, also in a prefill of several chunks
+    of which some were done. Nothing here remembers it: the owner prefills again, or fails what was there.
+
+    Args:
+        session: Open, and this one's own from now on: :meth:`close` closes it.
+        facts: ``Manifest.decoder`` of its program.
+
+    Raises:
+        UsageError: The session keeps no state, or was not compiled for what ``facts`` says.
+    """
+
+    def __init__(self, session: Session, facts: DecoderFacts) -> None:
+        if not isinstance(session, Retaining):
+            raise UsageError(
+                "The session keeps no state, so no text can be written with it.",
+                got=type(session).__name__,
+                allowed="a session of a program whose graph has inputs X with outputs X_RetainedState",
+                do="compile a decoder: QEFFAutoModelForCausalLM",
+            )
+        self.facts = facts
+        self._session, self._state = session, session
+        self._dtypes = {spec.name: spec.dtype for spec in session.inputs}
+        self._rows = facts.decode_rows if facts.continuous else facts.cache_slots
+        if session.fixed_shapes:
+            self._fixed_shape(self._prefill_rows, facts.prefill_len)
+            self._fixed_shape(self._rows, 1)
+
+    @property
+    def _prefill_rows(self) -> int:
+        return 1 if self.facts.continuous else self._rows
+
+    def prefill(self, chunks: Sequence[Chunk]) -> Floats:
+        """Writes chunks of prompts into slots.
+
+        Args:
+            chunks: Of different slots, each of 1 to ``prefill_len`` ids, at positions below ``facts.room``.
+
+        Returns:
+            The logits behind each chunk's last token, ``(chunks, vocabulary)``.
+
+        Raises:
+            UsageError: A slot, an id's position or a length does not fit; nothing was run.
+            DeviceError: The device failed; all slots are lost.
+        """
+        check_prefill(chunks, self.facts)
+        runs = [[chunk] for chunk in chunks] if self.facts.continuous else [chunks]
+        return np.concatenate([self._prefill(run) for run in runs])
+
+    def _prefill(self, chunks: Sequence[Chunk]) -> Floats:
+        """One run."""
+        rows, width, kept = self._prefill_rows, max(len(chunk.ids) for chunk in chunks), 1
+        if self._session.fixed_shapes:
+            shape = self._fixed_shape(rows, self.facts.prefill_len)
+            width, kept = shape.length, shape.sizes.get(KEPT, 1)
+        return self._run(chunks, (rows, width), kept)[:, -1]
+
+    def decode(self, rows: Sequence[Chunk]) -> Floats:
+        """One step of several sequences.
+
+        Args:
+            rows: At most ``decode_rows``, in any order, of different slots, each of as many ids: 1 to ``kept_logits``.
+
+        Returns:
+            The logits behind every token, ``(rows, tokens, vocabulary)``.
+
+        Raises:
+            UsageError: As :meth:`prefill`, or there are too many rows, or rows of unequal lengths.
+            DeviceError: The device failed; all slots are lost.
+        """
+        tokens = check_decode(rows, self.facts)
+        height, width, kept = len(rows) if self.facts.continuous else self._rows, tokens, tokens
+        if self._session.fixed_shapes:
+            shape = self._fixed_shape(self._rows, tokens)
+            height, width, kept = self._rows, shape.length, shape.sizes.get(KEPT, 1)
+        return self._run(rows, (height, width), kept)[:, -tokens:]
+
+    def _fixed_shape(self, rows: int, tokens: int) -> Shape:
+        """The compiled shape of so many rows that wastes the least on so many tokens each."""
+        fitting = [shape for shape in self._session.shapes if shape.batch == rows and shape.length >= tokens]
+        if not fitting:
+            raise UsageError(
+                "The program was compiled for other shapes than its decoder facts say.",
+                got=f"{rows} rows of {tokens} tokens",
+                allowed=" or ".join(map(str, self._session.shapes)),
+                do="compile the model again",
+            )
+        return min(fitting)
+
+    def _run(self, chunks: Sequence[Chunk], shape: tuple[int, int], kept: int) -> Floats:
+        """The logits of each chunk's row, ``(chunks, kept, vocabulary)``."""
+        places = range(len(chunks)) if self.facts.continuous else [chunk.slot for chunk in chunks]
+        ids, positions = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+        slots = np.full((shape[0], 1), -1, np.int64)
+        for place, chunk in zip(places, chunks, strict=True):
+            length = len(chunk.ids)
+            ids[place, :length] = chunk.ids
+            positions[place, :length] = np.arange(chunk.start, chunk.start + length)
+            slots[place] = chunk.slot
+        arrays = {"input_ids": ids, "position_ids": positions}
+        if self.facts.continuous:
+            arrays["batch_index"] = slots
+        if self.facts.kept_logits > 1:
+            arrays[KEPT] = np.zeros((kept, 1), np.int64)
+        results = self._session.run({name: array.astype(self._dtypes[name]) for name, array in arrays.items()})
+        return results["logits"][list(places)].astype(np.float32, copy=False)
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes slot ``target`` hold what ``source`` does.
+
+        Raises:
+            UsageError: There is no such slot.
+        """
+        check_slot(source, self.facts)
+        check_slot(target, self.facts)
+        self._state.copy(source, target)
+
+    def read(self, slot: int) -> Arrays:
+        """What a slot holds: name of a state input → array without the slots' axis, in the state's own dtype.
+
+        Raises:
+            UsageError: There is no such slot.
+        """
+        check_slot(slot, self.facts)
+        return self._state.read(slot)
+
+    def write(self, slot: int, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Puts back what :meth:`read` gave, here or in another session of the same program.
+
+        Raises:
+            UsageError: There is no such slot, or ``state`` does not fit.
+        """
+        check_slot(slot, self.facts)
+        self._state.write(slot, state)
+
+    def clear(self, slot: int | None = None) -> None:
+        """Zeroes a slot, or all.
+
+        Raises:
+            UsageError: There is no such slot.
+        """
+        if slot is not None:
+            check_slot(slot, self.facts)
+        self._state.clear(slot)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all caches, the scratch slot's with them."""
+        return self._state.bytes_held
+
+    def close(self) -> None:
+        """Closes the session; a second call does nothing."""
+        self._session.close()
