@@ -57,10 +57,13 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 """``model_type`` → class name in transformers and the arguments of its config."""
 
 
+_NO_TYPES = ("__init__", "caches", "record", "table")
+
+
 def files_of_facts() -> dict[str, Path]:
     """Name of each file about one model type → its path."""
     folder = Path(QEfficient.architectures.__file__).parent
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "record", "table")}
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in _NO_TYPES}
 
 
 def known_types() -> set[str]:

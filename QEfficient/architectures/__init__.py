@@ -37,7 +37,7 @@ def find(model_type: str) -> Architecture:
         return line.over(base, model_type)
     path = f"{__name__}.{name}"
     # A config is foreign text: only a plain name may become a module's path.
-    known = re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) and name not in ("record", "table")
+    known = re.fullmatch(r"[a-z0-9][a-z0-9_]*", name) and name not in ("caches", "record", "table")
     if not known or importlib.util.find_spec(path) is None:
         return Architecture(model_type=model_type, limit=any_positions)
     found: Architecture = importlib.import_module(path).ARCHITECTURE

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from QEfficient.architectures.caches import Caches
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.records import Json, RowRules, TensorSpec, TextFacts, TokenInput
 
@@ -122,6 +123,8 @@ class Architecture:
         routed: True where a router sends each token to some of many experts. Rounding to less than fp32 sends one
             elsewhere where two experts are near, so there a verification goes by the mean.
         refused: Config → why this type can't be right, or ``None``.
+        caches: Config of the loaded model → what its layers keep of earlier tokens, where it may write text.
+        writes: Config → why this model can't write text though its type can, or ``None``.
     """
 
     model_type: str
@@ -144,6 +147,8 @@ class Architecture:
     lengths: tuple[int, int] = (32, 512)
     routed: bool = False
     refused: Callable[[Config], str | None] = never
+    caches: Callable[[Config], Caches] | None = None
+    writes: Callable[[Config], str | None] = never
 
     def check(self, config: Config) -> None:
         """Refuses a model that can't be right.

@@ -23,6 +23,7 @@ _PASSES = "torch.onnx._internal.exporter._fx_passes"
 _DECOMPOSE = "decompose_with_registry"  # (exported program, registry of ONNX functions) → exported program
 
 _ATEN = torch.ops.aten
+_ONNX = "onnx_symbolic"  # a node of ONNX that the traced code asked for by name
 _ASSERTIONS = (_ATEN._assert_scalar.default, _ATEN._assert_tensor_metadata.default)  # the exporter drops them as well
 
 
@@ -105,6 +106,8 @@ def _rename(module: GraphModule, has_function: Callable[[Any], bool]) -> bool:
             if node.target._schema.is_mutable and not _writes_unread(node):
                 return False
             renamed.append(node)
+        elif isinstance(node.target, OpOverload) and node.target.namespace == _ONNX:
+            continue
         elif isinstance(node.target, OpOverload) and (node.target._schema.is_mutable or not has_function(node.target)):
             return False
         elif isinstance(node.target, FunctionType) and not has_function(node.target):

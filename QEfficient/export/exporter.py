@@ -21,6 +21,7 @@ from QEfficient.export.decompositions import only_where_needed
 from QEfficient.export.isolated import isolated
 from QEfficient.export.promotions import only_changed_nodes
 from QEfficient.export.work_thread import shielded
+from QEfficient.pytorch_transforms.forward import argument
 from QEfficient.pytorch_transforms.speech import MaskedWrites
 from QEfficient.records import BATCH_DIM, LENGTH_DIM, TensorSpec
 
@@ -139,9 +140,10 @@ def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, li
     sizes = {dim: _EXAMPLE_OTHER + place for place, dim in enumerate(others)}
     length = _EXAMPLE_LENGTH * shortest
     sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length if limit is None else min(length, limit)}
-    example = {spec.name: _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
+    example = {argument(spec.name): _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
     shapes = {
-        spec.name: {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in inputs
+        argument(spec.name): {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
+        for spec in inputs
     }
     program = torch.onnx.export(
         module,

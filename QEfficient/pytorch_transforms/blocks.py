@@ -88,16 +88,19 @@ class Swapped:
     target: str
 
 
-def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module, tuple[Swapped, ...]]:
+def exportable(
+    model: nn.Module, swaps: Sequence[Swap] = (), *, attention: str = "eager"
+) -> tuple[nn.Module, tuple[Swapped, ...]]:
     """A copy of a model, made ready for export, that shares the model's tensors.
 
-    The copy is in eval mode, in float32, with eager attention and without a cache of keys and values; its blocks are
+    The copy is in eval mode, in float32, with attention in plain operators and without a cache of keys and values; its blocks are
     swapped. What stays: the caller's model with its mode, config, layout and numbers. Memory grows only by the tensors
     that a rule computes, and by those that were not float32.
 
     Args:
         model: Any module; a transformers model as a rule.
         swaps: Blocks to replace.
+        attention: transformers' name of the attention function.
 
     Returns:
         The copy, and what was swapped in it.
@@ -108,7 +111,7 @@ def exportable(model: nn.Module, swaps: Sequence[Swap] = ()) -> tuple[nn.Module,
     twin = structural_copy(model).eval()
     _as_float32(twin)
     for config in _configs(twin):
-        config._attn_implementation = "eager"
+        config._attn_implementation = attention
         config.use_cache = False
         config.return_dict = True
     _freeze_rotary(twin)

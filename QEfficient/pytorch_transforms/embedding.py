@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from QEfficient.errors import ExportError, PoolingError
+from QEfficient.pytorch_transforms.forward import forward_by_name
 from QEfficient.pytorch_transforms.speech import FRAME_MASK
 from QEfficient.records import TensorSpec, TokenInput
 
@@ -80,23 +80,6 @@ def additive_mask(attention_mask: Tensor) -> Tensor:
     return (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
 
 
-Finish = Callable[[dict[str, Tensor]], Any]
-
-
-def _by_name(finish: Finish, **arrays: Tensor) -> Any:
-    return finish(arrays)
-
-
-def _forward(finish: Finish, names: Sequence[str]) -> Callable[..., Any]:
-    """A forward that hands its arguments on as one dict; the exporter reads their names off its signature."""
-    made: Any = partial(_by_name, finish)  # no closure: a copy of the module has to call its own ``finish``
-    made.__signature__ = inspect.Signature(
-        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in names]
-    )
-    forward: Callable[..., Any] = made
-    return forward
-
-
 class GraphModule(nn.Module):
     """What every exported module shares: it hands the graph's inputs to a HuggingFace model.
 
@@ -111,7 +94,7 @@ class GraphModule(nn.Module):
         self.encoder = model
         self.inputs, self.mask = tuple(inputs), mask
         self._has_types = "input_ids" in self.inputs and _types(model) > 0
-        self.forward = _forward(self.finish, (*self.inputs, POOLING_MASK.name))
+        self.forward = forward_by_name(self.finish, (*self.inputs, POOLING_MASK.name))
 
     def finish(self, arrays: dict[str, Tensor]) -> Any:
         """The graph's outputs, from its inputs by name."""

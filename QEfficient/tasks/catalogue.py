@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from QEfficient.tasks.choices import Choices
 from QEfficient.tasks.task import Task
+from QEfficient.tasks.text_generation import TextGeneration
 from QEfficient.tasks.token_scores import TokenScores
 from QEfficient.tasks.vectors import Embedding
 
@@ -25,6 +26,7 @@ IMAGE_CLASSIFICATION = Task(
 )
 AUDIO_CLASSIFICATION = Task("audio-classification", "AutoModelForAudioClassification")
 SPEECH_RECOGNITION = TokenScores("automatic-speech-recognition", "AutoModelForCTC", model_output="CausalLMOutput")
+TEXT_GENERATION = TextGeneration("text-generation", "AutoModelForCausalLM", model_output="CausalLMOutputWithPast")
 
 TASKS = {value.name: value for value in list(globals().values()) if isinstance(value, Task)}
 """A task's name → the task."""
