@@ -93,9 +93,9 @@ def exportable(
 ) -> tuple[nn.Module, tuple[Swapped, ...]]:
     """A copy of a model, made ready for export, that shares the model's tensors.
 
-    The copy is in eval mode, in float32, with attention in plain operators and without a cache of keys and values; its blocks are
-    swapped. What stays: the caller's model with its mode, config, layout and numbers. Memory grows only by the tensors
-    that a rule computes, and by those that were not float32.
+    The copy is in eval mode, in float32, with attention in plain operators and without a cache of keys and values; its
+    blocks are swapped. What stays: the caller's model with its mode, config, layout and numbers. Memory grows only by
+    the tensors that a rule computes, and by those that were not float32.
 
     Args:
         model: Any module; a transformers model as a rule.

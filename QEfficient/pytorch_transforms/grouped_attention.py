@@ -23,7 +23,8 @@ def grouped_attention(
     Args:
         module: The layer; not used.
         query: ``(batch, heads, length, width)``.
-        key, value: ``(batch, shared heads, keys, width)``.
+        key: ``(batch, shared heads, keys, width)``.
+        value: Likewise.
         attention_mask: Added to the scores, ``(batch, 1, length, keys)``.
         **settings: ``scaling`` of the scores, and their ``softcap``.
 

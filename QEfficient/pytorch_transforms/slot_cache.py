@@ -1,4 +1,4 @@
-"""The caches of a decoder's layers, as transformers' code sees them, on tensors that are addressed by slot and position.
+"""The caches of a decoder's layers, as transformers' code sees them, addressed by slot and position.
 
 Where a write is dropped its position is :data:`NOWHERE`, which the card ignores; the ONNX functions send it to where
 nothing is read (``onnx_transforms.cache_functions``). What is read was always written: positions beyond a row's last
@@ -120,7 +120,7 @@ class RingView:
     def __init__(self, rows: Rows, state: Tensor, window: int) -> None:
         length = state.shape[2]
         places = torch.arange(length)[None]
-        turn = length if rows.slots is not None else length - 1  # places that are in use
+        turn = torch.full((1,), length if rows.slots is not None else length - 1)  # places that are in use
         before = torch.where(rows.real, rows.positions, NOWHERE).amin(1, keepdim=True) - 1
         held = before - torch.remainder(before - places, turn)  # the position that each place holds
         held = torch.where(places < turn, held, -1)
