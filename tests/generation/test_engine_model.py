@@ -1,0 +1,26 @@
+"""The engine against each request alone, over random programs; and that planted faults of an engine are found."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.generation.engine_model import Played, random_program
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.randoms(use_true_random=False))
+def test_every_request_gives_what_it_gives_alone(random: Random) -> None:
+    Played(random_program(random)).play()
+
+
+def test_many_programs() -> None:
+    for seed in range(1500):
+        try:
+            Played(random_program(Random(seed))).play()
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
