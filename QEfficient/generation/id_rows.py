@@ -112,8 +112,6 @@ def _check_prompt(place: int, prompt: Sequence[int], vocabulary: int | None) -> 
 def _array(name: str, value: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     """``value`` as ``(rows, width)``; and which are real, where the rows had unequal lengths."""
     value = on_host(arrays(name, value, "rows of ids"))
-    if isinstance(value, (list, tuple)) and any(np.ndim(row) == 0 and isinstance(row, str) for row in value):
-        raise _type_error(name, "strings")
     try:
         array = np.asarray(value)
     except ValueError:  # rows of unequal lengths
@@ -135,7 +133,10 @@ def _array(name: str, value: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_] 
 
 
 def _ragged(name: str, value: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    rows = [np.asarray(row) for row in value]
+    try:
+        rows = [np.asarray(row) for row in value]
+    except ValueError as error:
+        raise _type_error(name, "rows of unequal shapes") from error
     if any(row.ndim != 1 or (row.size and row.dtype.kind not in "iu") for row in rows):
         raise _type_error(name, "rows of unequal shapes")
     wide = max(map(len, rows))
