@@ -61,6 +61,7 @@ def seconds(write: Writer, inputs: dict[str, torch.Tensor], new: int) -> tuple[f
 
 
 def main() -> None:
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
