@@ -20,6 +20,7 @@ from QEfficient.records import CompileOptions, Json
 
 Kind = Literal["flag", "switch", "int", "float", "text", "names", "numbers", "path", "file"]
 RAW = "raw_compiler_flags"
+MXINT8 = "mxint8_kv_cache"
 COMPILE_KEYWORDS = (
     *("onnx_path", "compile_dir", "seq_len", "batch_size", "num_devices", "num_cores", "mxfp6_matmul"),
     *("use_onnx_subfunctions", "backend", "compute", "strict", "verify", "texts", "limits", "objective"),
@@ -98,6 +99,7 @@ _ALL = (
     Option("always_expand_onnx_functions", "flag", "Inline every ONNX function."),
     Option("register_custom_op", "file", "Configuration file of custom operators."),
     Option("retained_state", "flag", "Keep matching X and X_RetainedState tensors on the device."),
+    Option(MXINT8, "flag", "Keep caches as MXINT8; no flag of the compiler, it goes into the custom I/O file."),
     Option("mdp_load_partition_config", "file", "JSON that places the graph on several devices."),
     Option("mdp_dump_partition_config", "path", "Write the partition file."),
     Option("io_crc", "flag", "Check inputs and outputs with a CRC."),

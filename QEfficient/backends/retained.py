@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,13 @@ def state_pairs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> 
 
     An input ``X`` is state where there is an output ``X_RetainedState``, whatever its name.
     """
-    given = {spec.name for spec in outputs}
-    found = {spec.name: [spec.name + suffix for suffix in (RETAINED, INTERNAL)] for spec in inputs}
+    return paired_names([spec.name for spec in inputs], [spec.name for spec in outputs])
+
+
+def paired_names(inputs: Iterable[str], outputs: Iterable[str]) -> Mapping[str, str]:
+    """As :func:`state_pairs`, of names alone."""
+    given = set(outputs)
+    found = {name: [name + suffix for suffix in (RETAINED, INTERNAL)] for name in inputs}
     return {name: next(one for one in both if one in given) for name, both in found.items() if given.intersection(both)}
 
 

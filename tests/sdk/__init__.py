@@ -23,6 +23,18 @@ ones are known to fail, and where nothing is known they take the stricter of two
     short_output       results are one byte short
     out_of_order       later inferences may finish first
     util_hang          seconds that qaic-util takes
+
+Of programs with retained state:
+
+    entry_time_ms      what a run takes by its entry's name, beside device_time_ms: {"Prefill": 20, "Decode": 3}
+    state_at_start     "garbage", which is NaN bit patterns, or "zeros"
+    lost_slots         "named" or "all": which slots a failed or timed-out run leaves as garbage
+    mxint8_type        number of the type that bindings of MXINT8 state give: 8 (int8) by default; which is not known
+    mxint8_axis        axis along which 32 values share a scale: the last by default; which is not known
+    partial_state      whether bindings of state may be skipped
+    partial_others     whether other bindings may
+    float16_logits     the binding "logits" is float16
+    highest_opset      newer graphs are refused
 """
 
 from __future__ import annotations
@@ -108,9 +120,11 @@ def make_sdk(
     sdk.library_folder.mkdir(parents=True)
     _script(PARTS / "compiler.py", sdk.compiler)
     _script(PARTS / "util.py", root / "tools" / "qaic-util")
-    shutil.copy(PARTS / "emulate.py", root / "exec" / "emulate.py")
+    for helper in ("emulate.py", "bounds.py"):
+        shutil.copy(PARTS / helper, root / "exec" / helper)
     shutil.copy(PARTS / "runtime.py", sdk.library_folder / "qaicrt.py")
-    shutil.copy(PARTS / "card.py", sdk.library_folder / "fake_card.py")
+    for part in ("card", "state"):
+        shutil.copy(PARTS / f"{part}.py", sdk.library_folder / f"fake_{part}.py")
     shutil.copy(PARTS / "api.py", sdk.api_file)
     sdk.set_version(version or VERSIONS[generation])
     if isinstance(devices, int):

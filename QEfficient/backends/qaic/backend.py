@@ -9,15 +9,18 @@ from pathlib import Path
 from QEfficient import settings
 from QEfficient.backends import card_options
 from QEfficient.backends.base import Availability, Graphs, GraphShapes
+from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.graphs import GraphJob, jobs
 from QEfficient.backends.option_files import copied_files
 from QEfficient.backends.qaic import native, options
 from QEfficient.backends.qaic.compiler import Runner, check_cores, compile_program, run_subprocess
 from QEfficient.backends.qaic.options import check_devices
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
+from QEfficient.backends.qaic.retaining import RetainingSession
 from QEfficient.backends.qaic.sdk import Compiler, Sdk, find, refuse_other_version
 from QEfficient.backends.qaic.session import SLOTS, QaicSession
 from QEfficient.backends.refusals import other_precision
+from QEfficient.backends.retained import state_pairs
 from QEfficient.errors import BackendError, BackendUnavailableError, OptionError
 from QEfficient.records import CompileOptions, Json, Manifest, Program, Target
 
@@ -100,6 +103,13 @@ class QaicBackend:
                 allowed="compute='fp16', the default on the card",
                 do="leave compute= or mxfp6_matmul= out",
             )
+        if options.flags.get(MXINT8) and "custom_IO_list_file" in options.files:
+            raise OptionError(
+                "mxint8_kv_cache is written into the custom I/O file, and this one is your own.",
+                got="mxint8_kv_cache=True with custom_IO_list_file",
+                allowed="one of the two",
+                do="list both names of each pair with Precision: mxint8 in your file, or leave it out",
+            )
         check_devices(target.devices)
         check_cores(native.devices(self.sdk), target.cores, target.devices)
 
@@ -163,30 +173,40 @@ class QaicBackend:
         own_partition = wanted.files.get("mdp_load_partition_config")
         if own_partition is not None:
             options.check_partition(own_partition.read_text(errors="replace"), target)
-        named = compiler.kind == "qaic-compile"
+        named, pairs = compiler.kind == "qaic-compile", state_pairs(job.model.inputs, job.model.outputs)
+        own_io = "custom_IO_list_file" in wanted.files
         texts = {
-            "specializations": options.specializations(job.model.inputs, job.shapes, named=named),
-            "partition": None if own_partition else options.partition(target),
+            "specializations.json": options.specializations(
+                job.model.inputs, job.shapes, named=named, retained=bool(pairs)
+            ),
+            "partition.json": None if own_partition else options.partition(target),
+            "custom_io.yaml": None if own_io else options.custom_io(pairs, target, wanted),
         }
         written = {}
         for name, text in texts.items():
             if text is not None:
-                written[name] = job.folder / f"{name}.json"
-                written[name].write_text(text)
+                path = job.folder / name
+                path.write_text(text)
+                written[path.stem] = path
         return options.argv(
             compiler,
             options.hardware(compiler, wanted.flags.get("aic_hw_version"), self.sdk.hw_version()),
             options.CompilerFiles(graph, job.folder / QPC, **written),
             target,
             wanted,
+            retained=bool(pairs),
         )
 
-    def open(self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False) -> QaicSession:
+    def open(
+        self, program: Program, devices: Sequence[int] | None = None, *, strict: bool = False
+    ) -> QaicSession | RetainingSession:
         """Loads a program onto its devices. A card's shapes are always fixed, so ``strict`` changes nothing.
 
         Args:
-            program: A program of this SDK version.
-            devices: A multiple of ``num_devices`` ids, each group is one replica; ``None`` takes ready devices.
+            program: A program of this SDK version. One whose graph has state is opened as
+                :class:`QEfficient.backends.qaic.retaining.RetainingSession`.
+            devices: A multiple of ``num_devices`` ids, each group is one replica; ``None`` takes ready devices. A
+                session that keeps state has one replica.
             strict: Always so on a card.
 
         Raises:
@@ -221,9 +241,8 @@ class QaicBackend:
             groups = native.replicas(native.query_devices(runtime), target.devices, target.cores, devices)
             return [Replica(runtime, folder, group, timeout_ms=self._timeout_ms) for group in groups]
 
-        return QaicSession(
-            manifest,
-            connect,
-            slots=self._slots,
-            facts={"backend": self.name, "sdk": sdk.version, "cores": target.cores, "compute": target.compute},
-        )
+        facts: dict[str, Json] = {"backend": self.name, "sdk": sdk.version}
+        facts |= {"cores": target.cores, "compute": target.compute}
+        if state_pairs(manifest.inputs, manifest.outputs):
+            return RetainingSession(manifest, connect(), facts=facts)
+        return QaicSession(manifest, connect, slots=self._slots, facts=facts)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from QEfficient.backends.qaic.native import Runtime, guarded
+from QEfficient.backends.retained import paired_names
 from QEfficient.errors import DeviceError
 
 # Data type in QAicApi_pb2 → numpy dtype, as the vendor's client reads them. Bool arrives as INT8_TYPE.
@@ -22,7 +23,8 @@ _DTYPES = {
     "INT64_I_TYPE": "int64",
     "INT8_TYPE": "int8",
 }
-_ITEM_SIZES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
+OPAQUE = "opaque"  # state in a form that hosts don't know: MXINT8
+_ITEM_SIZES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, OPAQUE: 1}
 
 Dims = tuple[int, ...]
 
@@ -35,7 +37,7 @@ class Binding:
         name: Its name in the graph.
         index: Place of its buffer among all buffers.
         is_input: Its direction.
-        dtype: numpy dtype's name.
+        dtype: numpy dtype's name; ``"opaque"`` of state whose type has no numpy form.
         quantised: Whether its integers stand for scaled numbers.
         dims: Its shape; with several allowed shapes the vendor does not say which one this is.
         size: Bytes of its buffer, as the program says.
@@ -76,6 +78,11 @@ class Descriptor:
     raw: Any
 
     @property
+    def pairs(self) -> Mapping[str, str]:
+        """Input that may be state → the output that is its next value, see ``backends/retained.py``."""
+        return _pairs((binding.name, binding.is_input) for binding in self.bindings)
+
+    @property
     def shapes(self) -> tuple[tuple[Dims, ...], ...]:
         """The allowed shapes, or the only one."""
         return self.allowed or (tuple(binding.dims for binding in self.bindings),)
@@ -104,7 +111,10 @@ def read(runtime: Runtime, qpc: Any) -> Descriptor:
     with guarded(doing, do=do):
         message.ParseFromString(bytes(blob))
     types = _type_names(runtime.api)
-    bindings = sorted((_binding(runtime.api, types, b) for b in message.selected_set.bindings), key=lambda b: b.index)
+    raw = sorted(message.selected_set.bindings, key=lambda b: int(b.index))
+    pairs = _pairs((str(b.name), int(b.dir) == int(runtime.api.BUFFER_IO_TYPE_INPUT)) for b in raw)
+    state = {*pairs, *pairs.values()}
+    bindings = [_binding(runtime.api, types, b, opaque=str(b.name) in state) for b in raw]
     allowed = tuple(tuple(_dims(shape.dims) for shape in entry.shapes) for entry in message.allowed_shapes)
     descriptor = Descriptor(tuple(bindings), allowed, message)
     _check_bindings(descriptor)
@@ -118,9 +128,15 @@ def _type_names(api: Any) -> dict[int, str]:
     return {int(number): dtype for number, dtype in numbers.items()}
 
 
-def _binding(api: Any, types: Mapping[int, str], raw: Any) -> Binding:
+def _pairs(names: Iterable[tuple[str, bool]]) -> Mapping[str, str]:
+    """State among names, each with whether it is an input."""
+    both = list(names)
+    return paired_names([n for n, is_input in both if is_input], [n for n, is_input in both if not is_input])
+
+
+def _binding(api: Any, types: Mapping[int, str], raw: Any, *, opaque: bool) -> Binding:
     number = int(raw.type)
-    if number not in types:
+    if number not in types and not opaque:
         raise DeviceError(
             f"The program's {raw.name!r} has a data type that has no numpy form here.",
             got=number,
@@ -132,7 +148,7 @@ def _binding(api: Any, types: Mapping[int, str], raw: Any) -> Binding:
         name=str(raw.name),
         index=int(raw.index),
         is_input=int(raw.dir) == int(api.BUFFER_IO_TYPE_INPUT),
-        dtype=types[number],
+        dtype=types.get(number, OPAQUE),
         quantised=quantised,
         dims=_dims(raw.dims),
         size=int(raw.size),
@@ -154,7 +170,7 @@ def _check_bindings(descriptor: Descriptor) -> None:
         return  # which of the shapes dims and size then stand for is not documented
     for b in bindings:
         expected = b.bytes_of(tuple(d for d in b.dims if d))  # the vendor leaves zero dims out of the product
-        if b.size != expected:
+        if b.size != expected and b.dtype != OPAQUE:
             raise _contradiction(f"the size of {b.name!r}", b.size, f"{expected} bytes, for {b.dtype} {list(b.dims)}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import program as programs
@@ -16,15 +17,14 @@ from QEfficient.backends.base import Arrays, OfOneProcess
 from QEfficient.backends.input_check import check_dtype
 from QEfficient.backends.qaic import native
 from QEfficient.backends.qaic.compiler import BINARY
-from QEfficient.backends.qaic.descriptor import Binding, Dims
+from QEfficient.backends.qaic.descriptor import OPAQUE, Binding, Dims
 from QEfficient.backends.qaic.replica import DATA_PATH_TIMEOUT_MS, Replica
 from QEfficient.backends.qaic.sdk import find, refuse_other_version
-from QEfficient.backends.qaic.slot import Slot, Slots, from_buffer
+from QEfficient.backends.qaic.slot import SKIPPED, Slot, Slots, from_buffer
 from QEfficient.cache import MANIFEST
 from QEfficient.errors import DeviceError, InputError, LoadError, OptionError, unknown
 from QEfficient.records import Program, Target
 
-_SKIPPED: Dims = (0,)
 _log = logging.getLogger(__name__)
 
 
@@ -73,8 +73,12 @@ class QAICInferenceSession(OfOneProcess):
         self._replica = Replica(runtime, folder, devices, timeout_ms=data_path_timeout_ms, debug=enable_debug_logs)
         self._slots: Slots | None = None
         self._slot: Slot | None = None  # leased from activate() to deactivate()
-        self._sticky: dict[str, tuple[bytes, Dims]] = {}
         described = self._replica.descriptor
+        self._state = {*described.pairs, *described.pairs.values()}
+        # nobody knows how such state looks to a host
+        self._sticky: dict[str, tuple[bytes, Dims]] = {
+            b.name: (b"", SKIPPED) for b in described.bindings if b.dtype == OPAQUE
+        }
         self._by_name = {binding.name: binding for binding in described.bindings}
         self.bindings: list[Any] = sorted(described.raw.selected_set.bindings, key=lambda b: b.index)
         self.binding_index_map = {binding.name: binding.index for binding in described.bindings}
@@ -112,7 +116,8 @@ class QAICInferenceSession(OfOneProcess):
     def set_buffers(self, buffers: Mapping[str, NDArray[Any]]) -> None:
         """Set inputs, and for outputs the shape that results are read with. They stay set for further runs.
 
-        An empty array skips its buffer, as :meth:`skip_buffers` does.
+        An empty array of any dtype skips its buffer, as :meth:`skip_buffers` does; and zeros may be of any dtype of the
+        same size, since their bytes are the same.
 
         Raises:
             InputError: An unknown name, another dtype, or no data for a buffer that the program needs.
@@ -120,28 +125,38 @@ class QAICInferenceSession(OfOneProcess):
         checked = {}
         for name, array in buffers.items():
             binding = self._binding(name)
-            check_dtype(name, array, binding.dtype)
-            if not array.size:
+            if isinstance(array, np.ndarray) and not array.size:
                 self._refuse_needed(binding)
-            checked[name] = (array.tobytes(), array.shape or (1,)) if array.size else (b"", _SKIPPED)
+                checked[name] = (b"", SKIPPED)
+                continue
+            _check_dtype(array, binding)
+            checked[name] = (array.tobytes(), array.shape or (1,))
         self._sticky.update(checked)
 
     def skip_buffers(self, skipped_buffer_names: Sequence[str]) -> None:
         """Pass no buffer for these; an output among them is left out of the results.
+
+        State is so left on the device: skip each input ``X`` and each output ``X_RetainedState`` once, before the first
+        run. It lasts from :meth:`activate` to :meth:`deactivate`; what it is before a run writes it is not defined, and
+        after a run that failed it is lost.
 
         Raises:
             InputError: An unknown name, or one that the program does not let go.
         """
         for name in skipped_buffer_names:
             self._refuse_needed(self._binding(name))
-        self._sticky.update({name: (b"", _SKIPPED) for name in skipped_buffer_names})
+        self._sticky.update({name: (b"", SKIPPED) for name in skipped_buffer_names})
 
     def _refuse_needed(self, binding: Binding) -> None:
-        if not binding.partial:
+        if binding.name in self._state:
+            if not binding.partial:  # whether a program with one shape says so is not documented
+                _log.warning("The program does not say that %r, which is state, may be skipped.", binding.name)
+        elif binding.is_input or not binding.partial:
+            others = [b.name for b in self._by_name.values() if b.partial and not b.is_input]
             raise InputError(
                 f"The program needs the buffer {binding.name!r}.",
                 got="no data",
-                allowed=", ".join(b.name for b in self._by_name.values() if b.partial) or "no buffer can be skipped",
+                allowed=", ".join(sorted({*others, *self._state})) or "no buffer can be skipped",
                 do="set it to an array of a compiled shape",
             )
 
@@ -179,7 +194,7 @@ class QAICInferenceSession(OfOneProcess):
         return {
             b.name: from_buffer(results, b, shape).copy()
             for b, shape in zip(bindings, shapes, strict=True)
-            if not b.is_input and shape != _SKIPPED
+            if not b.is_input and shape != SKIPPED
         }
 
     def _shapes(self) -> tuple[Dims, ...]:
@@ -190,7 +205,7 @@ class QAICInferenceSession(OfOneProcess):
         fixed = {
             name: shape
             for name, shape in given.items()
-            if shape != _SKIPPED and (described.allowed or not self._by_name[name].partial)
+            if shape != SKIPPED and (described.allowed or not self._by_name[name].partial)
         }
         match = described.match(fixed)
         if match is None:
@@ -209,6 +224,19 @@ class QAICInferenceSession(OfOneProcess):
         if name not in self._by_name:
             raise unknown(InputError, f"The program has no buffer {name!r}.", name, self._by_name)
         return self._by_name[name]
+
+
+def _check_dtype(array: object, binding: Binding) -> None:
+    if binding.dtype == OPAQUE:
+        raise InputError(
+            f"The state {binding.name!r} can't be passed: how it looks to a host is not documented.",
+            got=f"an array for a type {binding.dtype}",
+            allowed="no data: it stays on the device",
+            do=f"skip_buffers([{binding.name!r}]), or compile without mxint8_kv_cache",
+        )
+    if isinstance(array, np.ndarray) and array.itemsize == binding.item_size and not array.any():
+        return
+    check_dtype(binding.name, array, binding.dtype)
 
 
 def _locate(path: Path) -> tuple[Path, Program | None]:

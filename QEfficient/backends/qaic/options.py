@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from QEfficient.backends.card_options import TABLE, raw_file_name
+from QEfficient.backends.card_options import MXINT8, TABLE, raw_file_name
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
 from QEfficient.records import CompileOptions, Json, Shape, Target, TensorSpec
 
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
+PREFILL, DECODE, SLOTS_DIM = "Prefill", "Decode", "full_batch_size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,24 @@ class CompilerFiles:
         outdir: The folder that it makes.
         specializations: The specialization file; ``None`` when the graph has no free dim.
         partition: The generated partition file for several devices, or ``None``.
+        custom_io: The generated custom I/O file, which names the precision of retained state, or ``None``.
     """
 
     model: Path
     outdir: Path
     specializations: Path | None = None
     partition: Path | None = None
+    custom_io: Path | None = None
 
 
 def argv(
-    compiler: Compiler, hw_version: str, paths: CompilerFiles, target: Target, options: CompileOptions
+    compiler: Compiler,
+    hw_version: str,
+    paths: CompilerFiles,
+    target: Target,
+    options: CompileOptions,
+    *,
+    retained: bool = False,
 ) -> tuple[str, ...]:
     """The compiler's argument vector, in the order that the vendor's own library uses.
 
@@ -46,17 +55,22 @@ def argv(
         paths: What it reads and makes.
         target: Precision and cores.
         options: ``files`` are the paths that the compiler reads, thus the copies in the program's folder.
+        retained: Whether the graph has state, which is to stay on the device.
     """
     files = dict(options.files)
-    user_partition, custom_io = files.pop("mdp_load_partition_config", None), files.pop("custom_IO_list_file", None)
+    user_partition = files.pop("mdp_load_partition_config", None)
+    custom_io = files.pop("custom_IO_list_file", paths.custom_io)
     flags = dict(options.flags)
     sub_functions = flags.pop("sub_functions", False)
+    retained = flags.pop("retained_state", False) or retained
+    flags.pop(MXINT8, None)  # the custom I/O file is what became of it
     flags.pop("aic_hw_version", None)  # hw_version is what became of it
     return (
         str(compiler.path),
         "-aic-hw",
         f"-aic-hw-version={hw_version}",
         f"-m={paths.model}",
+        *(["-retained-state"] if retained else []),
         *([f"-mdp-load-partition-config={user_partition}"] if user_partition else []),
         *(["-convert-to-fp16"] if target.compute == "fp16" else []),
         f"-aic-num-cores={target.cores}",
@@ -110,13 +124,16 @@ def _raw(raw: Sequence[str], files: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, named: bool) -> str | None:
-    """Text of the specialization file: one entry a bucket, ascending.
+def specializations(
+    inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, named: bool, retained: bool = False
+) -> str | None:
+    """Text of the specialization file: one entry a bucket, ascending; of a decoder the prompt's one first.
 
     Args:
         inputs: The graph's inputs; only dims that are free in them are bound.
         buckets: The shapes to compile.
         named: The form ``{"name", "symbols"}`` of ``qaic-compile``; else the flat form of ``qaic-exec``.
+        retained: Whether the graph has state, so that it is a decoder.
 
     Returns:
         The JSON text, or ``None`` when the graph has no free dim.
@@ -127,7 +144,8 @@ def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, n
     free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
     if not free:
         return None
-    entries = [{name: str(size) for name, size in b.sizes.items() if name in free} for b in sorted(buckets)]
+    labels, ordered = _decoder_entries(buckets) if retained else _encoder_entries(buckets)
+    entries = [{name: str(size) for name, size in b.sizes.items() if name in free} for b in ordered]
     unbound = sorted(free - set(entries[0]))
     if unbound:
         raise CompileError(
@@ -136,10 +154,45 @@ def specializations(inputs: Sequence[TensorSpec], buckets: Sequence[Shape], *, n
             allowed=f"the free dims {', '.join(sorted(buckets[0].sizes))}",
             do="export the graph with batch and length as its only free dims",
         )
+    if retained and SLOTS_DIM in free and labels[0] == PREFILL:
+        # no symbol of the graph: the rows that run at once, which the vendor's library writes for the prompt's entry
+        entries[0]["full_batch_exec_size"] = str(ordered[0].batch)
     if not named:
         return _json({"specializations": entries})
-    names = ["Embedding"] if len(entries) == 1 else [f"Embedding_{i}" for i in range(len(entries))]
-    return _json({"specializations": [{"name": n, "symbols": e} for n, e in zip(names, entries, strict=True)]})
+    return _json({"specializations": [{"name": n, "symbols": e} for n, e in zip(labels, entries, strict=True)]})
+
+
+def _encoder_entries(buckets: Sequence[Shape]) -> tuple[list[str], list[Shape]]:
+    ordered = sorted(buckets)
+    return _numbered("Embedding", len(ordered)), ordered
+
+
+def _decoder_entries(buckets: Sequence[Shape]) -> tuple[list[str], list[Shape]]:
+    """The names that the vendor's library gives: the entry with the longest rows, of one logit each, is the prompt's.
+
+    A single entry with rows of one token serves for both.
+    """
+    prompt, *steps = sorted(buckets, key=lambda b: (-b.length, b.sizes.get("num_logits_to_keep", 1), b.batch))
+    if not steps:
+        return [DECODE if prompt.length == 1 else PREFILL], [prompt]
+    return [PREFILL, *_numbered(DECODE, len(steps))], [prompt, *sorted(steps)]
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}_{i}" for i in range(count)]
+
+
+def custom_io(pairs: Mapping[str, str], target: Target, options: CompileOptions) -> str | None:
+    """Text of the custom I/O file: in which precision state is kept.
+
+    It is the only place that says so, and both names of a pair need the same. ``None``: as the graph has it, which is
+    so for arithmetic in fp32: the compiler takes no fp32 in this file.
+    """
+    precision = "mxint8" if options.flags.get(MXINT8) else "float16" if target.compute == "fp16" else None
+    if not pairs or precision is None:
+        return None
+    names = [name for pair in pairs.items() for name in pair]
+    return "\n".join(f" - IOName: {name}\n   Precision: {precision}\n" for name in names)
 
 
 def partition(target: Target) -> str | None:

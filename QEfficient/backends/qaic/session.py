@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient import fork
-from QEfficient.backends.base import Arrays, OfOneProcess
+from QEfficient.backends.base import Arrays
 from QEfficient.backends.input_check import InputCheck
-from QEfficient.backends.qaic.descriptor import Dims
 from QEfficient.backends.qaic.dispatch import Dispatcher
+from QEfficient.backends.qaic.exiting import CardSession, close_at_exit
+from QEfficient.backends.qaic.layouts import agreed
 from QEfficient.backends.qaic.replica import Replica
-from QEfficient.backends.qaic.slot import Layout
 from QEfficient.backends.qaic.worker import Inference
 from QEfficient.backends.refusals import closed
-from QEfficient.backends.threads import ENDING
 from QEfficient.errors import DeviceError
 from QEfficient.records import Json, Manifest
 
 SLOTS = 4  # one inference computes; the host may be late by the time that three take, where many devices share it
-_log = logging.getLogger(__name__)
 
 
-class QaicSession(OfOneProcess):
+class QaicSession(CardSession):
     """A program on one group of devices or several; see :class:`QEfficient.backends.base.Session`.
 
     Args:
@@ -59,47 +53,20 @@ class QaicSession(OfOneProcess):
         self._devices = [list(replica.devices) for replica in live.replicas]
         self._descriptor = live.replicas[0].descriptor
         self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=True)
-        self._layouts: dict[tuple[Dims, ...], Layout] = {}  # by the shapes of the inputs
         try:
-            self._agree()
+            self._layouts = agreed(manifest, self._descriptor)
         except BaseException:  # whatever is wrong, the cores go back
             self.close()
             raise
         # one more a replica: its arrays are ready when the first slot gets free
         self.slots = live.slots + len(live.replicas)
-        _SESSIONS.add(self)
+        close_at_exit(self)
         fork.in_child(self._after_fork)
 
     def _begin(self) -> None:
         """Locks of this process."""
         self._lock, self._closing = threading.Lock(), threading.Lock()
         self._closer: int | None = None  # the thread that is in close()
-
-    def _agree(self) -> None:
-        """Check the manifest against what the program says of itself, and note the dims of each shape."""
-        by_name = {binding.name: binding for binding in self._descriptor.bindings}
-        inputs = {binding.name for binding in self._descriptor.bindings if binding.is_input}
-        if inputs != {spec.name for spec in self.inputs} or not {spec.name for spec in self.outputs} <= set(by_name):
-            raise _disagree("inputs and outputs", sorted(by_name), sorted(s.name for s in self.inputs + self.outputs))
-        for spec in (*self.inputs, *self.outputs):
-            binding = by_name[spec.name]
-            if binding.quantised:
-                raise _disagree(f"the type of {spec.name!r}", f"scaled {binding.dtype}", spec.dtype, do=_UNSCALED)
-            if _kind(binding.dtype) != _kind(spec.dtype):
-                raise _disagree(f"the type of {spec.name!r}", binding.dtype, spec.dtype)
-        for shape in self.shapes:
-            known = shape.sizes  # an output's frames are the graph's own affair
-            given = {
-                spec.name: spec.at(shape)
-                for spec in (*self.inputs, *self.outputs)
-                if all(isinstance(dim, int) or dim in known for dim in spec.shape)
-            }
-            shapes = self._descriptor.match(given)
-            if shapes is None:
-                raise _disagree("shapes", [list(s) for s in self._descriptor.shapes], given)
-            key = tuple(spec.at(shape) for spec in self.inputs)
-            wanted = {spec.name: spec.dtype for spec in self.outputs}
-            self._layouts[key] = Layout.of(self._descriptor.bindings, shapes, wanted)
 
     @property
     def carried(self) -> Mapping[str, str]:
@@ -151,52 +118,9 @@ class QaicSession(OfOneProcess):
             finally:
                 self._closer = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            self.close()
-        except DeviceError as closing:
-            if error is None:
-                raise
-            _log.warning("Closing the session failed as well: %s", closing)  # the error inside is the one to show
-
     def _after_fork(self) -> None:
         """In a forked child: forget the parent's device objects, to be opened again on the next use."""
         self._begin()  # another thread of the parent may hold the old ones
         if self._live is not None:
             fork.leak(self._live)
             self._live = None
-
-
-_SESSIONS: weakref.WeakSet[QaicSession] = weakref.WeakSet()
-
-
-def _exiting() -> None:
-    """No thread may be inside the native runtime when the interpreter ends, and the cores go back."""
-    ENDING.set()
-    for session in list(_SESSIONS):
-        try:
-            session.close()
-        except DeviceError as error:
-            _log.warning("Closing a session at exit failed: %s", error)
-
-
-atexit.register(_exiting)
-
-
-def _kind(dtype: str) -> str:
-    return "float" if np.dtype(dtype).kind == "f" else "integer"
-
-
-_UNSCALED = "compile it again, without int8 in custom_IO_list_file"
-
-
-def _disagree(what: str, got: object, allowed: object, do: str = "compile it again") -> DeviceError:
-    return DeviceError(
-        f"The compiled program and its manifest disagree on {what}.",
-        got=f"the program has {got}",
-        allowed=f"{allowed}, as the manifest says",
-        do=do,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from QEfficient.errors import DeviceError
 _log = logging.getLogger(__name__)
 
 Array = NDArray[Any]
+SKIPPED: Dims = (0,)
+"""The dims of a binding that is passed no buffer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,24 +28,51 @@ class Layout:
     """One compiled shape: its buffers, and what is made of them.
 
     Attributes:
-        shapes: One a binding, in order of index.
-        inputs: The bindings that are inputs.
-        outputs: The others, each with its shape.
+        full: One shape a binding, in order of index.
+        shapes: The same, :data:`SKIPPED` for what is skipped.
+        inputs: The bindings that are inputs, without those that are skipped.
+        outputs: The others that are not skipped, each with its shape.
+        skipped: Indices of the bindings that are passed no buffer: state that stays on the device.
         results: Output name → dtype that the caller gets, of those that he gets.
     """
 
+    full: tuple[Dims, ...]
     shapes: tuple[Dims, ...]
     inputs: tuple[Binding, ...]
     outputs: tuple[tuple[Binding, Dims], ...]
+    skipped: tuple[int, ...]
     results: Mapping[str, np.dtype[Any]]
 
     @classmethod
-    def of(cls, bindings: Sequence[Binding], shapes: Sequence[Dims], results: Mapping[str, str]) -> Self:
-        """Of a program's bindings in one of its shapes."""
-        both = list(zip(bindings, shapes, strict=True))
-        outputs = tuple((binding, shape) for binding, shape in both if not binding.is_input)
-        dtypes = {name: np.dtype(dtype) for name, dtype in results.items()}
-        return cls(tuple(shapes), tuple(b for b, _ in both if b.is_input), outputs, dtypes)
+    def of(
+        cls,
+        bindings: Sequence[Binding],
+        shapes: Sequence[Dims],
+        results: Mapping[str, str],
+        *,
+        skipped: Collection[str] = (),
+    ) -> Self:
+        """Of a program's bindings in one of its shapes; ``skipped`` are names."""
+        both = [(b, SKIPPED if b.name in skipped else shape) for b, shape in zip(bindings, shapes, strict=True)]
+        passed = [(binding, shape) for binding, shape in both if binding.name not in skipped]
+        return cls(
+            full=tuple(shapes),
+            shapes=tuple(shape for _, shape in both),
+            inputs=tuple(binding for binding, _ in passed if binding.is_input),
+            outputs=tuple((binding, shape) for binding, shape in passed if not binding.is_input),
+            skipped=tuple(binding.index for binding, _ in both if binding.name in skipped),
+            results={name: np.dtype(dtype) for name, dtype in results.items()},
+        )
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes that a run takes to the device."""
+        return sum(binding.bytes_of(self.full[binding.index]) for binding in self.inputs)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that it brings back."""
+        return sum(binding.bytes_of(shape) for binding, shape in self.outputs)
 
 
 class Slot:
@@ -97,6 +126,8 @@ class Slot:
             buffers: list[Any] = [None] * len(dims)
             for binding, shape in layout.outputs:
                 buffers[binding.index] = qaicrt.QBuffer(bytes(binding.bytes_of(shape)))  # gives its size
+            for index in layout.skipped:
+                buffers[index] = qaicrt.QBuffer(b"")
             self._made[layout] = buffers, qaicrt.BufferDimensionsVecRef(dims)
         buffers, native_dims = self._made[layout]
         for index, array in self._held:
@@ -153,6 +184,10 @@ class Slot:
             self.exec_obj.getData, doing="hand out the results", do=_DEVICE
         )
         return outputs
+
+    def forget(self, layout: Layout) -> None:
+        """Let the buffers of a layout go, which are else kept for its next run."""
+        self._made.pop(layout, None)
 
     @property
     def works(self) -> bool:

@@ -15,7 +15,6 @@ import os
 import random
 import threading
 import time
-import weakref
 import zlib
 from pathlib import Path
 
@@ -96,11 +95,12 @@ def seconds_of(qids: list) -> float:
 class Flight:
     """One inference, from enqueue to its end. ``given`` is what setData took."""
 
-    __slots__ = ("done", "failed", "given", "landed", "program", "results")
+    __slots__ = ("done", "failed", "given", "landed", "named", "program", "results", "spoilt")
 
     def __init__(self, program, given):
         self.program, self.given = program, given
-        self.results, self.failed, self.landed = None, None, False
+        self.named = given.named_slots(program) if program.pairs else None
+        self.results, self.failed, self.landed, self.spoilt = None, None, False, False
         self.done = threading.Lock()
         self.done.acquire()
         for qid in program.devices:
@@ -124,8 +124,23 @@ class Flight:
             if self.results is not None:
                 counted[0] += 1
                 counted[1] += seconds
-        self.given, self.landed = None, True
+        with _spoiling:
+            self.given, self.landed = None, True
+            if self.failed or self.spoilt:
+                self._spoil()
         self.done.release()
+
+    def spoil(self):
+        """The client was told that it failed: what it had in hand of retained state is lost."""
+        with _spoiling:
+            if self.landed:
+                self._spoil()
+            self.spoilt = True
+
+    def _spoil(self):
+        state = self.program.state
+        if state is not None:
+            state.lose(None if control().get("lost_slots") == "all" else self.named)
 
     def wait(self, timeout) -> bool:
         if not self.landed and self.done.acquire(timeout=timeout):
@@ -133,11 +148,22 @@ class Flight:
         return self.landed
 
 
+_spoiling = threading.Lock()
+
+
 class Copied:
     """Data that setData took as buffers and dims."""
 
     def __init__(self, buffers, dims):
         self.buffers, self.dims = list(buffers), list(dims)
+
+    def named_slots(self, program):
+        place = program.slot_input
+        return None if place is None else np.frombuffer(bytes(self.buffers[place]), np.int64).copy()
+
+    def seconds(self, program):
+        sizes = [buffer.size for buffer in self.buffers]
+        return program.seconds(tuple((n, tuple(d), size) for (n, d), size in zip(self.dims, sizes, strict=True)))
 
     def compute(self, program):
         """The bytes of all buffers after the inference, or ``None`` when no compiled shape has these dims."""
@@ -149,11 +175,13 @@ class Copied:
         arrays = {
             b["name"]: np.frombuffer(bytes(buffer), TYPES[b["type"]]).reshape(dims)
             for b, buffer, (_, dims) in every
-            if b["dir"] == 0
+            if b["dir"] == 0 and (buffer.size or b["name"] not in program.pairs)
         }
         found, results = outputs(program, arrays, entry), []
         if found is None:
             return None
+        sizes = [[buffer.size for b, buffer, _ in every if b["dir"] == direction] for direction in (0, 1)]
+        program.count(entry, *map(sum, sizes))
         for binding, buffer, _ in every:
             data = bytes(buffer)
             if binding["dir"] == 1 and (data or not binding["partial"]):
@@ -167,8 +195,16 @@ class Copied:
 class InPlace:
     """Data that setData took as arrays of the client. It owns none of them, as the real one is said not to."""
 
-    def __init__(self, pairs):
-        self.arrays = {index: weakref.ref(array) for index, array in pairs}
+    def __init__(self, arrays):
+        self.arrays = arrays  # index → weak reference
+
+    def named_slots(self, program):
+        array = self.arrays[program.slot_input]() if program.slot_input in self.arrays else None
+        return None if array is None else array.reshape(-1).copy()
+
+    def seconds(self, program):
+        arrays = [self.arrays.get(index, lambda: None)() for index in range(len(program.bindings))]
+        return program.seconds(tuple((0, (0,), 0) if a is None else (a.itemsize, a.shape, a.nbytes) for a in arrays))
 
     def compute(self, program):
         """Fills the output arrays. Returns no bytes, or ``None`` when no compiled shape has these dims."""
@@ -179,12 +215,15 @@ class InPlace:
         entry = program.entry(tuple((0, (0,), 0) if a is None else (a.itemsize, a.shape, a.nbytes) for a, _ in every))
         if entry is None:
             return None
-        found = outputs(program, {b["name"]: a for a, b in every if b["dir"] == 0}, entry)
+        given = {b["name"]: a for a, b in every if b["dir"] == 0 and (a is not None and a.size)}
+        found = outputs(program, given, entry)
         if found is None:
             return None
+        sizes = [[a.nbytes for a, b in every if a is not None and b["dir"] == direction] for direction in (0, 1)]
+        program.count(entry, *map(sum, sizes))
         short = control().get("short_output")
         for array, binding in every:
-            if binding["dir"] == 1 and array is not None:
+            if binding["dir"] == 1 and array is not None and array.size:
                 array.reshape(-1)[: -1 if short else None] = found[binding["name"]].reshape(-1)[: -1 if short else None]
         return []
 
@@ -202,8 +241,21 @@ def outputs(program, arrays, shapes):
         return function(program.record, arrays, shapes)
     wanted = {i.name: _ONNX_TYPES[i.type] for i in program.network.get_inputs()}
     names = [output.name for output in program.network.get_outputs()]
+    if program.pairs:
+        refuse_a_slot_named_twice(arrays.get("batch_index"))
+        arrays = {**arrays, **program.state.inputs(arrays)}
     feeds = {name: arrays[name].astype(dtype) for name, dtype in wanted.items()}
-    return dict(zip(names, program.network.run(names, feeds), strict=True))
+    found = dict(zip(names, program.network.run(names, feeds), strict=True))
+    if program.pairs:
+        found.update(program.state.keep(found))
+    return found
+
+
+def refuse_a_slot_named_twice(slots):
+    """What a card does then is not known. Idle rows are -1."""
+    named = [] if slots is None else slots[slots >= 0].tolist()
+    if len(set(named)) != len(named):
+        raise RuntimeError(f"a slot is named twice in one run: {named}")
 
 
 def open_network(path):

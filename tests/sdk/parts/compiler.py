@@ -143,21 +143,23 @@ def check_together(options: dict) -> None:
     need(target.parent.is_dir(), f"{target.parent} does not exist")
 
 
-def specializations(path: str | None, symbols: dict, free: set) -> list:
-    """One mapping of symbol → size per shape; every free symbol bound in each."""
+def specializations(path: str | None, symbols: dict, free: set, retained: bool) -> tuple:
+    """One mapping of symbol → size per shape, every free symbol bound in each; and a name for each."""
     if path is None:
-        entries = [symbols]
+        entries, labels = [symbols], ["0"]
     else:
         entries = [_entry(entry) for entry in json.loads(Path(path).read_text())["specializations"]]
         names = [name for name, _ in entries if name is not None]
         need(entries, "no specialization")
         need(len(set(names)) == len(names), f"specialization names repeat: {names}")
+        labels = names if len(names) == len(entries) else [str(place) for place in range(len(entries))]
         entries = [{**symbols, **sizes} for _, sizes in entries]
     for entry in entries:
         need(free <= set(entry), f"symbols {sorted(free - set(entry))} are not bound")
-        need(set(entry) <= free, f"symbols {sorted(set(entry) - free)} are not in the model")
+        # the vendor's own files for decoders hold a symbol that no graph has
+        need(retained or set(entry) <= free, f"symbols {sorted(set(entry) - free)} are not in the model")
     need(len({json.dumps(e, sort_keys=True) for e in entries}) == len(entries), "a specialization repeats")
-    return entries
+    return entries, labels
 
 
 def _entry(entry: dict) -> tuple:
@@ -184,25 +186,63 @@ def check_partition(path: str | None, cores: int) -> int:
     return len(devices)
 
 
-def custom_io(path: str | None, names: set) -> dict:
-    if path is None:
-        return {}
-    entries = yaml.safe_load(Path(path).read_text())
-    for entry in entries:
-        need(entry["IOName"] in names, f"custom I/O names {entry['IOName']!r}, which is not in the model")
-        need(entry["Precision"] in ("float", "float16", "int8"), f"custom I/O precision {entry['Precision']!r}")
-    return {entry["IOName"]: entry["Precision"] for entry in entries}
+def custom_io(path: str | None, names: set, pairs: dict) -> dict:
+    found = {}
+    for entry in yaml.safe_load(Path(path).read_text()) if path else []:
+        name, precision = entry["IOName"], entry["Precision"]
+        state = name in pairs or name in pairs.values()
+        need(name in names, f"custom I/O names {name!r}, which is not in the model")
+        need(name not in found, f"custom I/O names {name!r} twice")
+        known = ("float", "float16", "int8", *(["mxint8"] if state else []))
+        need(precision in known, f"custom I/O precision {precision!r} of {name!r}")
+        found[name] = precision
+    for name, output in pairs.items():
+        both = [found.get(one) for one in (name, output)]
+        need(both[0] == both[1], f"custom I/O gives {name!r} and {output!r} different precisions: {both}")
+    if CONTROL.get("float16_logits"):
+        found["logits"] = "float16"
+    return found
 
 
-def describe(path: Path, graph, shapes: list, precisions: dict) -> tuple:
+def retained_pairs(graph) -> dict:
+    """State input → the output that is its next value. Each such output needs its input, of the same type and dims."""
+    inputs = {value.name: value for value in graph.input}
+    found = {}
+    for output in graph.output:
+        name = re.sub(r"_(Internal)?RetainedState$", "", output.name)
+        if name != output.name:
+            need(name in inputs, f"{output.name!r} is retained, but there is no input {name!r}")
+            one, other = (value.type.tensor_type for value in (inputs[name], output))
+            dims = [[dim.dim_param or dim.dim_value for dim in kind.shape.dim] for kind in (one, other)]
+            same = one.elem_type == other.elem_type and dims[0] == dims[1]
+            need(same, f"{name!r} and {output.name!r} differ in type or shape: {dims}")
+            found[name] = output.name
+    return found
+
+
+def check_entries(bindings: list, allowed: list, pairs: dict) -> None:
+    """The runtime chooses an entry by the dims that are given; those of state are not."""
+    state = {*pairs, *pairs.values()}
+    others = [
+        json.dumps([shape["dims"] for shape, b in zip(entry, bindings, strict=True) if b["name"] not in state])
+        for entry in allowed
+    ]
+    need(len(set(others)) == len(others), "two specializations differ in nothing but the dims of retained state")
+
+
+def describe(path: Path, graph, shapes: list, precisions: dict, pairs: dict) -> tuple:
     """Bindings and allowed shapes: inputs first, then outputs, index counting over both."""
     constants = {tensor.name for tensor in graph.initializer}
+    state = {*pairs, *pairs.values()}
+    others_partial = CONTROL.get("partial_others", False) if pairs else len(shapes) > 1
+    opaque = CONTROL.get("mxint8_type", 8)
     values = [(v, 0) for v in graph.input if v.name not in constants] + [(v, 1) for v in graph.output]
     bindings, allowed = [], [[] for _ in shapes]
     for index, (value, direction) in enumerate(values):
         kind = value.type.tensor_type
         number, item = TYPES[kind.elem_type]
-        number, item = {"float16": (1, 2), "int8": (2, 1)}.get(precisions.get(value.name), (number, item))
+        special = {"float16": (1, 2), "int8": (2, 1), "mxint8": (opaque, {1: 2}.get(opaque, 1))}
+        number, item = special.get(precisions.get(value.name), (number, item))
         dims = [[d.dim_value or sizes.get(d.dim_param, 0) for d in kind.shape.dim] for sizes in shapes]
         if direction and not all(all(d) for d in dims):
             dims = [inferred(path, sizes)[value.name] for sizes in shapes]
@@ -218,7 +258,7 @@ def describe(path: Path, graph, shapes: list, precisions: dict) -> tuple:
                 "dir": direction,
                 "dims": own,
                 "size": item * math.prod(own) + (4 if CONTROL.get("wrong_size") else 0),
-                "partial": len(shapes) > 1,
+                "partial": CONTROL.get("partial_state", True) if value.name in state else others_partial,
             }
         )
     return bindings, allowed if len(shapes) > 1 else []
@@ -267,13 +307,20 @@ def compile_model(options: dict) -> None:
 
     path, target = Path(options.get("m") or options["model"]), Path(options["aic-binary-dir"])
     print(f"Reading ONNX Model from {path}")
-    graph = onnx.load_model(path, load_external_data=False).graph
+    model = onnx.load_model(path, load_external_data=False)
+    graph, retained = model.graph, bool(options.get("retained-state"))
+    highest = CONTROL.get("highest_opset", math.inf)
+    for domain in model.opset_import:
+        need(domain.domain not in ("", "ai.onnx") or domain.version <= highest, f"opset {domain.version} is too new")
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     free = {dim.dim_param for value in inputs for dim in value.type.tensor_type.shape.dim if dim.dim_param}
-    shapes = specializations(options.get("network-specialization-config"), options["symbols"], free)
+    shapes, labels = specializations(options.get("network-specialization-config"), options["symbols"], free, retained)
     names = {value.name for value in (*inputs, *graph.output)}
-    bindings, allowed = describe(path, graph, shapes, custom_io(options.get("custom-IO-list-file"), names))
+    pairs = retained_pairs(graph) if retained else {}
+    precisions = custom_io(options.get("custom-IO-list-file"), names, pairs)
+    bindings, allowed = describe(path, graph, shapes, precisions, pairs)
+    check_entries(bindings, allowed, pairs)
     cores = int(options.get("aic-num-cores", 1))
     record = {
         "cores": cores,
@@ -281,6 +328,9 @@ def compile_model(options: dict) -> None:
         "fp16": "convert-to-fp16" in options,
         "bindings": bindings,
         "allowed": allowed,
+        "entries": labels,
+        "pairs": pairs,
+        "precisions": {name: precisions.get(name, "float") for name in pairs},
         "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "compute": CONTROL.get("compute", "emulate"),
         "arguments": sys.argv[1:],
@@ -306,7 +356,8 @@ def write_network(path: Path, target: Path, options: dict) -> None:
         need(set(listed) <= {"FP16NodeInstanceNames", "FP32NodeInstanceNames"}, f"unknown keys {sorted(listed)}")
         keep = frozenset(listed.get("FP32NodeInstanceNames") or ())
     halves, sixes = "convert-to-fp16" in options, "mxfp6-matmul" in options
-    emulate(path, target / "network.onnx", fp16=halves, mxfp6=sixes, fp32_outputs=keep)
+    tolerant = bool(options.get("retained-state"))
+    emulate(path, target / "network.onnx", fp16=halves, mxfp6=sixes, fp32_outputs=keep, tolerant=tolerant)
 
 
 def main(arguments: list) -> int:

@@ -10,6 +10,7 @@ import os
 import struct
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -20,14 +21,14 @@ _ROOT = Path(__file__).resolve().parents[3]
 _MAGIC = 0x00A1CD7C
 
 
-def _load_card():
-    spec = spec_from_file_location("fake_card", Path(__file__).with_name("fake_card.py"))
+def _load(name):
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-card = _load_card()
+card, retained = _load("fake_card"), _load("fake_state")
 _control = card.control
 _lock = threading.RLock()
 _taken: dict = {}  # qid → cores that programs of this process hold
@@ -229,6 +230,11 @@ class Program(_Object):
         self.live, self.card, self.free_at, self.network = 0, threading.Lock(), 0.0, None
         self.record, self._entries = qpcObj.record, {}
         self.bindings = self.record["bindings"]
+        self.pairs, self.state = self.record["pairs"], None
+        self.slot_input = next((b["index"] for b in self.bindings if b["name"] == "batch_index"), None)
+        self._both = {*self.pairs, *self.pairs.values()}
+        # inferences on retained state go one after the other, in the order of their submission
+        self._in_order = ThreadPoolExecutor(1, "fake-qaic-program") if self.pairs else None
 
     def load(self):
         self._ours()
@@ -268,6 +274,8 @@ class Program(_Object):
             for qid in self.devices:
                 _taken[qid] = _taken.get(qid, 0) + cores
             self.active = True
+            if self.pairs:
+                self.state = retained.State(self.record, _control().get("state_at_start", "garbage"), _control)
             return True
 
     def deactivate(self):
@@ -281,7 +289,7 @@ class Program(_Object):
             if self.active:
                 for qid in self.devices:
                     _taken[qid] -= self.qpc.record["cores"]
-            self.active = False
+            self.active, self.state = False, None
         return QStatus.QS_SUCCESS
 
     def initProperties(self, props, /):
@@ -297,10 +305,14 @@ class Program(_Object):
     def _find(self, given):
         every = list(zip(self.bindings, given, strict=True))
         skipped = [b["partial"] and nbytes == 0 for b, (_, _, nbytes) in every]
-        if any(skip and b["dir"] == 0 for skip, (b, _) in zip(skipped, every, strict=True)):
-            return None
+        for skip, (binding, _) in zip(skipped, every, strict=True):
+            if skip and binding["dir"] == 0 and binding["name"] not in self.pairs:
+                return None
+            opaque = self.record["precisions"].get(binding["name"].removesuffix("_RetainedState")) == "mxint8"
+            if opaque and binding["name"] in self._both and not skip:
+                return None  # how MXINT8 looks to a host is not documented, so no client can pass or read it
         for skip, (binding, (size, dims, nbytes)) in zip(skipped, every, strict=True):
-            item = card.TYPES[binding["type"]].itemsize
+            item = retained.item_size(binding["type"])
             if not skip and (size != item or nbytes != item * math.prod(dims)):
                 return None
         allowed = [[s["dims"] for s in entry] for entry in self.record["allowed"]] or [
@@ -309,6 +321,20 @@ class Program(_Object):
         shapes = [list(dims) for _, dims, _ in given]
         fits = (e for e in allowed if all(k or a == s for k, a, s in zip(skipped, e, shapes, strict=True)))
         return next(fits, None)
+
+    def seconds(self, given):
+        """What this run takes by its entry, where a test says so: ``{"Decode": 3}``, in milliseconds."""
+        told, entry = _control().get("entry_time_ms"), self.entry(given) if "entry_time_ms" in _control() else None
+        return 0.0 if entry is None else told.get(self._name(entry), 0) / 1000
+
+    def _name(self, entry):
+        allowed = [[s["dims"] for s in one] for one in self.record["allowed"]]
+        return self.record["entries"][allowed.index(entry) if allowed else 0]
+
+    def count(self, entry, bytes_in, bytes_out):
+        if self.pairs:
+            held = self.state.nbytes
+            retained.count(entry=self._name(entry), bytes_in=bytes_in, bytes_out=bytes_out, state_bytes=held)
 
 
 class QBuffer:
@@ -349,6 +375,7 @@ class ExecObj(_Object):
             program.live += 1
         self._counted = True
         self._given = self._flight = None
+        self._last = {}  # index → weak reference to the array that was listed for an input last
 
     def __del__(self):
         if getattr(self, "_counted", False) and self._pid == os.getpid():
@@ -391,7 +418,7 @@ class ExecObj(_Object):
             if type(index) is not int or not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
                 raise TypeError("setData(): incompatible function arguments")
         bindings = self._program.bindings
-        needed = {b["index"] for b in bindings if not b["partial"]}
+        needed = {b["index"] for b in bindings if not b["partial"]} - set(self._last)
         given = dict(pairs)
         if (
             not self._program.active
@@ -403,9 +430,15 @@ class ExecObj(_Object):
             return QStatus.QS_BUSY
         for index, array in pairs:
             writes = bindings[index]["dir"] == 1
-            if array.dtype != card.TYPES[bindings[index]["type"]] or (writes and not array.flags.writeable):
+            if array.dtype != card.TYPES.get(bindings[index]["type"]) or (writes and not array.flags.writeable):
                 return QStatus.QS_INVAL
-        self._given = card.InPlace(pairs)
+            if self._program.pairs and array.nbytes > _largest(self._program.record, bindings[index]):
+                return QStatus.QS_ERROR
+        listed = {index: weakref.ref(array) for index, array in pairs}
+        state = self._program.pairs
+        self._given = card.InPlace({**self._last, **listed})
+        inputs = {i for i, b in enumerate(bindings) if b["dir"] == 0 and b["name"] not in state}
+        self._last |= {index: array for index, array in listed.items() if index in inputs}
         return QStatus.QS_SUCCESS
 
     def _in_flight(self):
@@ -422,13 +455,13 @@ class ExecObj(_Object):
         program = self._program
         if card.is_gone(program.devices):
             return QStatus.QS_DEV_ERROR
-        seconds = card.seconds_of(program.devices)
+        seconds = card.seconds_of(program.devices) + self._given.seconds(program)
         self._flight = flight = card.Flight(program, self._given)
         if program.record["compute"] == "echo":
             card.clock.start(flight, program, seconds)
         else:
             try:
-                threads.submit(card.delay, seconds, flight, program)
+                (program._in_order or threads).submit(card.delay, seconds, flight, program)
             except RuntimeError:  # the interpreter ends and lends no more threads, which is nothing to a card
                 card.delay(seconds, flight, program)
         return QStatus.QS_SUCCESS
@@ -440,8 +473,11 @@ class ExecObj(_Object):
         if flight is None:
             return QStatus.QS_INVAL
         if not flight.wait(self._program.props.timeout_seconds()):
+            flight.spoil()
             return QStatus.QS_TIMEDOUT
         status = _told("waitForCompletion") or QStatus.QS_SUCCESS
+        if status != QStatus.QS_SUCCESS:
+            flight.spoil()
         if flight.failed in QStatus.__members__:
             status = QStatus[flight.failed]
         elif flight.failed:
@@ -467,7 +503,7 @@ class ExecObj(_Object):
 
 def _largest(record, binding):
     shapes = [entry[binding["index"]]["dims"] for entry in record["allowed"]] or [binding["dims"]]
-    return card.TYPES[binding["type"]].itemsize * max(map(math.prod, shapes))
+    return retained.item_size(binding["type"]) * max(map(math.prod, shapes))
 
 
 class _Record:
@@ -478,6 +514,11 @@ class _Record:
 def report():
     """Not part of the SDK: what the fake has cost, and what each device has done, since the last call."""
     return card.report()
+
+
+def traffic():
+    """Not part of the SDK: one record for each run on retained state since the last call."""
+    return retained.traffic()
 
 
 class Util:
