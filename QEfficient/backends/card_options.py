@@ -99,7 +99,6 @@ _ALL = (
     Option("always_expand_onnx_functions", "flag", "Inline every ONNX function."),
     Option("register_custom_op", "file", "Configuration file of custom operators."),
     Option("retained_state", "flag", "Keep matching X and X_RetainedState tensors on the device."),
-    Option(MXINT8, "flag", "Keep caches as MXINT8; no flag of the compiler, it goes into the custom I/O file."),
     Option("mdp_load_partition_config", "file", "JSON that places the graph on several devices."),
     Option("mdp_dump_partition_config", "path", "Write the partition file."),
     Option("io_crc", "flag", "Check inputs and outputs with a CRC."),
@@ -148,6 +147,9 @@ _ALL = (
 
 TABLE: Mapping[str, Option] = MappingProxyType({option.name: option for option in _ALL})
 """Keyword → documented flag."""
+
+OWN: Mapping[str, Option] = MappingProxyType({MXINT8: Option(MXINT8, "flag", "Keep caches as MXINT8, not as float16.")})
+"""What is no flag of the compiler, but stands in a file that it reads."""
 
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
@@ -216,14 +218,14 @@ def _find(name: str) -> Option:
             allowed="the flags in QEfficient.backends.card_options.TABLE",
             do=f"use {REFUSED[name]}",
         )
-    if name not in TABLE:
+    if name not in TABLE and name not in OWN:
         raise OptionError(
-            f"compile knows no option {name!r}.{nearest(name, [*COMPILE_KEYWORDS, *sorted(TABLE)])}",
+            f"compile knows no option {name!r}.{nearest(name, [*COMPILE_KEYWORDS, *OWN, *sorted(TABLE)])}",
             got=name,
             allowed="the documented compiler flags with underscores, see QEfficient.backends.card_options.TABLE",
             do=f"correct the name, or force a flag with {RAW}=['-{name.replace('_', '-')}=…']",
         )
-    return TABLE[name]
+    return TABLE.get(name) or OWN[name]
 
 
 def _bad(option: Option, value: object) -> OptionError:
