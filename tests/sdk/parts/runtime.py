@@ -481,7 +481,9 @@ class ExecObj(_Object):
         if flight.failed in QStatus.__members__:
             status = QStatus[flight.failed]
         elif flight.failed:
-            raise RuntimeError(flight.failed)
+            failed = flight.failed
+            del self, flight  # no traceback of native code keeps an ExecObj alive
+            raise RuntimeError(failed)
         card.spent(start)
         return status
 
