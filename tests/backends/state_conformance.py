@@ -318,8 +318,10 @@ class StateConformance:
         before = [decoder.read(each) for each in range(4)]
         rows = {
             "input_ids": np.array([[5], [7], [5]]),
-            "position_ids": np.array([[position], [10], [position]]),
-            "batch_index": np.array([[slot], [2], [slot]]),
+            "position_ids": np.array([[position], [10], [-1]]),
+            "batch_index": np.array(
+                [[slot], [2], [-1]]
+            ),  # no two rows name one slot: what a card then does is not known
         }
         logits = session.run(rows)["logits"]
         self.close_to(logits[1, 0], graphs.reference(slots, [*ids, 7])[-1])
