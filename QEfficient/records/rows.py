@@ -32,6 +32,8 @@ class TextFacts:
         truncate_dim: Default number of leading dims to keep, or ``None``.
         activation: Dotted name of the class that makes scores of a reranker's logits; ``None``: nothing is saved.
         chat: True when sentence-transformers writes a reranker's pairs through the tokenizer's chat template.
+        clean_up_spaces: True when decoded texts lose the spaces before punctuation, as the repo's
+            ``clean_up_tokenization_spaces`` says.
     """
 
     tokenizer: str | None
@@ -48,6 +50,7 @@ class TextFacts:
     truncate_dim: int | None = None
     activation: str | None = None
     chat: bool = False
+    clean_up_spaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

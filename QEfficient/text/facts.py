@@ -62,6 +62,7 @@ def read_facts(folder: Path, *, repo: SentenceRepo | None = None, max_positions:
         pad_id=_pad_id(folder, config),
         pad_type_id=int(config.get("pad_token_type_id") or 0),
         padding_side=str(config.get("padding_side") or "right"),
+        clean_up_spaces=config.get("clean_up_tokenization_spaces") is True,
     )
     if repo is None:
         return facts

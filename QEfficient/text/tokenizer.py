@@ -1,10 +1,11 @@
-"""Strings → rows of ids, as transformers' fast tokenizers give them."""
+"""Strings → rows of ids and back, as transformers' fast tokenizers give them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,15 +16,18 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
 
-from QEfficient.arguments import listed, whole
+from QEfficient.arguments import listed, string, whole
 from QEfficient.errors import InputError, LoadError
-from QEfficient.records import Rows, TextFacts
+from QEfficient.records import Json, Rows, TextFacts
+from QEfficient.text.decoders import token_bytes
+from QEfficient.text.replacing import clean_up_spaces
 
 Text: TypeAlias = str | tuple[str, str]
 Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
 _OVERLONG = ("truncate", "error", "chunk")
 _KEPT = 2**15  # longest array of one value that is kept for the next call
 _ALONE = 256  # characters up to which one text takes less time here than on another thread
+_BEFORE = "abcdef"  # a text of no special or added token
 _SHOWN = 5  # rows that an error names one by one
 
 
@@ -59,6 +63,7 @@ class Tokenizer:
             add_lower_case(backend)
         self.facts = facts
         self._backend = backend
+        self._token_bytes: dict[int, bytes] = {}
         self._specials = {pair: backend.num_special_tokens_to_add(pair) for pair in (False, True)}
 
     @classmethod
@@ -127,6 +132,101 @@ class Tokenizer:
             arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
         return Tokens(_rows(arrays), overlong=long)
 
+    def ids(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The ids of one text, however long.
+
+        A chat that is written already (:meth:`QEfficient.text.chat.ChatTemplate.render`) has its special tokens in it:
+        transformers encodes it with ``add_special_tokens=False``, so that it never begins with two.
+
+        Args:
+            text: The text.
+            add_special_tokens: Add those that the tokenizer puts around a text.
+
+        Raises:
+            InputError: It is no string, or not valid Unicode.
+        """
+        string(0, text)
+        try:
+            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        except TypeError as error:
+            raise _not_unicode(0, text) or error from error
+
+    def decode(
+        self,
+        ids: Iterable[int],
+        *,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """The text of ids, as transformers' ``decode`` gives it.
+
+        Args:
+            ids: Ids; one that has no token is left out.
+            skip_special_tokens: Leave special tokens out of the text.
+            clean_up_tokenization_spaces: Take away spaces before punctuation and clitics; as the repo says when left
+                out. Of BPE none is taken away: they belong to the text.
+
+        Raises:
+            InputError: An id is no whole number from 0 on.
+        """
+        listed_ids = list(ids)
+        try:
+            text: str = self._backend.decode(listed_ids, skip_special_tokens=skip_special_tokens)
+        except (OverflowError, TypeError) as error:
+            raise InputError(
+                "These ids can't be decoded.",
+                got=f"{listed_ids!r:.200}",
+                allowed="whole numbers from 0 to 4294967295",
+                do="leave out what marks padding or masked labels, such as -100",
+            ) from error
+        return clean_up_spaces(text) if self.cleans_up(clean_up_tokenization_spaces) else text
+
+    def cleans_up(self, clean_up_tokenization_spaces: bool | None = None) -> bool:
+        """True when :meth:`decode`, called with this argument, takes spaces away."""
+        wanted = self.facts.clean_up_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        return bool(wanted) and type(self._backend.model).__name__ != "BPE"
+
+    @cached_property
+    def special_tokens(self) -> frozenset[str]:
+        """The tokens that ``skip_special_tokens`` leaves out."""
+        added = self._backend.get_added_tokens_decoder().values()
+        return frozenset([token.content for token in added if token.special])
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Their ids."""
+        added = self._backend.get_added_tokens_decoder().items()
+        return frozenset([token_id for token_id, token in added if token.special])
+
+    @cached_property
+    def decoder(self) -> dict[str, Json] | None:
+        """What makes text of tokens, as ``tokenizer.json`` has it; ``None``: tokens with a space between them."""
+        decoder = self._backend.decoder
+        return None if decoder is None else json.loads(decoder.__getstate__())
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token stands for within a text, its own space with it; nothing for an id that has no token.
+
+        A token of byte-level BPE or for one byte may be a part of a character.
+        """
+        found = self._token_bytes.get(token_id)
+        if found is None:
+            token = self.token(token_id)
+            found = self._token_bytes[token_id] = b"" if token is None else self._bytes_of(token)
+        return found
+
+    def _bytes_of(self, token: str) -> bytes:
+        data = token_bytes(token, self.decoder)
+        if data is not None:
+            return data
+        # behind other tokens, because decoders change the first token of a text: as transformers does
+        before = [self._backend.id_to_token(i) for i in self.ids(_BEFORE, add_special_tokens=False)]
+        return self._written([*before, token])[len(self._written(before)) :].encode()
+
+    def _written(self, tokens: list[str]) -> str:
+        decoder = self._backend.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode(tokens)
+
     def prompt_length(self, prompt: str, *, max_length: int | None = None) -> int:
         """Tokens at the start of a row that belong to the prompt, as sentence-transformers counts them.
 
@@ -152,8 +252,7 @@ class Tokenizer:
         return found
 
     def _is_special(self, token_id: int) -> bool:
-        token = self._backend.get_added_tokens_decoder().get(token_id)
-        return token is not None and token.special
+        return token_id in self.special_ids
 
     def _limit(self, max_length: int | None, items: Sequence[Any], overlong: str) -> int:
         """The checked limit of this call."""
@@ -185,16 +284,23 @@ class Tokenizer:
             return self._backend.encode_batch_fast(items)
         except TypeError as error:  # a string that is not valid Unicode
             for i, item in enumerate(items):
-                try:
-                    "".join(item).encode("utf-8")
-                except UnicodeEncodeError:
-                    raise InputError(
-                        f"Text {first + i} is not valid Unicode: it holds half of a surrogate pair.",
-                        got=f"{item!a:.80}",
-                        allowed="strings that can be encoded in UTF-8",
-                        do="repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
-                    ) from error
+                if refusal := _not_unicode(first + i, item):
+                    raise refusal from error
             raise
+
+
+def _not_unicode(row: int, item: Text) -> InputError | None:
+    """The error of a text that can't be encoded in UTF-8."""
+    try:
+        "".join(item).encode("utf-8")
+    except UnicodeEncodeError:
+        return InputError(
+            f"Text {row} is not valid Unicode: it holds half of a surrogate pair.",
+            got=f"{item!a:.80}",
+            allowed="strings that can be encoded in UTF-8",
+            do="repair the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+        )
+    return None
 
 
 def add_lower_case(backend: FastTokenizer) -> None:
