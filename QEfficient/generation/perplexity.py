@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, UsageError
-from QEfficient.generation.decoder import Chunk, Decoder
+from QEfficient.generation.engine import Engine
+from QEfficient.generation.requests import Request, Ticket
+from QEfficient.generation.strategy import Answer, NextTokens, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +43,46 @@ class Perplexity:
         return self.value
 
 
-@dataclass(slots=True)
-class _Window:
-    """A part of a text that fits the caches.
+class KnownText:
+    """A strategy that chooses nothing: its next tokens are known, and it adds up how likely they were.
+
+    Args:
+        ids: The tokens behind the prompt, one or more.
 
     Attributes:
-        text: Which text.
-        ids: Its tokens.
-        fed: How many of them the caches hold.
-        context: How many come before the first whose logits are wanted.
+        rows: 1.
+        loss: The sum of −log p of those that the model has predicted so far, in float64.
     """
 
-    text: int
-    ids: Sequence[int]
-    context: int
-    fed: int = 0
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.rows, self.loss = 1, 0.0
+        self._ids, self._seen = ids, 0
 
-    @property
-    def left(self) -> int:
-        """Tokens to feed: the last one is only predicted."""
-        return len(self.ids) - 1 - self.fed
+    def advance(self, logits: NDArray[np.float32]) -> NextTokens:
+        """The next known token."""
+        row = logits[0].astype(np.float64)
+        top = row.max()
+        token = self._ids[self._seen]
+        self.loss += float(np.log(np.exp(row - top).sum()) + top - row[token])
+        self._seen += 1
+        return NextTokens((0,), (token,), "length" if self._seen == len(self._ids) else None)
+
+    def answers(self, reason: Reason | None = None) -> tuple[Answer, ...]:
+        """The text that was known."""
+        return (Answer(tuple(self._ids[: self._seen]), reason or "length"),)
 
 
-def perplexity(decoder: Decoder, rows: Sequence[Sequence[int]], *, stride: int | None = None) -> Perplexity:
+def perplexity(engine: Engine, rows: Sequence[Sequence[int]], *, stride: int | None = None) -> Perplexity:
     """Perplexity of texts.
 
     A text longer than the program's room is cut into windows of that many tokens, each ``stride`` behind the last.
     Each token is predicted once, in the first window that holds it, from what stands before it in that window; the
     first token of a text, and of a window that shares none with the one before, is not predicted. So HuggingFace's
-    guide has it ("Perplexity of fixed-length models"), there with a mean over windows; here every token counts the same.
+    guide has it ("Perplexity of fixed-length models"), with a mean over windows; here every token counts the same.
 
     Args:
-        decoder: Nobody else may use it meanwhile.
+        engine: Runs windows as requests beside whatever else it runs: what comes before the first token that is
+            predicted as a prompt, then one step a token, of as many windows at once as there are rows.
         rows: Tokens of each text, two or more.
         stride: Tokens from one window's start to the next one's; left out, the room: windows share nothing.
 
@@ -81,8 +91,7 @@ def perplexity(decoder: Decoder, rows: Sequence[Sequence[int]], *, stride: int |
         UsageError: ``stride`` is out of range.
         DeviceError: The device failed.
     """
-    facts = decoder.facts
-    step = _stride(stride, facts.room)
+    step = _stride(stride, engine.facts.room)
     for place, ids in enumerate(rows):
         if len(ids) < 2:
             raise InputError(
@@ -92,17 +101,29 @@ def perplexity(decoder: Decoder, rows: Sequence[Sequence[int]], *, stride: int |
                 do="drop it",
             )
     losses, tokens = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    waiting = deque(window for place, ids in enumerate(rows) for window in _windows(place, ids, facts.room, step))
-    running: dict[int, _Window] = {}
-    while waiting or running:
-        for slot in range(min(facts.decode_rows, facts.cache_slots)):
-            if slot not in running and waiting:
-                running[slot] = waiting.popleft()
-        _feed_context(decoder, running)
-        for text, loss, count in _advance(decoder, running):
-            losses[text] += loss
-            tokens[text] += count
+    windows = ((place, window) for place, ids in enumerate(rows) for window in _windows(ids, engine.facts.room, step))
+    running: deque[tuple[int, KnownText, Ticket]] = deque()
+    try:
+        for place, (context, known) in windows:
+            strategy = KnownText(known)
+            running.append((place, strategy, engine.submit(Request(tuple(context), strategy, len(known)))))
+            tokens[place] += len(known)
+            if len(running) == 2 * engine.facts.decode_rows:  # so that no row waits for this loop
+                _finish(engine, running, losses)
+        while running:
+            _finish(engine, running, losses)
+    finally:
+        for *_, ticket in running:
+            engine.cancel(ticket)
     return Perplexity(tuple(losses.tolist()), tuple(tokens.tolist()))
+
+
+def _finish(engine: Engine, running: deque[tuple[int, KnownText, Ticket]], losses: NDArray[np.float64]) -> None:
+    """Takes in the loss of the window that began first."""
+    place, strategy, ticket = running[0]
+    engine.run_until(ticket)
+    running.popleft()
+    losses[place] += strategy.loss
 
 
 def _stride(stride: int | None, room: int) -> int:
@@ -119,51 +140,14 @@ def _stride(stride: int | None, room: int) -> int:
     return number
 
 
-def _windows(text: int, ids: Sequence[int], room: int, step: int) -> Iterator[_Window]:
-    seen = 0  # tokens of the text that are predicted, or were the first of a window
+def _windows(ids: Sequence[int], room: int, step: int) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """For each window what comes before the tokens that are predicted in it, and these."""
+    seen = 0
     for start in range(0, len(ids), step):
-        part = ids[start : start + room]
-        context = max(seen - start - 1, 0)
-        if len(part) - 1 - context > 0:
-            yield _Window(text, part, context)
-        seen = start + len(part)
+        end = min(start + room, len(ids))
+        first = max(seen, start + 1)
+        if first < end:
+            yield ids[start:first], ids[first:end]
+        seen = end
         if seen == len(ids):
             return
-
-
-def _feed_context(decoder: Decoder, running: dict[int, _Window]) -> None:
-    """Writes what comes before the first token that is predicted, in chunks."""
-    while True:
-        chunks = []
-        for slot, window in running.items():
-            if window.fed < window.context:
-                end = min(window.context, window.fed + decoder.facts.prefill_len)
-                chunks.append(Chunk(slot, window.ids[window.fed : end], window.fed))
-                window.fed = end
-        if not chunks:
-            return
-        decoder.prefill(chunks)
-
-
-def _advance(decoder: Decoder, running: dict[int, _Window]) -> Iterator[tuple[int, float, int]]:
-    """One decode of all rows: text, loss and number of tokens of each; windows at their end make room."""
-    count = min(decoder.facts.kept_logits, *(window.left for window in running.values()), 2**31)
-    slots = list(running)
-    logits = decoder.decode(
-        [Chunk(s, running[s].ids[running[s].fed : running[s].fed + count], running[s].fed) for s in slots]
-    )
-    for slot, row in zip(slots, logits, strict=True):
-        window = running[slot]
-        wanted = window.ids[window.fed + 1 : window.fed + 1 + count]
-        yield window.text, _loss(row, wanted), count
-        window.fed += count
-        if not window.left:
-            del running[slot]
-
-
-def _loss(logits: NDArray[np.float32], wanted: Sequence[int]) -> float:
-    """The sum of −log p of the tokens, in float64."""
-    exact = logits.astype(np.float64)
-    top = exact.max(axis=-1, keepdims=True)
-    whole = np.log(np.exp(exact - top).sum(axis=-1)) + top[:, 0]
-    return float((whole - exact[np.arange(len(wanted)), np.asarray(wanted)]).sum())

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient.errors import InputError, UsageError
+from QEfficient.generation.engine import Engine
 from QEfficient.generation.perplexity import Perplexity, perplexity
 from QEfficient.records import DecoderFacts
 from tests.generation.doubles import MadeUpDecoder
@@ -39,7 +40,7 @@ def test_any_windows(texts: list[list[int]], ctx: int, slots: int, kept: int, pl
     facts = DecoderFacts(ctx + plain, slots, slots, prefill_len=3, continuous=not plain, kept_logits=kept)
     stride = data.draw(st.integers(1, ctx))
     decoder = MadeUpDecoder(facts)
-    found = perplexity(decoder, texts, stride=stride)
+    found = perplexity(Engine(decoder), texts, stride=stride)
     wanted = [plainly(decoder, ids, ctx, stride) for ids in texts]
     assert found.tokens == tuple(count for _, count in wanted)
     np.testing.assert_allclose(found.losses, [loss for loss, _ in wanted], rtol=1e-6)
@@ -49,9 +50,9 @@ def test_any_windows(texts: list[list[int]], ctx: int, slots: int, kept: int, pl
 
 
 def test_all_rows_run_at_once() -> None:
-    decoder = MadeUpDecoder(DecoderFacts(16, 4, 4, 4))
-    perplexity(decoder, [[1, 2, 3]] * 8)
-    assert decoder.decodes == [4, 4, 4, 4]
+    decoder = MadeUpDecoder(DecoderFacts(40, 4, 4, 4))
+    perplexity(Engine(decoder), [list(range(place, 17)) + [place] * 20 for place in range(8)])
+    assert sum(decoder.decodes) / len(decoder.decodes) > 3
 
 
 def test_the_value_of_all_weighs_tokens_and_not_texts() -> None:
@@ -63,9 +64,9 @@ def test_the_value_of_all_weighs_tokens_and_not_texts() -> None:
 @pytest.mark.parametrize("stride", [0, -1, 17, 1.5, True, "2"])
 def test_a_stride_out_of_range(stride: object) -> None:
     with pytest.raises(UsageError, match="1 to 16"):
-        perplexity(MadeUpDecoder(DecoderFacts(16, 1, 1, 4)), [[1, 2]], stride=stride)  # type: ignore[arg-type]
+        perplexity(Engine(MadeUpDecoder(DecoderFacts(16, 1, 1, 4))), [[1, 2]], stride=stride)  # type: ignore[arg-type]
 
 
 def test_nothing_to_predict_is_named() -> None:
     with pytest.raises(InputError, match=r"Text 1 has nothing to predict(?s:.*)1 token\n"):
-        perplexity(MadeUpDecoder(DecoderFacts(16, 1, 1, 4)), [[1, 2], [3]])
+        perplexity(Engine(MadeUpDecoder(DecoderFacts(16, 1, 1, 4))), [[1, 2], [3]])
