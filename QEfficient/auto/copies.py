@@ -15,22 +15,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub
 from QEfficient import program as programs
+from QEfficient.auto.road import Loaded
 from QEfficient.backends import registry
+from QEfficient.build.saved import Opened
 from QEfficient.cache import content_key, json_like
 from QEfficient.errors import LoadError, UsageError
-from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.numerics.explain import explain
 from QEfficient.records import Json
 from QEfficient.source.adapter import Adapter
 from QEfficient.source.checkpoint import Checkpoint
-from QEfficient.source.head import Head
 from QEfficient.source.loaded_module import LoadedModule
 from QEfficient.source.origin import Origin
 
 if TYPE_CHECKING:
     from QEfficient.auto.description import Description
 
-D = TypeVar("D", bound="Description")
+D = TypeVar("D", bound="Description[Any]")
 _NOT_KEPT = ("_origin", "_loaded", "_lock", "_config", "_encoder")
 log = logging.getLogger("QEfficient")
 
@@ -48,9 +47,10 @@ class _Source:
     needs_pooler: bool
 
     @classmethod
-    def of(cls, origin: Origin | None, head: Head) -> _Source | None:
+    def of(cls, model: Description[Any]) -> _Source | None:
         """``None`` where the model is more than its files: a module in memory, or code of the caller's."""
-        if not isinstance(origin, Checkpoint) or origin.handed_out or head.function is not None:
+        origin = model._origin
+        if not isinstance(origin, Checkpoint) or origin.handed_out or model._has_code():
             return None
         if not json_like([origin.keywords, *origin.args]):
             return None
@@ -77,13 +77,13 @@ class _Opened:
     strict: bool
 
     @classmethod
-    def of(cls, loaded: LoadedProgram | None) -> _Opened | None:
+    def of(cls, loaded: Loaded | None) -> _Opened | None:
         """``None`` for a model that is not compiled."""
         if loaded is None:
             return None
         return cls(loaded.program.path, content_key(loaded.program.manifest.key), loaded.reason, loaded.strict)
 
-    def again(self) -> LoadedProgram:
+    def again(self) -> Opened:
         """The program, its session not opened."""
         if not hub.is_program(self.path):
             raise _not_here("program", self.path)
@@ -95,18 +95,16 @@ class _Opened:
                 allowed="the same program, or the same one made again",
                 do="pickle the model again, or load this one with from_pretrained(path)",
             )
-        return LoadedProgram(
-            program, registry.get(program.manifest.target.backend), self.reason, strict=self.strict, explain=explain
-        )
+        return Opened(program, registry.get(program.manifest.target.backend), self.reason, self.strict)
 
 
-def reduced(model: Description) -> tuple[Any, ...]:
+def reduced(model: Description[Any]) -> tuple[Any, ...]:
     """For ``__reduce__``: how an object is made again from its program's path, its files, or both.
 
     Raises:
         UsageError: It is in memory only.
     """
-    source, opened = _Source.of(model._origin, model._head), _Opened.of(model._loaded)
+    source, opened = _Source.of(model), _Opened.of(model._loaded)
     if source is None and opened is None:
         raise UsageError(
             "A model that is in memory only can't be pickled: its pickle would hold neither program nor files.",
@@ -115,9 +113,7 @@ def reduced(model: Description) -> tuple[Any, ...]:
             "found and nobody has changed",
             do="call compile() before it is sent to another process, or save_pretrained(folder) and open it there",
         )
-    state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT}
-    if model._head.function is not None:
-        state["_head"] = Head(model._head.steps)  # the program has it
+    state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT} | model._without_code()
     if opened is not None:
         log.debug("%r is pickled as the path of its program", model)
     return _made_again, (type(model), source, opened, state)
@@ -125,10 +121,10 @@ def reduced(model: Description) -> tuple[Any, ...]:
 
 def _made_again(cls: type[D], source: _Source | None, opened: _Opened | None, state: dict[str, Any]) -> D:
     origin = None if source is None else source.again()
-    return _with_state(cls, origin, None if opened is None else opened.again(), state)
+    return _with_state(cls, origin, None if opened is None else cls._open(opened.again()), state)
 
 
-def _with_state(cls: type[D], origin: Origin | None, loaded: LoadedProgram | None, state: dict[str, Any]) -> D:
+def _with_state(cls: type[D], origin: Origin | None, loaded: Loaded | None, state: dict[str, Any]) -> D:
     model = cls.__new__(cls)
     model._begin(origin, loaded)
     vars(model).update(state)
@@ -148,10 +144,9 @@ def deep_copied(model: D, memo: dict[int, Any]) -> D:
     loaded = model._loaded
     if loaded is not None:
         loaded = loaded.again()
-    state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT and name != "_head"}
-    twin = _with_state(type(model), _own(model._origin, memo), loaded, copy.deepcopy(state, memo))
-    twin._head = model._head  # frozen; a caller's function is not to be copied
-    return twin
+    state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT}
+    memo |= {id(state[name]): state[name] for name in model._without_code()}  # a caller's function is not to be copied
+    return _with_state(type(model), _own(model._origin, memo), loaded, copy.deepcopy(state, memo))
 
 
 def _own(origin: Origin | None, memo: dict[int, Any]) -> Origin | None:

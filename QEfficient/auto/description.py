@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import hub
-from QEfficient.auto.road import Road
-from QEfficient.build.buckets import sequence_limit
+from QEfficient.auto.road import L, Road
 from QEfficient.compress.record import steps_of
 from QEfficient.errors import LoadError
 from QEfficient.records import Json, Program
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Description(Road):
+class Description(Road[L]):
     """What can be read off an Auto object without running it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,8 +118,7 @@ class Description(Road):
         ``"max_drop"``, as :class:`QEfficient.compress.record.CompressionStep` has it; empty where there was none.
         """
         if self._origin is not None:
-            steps = self._quantized.steps if self._quantized else ()
-            return copy.deepcopy([*steps_of(self._origin.config()), *map(dict, steps)])
+            return copy.deepcopy([*steps_of(self._origin.config()), *map(dict, self._own_steps())])
         found = self._need_loaded().program.manifest.key.get("compressed")
         return copy.deepcopy(list(found)) if isinstance(found, list) else []
 
@@ -163,25 +161,6 @@ class Description(Road):
         state = f"program={str(self.program_path)!r}" if self._loaded else "not compiled"
         name = self._origin.name if self._origin else self.model_name
         return f"{type(self).__name__}({name!r}, {state})"
-
-    @property
-    def max_seq_length(self) -> int:
-        """The most tokens of a text that ``encode`` keeps, special tokens included. Settable."""
-        if self._max_seq_length is not None:
-            return self._max_seq_length
-        return (self._loaded.text if self._loaded else self._text()).max_length
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int) -> None:
-        if self._origin is not None:
-            limit = self._recipe(False, "off").reach.whole
-        else:
-            limit = self._need_loaded().program.manifest.shapes[-1].length
-        self._max_seq_length = sequence_limit(value, limit)
-
-    def get_max_seq_length(self) -> int:
-        """As :attr:`max_seq_length`."""
-        return self.max_seq_length
 
     # ------------------------------------------------------------------------------------ paths
 

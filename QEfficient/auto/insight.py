@@ -11,8 +11,8 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from QEfficient import arguments
-from QEfficient.auto.pipelines import PipelineModel
-from QEfficient.build.request import verify_limits
+from QEfficient.auto.encoder_road import EncoderRoad
+from QEfficient.build.keywords import verify_limits
 from QEfficient.cache import Cache
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from QEfficient.runtime.benchmark import Benchmark
 
 
-class Insight(PipelineModel):
+class Insight(EncoderRoad):
     """Verifies, diagnoses, analyses, recommends and measures."""
 
     def _subject(self) -> Subject:

@@ -7,12 +7,13 @@ from functools import cache
 
 from QEfficient.architectures import find
 from QEfficient.auto.description import Description
+from QEfficient.auto.road import L
 from QEfficient.source.loaded_module import LoadedModule
 
 _MODALITIES = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
 
 
-class PipelineModel(Description):
+class PipelineModel(Description[L]):
     """The attributes of a model that transformers 5.23's pipelines read (``transformers/pipelines/*.py``)."""
 
     @property

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import hub
-from QEfficient.auto.evaluations import Evaluations
+from QEfficient.auto.encoder_road import EncoderRoad
 from QEfficient.auto.processors import own_processor
-from QEfficient.auto.road import Road
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.record import Examples
@@ -38,13 +37,13 @@ RERANKING = ("reranking", "similarity")
 OF_TEXT_CLASSIFIERS = ("text-classification", "multi-label", "regression", *RERANKING)
 """Tasks of rows that a model for text classification is trained on."""
 
-Model = TypeVar("Model", bound=Road)
+Model = TypeVar("Model", bound=EncoderRoad)
 Columns = Mapping[str, str | Sequence[str] | None]
 
 
 @one_at_a_time()
 def fine_tune(
-    model: Road,
+    model: EncoderRoad,
     rows: tuple[object, object],
     task: str | None,
     columns: Columns | None,
@@ -105,7 +104,7 @@ def check_score(score: object) -> None:
         )
 
 
-def examples_of(model: Road, data: object, task: str | None, columns: Columns | None) -> Examples:
+def examples_of(model: EncoderRoad, data: object, task: str | None, columns: Columns | None) -> Examples:
     """The caller's rows, read for the model's task."""
     if isinstance(data, Examples):
         return data
@@ -116,7 +115,7 @@ def examples_of(model: Road, data: object, task: str | None, columns: Columns | 
     return read_examples(data, task, columns, model_task=model._task.name)
 
 
-def check_task(model: Road, train: Examples) -> None:
+def check_task(model: EncoderRoad, train: Examples) -> None:
     """The task is that of the model's class, of text classifiers one of several; embedding models say it themselves."""
     taken = OF_TEXT_CLASSIFIERS if model._task is TEXT_CLASSIFICATION else (model._task.name,)
     if model._task is not FEATURE_EXTRACTION and train.task not in taken:
@@ -154,7 +153,7 @@ def whole_module(origin: Origin) -> nn.Module:
     return own_module(origin)
 
 
-def sentence_steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]]:
+def sentence_steps(model: EncoderRoad, module: nn.Module) -> Sequence[Mapping[str, Any]]:
     """What stands behind an encoder; one that is a part of its model is refused."""
     encoder = model._recipe(False, "off").architecture.encoder_of(module)
     if encoder is not module:
@@ -167,17 +166,13 @@ def sentence_steps(model: Road, module: nn.Module) -> Sequence[Mapping[str, Any]
     return model._head.steps
 
 
-def _put_in_place(model: Road, before: Origin, trained: Trained) -> None:
+def _put_in_place(model: EncoderRoad, before: Origin, trained: Trained) -> None:
     remote_code = isinstance(before, Checkpoint) and before.remote_code
     origin = written(trained, model._task.auto_class, f"{before.name} (fine-tuned)", remote_code)
     head = parse_head("auto", origin.repo) if model._task is FEATURE_EXTRACTION else model._head
     with model._lock:
-        old, model._loaded = model._loaded, None
-        model._origin, model._head = origin, head
-        model._config = model._encoder = model._onnx_path = model._quantized = None
-        model.model_card_data = Evaluations()  # those figures are of the weights before
-    if old is not None:
-        old.retire()
+        model._become(origin)
+        model._head = head
 
 
 def written(trained: Trained, auto_class: str, name: str, remote_code: bool) -> Checkpoint:

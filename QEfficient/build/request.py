@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
-from QEfficient.backends.refusals import other_precision
+from QEfficient.build import ingredients
 from QEfficient.build.buckets import buckets_of, named_lengths
-from QEfficient.cache import file_digest, to_json
-from QEfficient.errors import NotYetSupportedError, OptionError, unknown
+from QEfficient.build.ingredients import content
+from QEfficient.build.keywords import CORES, compute_of, served, unless_left_out, verify_limits, verify_mode
+from QEfficient.errors import OptionError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
 
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 PRECISION_FILE = "node_precision_info"
 BUCKETS = 5
-CORES = 16
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
-
-
-class Unset(int):
-    """The default of a keyword, told from the same number given by a caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +81,20 @@ class CompileRequest:
 
     def ingredients(self) -> dict[str, Json]:
         """The key's ingredients that the model's own do not hold."""
-        found: dict[str, Json] = _content(self)
+        found: dict[str, Json] = content(self, NOT_IN_KEY)
         return found
+
+    @property
+    def chosen(self) -> tuple[Backend, str]:
+        """The backend, and why it was taken."""
+        return self.backend, self.reason
 
 
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {
     (CompileRequest, "reason"): "it tells of the choice, and changes nothing that is made",
-    (OnnxModel, "path"): "the digest stands for the file, wherever it is",
-    (OnnxModel, "files"): "the digest of the graph covers them",
+    **ingredients.NOT_IN_KEY,
 }
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
-
-
-_SCALARS = (str, bool, int)
-
-
-def _content(value: Any, where: str = "the request") -> Json:
-    """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields.
-
-    Args:
-        value: The value.
-        where: What an error calls it.
-    """
-    if isinstance(value, Path):
-        return file_digest(value)
-    if isinstance(value, Backend):
-        return {"name": value.name, "version": value.version()}
-    if dataclasses.is_dataclass(value):
-        names = [each.name for each in dataclasses.fields(value) if (type(value), each.name) not in NOT_IN_KEY]
-        value = {name: getattr(value, name) for name in names}
-    if isinstance(value, Mapping):
-        return {
-            name: item if not item or isinstance(item, _SCALARS) else _content(item, f"{where}.{name}")
-            for name, item in value.items()
-        }
-    if isinstance(value, tuple | list):
-        return [item if not item or isinstance(item, _SCALARS) else _content(item, where) for item in value]
-    return to_json(value, where=where)
 
 
 def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts) -> CompileRequest:
@@ -136,7 +109,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
         OptionError: A value that is none of its keyword's, or keywords that do not go together.
         BackendUnavailableError: The backend that is asked for can't be had here.
     """
-    options = _served(options)
+    options = served(options)
     texts = arguments.optional_strings("texts", given["texts"])
     most = most_buckets(given["seq_len"], texts, given["buckets"])
     buckets = _of_each_length(None if most else given["seq_len"], given["batch_size"])
@@ -155,13 +128,13 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     return CompileRequest(
         backend,
         reason,
-        _compute(backend, given["compute"]),
+        compute_of(backend, given["compute"]),
         arguments.positive("num_devices", given["num_devices"], "devices"),
         text,
         texts,
         verify_limits(given["limits"]),
-        cores=_unless_left_out("num_cores", given["num_cores"], "cores"),
-        batch=buckets[-1].batch if buckets else _unless_left_out("batch_size", given["batch_size"], "rows"),
+        cores=unless_left_out("num_cores", given["num_cores"], "cores"),
+        batch=buckets[-1].batch if buckets else unless_left_out("batch_size", given["batch_size"], "rows"),
         lengths=lengths,
         keywords=options,
         objective=given["objective"],
@@ -203,17 +176,6 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
     return done
 
 
-def _unless_left_out(name: str, value: object, unit: str) -> int | None:
-    return None if isinstance(value, Unset) else arguments.positive(name, value, unit)
-
-
-def _compute(backend: Backend, compute: str | None) -> str:
-    chosen = compute if compute is not None else backend.compute[0]
-    if chosen not in backend.compute:
-        raise other_precision(backend.name, chosen, backend.compute)
-    return chosen
-
-
 def _of_each_length(seq_len: object, rows: object) -> tuple[Shape, ...]:
     """The buckets of a ``batch_size`` with a number for each length; none where it has one for all."""
     if arguments.whole(rows) is not None or isinstance(rows, str) or not isinstance(rows, Iterable):
@@ -250,48 +212,3 @@ def most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> in
     if not wanted:
         return None
     return BUCKETS if buckets is None else arguments.positive("buckets", buckets, "buckets")
-
-
-def _served(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, numbers of any library as ints, without keywords of the vendor's that are not built and are off.
-
-    Raises:
-        NotYetSupportedError: Such a keyword is on.
-    """
-    for name in ("enable_qnn", "qnn_config"):
-        if options.get(name):
-            raise NotYetSupportedError(
-                f"{name} is not supported yet.",
-                got=f"{name} was set",
-                allowed="the compiler of the Cloud AI SDK (leave it out)",
-                do=f"drop {name}",
-            )
-    kept = {name: value for name, value in options.items() if name not in ("enable_qnn", "qnn_config")}
-    whole = {name: arguments.whole(value) for name, value in kept.items()}
-    return {name: value if whole[name] is None else whole[name] for name, value in kept.items()}
-
-
-def verify_limits(value: object) -> dict[str, Json] | None:
-    """The caller's limits as a mapping, checked."""
-    if value is None:
-        return None
-    from QEfficient.numerics.verify import Limits, limits_for  # what verifies, which the start of a program needs not
-
-    checked = limits_for("fp32", value)
-    found: dict[str, Json] = dataclasses.asdict(checked)
-    return found if isinstance(value, Limits) else {name: found[name] for name in value}  # type: ignore[attr-defined]
-
-
-def verify_mode(value: object, texts: object = None, limits: object = None) -> str:
-    """A checked ``verify``; texts and limits go with ``"on"``."""
-    if value not in ("on", "off"):
-        do = 'leave it out; "off" skips the check of the exported numbers and is recorded'
-        raise unknown(OptionError, "Unknown verify mode.", value, ("on", "off"), argument="verify", do=do)
-    if value == "off" and (texts or limits is not None):
-        raise OptionError(
-            'verify="off" runs no text and holds no limit.',
-            got="texts=…" if texts else f"limits={limits!r}",
-            allowed='texts and limits with verify="on"',
-            do="leave verify out, or texts and limits",
-        )
-    return str(value)

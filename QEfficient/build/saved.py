@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from QEfficient.backends.base import Backend
 from QEfficient.cache import Cache, link_or_copy
 from QEfficient.compress.record import STEPS, steps_on_host
 from QEfficient.errors import UsageError
-from QEfficient.inference.loaded_program import LoadedProgram
-from QEfficient.numerics.explain import explain
 from QEfficient.records import Json, Program
 from QEfficient.tasks.task import Task
 from QEfficient.text.facts import preprocessing_files
@@ -23,8 +22,25 @@ TOLD = ("trained", "compressed")
 """Ingredients of a key that are there to be told: what was done to the model."""
 
 
-def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> LoadedProgram:
-    """A saved program, loaded on the backend it was compiled for, or with its graph on the one that is asked for.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A program, and what runs it.
+
+    Attributes:
+        program: It.
+        backend: Opens it.
+        reason: Why this backend was chosen.
+        strict: Take only the compiled shapes, as a card does.
+    """
+
+    program: Program
+    backend: Backend
+    reason: str
+    strict: bool = False
+
+
+def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -> Opened:
+    """A saved program, for the backend it was compiled for, or with its graph on the one that is asked for.
 
     Raises:
         UsageError: A keyword of a model load: it could not have any effect. Or a program of another task.
@@ -52,7 +68,7 @@ def saved_program(found: hub.ModelFiles, task: Task, keywords: dict[str, Any]) -
         backend, reason = registry.choose(wanted)
         if backend.name != program.manifest.target.backend:
             program = rehost(program, backend, Cache())
-    return LoadedProgram(program, backend, reason, strict=strict, explain=explain)
+    return Opened(program, backend, reason, strict)
 
 
 def rehost(program: Program, backend: Backend, cache: Cache) -> Program:

@@ -16,8 +16,8 @@ from QEfficient import arguments
 from QEfficient.auto.compression.guarding import check_measured, drops_between_models, rows_as_json
 from QEfficient.auto.compression.quantized import Quantized
 from QEfficient.auto.copies import copied
+from QEfficient.auto.encoder_road import EncoderRoad
 from QEfficient.auto.evaluations import Evaluations
-from QEfficient.auto.road import Road
 from QEfficient.auto.training import check_score
 from QEfficient.build.program_stage import compile_stage
 from QEfficient.build.request import CompileRequest
@@ -154,7 +154,7 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
         recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
         kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
         made._quantized = replace(asked, steps=(step.to_dict(),))
-        made._keep_program(kept, request, args.options)
+        made._keep_program(kept, request.chosen, args.options)
     return made
 
 
@@ -165,12 +165,12 @@ def _compiled(
     made = copied(model)
     made._loaded = made._encoder = made._onnx_path = None
     made._quantized, made.model_card_data = asked, Evaluations()
-    given = inspect.signature(Road.compile).bind(made, **keywords)
+    given = inspect.signature(EncoderRoad.compile).bind(made, **keywords)
     given.apply_defaults()
     options = given.arguments.pop("compiler_options")
     filled = given.arguments if asked is None else asked.filled_in(given.arguments)
     program, request = made._compiled(filled, options, cache)
-    made._keep_program(program, request, {"strict": filled["strict"]})
+    made._keep_program(program, request.chosen, {"strict": filled["strict"]})
     return made, request
 
 
@@ -190,7 +190,7 @@ def _texts(args: QuantizeArgs) -> tuple[str, ...]:
     return texts
 
 
-def _measured(model: Road, args: QuantizeArgs) -> MeasuredOn:
+def _measured(model: EncoderRoad, args: QuantizeArgs) -> MeasuredOn:
     guard = parse_guard(args.max_drop)
     check_score(args.score)
     held_out = args.held_out

@@ -15,8 +15,8 @@ import numpy as np
 from QEfficient import arguments, hub, settings
 from QEfficient.auto.compression.guarding import drops_between_models, rows_as_json
 from QEfficient.auto.compression.vocabulary_rows import VocabularyArgs, VocabularyRows, read_rows
+from QEfficient.auto.encoder_road import EncoderRoad
 from QEfficient.auto.processors import own_tokenizer
-from QEfficient.auto.road import Road
 from QEfficient.cache import content_key
 from QEfficient.compress.record import CompressionStep, add_step
 from QEfficient.compress.vocabulary.check import check_written
@@ -105,7 +105,7 @@ def prune_vocabulary(model: Model, args: VocabularyArgs) -> Model:
     return _object(model, _checkpoint(model, folder, f"{origin.name} (pruned vocabulary)"))
 
 
-def lost_by(model: Road, data: object) -> LostTokens:
+def lost_by(model: EncoderRoad, data: object) -> LostTokens:
     """What texts lose by the pruning that made the model."""
     from QEfficient.train.distill_texts import read_texts
 
@@ -122,7 +122,7 @@ def lost_by(model: Road, data: object) -> LostTokens:
     return ReadsTexts.of(before, model._text()).lost(read_texts(data).columns["text"], names.keys())
 
 
-def _check_origin(model: Road, origin: Origin) -> None:
+def _check_origin(model: EncoderRoad, origin: Origin) -> None:
     remote = isinstance(origin, Checkpoint) and origin.remote_code
     routed = origin.repo is not None and origin.repo.route is not None
     if model._quantized is not None or remote or routed:
@@ -218,7 +218,7 @@ def _report(module: nn.Module, made: nn.Module, measured_on: str, lost: LostToke
 # ---------------------------------------------------------------------------------------------- the new object
 
 
-def _checkpoint(model: Road, folder: Path, name: str) -> Checkpoint:
+def _checkpoint(model: EncoderRoad, folder: Path, name: str) -> Checkpoint:
     """The folder as a model that is loaded as the one before was, in the same precision."""
     found, before = dataclasses.replace(hub.resolve(folder), name=name), model._origin
     keywords: dict[str, Any] = {}
