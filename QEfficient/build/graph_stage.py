@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,30 @@ log = logging.getLogger("QEfficient")
 
 def export_stage(recipe: Recipe, cache: Cache) -> OnnxModel:
     """The recipe's graph, from the cache or exported now."""
-    ingredients = recipe.ingredients()
-    if ingredients is not None:
-        return graph_stage(recipe.origin.name, ingredients, lambda workdir: _export_unchanged(recipe, workdir), cache)
-    with cache.work_folder() as scratch:
-        return _keep_onnx(_export(recipe, scratch), recipe, cache)
+    return exported(recipe, recipe.ingredients(), partial(_export, recipe), cache)
+
+
+def exported(
+    recipe: Recipe, ingredients: Mapping[str, Json] | None, export: Callable[[Path], OnnxModel], cache: Cache
+) -> OnnxModel:
+    """A graph of a recipe, from the cache or exported now.
+
+    Args:
+        recipe: What it is made of.
+        ingredients: Of the cache's key; ``None`` where only the graph can tell what it is.
+        export: Writes the checked graph into the folder that it is given.
+        cache: Looked into first.
+    """
+    if ingredients is None:
+        with cache.work_folder() as scratch:
+            return _keep_onnx(export(scratch), recipe, cache)
+
+    def make(workdir: Path) -> OnnxModel:
+        model = export(workdir)
+        recipe.refuse_changed()
+        return model
+
+    return graph_stage(recipe.origin.name, ingredients, make, cache)
 
 
 def graph_stage(
@@ -62,13 +82,15 @@ def _keep_onnx(model: OnnxModel, recipe: Recipe, cache: Cache, checked_for: Json
         cache: Where to put it.
         checked_for: Ingredients of the recipe that the graph is checked for on its way into the cache.
     """
-    from QEfficient.numerics import references
+    from QEfficient.numerics import continuations, references
 
     ingredients: dict[str, Json] = {"graph": model.digest, "verify": recipe.verify}
     if checked_for is not None:
         ingredients["model"] = checked_for
-    elif (model.path.parent / references.FILE).is_file():
-        ingredients["reference"] = file_digest(model.path.parent / references.FILE)
+    else:
+        for file in (references.FILE, continuations.FILE):
+            if (model.path.parent / file).is_file():
+                ingredients["reference"] = file_digest(model.path.parent / file)
 
     def adopted(workdir: Path) -> OnnxModel:
         for file in sorted(model.path.parent.iterdir()):
@@ -160,12 +182,6 @@ def copy_onnx(model: OnnxModel, parent: Path) -> Path:
     """
     folder = model.path.parent
     return programs.copy_folder(folder, parent.expanduser() / folder.name) / model.path.name
-
-
-def _export_unchanged(recipe: Recipe, workdir: Path) -> OnnxModel:
-    model = _export(recipe, workdir)
-    recipe.refuse_changed()
-    return model
 
 
 def _export(recipe: Recipe, folder: Path) -> OnnxModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +10,15 @@ from typing import TYPE_CHECKING
 from QEfficient import program as programs
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.build.check import check_made, check_program, runs_itself
+from QEfficient.build.described import described
 from QEfficient.build.int8 import int8_stage
 from QEfficient.build.weight_only import weight_only_stage
 from QEfficient.cache import Cache
-from QEfficient.onnx_transforms import tables
-from QEfficient.records import MODEL, Json, Manifest, ModelFacts, OnnxModel, Program
-from QEfficient.text.facts import copy_preprocessing, write_tokenizer
-from QEfficient.text.tokenizer import Tokenizer
+from QEfficient.records import MODEL, Json, OnnxModel, Program
 
 if TYPE_CHECKING:
     from QEfficient.build.request import CompileRequest
     from QEfficient.source.recipe import Recipe
-
-CONFIG_FILE = "config.json"
 
 
 def make(
@@ -60,34 +55,8 @@ def make(
         verified = check_made(recipe, request, model, made) | {"graph": dict(verified)}
         if weights:
             weights |= {name: verified[name] for name in ("min_cosine", "mean_cosine", "rank_agreement")}
-    manifest = dataclasses.replace(_described(made, recipe, request, model), weights=weights)
+    head = recipe.head.steps if request.graph is None else ({"step": "onnx_path"},)  # what it does there is not known
+    rules = recipe.architecture.rules(recipe.origin.config(), model.inputs)
+    manifest = described(made, recipe, request.text, model, head)
+    manifest = dataclasses.replace(manifest, weights=weights, rules=rules)
     programs.write(Program(workdir, dataclasses.replace(manifest, key=key, verify=verified)), {MODEL: graph})
-
-
-def _described(made: Program, recipe: Recipe, request: CompileRequest, model: OnnxModel) -> Manifest:
-    """Adds what the backend does not know of the model and its texts, and the files of these."""
-    origin, config = recipe.origin, recipe.origin.config()
-    (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
-    tokenizer = None
-    if origin.folder is not None:
-        tokenizer = write_tokenizer(origin.folder, made.path, origin.tokenizer_keywords)
-        copy_preprocessing(origin.folder, made.path)
-    text = dataclasses.replace(request.text, tokenizer=tokenizer)
-    width = model.outputs[0].shape[-1]
-    return dataclasses.replace(
-        made.manifest,
-        text=text,
-        tables=tables(model.path),
-        tokens=None if tokenizer is None else Tokenizer.from_folder(made.path, text).size,
-        model=ModelFacts(
-            name=origin.name,
-            model_class=origin.class_name(),
-            model_type=str(config.get("model_type", "")),
-            task=recipe.task.name,
-            # what a graph of the caller's does behind the encoder is not known
-            head=recipe.head.steps if request.graph is None else ({"step": "onnx_path"},),
-            dim=width if isinstance(width, int) else None,
-            config=CONFIG_FILE,
-        ),
-        rules=recipe.architecture.rules(config, model.inputs),
-    )

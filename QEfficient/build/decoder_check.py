@@ -1,0 +1,90 @@
+"""The check of a decoder's ``compile``: it goes on with texts, and is compared with HuggingFace."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from QEfficient.backends import registry
+from QEfficient.backends.base import Backend
+from QEfficient.build.check import EMULATED
+from QEfficient.build.decoder_request import DecoderRequest
+from QEfficient.cache import Cache
+from QEfficient.generation.session_decoder import SessionDecoder
+from QEfficient.numerics import continuations
+from QEfficient.numerics.continuations import Continuation
+from QEfficient.numerics.emulate import computed_in, limits_name
+from QEfficient.numerics.verify import limits_for, refuse
+from QEfficient.records import MODEL, DecoderFacts, Json, OnnxModel, Program, Shape, Target
+
+if TYPE_CHECKING:
+    from QEfficient.source.recipe import Recipe
+
+EMULATOR = "emulator"
+
+
+def is_emulated(request: DecoderRequest) -> bool:
+    """Whether a program's arithmetic is checked before it is compiled, on the host: a card's is."""
+    return request.backend.name not in (*registry.HOSTS, EMULATOR)
+
+
+def check_emulated(
+    recipe: Recipe, request: DecoderRequest, facts: DecoderFacts, model: OnnxModel, shapes: tuple[Shape, ...]
+) -> dict[str, Json]:
+    """What a card's program will compute, emulated, against HuggingFace; before a compiler works for minutes.
+
+    Raises:
+        VerificationError: A limit does not hold.
+    """
+    if recipe.verify == "off":
+        return {"verify": "off"}
+    kept = _kept(recipe, request, facts, model)
+    emulator = registry.get(EMULATOR)
+    target = Target(emulator.name, emulator.compute[0], request.cores, request.devices)
+    with Cache().work_folder() as folder:
+        made = emulator.compile({MODEL: model}, {MODEL: shapes}, target, request.options, folder)
+        return _checked(recipe, request, facts, (emulator, made), kept)
+
+
+def check_made(
+    recipe: Recipe, request: DecoderRequest, facts: DecoderFacts, model: OnnxModel, made: Program
+) -> dict[str, Json]:
+    """What a host's program computes, against HuggingFace: the program itself is run.
+
+    Raises:
+        VerificationError: A limit does not hold.
+    """
+    if recipe.verify == "off":
+        return {"verify": "off"}
+    return _checked(recipe, request, facts, (request.backend, made), _kept(recipe, request, facts, model))
+
+
+def _kept(recipe: Recipe, request: DecoderRequest, facts: DecoderFacts, model: OnnxModel) -> list[Continuation]:
+    """What HuggingFace's model gave when the graph was exported, and for the caller's texts."""
+    kept = continuations.load(model.path.parent)
+    if request.texts or not kept:
+        from QEfficient.build.decoder_reference import reference_continuations  # torch
+
+        longest = max(1, facts.room - continuations.STEPS)
+        kept += reference_continuations(recipe, request.text, request.texts or None, longest)
+        recipe.origin.release()
+    return continuations.fitting(kept, facts.room)
+
+
+def _checked(
+    recipe: Recipe,
+    request: DecoderRequest,
+    facts: DecoderFacts,
+    opened: tuple[Backend, Program],
+    kept: list[Continuation],
+) -> dict[str, Json]:
+    backend, program = opened
+    target, name = program.manifest.target, recipe.origin.name
+    precision = computed_in(request.options, target)
+    limits = limits_for(limits_name(precision, target), request.limits, routed=recipe.architecture.routed)
+    where = EMULATED if is_emulated(request) or backend.name == EMULATOR else f"{target.compute} on {backend.name}"
+    with closing(SessionDecoder(backend.open(program), facts)) as decoder:
+        result, tokens = continuations.compare(kept, decoder, limits, name, where)
+    more = "" if tokens.first is None else f"The first token that differs: {tokens.first}."
+    refuse(result, name, more, "pass looser limits={…}, or another backend or precision")
+    return continuations.to_json(result, tokens)

@@ -1,0 +1,164 @@
+"""What ``compile`` of a decoder is asked for: parsed once, and part of the key as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from QEfficient import arguments
+from QEfficient.backends import registry
+from QEfficient.backends.base import Backend
+from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.build import ingredients
+from QEfficient.build.decoder_sizes import decoder_facts
+from QEfficient.build.ingredients import content
+from QEfficient.build.keywords import CORES, compute_of, served, unless_left_out, verify_limits, verify_mode
+from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
+from QEfficient.errors import NotYetSupportedError
+from QEfficient.records import CompileOptions, DecoderFacts, Json, Shape, Target, TensorSpec, TextFacts
+from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderRequest:
+    """What to compile a decoder for. Each field is part of the key but for those of :data:`NOT_IN_KEY`.
+
+    Attributes:
+        backend: Compiles.
+        reason: Why it was taken, for ``device_report()``.
+        compute: Precision of the arithmetic.
+        devices: Devices that one program spans.
+        cores: AI cores of an instance.
+        decoder: Slots, rows, lengths and form.
+        prefill_only: True: only the entry that reads prompts; else as the lengths say.
+        options: The compiler's, checked.
+        text: What the program's text side is.
+        texts: Texts of the caller's to verify the program on, besides the built-in ones.
+        limits: The limits of the caller's that the program must hold.
+    """
+
+    backend: Backend
+    reason: str
+    compute: str
+    devices: int
+    cores: int
+    decoder: DecoderFacts
+    prefill_only: bool
+    options: CompileOptions
+    text: TextFacts
+    texts: tuple[str, ...] = ()
+    limits: Mapping[str, Json] | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the program is compiled for, as a manifest has it."""
+        return Target(self.backend.name, self.compute, self.cores, self.devices)
+
+    @property
+    def form(self) -> DecoderForm:
+        """Which of the model's graphs it is compiled from."""
+        return DecoderForm(self.decoder.continuous, self.decoder.kept_logits > 1)
+
+    @property
+    def chosen(self) -> tuple[Backend, str]:
+        """The backend, and why it was taken."""
+        return self.backend, self.reason
+
+    def ingredients(self) -> dict[str, Json]:
+        """The key's ingredients that the model's own do not hold."""
+        found: dict[str, Json] = content(self, NOT_IN_KEY)
+        return found
+
+    def shapes(self, inputs: tuple[TensorSpec, ...], window: int | None) -> tuple[Shape, ...]:
+        """What the graph is compiled for: an entry that reads prompts and one that decodes, or one for both.
+
+        Args:
+            inputs: Of the graph; it tells which dims there are.
+            window: Positions of a layer that keeps its last ones only.
+        """
+        facts = self.decoder
+        free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
+        held = {CTX_DIM: facts.ctx_len, SLOTS_DIM: facts.cache_slots + 1, WINDOW_DIM: window}  # a slot more: scratch
+
+        def entry(length: int, rows: int, kept: int) -> Shape:
+            sizes = {name: size for name, size in {**held, KEPT_DIM: kept}.items() if name in free and size}
+            return Shape(length, rows, sizes)
+
+        prompts = entry(facts.prefill_len, 1 if facts.continuous else facts.cache_slots, 1)
+        if self.prefill_only:
+            return (prompts,)
+        one, most = entry(1, facts.decode_rows, 1), entry(facts.kept_logits, facts.decode_rows, facts.kept_logits)
+        return tuple(sorted({one, most} | ({prompts} if facts.prefill_len > 1 else set())))
+
+
+NOT_IN_KEY: Mapping[tuple[type, str], str] = {
+    (DecoderRequest, "reason"): "it tells of the choice, and changes nothing that is made",
+    **ingredients.NOT_IN_KEY,
+}
+"""Fields of a request, and of what it holds, that are not part of the key, and why."""
+
+
+def parse_decoder(
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    text: TextFacts,
+    continuous: bool | None,
+    limit: int | None,
+) -> DecoderRequest:
+    """The arguments of ``compile`` as a request.
+
+    Args:
+        given: By their names in its signature.
+        options: Its further keywords.
+        text: The model's text side.
+        continuous: As the model was loaded; ``None`` where that was left out.
+        limit: The most positions that the model takes.
+
+    Raises:
+        OptionError: A value that is none of its keyword's, or keywords that do not go together.
+        NotYetSupportedError: A keyword of the vendor's that is not built, at another value than its default.
+        BackendUnavailableError: The backend that is asked for can't be had here.
+    """
+    refuse_changed(given, COMPILE)
+    refuse_options(options)
+    texts = arguments.optional_strings("texts", given["texts"])
+    verify_mode(given["verify"], texts, given["limits"])
+    _refuse_narrow(given["compute"])
+    backend, reason = registry.choose(given["backend"], given["compute"])
+    keywords = served(options)
+    for name, keyword in _AS_OPTIONS.items():
+        keywords |= {keyword: True} if given[name] else {}
+    facts = decoder_facts(given, continuous, limit, on_host=backend.name in registry.HOSTS)
+    request = DecoderRequest(
+        backend,
+        reason,
+        compute_of(backend, given["compute"]),
+        arguments.positive("num_devices", given["num_devices"], "devices"),
+        unless_left_out("num_cores", given["num_cores"], "cores") or CORES,
+        facts,
+        given["prefill_only"] is True,
+        backend.parse_options(keywords),
+        text,
+        texts,
+        verify_limits(given["limits"]),
+    )
+    backend.check(request.target, request.options)
+    return request
+
+
+_AS_OPTIONS = {
+    "mxfp6_matmul": "mxfp6_matmul",
+    "mxint8_kv_cache": "mxint8_kv_cache",
+    "use_onnx_subfunctions": "sub_functions",
+}
+
+
+def _refuse_narrow(compute: object) -> None:
+    if compute in ("int8", *WEIGHT_ONLY):
+        raise NotYetSupportedError(
+            "Decoders are not compiled to few bits yet.",
+            got=f"compute={compute!r}",
+            allowed="the backend's own precision: fp32 on the host, fp16 on the card",
+            do="leave compute out; mxfp6_matmul and mxint8_kv_cache make a card's program smaller",
+        )

@@ -1,0 +1,146 @@
+"""How large a decoder is compiled: the keywords about slots, rows and lengths become ``DecoderFacts``.
+
+What a caller leaves out depends on where the program is to run. A host takes any number of rows and any length up to
+the largest, so it gets slots and a long context. A card takes exactly what was compiled, so it gets the vendor's plain
+form and lengths. Nothing here asks the machine: the numbers are part of the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from QEfficient import arguments
+from QEfficient.build.keywords import unless_left_out
+from QEfficient.errors import OptionError
+from QEfficient.records import DecoderFacts
+
+SLOTS = 8
+"""Rows, and slots, where slots are compiled and nobody says how many."""
+HOST_CONTEXT = 2048
+"""The most positions of a slot on a host where nobody says how many."""
+HOST_CHUNK = 256
+"""Tokens of a prompt that a host reads at once, where nobody says how many."""
+CARD_CONTEXT, CARD_CHUNK = 128, 32
+"""The vendor's, on a card."""
+
+
+def decoder_facts(
+    given: Mapping[str, Any], continuous: bool | None, limit: int | None, *, on_host: bool
+) -> DecoderFacts:
+    """What the keywords of ``compile`` ask for.
+
+    Args:
+        given: They, by name; an ``Unset`` one was left out.
+        continuous: As the model was loaded; ``None`` where that was left out.
+        limit: The most positions that the model takes; ``None`` where nothing bounds it.
+        on_host: Whether what is left out is a host's.
+
+    Raises:
+        OptionError: A number is none, or two do not go together; both are named.
+    """
+    slots = _is_continuous(given, continuous, on_host)
+    rows, held = _rows(given) if slots else _plain_rows(given)
+    context = _context(given, limit, on_host)
+    kept = 1 + _speculated(given)
+    chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
+    if chunk is not None and chunk > context:
+        raise OptionError(
+            "A prompt's chunk does not fit the context.",
+            got=f"prefill_seq_len={chunk}, ctx_len={context}",
+            allowed=f"prefill_seq_len up to {context}",
+            do="pass a smaller prefill_seq_len or a larger ctx_len",
+        )
+    chunk = chunk or min(HOST_CHUNK if on_host else CARD_CHUNK, context)
+    only = _prefill_only(given)
+    if only is False:
+        chunk = 1  # prompts are read by the decode's entry
+    if only:
+        rows = held if not slots else 1
+    return DecoderFacts(context, held, rows, chunk, slots, kept)
+
+
+def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:
+    named = [name for name in ("full_batch_size", "kv_cache_batch_size") if given[name] is not None]
+    if asked is False and named:
+        raise OptionError(
+            f"{' and '.join(named)} is about slots, and the model was loaded without them.",
+            got=f"continuous_batching=False, {named[0]}={given[named[0]]!r}",
+            allowed="batch_size with continuous_batching=False",
+            do="load the model with continuous_batching=True, or pass batch_size",
+        )
+    if asked is None:
+        return bool(named) or on_host
+    return asked
+
+
+def _rows(given: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows of a decode, and slots."""
+    rows, held = given["full_batch_size"], given["kv_cache_batch_size"]
+    asked = unless_left_out("batch_size", given["batch_size"], "rows")
+    rows = None if rows is None else arguments.positive("full_batch_size", rows, "rows")
+    held = None if held is None else arguments.positive("kv_cache_batch_size", held, "slots")
+    if asked is not None and rows is not None and asked not in (1, rows):
+        raise OptionError(
+            "batch_size and full_batch_size both say how many rows are decoded.",
+            got=f"batch_size={asked}, full_batch_size={rows}",
+            allowed="full_batch_size alone, where slots are compiled",
+            do="drop batch_size",
+        )
+    rows = rows or asked or min(SLOTS, held or SLOTS)
+    held = held or rows
+    if held < rows:
+        raise OptionError(
+            "There are fewer slots than rows that are decoded at once.",
+            got=f"kv_cache_batch_size={held}, full_batch_size={rows}",
+            allowed=f"kv_cache_batch_size from {rows} on",
+            do="pass a larger kv_cache_batch_size, or a smaller full_batch_size",
+        )
+    return rows, held
+
+
+def _plain_rows(given: Mapping[str, Any]) -> tuple[int, int]:
+    rows = arguments.positive("batch_size", given["batch_size"], "rows")
+    return rows, rows
+
+
+def _context(given: Mapping[str, Any], limit: int | None, on_host: bool) -> int:
+    asked = unless_left_out("ctx_len", given["ctx_len"], "positions")
+    if asked is None:
+        return min(HOST_CONTEXT if on_host else CARD_CONTEXT, limit or HOST_CONTEXT)
+    if limit is not None and asked > limit:
+        raise OptionError(
+            "The context is longer than the model takes.",
+            got=f"ctx_len={asked}",
+            allowed=f"1 to {limit} positions",
+            do="pass a smaller ctx_len",
+        )
+    return asked
+
+
+def _speculated(given: Mapping[str, Any]) -> int:
+    """Tokens that are proposed to the model at once, 0 where nobody proposes any."""
+    value = given["num_speculative_tokens"]
+    if value is None:
+        return 0
+    many = [arguments.whole(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+    if len(many) != 1 or many[0] is None or many[0] < 0:
+        raise OptionError(
+            "num_speculative_tokens is no single whole number.",
+            got=f"num_speculative_tokens={value!r}",
+            allowed="a whole number from 0 on, alone or in a list of one",
+            do="pass the most tokens that are proposed at once: fewer always go",
+        )
+    return many[0]
+
+
+def _prefill_only(given: Mapping[str, Any]) -> bool | None:
+    only: object = given["prefill_only"]
+    if only is not None and not isinstance(only, bool):
+        raise OptionError(
+            "prefill_only is neither True, False nor None.",
+            got=f"prefill_only={only!r}",
+            allowed="True: entries for prompts only; False: for decoding only; None: both",
+            do="leave it out for a program that writes text",
+        )
+    return only

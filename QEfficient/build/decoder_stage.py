@@ -1,0 +1,80 @@
+"""The stages of a decoder's road: recipe → ONNX → program. Each looks in the cache before it works."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from QEfficient.build.decoder_request import DecoderRequest
+from QEfficient.build.gc_paused import not_collected
+from QEfficient.build.generation_files import generation_key
+from QEfficient.build.graph_stage import exported
+from QEfficient.build.program_stage import of_model, of_recipe, program_of
+from QEfficient.cache import Cache
+from QEfficient.records import Json, OnnxModel, Program, TextFacts
+from QEfficient.runtime.spans import span
+from QEfficient.source.recipe import Recipe
+from QEfficient.tasks.text_generation import DecoderForm
+
+CACHES_FILE = "caches.json"
+"""What the layers of a graph keep, beside it."""
+
+
+def decoder_export_stage(recipe: Recipe, form: DecoderForm, text: TextFacts, cache: Cache) -> OnnxModel:
+    """A decoder's graph, from the cache or exported now.
+
+    Args:
+        recipe: Which model.
+        form: Which of its graphs.
+        text: Its text side, for the texts that HuggingFace's model goes on with.
+        cache: Looked into first.
+    """
+    return exported(recipe, _of_graph(recipe, form), partial(_export, recipe, form, text), cache)
+
+
+def decoder_stage(recipe: Recipe, request: DecoderRequest, cache: Cache) -> Program:
+    """The program for a request, from the cache or compiled now."""
+    form = request.form
+    ingredients = request.ingredients() | of_model(recipe.origin) | generation_key(recipe.origin)
+    graph, source = None, _of_graph(recipe, form)
+    if source is not None:
+        ingredients["onnx"] = source
+    else:
+        graph = decoder_export_stage(recipe, form, request.text, cache)
+        ingredients |= {"graph": graph.digest, **of_recipe(recipe)}
+
+    def build(workdir: Path) -> None:
+        from QEfficient.build.decoder_making import make_decoder  # a warm cache needs neither onnx nor safetensors
+
+        made = graph or decoder_export_stage(recipe, form, request.text, cache)
+        make_decoder(recipe, request, made, ingredients, workdir)
+
+    return program_of(recipe.origin.name, ingredients, build, cache)
+
+
+def _of_graph(recipe: Recipe, form: DecoderForm) -> dict[str, Json] | None:
+    known: Mapping[str, Json] | None = recipe.ingredients()
+    return None if known is None else {**known, "form": dataclasses.asdict(form)}
+
+
+def _export(recipe: Recipe, form: DecoderForm, text: TextFacts, folder: Path) -> OnnxModel:
+    with not_collected():
+        # Everything below needs torch; it is imported here so that a warm cache never pays for it.
+        with span("import"):
+            from QEfficient.build.decoder_graph import caches_of, export_decoder
+        model = export_decoder(recipe, form, folder)
+        kept = [dataclasses.asdict(layer) for layer in caches_of(recipe)]
+        (folder / CACHES_FILE).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        if recipe.verify == "on":
+            with span("verify"):
+                from QEfficient.build.decoder_reference import reference_continuations
+                from QEfficient.numerics import continuations
+
+                continuations.save(folder, reference_continuations(recipe, text))
+    recipe.origin.release()
+    gc.collect()  # the exporter leaves cycles behind that hold the weights
+    return model

@@ -1,0 +1,41 @@
+"""``generation_config.json`` of a program: the repo's own, that of a module in memory, or what its config says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from QEfficient.hub import read_object
+from QEfficient.records import Json
+from QEfficient.source.origin import Origin
+
+GENERATION_FILE = "generation_config.json"
+_OF_CONFIG = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+
+
+def generation_key(origin: Origin) -> dict[str, Json]:
+    """Ingredients of a program's key: how the model writes text where nobody says anything else."""
+    return {"generation": generation_config(origin)}
+
+
+def write_generation_config(origin: Origin, folder: Path) -> None:
+    """Writes the file into a program's folder."""
+    content = json.dumps(generation_config(origin), indent=2)
+    (folder / GENERATION_FILE).write_text(content, encoding="utf-8")
+
+
+def generation_config(origin: Origin) -> dict[str, Json]:
+    """What the model's ``generation_config`` says; without one, the special tokens of its config.
+
+    Whoever holds the module may have changed it, so it goes before the file.
+    """
+    if origin.handed_out:
+        own: Any = getattr(origin.module(), "generation_config", None)
+        if own is not None:
+            found: dict[str, Json] = json.loads(own.to_json_string(use_diff=True))
+            return found
+    elif (origin.model_folder / GENERATION_FILE).is_file():
+        return read_object(origin.model_folder / GENERATION_FILE)
+    config = origin.config()
+    return {name: config[name] for name in _OF_CONFIG if config.get(name) is not None}
