@@ -13,13 +13,10 @@ if TYPE_CHECKING:
     from QEfficient import evaluate as evaluate
     from QEfficient.auto.audio_classification import QEFFAutoModelForAudioClassification
     from QEfficient.auto.base import QEFFTransformersBase
+    from QEfficient.auto.causal_lm import QEFFAutoModelForCausalLM
     from QEfficient.auto.ctc import QEFFAutoModelForCTC
     from QEfficient.auto.image_classification import QEFFAutoModelForImageClassification
-    from QEfficient.auto.later import (
-        QEFFAutoModelForCausalLM,
-        QEFFAutoModelForImageTextToText,
-        QEFFAutoModelForSpeechSeq2Seq,
-    )
+    from QEfficient.auto.later import QEFFAutoModelForImageTextToText, QEFFAutoModelForSpeechSeq2Seq
     from QEfficient.auto.masked_lm import QEFFAutoModelForMaskedLM
     from QEfficient.auto.model import QEFFAutoModel
     from QEfficient.auto.multiple_choice import QEFFAutoModelForMultipleChoice
@@ -35,7 +32,7 @@ _HOME = {
     "QEFFAutoModel": "QEfficient.auto.model",
     "QEFFAutoModelForAudioClassification": "QEfficient.auto.audio_classification",
     "QEFFAutoModelForCTC": "QEfficient.auto.ctc",
-    "QEFFAutoModelForCausalLM": "QEfficient.auto.later",
+    "QEFFAutoModelForCausalLM": "QEfficient.auto.causal_lm",
     "QEFFAutoModelForImageClassification": "QEfficient.auto.image_classification",
     "QEFFAutoModelForImageTextToText": "QEfficient.auto.later",
     "QEFFAutoModelForMaskedLM": "QEfficient.auto.masked_lm",

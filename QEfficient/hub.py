@@ -28,6 +28,8 @@ _SMALL_FILES = (
     "config*.json",
     "tokenizer*",
     "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template*",
     "added_tokens.json",
     "vocab*",
     "merges.txt",

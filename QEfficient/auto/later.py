@@ -28,10 +28,6 @@ class _Later:
         )
 
 
-class QEFFAutoModelForCausalLM(_Later):
-    """Text generation: not yet."""
-
-
 class QEFFAutoModelForImageTextToText(_Later):
     """Vision-language models: not yet."""
 

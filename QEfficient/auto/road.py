@@ -166,7 +166,7 @@ class Road(Generic[L]):
             old.retire()
 
     def _become(self, origin: Origin) -> None:
-        """Has another model from now on; what was compiled is retired, and what was measured is of the weights before."""
+        """Has another model from now on; what was compiled is retired."""
         self._origin, self._config, self._onnx_path = origin, None, None
-        self.model_card_data = Evaluations()
+        self.model_card_data = Evaluations()  # those figures are of the weights before
         self._keep(None)

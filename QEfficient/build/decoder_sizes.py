@@ -42,7 +42,7 @@ def decoder_facts(
     slots = _is_continuous(given, continuous, on_host)
     rows, held = _rows(given) if slots else _plain_rows(given)
     context = _context(given, limit, on_host)
-    kept = 1 + _speculated(given)
+    kept = 1 + speculated(given["num_speculative_tokens"])
     chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
     if chunk is not None and chunk > context:
         raise OptionError(
@@ -118,9 +118,15 @@ def _context(given: Mapping[str, Any], limit: int | None, on_host: bool) -> int:
     return asked
 
 
-def _speculated(given: Mapping[str, Any]) -> int:
-    """Tokens that are proposed to the model at once, 0 where nobody proposes any."""
-    value = given["num_speculative_tokens"]
+def speculated(value: object) -> int:
+    """Tokens that are proposed to the model at once, 0 where nobody proposes any.
+
+    Args:
+        value: ``num_speculative_tokens``.
+
+    Raises:
+        OptionError: It is no whole number, alone or in a list.
+    """
     if value is None:
         return 0
     many = [arguments.whole(one) for one in (value if isinstance(value, (list, tuple)) else [value])]

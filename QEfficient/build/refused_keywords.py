@@ -59,12 +59,8 @@ TARGET = "target"
 
 QAIC_CONFIG: Mapping[str, Refused] = {
     SPECULATION: Refused(None, "only a target of speculation is served", f'pass "{TARGET}", or drop it'),
-    "include_sampler": Refused(
-        False, "tokens are chosen on the host", "drop it; generate takes temperature and the like"
-    ),
-    "return_pdfs": Refused(
-        False, "tokens are chosen on the host", "drop it; generate takes output_scores and logprobs"
-    ),
+    "include_sampler": Refused(False, "tokens are chosen on the host", "drop it; pass temperature to generate"),
+    "return_pdfs": Refused(False, "tokens are chosen on the host", "drop it; pass output_scores to generate"),
     "max_top_k_ids": Refused(512, "tokens are chosen on the host, among all", "drop it; generate takes any top_k"),
     "include_guided_decoding": Refused(False, "grammars are held to on the host", "drop it; generate takes a grammar"),
     "num_kv_blocks": Refused(None, "attention is not cut into blocks", "drop it"),

@@ -261,6 +261,8 @@ def _is_made_by(auto_class: str, name: str) -> bool:
     """Whether a model was saved from the class that the Auto class makes of it, as both their names say."""
     if auto_class == "AutoModel":
         return name.endswith("Model") and "Head" not in name  # GPT2LMHeadModel
+    if auto_class == "AutoModelForCausalLM" and name.endswith("LMHeadModel"):
+        return True
     return name.endswith(auto_class.removeprefix("AutoModel"))
 
 

@@ -30,6 +30,8 @@ _FILES = (
     "sentencepiece.model",
     "tokenizer.model",
     "spm.model",
+    "chat_template.jinja",
+    "chat_template.json",
 )
 # What a sentence-transformers repo says in the same words.
 _OF_REPO = ("lower_case", "prompts", "default_prompt", "route", "tasks", "similarity", "truncate_dim")
