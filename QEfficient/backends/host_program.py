@@ -84,6 +84,7 @@ class HostBackend(ABC):
         for name, model in graphs.items():
             one = program.only(name)
             try:
+                one = self._prepare(one, model)
                 self._try(one)
             except (CorruptArtefactError, DeviceError) as error:
                 raise CompileError(
@@ -94,6 +95,10 @@ class HostBackend(ABC):
                 ) from error
             found[name] = self._complete(one, model, options)
         return replace(program, manifest=replace(program.manifest, graphs=found))
+
+    def _prepare(self, program: Program, model: OnnxModel) -> Program:
+        """The program with what its only graph needs to be loaded at all."""
+        return program
 
     @abstractmethod
     def _try(self, program: Program) -> None:

@@ -53,7 +53,7 @@ class HostSession(OfOneProcess, Closing, Generic[Handle]):
         self.inputs, self.outputs, self.shapes = manifest.inputs, manifest.outputs, manifest.shapes
         self.fixed_shapes = strict
         self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=strict)
-        self._path, self._compute = self._graph(program), manifest.target.compute
+        self._path, self._compute = program.joined_path, manifest.target.compute
         self.tuning = guess(_bytes(program.onnx_path))
         self.slots = self.tuning.streams
         self._cpus = usable_cpus()
@@ -62,10 +62,6 @@ class HostSession(OfOneProcess, Closing, Generic[Handle]):
         self._wide: Handle | None = self._opened(1, self._cpus)
         _SESSIONS.add(self)
         fork.in_child(self._after_fork)
-
-    def _graph(self, program: Program) -> Path:
-        """The graph file to load."""
-        return program.onnx_path
 
     @abstractmethod
     def _open(self, streams: int, threads: int) -> Handle:

@@ -40,9 +40,6 @@ class OnnxRuntimeSession(HostSession[Any]):
     backend = "onnxruntime"
     places = _RUN
 
-    def _graph(self, program: Program) -> Path:
-        return program.joined_path
-
     def _open(self, streams: int, threads: int) -> Any:
         # each caller works itself; the other threads are common to all
         handle = load(self._path, threads=streams * (threads - 1) + 1, compute=self._compute)

@@ -25,7 +25,7 @@ class OpenVinoStateSession(StateSession):
     backend = "openvino"
 
     def _open(self) -> None:
-        model = load(self._program.onnx_path, *self._specs, self.shapes)
+        model = load(self._program.joined_path, *self._specs, self.shapes)
         self._tables = graphs.tables(model)
         inputs, outputs = self._specs
         self._inputs, self._outputs = places(model.inputs, inputs), places(model.outputs, outputs)

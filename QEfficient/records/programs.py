@@ -56,7 +56,7 @@ class GraphFacts:
         shapes: What it was compiled for; they ascend.
         inputs, outputs: In graph order.
         onnx: Its file.
-        joined: The file that onnxruntime runs in its place; ``None``: that one itself.
+        joined: The file that the host's runtime runs in its place; ``None``: that one itself.
         binary: Folder of its QPC, ``None`` on the host.
         in_place: State inputs that onnxruntime may overwrite while it runs: see ``onnx_transforms.in_place``.
     """
@@ -191,7 +191,7 @@ class Program:
 
     @property
     def joined_path(self) -> Path:
-        """The graph file that onnxruntime runs."""
+        """The graph file that the host's runtime runs."""
         return self.path / (self.manifest.graph.joined or self.manifest.graph.onnx)
 
     @property

@@ -1,0 +1,29 @@
+"""The graph that OpenVINO runs where the plain one has functions of its own, which OpenVINO does not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from QEfficient.onnx_transforms.apply import run
+from QEfficient.onnx_transforms.graph_file import make_relative, read
+
+
+def write_inlined(source: Path, target: Path) -> None:
+    """Writes a graph beside another, with the nodes of its functions where these are called; both read the same data.
+
+    Args:
+        source: The graph; it stays as it is.
+        target: A file in the same folder, which is not there yet.
+
+    Raises:
+        CorruptArtefactError: The graph can't be read.
+    """
+    model = read(source)
+    run(model, [common.InlinePass()])
+    proto = ir.to_proto(model)
+    make_relative(proto, source.parent.absolute())
+    onnx.save_model(proto, target)
