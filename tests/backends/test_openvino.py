@@ -24,6 +24,7 @@ from QEfficient.errors import (
     InputError,
     OptionError,
 )
+from QEfficient.onnx_transforms import describe
 from QEfficient.pytorch_transforms.token_pooling import Pooling
 from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec, Tuning
 from tests import tiny_graphs
@@ -277,3 +278,19 @@ def test_what_pools_keeps_its_mark(tmp_path: Path) -> None:
     }
     new, old = (graphs.compiled(each, "fp32", streams=1, threads=1)(arrays)[0] for each in (model, plain))
     assert np.abs(new - old).max() <= 1e-6 * np.abs(old).max()
+
+
+def test_a_graph_with_functions_of_its_own(tmp_path: Path) -> None:
+    """OpenVINO reads none, so a second graph without stands beside it; both are files of the program."""
+    graph = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18, "own" : 1]>
+        g (float[batch_size, 2] x) => (float[batch_size, 2] y) { y = own.Twice (x) }
+        <opset_import: ["" : 18], domain: "own"> Twice (a) => (b) { b = Add (a, a) }"""
+    )
+    onnx.save(graph, tmp_path / "model.onnx")
+    (tmp_path / "work").mkdir()
+    model = describe(tmp_path / "model.onnx")
+    program = BACKEND.compile({MODEL: model}, {MODEL: [Shape(batch=2)]}, HOST, CompileOptions(), tmp_path / "work")
+    assert (program.onnx_path.name, program.joined_path.name) == ("model.onnx", "model.openvino.onnx")
+    with BACKEND.open(program) as session:
+        assert session.run({"x": np.ones((2, 2), np.float32)})["y"].tolist() == [[2, 2], [2, 2]]
