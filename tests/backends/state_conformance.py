@@ -319,9 +319,7 @@ class StateConformance:
         rows = {
             "input_ids": np.array([[5], [7], [5]]),
             "position_ids": np.array([[position], [10], [-1]]),
-            "batch_index": np.array(
-                [[slot], [2], [-1]]
-            ),  # no two rows name one slot: what a card then does is not known
+            "batch_index": np.array([[slot], [2], [-1]]),  # a card does who knows what where two rows name one
         }
         logits = session.run(rows)["logits"]
         self.close_to(logits[1, 0], graphs.reference(slots, [*ids, 7])[-1])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from QEfficient.backends import card_options
-from QEfficient.backends.card_options import REFUSED, TABLE, parse
+from QEfficient.backends.card_options import OWN, REFUSED, TABLE, parse
 from QEfficient.backends.qaic.options import render
 from QEfficient.errors import OptionError
 from tests.sdk.parts import compiler as fake_compiler
@@ -116,6 +116,17 @@ def test_quantise_and_profile_exclude_each_other(tmp_path: Path) -> None:
         parse({"convert_to_quantize": True, "dump_profile": str(tmp_path / "profile.yaml")})
 
 
+def test_what_stands_in_a_file_is_no_flag() -> None:
+    assert parse({"mxint8_kv_cache": True}).flags == {"mxint8_kv_cache": True} and parse(
+        {"mxint8_kv_cache": False}
+    ) == parse({})
+    assert not set(OWN) & set(TABLE)
+    with pytest.raises(OptionError, match="'mxint8_kv_cache'"):
+        parse({"mxint8_kv_cach": True})
+    with pytest.raises(OptionError, match="mxint8_kv_cache"):
+        parse({"mxint8_kv_cache": 1})
+
+
 def test_the_order_is_the_callers() -> None:
     assert list(parse({"ols": 1, "mos": 2, "ddr_stats": True}).flags) == ["ols", "mos", "ddr_stats"]
 
@@ -127,7 +138,7 @@ def test_any_keywords_either_pass_or_are_an_option_error(keywords: dict[str, Any
     except OptionError as error:
         assert error.do
     else:
-        assert set(options.flags) <= set(TABLE)
+        assert set(options.flags) <= {*TABLE, *OWN}
 
 
 @pytest.mark.parametrize("name", [*TABLE, *REFUSED])

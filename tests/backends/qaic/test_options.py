@@ -17,6 +17,7 @@ from QEfficient.backends.qaic.options import (
     argv,
     check_devices,
     check_partition,
+    custom_io,
     partition,
     specializations,
 )
@@ -99,6 +100,80 @@ def test_specializations(lengths: tuple[int, ...], named: bool) -> None:
     same_as_golden(f"specializations_{form}_{len(lengths)}.json", text)
 
 
+# name → compiler, hardware, devices, flags: a decoder's
+DECODERS = {
+    "decoder": (NEW, "ai100", 1, {}),
+    "decoder_old_sdk": (OLD, "2.0", 1, {}),
+    "decoder_four_devices": (NEW, "ai100", 4, {"mxint8_kv_cache": True, "allow_mxint8_mdp_io": True}),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_argv_of_a_decoder(name: str) -> None:
+    compiler, hardware, devices, flags = DECODERS[name]
+    paths = CompilerFiles(
+        FOLDER / "model.onnx",
+        FOLDER / "qpc",
+        FOLDER / "specializations.json",
+        FOLDER / "partition.json" if devices > 1 else None,
+        FOLDER / "custom_io.yaml",
+    )
+    found = argv(compiler, hardware, paths, replace(CARD, devices=devices), CompileOptions(flags=flags), retained=True)
+    same_as_golden(f"argv_{name}.txt", "\n".join(found) + "\n")
+
+
+def test_state_is_asked_for_once_and_an_own_file_is_read_alone() -> None:
+    paths = CompilerFiles(FOLDER / "model.onnx", FOLDER / "qpc", custom_io=FOLDER / "custom_io.yaml")
+    own = CompileOptions(flags={"retained_state": True}, files={"custom_IO_list_file": FOLDER / "own.yaml"})
+    found = argv(NEW, "ai100", paths, CARD, own, retained=True)
+    assert found.count("-retained-state") == 1 and "-retained-state" in argv(NEW, "ai100", paths, CARD, own)
+    assert [flag for flag in found if "custom-IO" in flag] == [f"-custom-IO-list-file={FOLDER / 'own.yaml'}"]
+
+
+PLAIN = (*IDS[:1], TensorSpec("past_key.0", "float32", ("batch_size", 2, "ctx_len", 8)))
+SLOTS = (
+    *IDS[:1],
+    TensorSpec("batch_index", "int64", ("batch_size", 1)),
+    TensorSpec("past_key.0", "float32", ("full_batch_size", 2, "ctx_len", 8)),
+    TensorSpec("past_key.1", "float32", ("full_batch_size", 2, "sliding_window", 8)),
+)
+KEPT = (*SLOTS[:3], TensorSpec("num_logits_to_keep", "int64", ("num_logits_to_keep", 1)))
+CACHES = {"ctx_len": 128, "full_batch_size": 9, "sliding_window": 16}
+# name → inputs, shapes
+DECODER_SHAPES: dict[str, tuple[tuple[TensorSpec, ...], list[Shape]]] = {
+    "plain": (PLAIN, [Shape(1, 2, CACHES), Shape(32, 2, CACHES)]),
+    "slots": (SLOTS, [Shape(1, 4, CACHES), Shape(32, 1, CACHES)]),
+    "one_token": (SLOTS, [Shape(1, 4, CACHES)]),
+    "kept": (
+        KEPT,
+        # speculation by 0 and by 3 tokens; a chunk of a prompt is as long as the latter
+        [
+            Shape(length, rows, {**CACHES, "num_logits_to_keep": kept})
+            for length, rows, kept in ((1, 4, 1), (4, 1, 1), (4, 4, 4))
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "flat"])
+@pytest.mark.parametrize("name", DECODER_SHAPES)
+def test_specializations_of_a_decoder(name: str, named: bool) -> None:
+    inputs, shapes = DECODER_SHAPES[name]
+    text = specializations(inputs, shapes, named=named, retained=True)
+    assert text is not None and text == specializations(inputs, shapes[::-1], named=named, retained=True)
+    same_as_golden(f"specializations_{name}_{'named' if named else 'flat'}.json", text)
+
+
+def test_the_precision_of_state() -> None:
+    pairs = {f"past_{part}.0": f"past_{part}.0_RetainedState" for part in ("key", "value")}
+    mxint8 = CompileOptions(flags={"mxint8_kv_cache": True})
+    same_as_golden("custom_io_float16.yaml", custom_io(pairs, CARD, CompileOptions()) or "")
+    same_as_golden("custom_io_mxint8.yaml", custom_io(pairs, CARD, mxint8) or "")
+    assert custom_io({}, CARD, mxint8) is None
+    assert custom_io(pairs, replace(CARD, compute="fp32"), CompileOptions()) is None  # the compiler takes no fp32 there
+    assert "mxint8" in (custom_io(pairs, replace(CARD, compute="fp32"), mxint8) or "")
+
+
 def test_only_free_dims_are_bound() -> None:
     inputs = (TensorSpec("input_ids", "int64", (1, "seq_len")),)
     text = specializations(inputs, [Shape(32)], named=False)
@@ -137,4 +212,6 @@ def test_a_partition_file_for_another_number_of_devices() -> None:
 def test_every_golden_file_is_used() -> None:
     known = {f"argv_{name}.txt" for name in [*SETS, "example_new", "example_old"]} | {"partition_4.json"}
     known |= {f"specializations_{form}_{count}.json" for form in ("named", "flat") for count in (1, 2)}
+    known |= {f"argv_{name}.txt" for name in DECODERS} | {f"custom_io_{form}.yaml" for form in ("float16", "mxint8")}
+    known |= {f"specializations_{name}_{form}.json" for name in DECODER_SHAPES for form in ("named", "flat")}
     assert {path.name for path in GOLDEN.iterdir()} == known
