@@ -86,6 +86,6 @@ def round_to_mxint8(numbers: np.ndarray, axis: int = -1) -> np.ndarray:
     blocks = blocks.reshape(*turned.shape[:-1], -1, _BLOCK)
     largest = np.nanmax(np.where(np.isfinite(blocks), np.abs(blocks), 0), axis=-1, keepdims=True)
     scale = np.exp2(np.frexp(largest)[1] - 1.0)
-    elements = np.clip(np.round(blocks / scale * 64), -128, 127) / 64  # what is not a number stays none
+    elements = np.clip(np.round(blocks / scale * 64), -127, 127) / 64  # -2 is left out; NaN stays NaN
     left = (elements * scale).reshape(*turned.shape[:-1], -1)[..., :length]
     return np.moveaxis(left, -1, axis).astype(np.float32)
