@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.qaic.descriptor import Descriptor, Dims
+from QEfficient.backends.qaic.descriptor import OPAQUE, Descriptor, Dims
 from QEfficient.backends.qaic.slot import Layout
 from QEfficient.errors import UsageError
 from QEfficient.records import TensorSpec
@@ -46,7 +46,7 @@ class WholeState:
         bindings, shapes = descriptor.bindings, layout.full
         dtypes = {binding.name: binding.dtype for binding in bindings}
         self._dtypes = {name: dtypes[name] for name in pairs}
-        kept = {output: dtypes[output] for output in pairs.values()}
+        kept = {output: dtypes[output] for output in pairs.values() if dtypes[output] != OPAQUE}
         self.fetching = Layout.of(bindings, shapes, kept, skipped=frozenset(pairs))
         self.passing = Layout.of(bindings, shapes, {}, skipped=frozenset(pairs.values()))
         self._dims = {binding.name: shape for binding, shape in zip(bindings, shapes, strict=True)}
