@@ -60,8 +60,8 @@ class SlotTable:
     def choose(self, free: Collection[int], ids: NDArray[np.int64], space: Hashable, copy_saves: int | None) -> int:
         """The free slot that a sequence should begin in.
 
-        One all of whose content the sequence begins with loses nothing: of these, the longest. Else one that holds
-        much of it, unless that can be copied from there. Else that which was used least recently.
+        That which holds most of it, where this destroys nothing, or less than it gives and than a copy costs; or where
+        it holds much of it and no copy is worth it. Else that which was used least recently.
 
         Args:
             free: Slots that nobody owns; one or more.
@@ -69,13 +69,14 @@ class SlotTable:
             space: What else the caches depend on.
             copy_saves: From how many tokens on they are copied from another slot; ``None``: never.
         """
-        copied = len(ids) if copy_saves is None else copy_saves
-        usable = {slot: self.usable(slot, ids, space) for slot in free}
-        whole = [slot for slot in free if 0 < usable[slot] == self._lengths[slot]]
-        similar = [slot for slot in free if SIMILAR * len(ids) <= usable[slot] < copied and usable[slot]]
-        if whole or similar:
-            return max(whole + similar, key=lambda slot: (usable[slot], slot in whole, -self._used[slot]))
-        return self.oldest(free, 1)[0]
+        copied, tail = (len(ids), 1) if copy_saves is None else (copy_saves, copy_saves)
+        found = []
+        for slot in free:
+            usable = self.usable(slot, ids, space)
+            lost = self._lengths[slot] - usable
+            if usable and (lost < min(tail, usable + 1) or SIMILAR * len(ids) <= usable < copied):
+                found.append((usable, -lost, -self._used[slot], slot))
+        return max(found)[-1] if found else self.oldest(free, 1)[0]
 
     def oldest(self, free: Collection[int], count: int) -> list[int]:
         """Those used least recently; empty ones before all others."""

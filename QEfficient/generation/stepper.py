@@ -45,12 +45,9 @@ class Stepper:
             self._choose()  # of what an interrupt left over
             try:
                 ran = self._run_next()
-            except DeviceError as error:
-                self._lost(error, ())
-                return True
             except Exception as error:  # whatever a decoder raises: nobody knows what it has written
-                self._lost(error, self._at_work)
-                return True
+                ran = True
+                self._lost(error, () if isinstance(error, DeviceError) else self._at_work)
             self._choose()
             self.admission.reap()  # who was cancelled meanwhile need not wait for another step
             return ran
@@ -200,7 +197,5 @@ class Stepper:
             for source, target in copies:
                 if self.table.length(source):
                     self._copy(source, target, request)
-        except DeviceError as error:
-            self._lost(error, ())
         except Exception as error:  # as in a run
-            self._lost(error, [request])
+            self._lost(error, () if isinstance(error, DeviceError) else [request])

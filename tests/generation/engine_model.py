@@ -58,9 +58,7 @@ def random_program(random: Random) -> Program:
     return Program(facts, settings, failures, acts)
 
 
-def _random_act(
-    random: Random, facts: DecoderFacts, bases: list[list[int]], n: int
-) -> tuple[str, tuple[object, ...]]:
+def _random_act(random: Random, facts: DecoderFacts, bases: list[list[int]], n: int) -> tuple[str, tuple[object, ...]]:
     name = random.choice(["submit", "submit", "submit", "again", "steps", "steps", "cancel", "time"])
     if name == "steps":
         return name, (random.randint(1, 12),)
@@ -155,6 +153,7 @@ class Played:
     def _cancel(self, which: int) -> None:
         if which < len(self.tickets):
             self.engine.cancel(self.tickets[which][0])
+            assert self.tickets[which][0].done, "nobody drives, so it ends at once"
 
     def _time(self, seconds: int) -> None:
         self.now += seconds
@@ -172,7 +171,10 @@ class Played:
             ran = self.engine.step()
         except KeyboardInterrupt:
             self.interrupts += 1
-            ran = True
+            return True
+        for ticket, _ in self.tickets:
+            deadline = ticket.request.deadline
+            assert ticket.done or deadline is None or deadline >= self.now, "late"
         failed = any(call in self.program.failures for call in range(before, len(self.decoder.log)))
         runs = [name for name, _ in self.decoder.log[before:] if name != "copy"]
         assert len(runs) <= 1, "a step is one run"

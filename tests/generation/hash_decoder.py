@@ -1,4 +1,4 @@
-"""A decoder whose logits are a hash of the very tokens that a slot holds: any row lost or crossed gives other tokens."""
+"""A decoder whose logits are a hash of the tokens that a slot holds: any row lost or crossed gives other tokens."""
 
 from __future__ import annotations
 
