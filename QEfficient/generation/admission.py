@@ -19,7 +19,7 @@ from QEfficient.records import DecoderFacts
 
 
 class Admission:
-    """Requests from their first moment to their end. One thread at a time, but for ``waiting.append``.
+    """Requests from their first moment to their end. One thread at a time, but for :meth:`add` and :meth:`cancel`.
 
     Attributes:
         waiting: Requests without slots, in the order in which they came.
@@ -27,6 +27,8 @@ class Admission:
         table: What the slots hold.
         touched: Slots that a run is writing: nobody knows what they hold until it is over.
         counts: What was done so far.
+        stale, timed: Whether one was cancelled since the last look, and whether any has a deadline: else nobody need
+            look through a long queue.
 
     Args:
         facts: What the program is compiled for.
@@ -41,6 +43,17 @@ class Admission:
         self.table = SlotTable(facts)
         self.touched: tuple[int, ...] = ()
         self.counts = EngineCounts()
+        self.stale = self.timed = False
+
+    def add(self, ticket: Ticket) -> None:
+        """Puts a checked request behind all others; from any thread."""
+        self.timed = self.timed or ticket.request.deadline is not None
+        self.waiting.append(ticket)
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Has a request end at the next :meth:`reap`; from any thread."""
+        ticket.cancelled = True
+        self.stale = True
 
     def reap(self) -> None:
         """Puts right what an interrupt left, and ends who is cancelled or past a deadline."""
@@ -55,17 +68,27 @@ class Admission:
                 what, do = "A step was interrupted while this request's next token was chosen.", "send it again"
                 self.fail(request, DeviceError(what, do=do))
         now = self._clock()
-        for ticket in [ticket for ticket in tuple(self.waiting) if self._over(ticket, now)]:
-            self._answer(ticket, "cancelled")
-            self.waiting.remove(ticket)
+        if self.stale or self.timed:
+            self._reap_waiting(now)
         for request in [request for request in self.running if self._over(request.ticket, now)]:
             self.end(request, "cancelled")
+
+    def _reap_waiting(self, now: float) -> None:
+        self.stale = False
+        try:
+            for ticket in tuple(self.waiting):
+                if self._over(ticket, now):
+                    self._answer(ticket, "cancelled")
+                    self.waiting.remove(ticket)
+        except BaseException:  # an interrupt: look again
+            self.stale = True
+            raise
 
     def _over(self, ticket: Ticket, now: float) -> bool:
         if ticket.done or ticket.cancelled:
             return True
         deadline = ticket.request.deadline
-        ticket.expired = deadline is not None and now > deadline
+        ticket.expired = deadline is not None and deadline < now
         return ticket.expired
 
     def admit(self, turn: int) -> None:
@@ -126,5 +149,5 @@ class Admission:
     def end_all(self) -> None:
         """Ends every request as cancelled."""
         for ticket in [*self.waiting, *(request.ticket for request in self.running)]:
-            ticket.cancel()
+            self.cancel(ticket)
         self.reap()

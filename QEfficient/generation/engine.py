@@ -74,7 +74,7 @@ class Engine(Closing, OfOneProcess):
         with self._changed:
             if self._closed:
                 raise _closed()
-            self._admission.waiting.append(ticket)
+            self._admission.add(ticket)
             self._changed.notify_all()
         return ticket
 
@@ -143,7 +143,7 @@ class Engine(Closing, OfOneProcess):
 
         One that has ended stays as it is.
         """
-        ticket.cancel()
+        self._admission.cancel(ticket)
         if fork.process() is not self._process:
             return
         with self._changed:

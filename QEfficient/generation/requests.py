@@ -69,7 +69,7 @@ class Ticket:
         answers: What was written; of a cancelled request, so far.
         error: Why it failed instead.
         expired: Whether its deadline ended it.
-        cancelled: Whether it is to end, or was ended, by :meth:`cancel`.
+        cancelled: Whether it is to end, or was ended, by ``Engine.cancel``.
         submitted, admitted, first, ended: When, on the engine's clock in seconds: asked; given slots; its first token
             chosen; ended. ``None``: not yet.
         reused, prefilled, decoded: Tokens of the prompt that a slot held already; that were run as a prompt; that
@@ -93,10 +93,6 @@ class Ticket:
     prefilled: int = 0
     decoded: int = 0
     lost: int = 0
-
-    def cancel(self) -> None:
-        """Has it end before the engine's next run, from any thread; see ``Engine.cancel``, which is sooner."""
-        self.cancelled = True
 
     def end(self, reason: Reason, answers: tuple[Answer, ...], now: float) -> None:
         """The engine's: it ended."""
