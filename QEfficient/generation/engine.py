@@ -58,6 +58,7 @@ class Engine(Closing, OfOneProcess):
         self._process = fork.process()
         self._changed = threading.Condition()
         self._driver: int | None = None  # the thread that makes steps
+        self._asking = 0  # threads that wait to make one, and don't wait for a request
         self._steps = 0
         self._closed = False
 
@@ -148,8 +149,12 @@ class Engine(Closing, OfOneProcess):
             return
         with self._changed:
             if self._driver is None:
-                self._admission.reap()
-                self._changed.notify_all()
+                self._driver = threading.get_ident()  # an object that is collected meanwhile may cancel another
+                try:
+                    self._admission.reap()
+                finally:
+                    self._driver = None
+                    self._changed.notify_all()
 
     def wait_for_work(self, seconds: float) -> bool:
         """Waits until there is a request, for a thread that does nothing but steps; whether there is one."""
@@ -195,18 +200,19 @@ class Engine(Closing, OfOneProcess):
 
     @contextmanager
     def _driving(self) -> Iterator[None]:
-        """Waits until nobody else makes steps."""
+        """Waits until nobody else makes a step; who makes many lets this one in between."""
         me = threading.get_ident()
         try:
             with self._changed:
-                self._changed.wait_for(lambda: self._driver in (None, me))
-                self._driver = me
+                self._asking += 1
+                try:
+                    self._changed.wait_for(lambda: self._driver in (None, me))
+                    self._driver = me
+                finally:
+                    self._asking -= 1
             yield
         finally:
-            with self._changed:
-                if self._driver == me:
-                    self._driver = None
-                self._changed.notify_all()
+            self._let_go(me)
 
     def _drive(self, over: Callable[[], bool]) -> None:
         """Makes steps, or waits while another thread makes them, until something is so."""
@@ -217,18 +223,23 @@ class Engine(Closing, OfOneProcess):
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._driver in (None, me) or over())
+                    self._changed.wait_for(lambda: over() or (self._driver in (None, me) and not self._asking))
                     if over():
                         return
                     self._driver = me
                 if not self._step() and not self._busy() and not over():
                     what, do = "This request is not one of this engine's.", "wait where it was submitted"
                     raise UsageError(what, do=do)
+                if self._asking:
+                    self._let_go(me)
         finally:
-            with self._changed:
-                if self._driver == me:
-                    self._driver = None
-                self._changed.notify_all()
+            self._let_go(me)
+
+    def _let_go(self, me: int) -> None:
+        with self._changed:
+            if self._driver == me:
+                self._driver = None
+            self._changed.notify_all()
 
     def _drive_once(self, ticket: Ticket, given: int) -> None:
         """As :meth:`_drive`, for one step at most: threads of a small pool must not all wait for the same request."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,6 +155,30 @@ def test_a_cancel_from_another_thread_ends_a_wait() -> None:
 
     in_threads([lambda: engine.run_until(running), cancel])
     assert running.reason == "cancelled"
+
+
+@pytest.mark.parametrize("act", ["step", "close"])
+def test_a_step_or_a_close_goes_between_the_steps_of_another_thread(act: str) -> None:
+    engine, decoder = opened(replace(FACTS, ctx_len=2000))
+    begun = threading.Event()
+    called = decoder._called
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        begun.set()
+        time.sleep(0.002)
+        called(*args, **kwargs)
+
+    decoder._called = slow  # type: ignore[method-assign]
+    ticket = asked(engine, most=None)
+
+    def meanwhile() -> None:
+        begun.wait(10)
+        getattr(engine, act)()
+        assert len(ticket.tokens) < 1000, "it waited for the whole request"
+        engine.cancel(ticket)
+
+    in_threads([lambda: engine.run_until(ticket), meanwhile])
+    assert ticket.reason == "cancelled"
 
 
 def test_async_streams_side_by_side() -> None:
