@@ -125,7 +125,7 @@ class Pick:
     history: list[NextTokens] = field(default_factory=list)
 
     def advance(self, logits: NDArray[np.float32]) -> NextTokens:
-        assert logits.shape == (1, VOCABULARY)
+        assert len(logits) == 1
         token = int(logits[0].argmax())
         done: Reason | None = "stop" if token in self.ends else None
         if done is None and len(self.history) + 1 == self.most:
@@ -149,11 +149,11 @@ class Fan:
     beams: list[tuple[float, tuple[int, ...]]] = field(default_factory=lambda: [(0.0, ())])
 
     def advance(self, logits: NDArray[np.float32]) -> NextTokens:
-        assert logits.shape == (len(self.beams), VOCABULARY)
+        assert len(logits) == len(self.beams)
         scores = logits + np.array([[score] for score, _ in self.beams], np.float32)
         size = 1 + (len(self.history) * 5 + 3) % self.rows
         best = np.argsort(-scores, axis=None, kind="stable")[:size].tolist()
-        picked = [divmod(one, VOCABULARY) for one in best]
+        picked = [divmod(one, logits.shape[1]) for one in best]
         self.beams = [(float(scores[row, token]), (*self.beams[row][1], token)) for row, token in picked]
         done: Reason | None = "length" if len(self.history) + 1 == self.most else None
         tokens = NextTokens(tuple(row for row, _ in picked), tuple(token for _, token in picked), done)
