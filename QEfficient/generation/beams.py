@@ -131,7 +131,7 @@ class BeamSearch:
         return NextTokens(parents, tuple(tokens[chosen].tolist()), self._done)
 
     def answers(self, reason: Reason | None = None) -> tuple[Answer, ...]:
-        """The ``num_return_sequences`` best that ended; where the engine ends it, those still running are among them."""
+        """The ``num_return_sequences`` best that ended; if the engine ends it, those still running are among them."""
         ranked = self._ended if self._done else self._so_far()
         return tuple(
             self._answer(one.beam, one, one.reason or reason or "cancelled")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.errors import NumericsError
 from QEfficient.generation.recording import Likelihood, Recording, likelihoods
 from QEfficient.generation.sampling.chain import Candidates, Chain, possible
 from QEfficient.generation.sampling.numbers import Logits
@@ -34,18 +33,8 @@ def draw(candidates: Candidates, uniform: float) -> int:
     Args:
         candidates: Which tokens, with their logits.
         uniform: From 0 to below 1.
-
-    Raises:
-        NumericsError: A logit is +inf.
     """
     largest = candidates.logits.max()
-    if not np.isfinite(largest):
-        raise NumericsError(
-            "A logit is infinite, so there are no probabilities to draw from.",
-            got=float(largest),
-            allowed="finite logits, and -inf for tokens that are banned",
-            do="pass remove_invalid_values=True, or bias tokens by finite numbers",
-        )
     sums = np.cumsum(np.exp(candidates.logits.astype(np.float64) - largest))
     place = np.searchsorted(sums, uniform * sums[-1], side="right")
     # Rounding can lead to the very end, behind tokens whose probability is 0.

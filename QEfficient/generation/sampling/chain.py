@@ -90,11 +90,11 @@ class Chain:
         """The tokens that are left, with their logits.
 
         Raises:
-            NumericsError: A logit is NaN.
+            NumericsError: A logit is NaN or +inf, so that there are no probabilities.
             OptionError: No token is left.
         """
         row = self.processed(ids, logits)
-        possible(row.max())
+        possible(row.max(), finite=True)
         can = row > NO
         left = self.filters
         if left:
@@ -136,19 +136,23 @@ def chain(
     return Chain(tuple(own), cuts, settings.renormalize_logits)
 
 
-def possible(largest: np.float32) -> None:
+def possible(largest: np.float32, *, finite: bool = False) -> None:
     """Refuses a row by its largest logit, which is NaN where any of them is.
 
+    Args:
+        largest: The logit.
+        finite: Whether it must not be +inf either.
+
     Raises:
-        NumericsError: It is NaN.
+        NumericsError: It is NaN or, with ``finite``, +inf.
         OptionError: It is −inf: no token is left.
     """
-    if np.isnan(largest):
+    if np.isnan(largest) or (finite and np.isposinf(largest)):
         raise NumericsError(
-            "The logits hold NaN.",
-            got="NaN behind the processors",
-            allowed="numbers",
-            do="compile with verification, which finds where they come from, or check your own logits processors",
+            "The logits are no numbers to choose by.",
+            got=f"{largest} behind the processors",
+            allowed="finite numbers, and -inf for tokens that are banned",
+            do="pass remove_invalid_values=True, and find where they come from: compile verifies a program's logits",
         )
     if largest == NO:
         raise OptionError(

@@ -1,7 +1,8 @@
 """What keeps the likely tokens only. Each function gets a row of logits and says which to keep.
 
 It may be given the row without the tokens that can't be chosen any more (−inf): they change no answer, since their
-probability is 0. Among equal logits torch's sort keeps their order, as the stable sort here does.
+probability is 0. Where a border lies between equal logits, torch's sort and topk may keep any of them, another one on
+another machine; here it is said which.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ def top_p(logits: Logits, *, p: float, least: int = 1) -> Kept:
 
 
 def top_h(logits: Logits, *, h: float) -> Kept:
-    """Of the 100 largest, the first whose entropy sums to ``h`` of these tokens' entropy: ``TopHLogitsWarper``."""
+    """Of the 100 largest, the first whose entropy sums to ``h`` of these tokens' entropy: ``TopHLogitsWarper``.
+
+    Equal ones are taken in the order of their ids. At ``h=1`` it depends on the last bit of two sums whether the least likely of them stays.
+    """
     top = best(logits, 100)
     probabilities = softmax(logits[top])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,7 +74,7 @@ def min_p(logits: Logits, *, p: float, least: int = 1) -> Kept:
 def typical(logits: Logits, *, mass: float, least: int = 1) -> Kept:
     """Tokens whose surprise is nearest to the entropy, to a probability of ``mass``: ``TypicalLogitsWarper``.
 
-    From Meister et al., 2022, arXiv:2202.00666.
+    From Meister et al., 2022, arXiv:2202.00666. Tokens that are as near as the last of them stay too.
     """
     surprise = -log_softmax(logits)
     with np.errstate(invalid="ignore"):

@@ -12,7 +12,7 @@ NO = np.float32(-np.inf)
 
 def softmax(logits: Logits) -> Logits:
     """Probabilities of one row; of a row without any finite logit NaN, as in torch."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         weights = np.exp(logits - logits.max())
     probabilities: Logits = weights / weights.sum()
     return probabilities
@@ -20,7 +20,7 @@ def softmax(logits: Logits) -> Logits:
 
 def log_softmax(logits: Logits) -> Logits:
     """Log-probabilities along the last axis: of one row, or of each of several."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)
         normalized: Logits = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return normalized
