@@ -12,7 +12,6 @@ from QEfficient.generation.settings_reading import parse_settings
 from QEfficient.generation.strategies import Hooks, strategies
 from tests.generation.transformers_generation import VOCABULARY, follow, ours, theirs, tiny_decoder
 
-
 PAD = 1
 
 

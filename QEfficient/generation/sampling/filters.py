@@ -50,7 +50,8 @@ def top_p(logits: Logits, *, p: float, least: int = 1) -> Kept:
 def top_h(logits: Logits, *, h: float) -> Kept:
     """Of the 100 largest, the first whose entropy sums to ``h`` of these tokens' entropy: ``TopHLogitsWarper``.
 
-    Equal ones are taken in the order of their ids. At ``h=1`` it depends on the last bit of two sums whether the least likely of them stays.
+    Equal ones are taken in the order of their ids. At ``h=1`` the last bit of two sums decides whether the least likely
+    of them stays.
     """
     top = best(logits, 100)
     probabilities = softmax(logits[top])
