@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from QEfficient.generation.recording import Likelihood, Recording, likelihoods
 from QEfficient.generation.sampling.chain import Candidates, Chain, possible
-from QEfficient.generation.sampling.numbers import Logits
+from QEfficient.generation.sampling.numbers import Logits, weights
 from QEfficient.generation.stopping import Ending
 from QEfficient.generation.strategy import Answer, NextTokens, Reason
 
@@ -34,8 +34,7 @@ def draw(candidates: Candidates, uniform: float) -> int:
         candidates: Which tokens, with their logits.
         uniform: From 0 to below 1.
     """
-    largest = candidates.logits.max()
-    sums = np.cumsum(np.exp(candidates.logits.astype(np.float64) - largest))
+    sums = np.cumsum(weights(candidates.logits), dtype=np.float64)
     place = np.searchsorted(sums, uniform * sums[-1], side="right")
     # Rounding can lead to the very end, behind tokens whose probability is 0.
     return int(candidates.tokens[min(place, np.searchsorted(sums, sums[-1]))])

@@ -38,8 +38,8 @@ class Answer:
         score: Of a beam, its sum of log-probabilities over its length to the length penalty.
         logprobs: Log-probability of each token, of the raw logits, where asked for.
         top_logprobs: For each token, token → log-probability of the best, the best first, where asked for.
-        scores: The processed logits of each step, ``(vocabulary,)`` each, where asked for. Of beams, HuggingFace's: those
-            of every step and of all beams, ``(num_beams, vocabulary)`` each, in which ``beam_indices`` finds its own.
+        scores: The processed logits of each step, ``(vocabulary,)`` each, where asked for. Of beams those of every step
+            and of all beams, ``(num_beams, vocabulary)`` each; ``beam_indices`` has the rows of this one.
         logits: The raw logits likewise.
         beam_indices: For each token, the row of the step before that it went on from, of a beam.
     """

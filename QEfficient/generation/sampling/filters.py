@@ -24,26 +24,15 @@ def top_k(logits: Logits, *, k: int, least: int = 1) -> Kept:
 def top_p(logits: Logits, *, p: float, least: int = 1) -> Kept:
     """The fewest likely tokens whose probabilities sum to ``p`` or more: ``TopPLogitsWarper``.
 
-    From Holtzman et al., 2020, arXiv:1904.09751. Of equal tokens at the border those with larger ids stay. Only the
-    likely end of the row is sorted: as much as is needed to know the border.
+    From Holtzman et al., 2020, arXiv:1904.09751. Of equal tokens at the border those with larger ids stay.
     """
-    probabilities = softmax(logits)
-    limit = np.float32(1 - p)
-    head, size = np.arange(len(logits)), 512
-    below = 0.0
-    while 4 * size < len(logits):
-        border = nth_largest(logits, size)
-        head = np.flatnonzero(logits >= border)
-        below = float(probabilities[logits < border].sum(dtype=np.float64))
-        if np.float32(below) <= limit:
-            break
-        head, below, size = np.arange(len(logits)), 0.0, size * 8
-    order = head[np.argsort(logits[head], kind="stable")]
-    sums = (below + np.cumsum(probabilities[order], dtype=np.float64)).astype(np.float32)
-    stays = sums > limit
-    stays[-least:] = True
-    kept = np.zeros(len(logits), np.bool_)
-    kept[order[stays]] = True
+    rising = np.sort(logits)  # values alone sort several times faster than places
+    sums = cumulated(softmax(rising))
+    first = min(int((sums <= np.float32(1 - p)).sum()), max(len(logits) - least, 0))
+    border = rising[first]
+    kept: Kept = logits > border
+    equal = np.flatnonzero(logits == border)
+    kept[equal[len(equal) - (np.searchsorted(rising, border, side="right") - first) :]] = True
     return kept
 
 

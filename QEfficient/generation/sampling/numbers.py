@@ -10,11 +10,17 @@ NO = np.float32(-np.inf)
 """The logit of a token that can't be chosen."""
 
 
-def softmax(logits: Logits) -> Logits:
-    """Probabilities of one row; of a row without any finite logit NaN, as in torch."""
+def weights(logits: Logits) -> Logits:
+    """What probabilities are proportional to: 1 for the largest logit."""
     with np.errstate(over="ignore", invalid="ignore"):
-        weights = np.exp(logits - logits.max())
-    probabilities: Logits = weights / weights.sum()
+        proportional: Logits = np.exp(logits - logits.max())
+    return proportional
+
+
+def softmax(logits: Logits) -> Logits:
+    """Probabilities of one row."""
+    proportional = weights(logits)
+    probabilities: Logits = proportional / proportional.sum()
     return probabilities
 
 
