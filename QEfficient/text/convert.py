@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from QEfficient.errors import LoadError
 from QEfficient.records import Json
 
 if TYPE_CHECKING:
@@ -35,6 +36,30 @@ def portable_tokenizer(folder: Path, keywords: Mapping[str, Json] | None = None)
     except _NotPortableError as reason:
         _log.warning("The program of %s takes ids only, not strings: %s.", folder, reason)
         return None
+
+
+def chat_facts(
+    folder: Path, keywords: Mapping[str, Json] | None = None
+) -> tuple[str | dict[str, str] | None, dict[str, str]]:
+    """What the folder's tokenizer renders chats with: its templates, and its special tokens by name.
+
+    Args:
+        folder: The folder with the tokenizer's files.
+        keywords: As ``AutoTokenizer.from_pretrained`` takes them.
+
+    Raises:
+        LoadError: transformers can't load it.
+    """
+    try:
+        tokenizer = _load(folder, keywords or {})
+    except _NotPortableError as reason:
+        raise LoadError(
+            f"There is no tokenizer to render chats with: {reason}.",
+            got=str(folder),
+            allowed="a tokenizer that transformers loads and that has a fast form",
+            do="tokenise with transformers and pass ids",
+        ) from reason
+    return tokenizer.chat_template, dict(tokenizer.special_tokens_map)
 
 
 class _NotPortableError(Exception):

@@ -220,7 +220,7 @@ class Tokenizer:
         if data is not None:
             return data
         # behind other tokens, because decoders change the first token of a text: as transformers does
-        before = [self._backend.id_to_token(i) for i in self.ids(_BEFORE, add_special_tokens=False)]
+        before = self._backend.encode(_BEFORE, add_special_tokens=False).tokens
         return self._written([*before, token])[len(self._written(before)) :].encode()
 
     def _written(self, tokens: list[str]) -> str:

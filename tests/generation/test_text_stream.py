@@ -87,7 +87,24 @@ def test_special_tokens_are_left_out_or_written() -> None:
     assert "".join(TextStream(tokenizer, skip_special_tokens=False).pieces(ids)) == "<s><|im_start|>a<tool_call>"
 
 
-TOKENS = ["a", " ", "b</w>", "▁", "▁▁c", "##d", "<0xE2>", "<0x82>", "<0xAC>", "<0x41>", "<0x+5>", "é", "Ġx", "â", "Ĥ", "¬"]
+TOKENS = [
+    "a",
+    " ",
+    "b</w>",
+    "▁",
+    "▁▁c",
+    "##d",
+    "<0xE2>",
+    "<0x82>",
+    "<0xAC>",
+    "<0x41>",
+    "<0x+5>",
+    "é",
+    "Ġx",
+    "â",
+    "Ĥ",
+    "¬",
+]
 TOKENS += [".", "'", "n't", " ' ", "do not", "  ", "aab", "\ufffd", "日", "</w>"]
 STEPS = st.sampled_from(
     [

@@ -200,4 +200,6 @@ def fast(kind: str) -> FastTokenizer:
 
 def ours(kind: str, *, clean_up: bool = False) -> Tokenizer:
     """Ours of it."""
-    return Tokenizer(FastTokenizer.from_str(fast(kind).to_str()), TextFacts("tokenizer.json", 512, clean_up_spaces=clean_up))
+    return Tokenizer(
+        FastTokenizer.from_str(fast(kind).to_str()), TextFacts("tokenizer.json", 512, clean_up_spaces=clean_up)
+    )
