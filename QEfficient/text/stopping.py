@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from QEfficient.errors import InputError
 from QEfficient.text.replacing import overlap
 from QEfficient.text.tokenizer import Tokenizer
@@ -51,19 +54,19 @@ class StopText:
 
 
 class StopTokens:
-    """Says of each new token of a sequence whether it completes a stop string.
+    """Says whether the last token of a sequence completes a stop string.
 
     Stop strings are looked for in what the tokens stand for, one after the other and special ones with them, across
     their borders and within them, and in the prompt's last tokens too as long as the end comes with a new token. This
     is what transformers' ``StopStringCriteria`` does. The token that completes one stays in the sequence.
 
+    The answer depends on the ids alone, so beams and many sequences may ask one object in turn. It takes as long as the
+    longest stop string has bytes, however long the sequence is.
+
     Args:
         tokenizer: What made the ids.
         strings: The stop strings.
         prompt: The ids before the first new token.
-
-    Attributes:
-        found: The stop string that was found.
 
     Raises:
         InputError: A stop string is empty, or no string.
@@ -73,25 +76,34 @@ class StopTokens:
         self._tokenizer = tokenizer
         self._strings = {word.encode(): word for word in stop_strings(strings)}
         self._reach = max(map(len, self._strings), default=1) - 1
-        self.found: str | None = None
-        self._tail = b""
-        for token in prompt[len(prompt) - self._reach :] if self._reach < len(prompt) else prompt:
-            self._tail = self._after(self._tail + tokenizer.token_bytes(token))
+        self._prompt = self._end_of(prompt, self._reach)
 
-    def __call__(self, token: int) -> bool:
-        """True when a stop string ends in this token."""
-        before = len(self._tail)
-        text = self._tail + self._tokenizer.token_bytes(token)
-        self._tail = self._after(text)
+    def __call__(self, ids: Sequence[int] | NDArray[np.int64]) -> bool:
+        """True when a stop string ends in the last of these new tokens."""
+        return self.found(ids) is not None
+
+    def found(self, ids: Sequence[int] | NDArray[np.int64]) -> str | None:
+        """The stop string that ends in the last of these new tokens, if one does."""
+        if len(ids) == 0:
+            return None
+        before = self._end_of(ids[:-1], self._reach)
+        if len(before) < self._reach:
+            before = self._prompt + before
+        text = before + self._tokenizer.token_bytes(int(ids[-1]))
         for word, string in self._strings.items():
-            if text.find(word, max(0, before - len(word) + 1)) >= 0:
-                self.found = string
-                return True
-        return False
+            if text.find(word, max(0, len(before) - len(word) + 1)) >= 0:
+                return string
+        return None
 
-    def _after(self, text: bytes) -> bytes:
-        """As much of the text as a stop string may begin in."""
-        return text[max(0, len(text) - self._reach) :]
+    def _end_of(self, ids: Sequence[int] | NDArray[np.int64], least: int) -> bytes:
+        """The last bytes of what these stand for, at least so many where there are as many."""
+        found, size = list[bytes](), 0
+        for token in reversed(ids):
+            if size >= least:
+                break
+            found.append(self._tokenizer.token_bytes(int(token)))
+            size += len(found[-1])
+        return b"".join(reversed(found))
 
 
 def stop_strings(strings: str | Iterable[str]) -> tuple[str, ...]:

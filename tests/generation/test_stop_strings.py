@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -95,7 +96,10 @@ def compare(kind: str, seed: int, count: int) -> int:
         stop = StopTokens(tokenizer, strings, ids[:begun])
         for end in range(begun, len(ids)):
             expected = bool(criteria(torch.tensor([ids[: end + 1]]), None)[0])  # type: ignore[arg-type]
-            assert stop(ids[end]) == expected, (strings, [tokenizer.token(one) for one in ids[: end + 1]][-8:])
+            assert stop(np.array(ids[begun : end + 1])) == expected, (
+                strings,
+                [tokenizer.token(one) for one in ids[: end + 1]][-8:],
+            )
             hits += expected
     return hits
 
@@ -119,12 +123,12 @@ def test_a_stop_string_of_a_special_token() -> None:
     tokenizer = ours("byte_level")
     ids = tokenizer.ids("hello<|im_end|>\nmore", add_special_tokens=False)
     stop = StopTokens(tokenizer, "<|im_end|>\n")
-    end = [stop(one) for one in ids].index(True)
+    end = [stop(ids[: i + 1]) for i in range(len(ids))].index(True)
     assert tokenizer.decode(ids[: end + 1]) == "hello<|im_end|>\n"
-    assert stop.found == "<|im_end|>\n"
-    assert [StopTokens(tokenizer, "o<|im")(one) for one in ids].count(True) == 0  # a new one each: nothing before
-    assert StopTokens(tokenizer, "o<|im", ids[:end])(ids[end]) is False  # it ended in the prompt
-    assert StopTokens(tokenizer, "|>\n", ids[:end])(ids[end]) is True  # begun in the prompt
+    assert stop.found(ids[: end + 1]) == "<|im_end|>\n"
+    assert not stop([])
+    assert not StopTokens(tokenizer, "o<|im", ids[:end])(ids[end : end + 1])  # it ended in the prompt
+    assert StopTokens(tokenizer, "|>\n", ids[:end])(ids[end : end + 1])  # begun in the prompt
 
 
 def test_a_stream_cut_before_a_stop_string() -> None:
