@@ -1,7 +1,8 @@
 """The graph that onnxruntime runs, where one of fewer nodes is faster than the plain one.
 
-A program's ``model.onnx`` has standard operators only: it is what other runtimes, the doctor and people read. Where
-there is attention to join, a second graph stands beside it, which reads the same weights.
+A program's ``model.onnx`` has standard operators only, and functions of them: it is what the card, the doctor and
+people read. Where there is attention to join, or a decoder's caches to read less of, a second graph stands beside it,
+which reads the same weights. OpenVINO knows no functions: it has a second graph where there are any.
 """
 
 from __future__ import annotations
@@ -16,28 +17,51 @@ from QEfficient.onnx_transforms.graph_file import make_relative, read
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
+from QEfficient.onnx_transforms.standard_operators import InlineFunctions
+from QEfficient.onnx_transforms.used_positions import UsedPositions
 
 LARGEST = 2**24
 """Most bytes of a graph file that may be there twice. Without weights it has a few hundred kB."""
 
 
 def write_joined(source: Path, target: Path) -> bool:
-    """Writes what :class:`MoveBiases` and :class:`JoinAttention` make of a graph, beside it.
+    """Writes what :class:`MoveBiases`, :class:`JoinAttention` and :class:`UsedPositions` make of a graph, beside it.
 
     Both graphs read the same external data; only moved biases are the second one's own. A graph that holds its weights
     itself is left alone, since they would be there twice; so is one whose data has the second graph's name.
 
     Returns:
-        Whether there was attention to join; else nothing is written.
+        Whether there was anything to join; else nothing is written.
     """
     if target.exists() or source.stat().st_size > LARGEST:
         return False
     model = read(source)
+    shorter = run(model, [UsedPositions()])
+    if shorter:
+        run(model, [InlineFunctions()])
     run(model, [MoveBiases()])
-    if not run(model, [JoinAttention()]):
+    if not run(model, [JoinAttention()]) and not shorter:
         return False
+    _write(model, source, target)
+    return True
+
+
+def write_inlined(source: Path, target: Path) -> bool:
+    """Writes a graph without its functions beside it, for a runtime that knows none.
+
+    Returns:
+        Whether it has any; else nothing is written.
+    """
+    model = read(source)
+    if not model.functions or target.exists():
+        return False
+    run(model, [UsedPositions(), InlineFunctions()])
+    _write(model, source, target)
+    return True
+
+
+def _write(model: ir.Model, source: Path, target: Path) -> None:
     run(model, [RemoveDeadCode()])
     proto = ir.to_proto(model)
     make_relative(proto, source.parent.absolute())
     onnx.save_model(proto, target)
-    return True

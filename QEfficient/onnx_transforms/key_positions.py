@@ -10,6 +10,9 @@ from QEfficient.onnx_transforms import new_values
 INPUT = "key_positions"
 """Input of a traced decoder, whose place the pass takes."""
 
+COUNT = "cache_positions"
+"""Name of the value that the pass puts there."""
+
 POSITIONS_AXIS = 2
 """Of a cache: ``(slots, heads, positions, width)``."""
 
@@ -37,7 +40,7 @@ class KeyPositions(ir.passes.InPlacePass):
             size = new_values.insert(first, "Shape", [inputs[self._cache]], names.new("ctx_len"), **axis)
             length = new_values.insert(first, "Squeeze", [size], names.new("ctx_len_scalar"))
             count = new_values.insert(
-                first, "Range", [bounds[0], length, bounds[1]], names.new("cache_positions"), like=given
+                first, "Range", [bounds[0], length, bounds[1]], COUNT, like=given
             )
             given.replace_all_uses_with(count)
         graph.inputs.remove(given)
