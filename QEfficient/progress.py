@@ -82,6 +82,12 @@ def _bar(total: int | None, what: str, unit: str) -> Iterator[Callable[[int], No
         yield bar.update
 
 
+def tell(line: str) -> None:
+    """One line, to a terminal or notebook only: what a person who waits may want to know."""
+    if is_watched() and settings.progress_bars():
+        Stderr().write(f"{line}\n")
+
+
 @contextmanager
 def progress_line(title: str) -> Iterator[Callable[[], object]]:
     """``title`` with the time that passed, drawn to a terminal only; gives what draws it again."""

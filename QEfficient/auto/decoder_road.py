@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from QEfficient import arguments
+from QEfficient import arguments, progress
 from QEfficient.auto.sharing import Sharing
 from QEfficient.build.keywords import CORES, Unset, verify_mode
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed
 from QEfficient.build.saved import Opened
 from QEfficient.cache import Cache
 from QEfficient.errors import NotYetSupportedError
-from QEfficient.generation.loaded import NO_LIMIT, LoadedGenerator, cache_bytes
+from QEfficient.generation.loaded import NO_LIMIT, LoadedGenerator
 from QEfficient.records import TextFacts
 from QEfficient.source.head import Head
 from QEfficient.source.origin import Origin
@@ -157,7 +157,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
         What is left out depends on where it is to run. The host takes any number of prompts and any length, so it gets
         8 slots and the model's own limit, at most 2,048 positions. A card takes exactly what was compiled, so it gets
         the vendor's defaults: the plain form, 32 and 128. Whoever names a number gets it on both. How many bytes the
-        caches take is logged, and stands in ``device_report()["cache_bytes"]``.
+        caches take is told where somebody watches (stderr is a terminal, or a notebook), logged (INFO), and stands in
+        ``device_report()["cache_bytes"]``. A program that is in use ends what it is writing.
 
         Args:
             onnx_path: What :meth:`export` gave; left out, the model is exported.
@@ -219,14 +220,7 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             text, limit = self._text(recipe), self._limit(recipe)
             request = parse_decoder(given, compiler_options, text, self._continuous, limit)
             loaded = self._keep_program(decoder_stage(recipe, request, Cache()), request.chosen, given)
-        facts = loaded.facts
-        log.info(
-            "caches of %s: %.1f MB for %d slots of %d positions",
-            recipe.origin.name,
-            cache_bytes(loaded.program.manifest) / 1e6,
-            facts.cache_slots,
-            facts.ctx_len,
-        )
+        _tell_of_caches(recipe.origin.name, loaded)
         return str(loaded.program.binary_path or loaded.program.path)
 
     def _check_onnx_path(self, path: object) -> None:
@@ -259,6 +253,13 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             NotYetSupportedError: Always.
         """
         raise _of_encoders("prune", "choose a smaller model")
+
+
+def _tell_of_caches(name: str, loaded: LoadedGenerator) -> None:
+    facts, megabytes = loaded.facts, loaded.cache_bytes / 1e6
+    line = f"caches of {name}: {megabytes:.1f} MB for {facts.cache_slots} slots of {facts.ctx_len} positions"
+    log.info(line)
+    progress.tell(line)
 
 
 def _of_encoders(name: str, do: str) -> NotYetSupportedError:

@@ -7,7 +7,7 @@ laptop as it is with the card. The table follows the vendor's documentation of `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -218,14 +218,28 @@ def _find(name: str) -> Option:
             allowed="the flags in QEfficient.backends.card_options.TABLE",
             do=f"use {REFUSED[name]}",
         )
-    if name not in TABLE and name not in OWN:
-        raise OptionError(
-            f"compile knows no option {name!r}.{nearest(name, [*COMPILE_KEYWORDS, *OWN, *sorted(TABLE)])}",
-            got=name,
-            allowed="the documented compiler flags with underscores, see QEfficient.backends.card_options.TABLE",
-            do=f"correct the name, or force a flag with {RAW}=['-{name.replace('_', '-')}=…']",
-        )
+    check_names([name], COMPILE_KEYWORDS)
     return TABLE.get(name) or OWN[name]
+
+
+def check_names(names: Iterable[str], keywords: Iterable[str]) -> None:
+    """Refuses options that nobody knows.
+
+    Args:
+        names: Of the caller's options.
+        keywords: The own keywords of the ``compile`` that was called: a misspelt one arrives here too.
+
+    Raises:
+        OptionError: Names the option, and those nearest to it.
+    """
+    for name in names:
+        if not any(name in known for known in (TABLE, OWN, REFUSED, (RAW,))):
+            raise OptionError(
+                f"compile knows no option {name!r}.{nearest(name, [*keywords, *OWN, *sorted(TABLE)])}",
+                got=name,
+                allowed="the documented compiler flags with underscores, see QEfficient.backends.card_options.TABLE",
+                do=f"correct the name, or force a flag with {RAW}=['-{name.replace('_', '-')}=…']",
+            )
 
 
 def _bad(option: Option, value: object) -> OptionError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
+from QEfficient.backends.card_options import MXINT8
 from QEfficient.build.check import EMULATED
 from QEfficient.build.decoder_request import DecoderRequest
 from QEfficient.cache import Cache
@@ -81,7 +82,10 @@ def _checked(
     backend, program = opened
     target, name = program.manifest.target, recipe.origin.name
     precision = computed_in(request.options, target)
-    limits = limits_for(limits_name(precision, target), request.limits, routed=recipe.architecture.routed)
+    coarsest = limits_name(precision, target)
+    if request.options.flags.get(MXINT8) and coarsest == "fp16":
+        coarsest = "mxint8"
+    limits = limits_for(coarsest, request.limits, routed=recipe.architecture.routed)
     where = EMULATED if is_emulated(request) or backend.name == EMULATOR else f"{target.compute} on {backend.name}"
     with closing(SessionDecoder(backend.open(program), facts)) as decoder:
         result, tokens = continuations.compare(kept, decoder, limits, name, where)

@@ -9,6 +9,7 @@ from typing import Any
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
+from QEfficient.backends.card_options import check_names
 from QEfficient.backends.host import WEIGHT_ONLY
 from QEfficient.build import ingredients
 from QEfficient.build.decoder_sizes import decoder_facts
@@ -127,6 +128,7 @@ def parse_decoder(
     _refuse_narrow(given["compute"])
     backend, reason = registry.choose(given["backend"], given["compute"])
     keywords = served(options)
+    check_names(keywords, [name for name in given if name not in ("self", "compiler_options")])
     for name, keyword in _AS_OPTIONS.items():
         keywords |= {keyword: True} if given[name] else {}
     facts = decoder_facts(given, continuous, limit, on_host=backend.name in registry.HOSTS)

@@ -12,10 +12,11 @@ import numpy as np
 
 from QEfficient import fork, hub
 from QEfficient.arguments import device_ids
-from QEfficient.backends.base import Backend, Session
+from QEfficient.backends.base import Backend, Retaining, Session
 from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.retained import state_pairs
 from QEfficient.errors import UsageError
+from QEfficient.generation.engine import Engine
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import DecoderFacts, Json, Manifest, Program, Shape, TextFacts
@@ -27,7 +28,7 @@ _KEPT_BYTES = {"fp16": 2.0, "fp32": 4.0}
 
 
 class LoadedGenerator:
-    """Program, backend, and the decoder that was opened for them. One owner runs it at a time.
+    """Program, backend, and the engine that was opened for them. Safe from many threads.
 
     Args:
         program: The loaded program.
@@ -46,10 +47,8 @@ class LoadedGenerator:
         """State that belongs to one process: a forked child opens the program anew."""
         self._lock = threading.RLock()
         self._session: Session | None = None
-        self._decoder: SessionDecoder | None = None
+        self._engine: Engine | None = None
         self._devices: tuple[int, ...] | None = None
-        self._users = 0
-        self._retired = False
 
     def again(self) -> LoadedGenerator:
         """The same program with a session of its own."""
@@ -103,46 +102,54 @@ class LoadedGenerator:
 
     # ------------------------------------------------------------------------------------ run
 
-    @contextmanager
-    def decoder(self, devices: Sequence[int] | None = None) -> Iterator[SessionDecoder]:
-        """Lends the decoder on these devices, to one thread at a time; its slots hold what the last owner left there.
-
-        It is opened once and kept. Other devices than the last owner's close it first.
+    def engine(self, devices: Sequence[int] | None = None) -> Engine:
+        """The engine over the program's slots: opened once, for all who write text with it, and kept.
 
         Args:
             devices: Of the card; ``None``: whichever the runtime chooses.
-        """
-        with self._lock:
-            decoder = self._opened(devices)
-            self._users += 1
-            try:
-                yield decoder
-            finally:
-                self._users -= 1
-                if self._retired and not self._users:
-                    self._close()
 
-    def _opened(self, devices: Sequence[int] | None) -> SessionDecoder:
+        Raises:
+            UsageError: It is writing text on other devices.
+        """
         wanted = None if devices is None else device_ids(devices)
-        if self._decoder is None or wanted != self._devices:
-            if self._users:
+        with self._lock:
+            if self._engine is not None and wanted != self._devices and self._is_busy():
                 raise UsageError(
-                    "The program is in use on other devices, by this very thread.",
-                    got=f"devices {wanted} while those in use are {self._devices}",
-                    allowed="the same devices",
-                    do="end what is being written first, or leave device_ids out",
+                    "The program is writing text on other devices.",
+                    got=f"device_ids={wanted}",
+                    allowed=f"device_ids={self._devices}, as long as it does",
+                    do="wait until that has ended, or leave device_ids out",
                 )
-            self._close()
-            session = self.backend.open(self.program, devices, strict=self.strict)
-            self._session, self._decoder, self._devices = session, SessionDecoder(session, self.facts), wanted
-        return self._decoder
+            if self._engine is None or wanted != self._devices:
+                self._close()
+                self._session = self.backend.open(self.program, devices, strict=self.strict)
+                self._engine, self._devices = Engine(SessionDecoder(self._session, self.facts)), wanted
+            return self._engine
 
     def handed_out(self) -> SessionHandle:
-        """The open session, or one opened now, for somebody who may keep it longer than it stays open."""
-        with self.decoder(self._devices) as _:
-            session = self._session
-            assert session is not None  # it is that of the decoder
-            return SessionHandle(session, self._leased, self._close_this)
+        """A session of the caller's own, with slots of its own.
+
+        A device has its cores for one program: the engine's session is closed for it, and the next text that is written
+        closes this one.
+
+        Raises:
+            UsageError: Text is being written.
+        """
+        with self._lock:
+            if self._is_busy():
+                raise UsageError(
+                    "The program is writing text, so its session is not free.",
+                    got="qpc_session while text is written",
+                    allowed="qpc_session before or after",
+                    do="wait until that has ended",
+                )
+            self._close()
+            self._session = self.backend.open(self.program, self._devices, strict=self.strict)
+            return SessionHandle(self._session, self._leased, self._close_this)
+
+    def _is_busy(self) -> bool:
+        counts = None if self._engine is None else self._engine.counts()
+        return counts is not None and bool(counts.waiting or counts.running)
 
     @contextmanager
     def _leased(self, session: Session) -> Iterator[None]:
@@ -150,7 +157,7 @@ class LoadedGenerator:
             if session is not self._session:
                 raise UsageError(
                     "This session of qpc_session is closed.",
-                    got="a run after compile(), close(), or a call with other device_ids",
+                    got="a run after compile(), close(), or after text was written",
                     allowed="the session that is open now",
                     do="take model.qpc_session anew",
                 )
@@ -162,28 +169,26 @@ class LoadedGenerator:
                 self._close()
 
     def _close(self) -> None:
-        decoder, self._decoder, self._session = self._decoder, None, None
-        if decoder is not None:
-            decoder.close()
+        engine, session = self._engine, self._session
+        self._engine = self._session = None
+        if engine is not None:
+            engine.close()
+        elif session is not None:
+            session.close()
 
     def retire(self) -> None:
-        """Closes the program once nobody uses it: another takes its place, and maybe its cores."""
-        with self._lock:
-            self._retired = True
-            if not self._users:
-                self._close()
+        """Closes the program: another takes its place, and maybe its cores. What is being written ends so far."""
+        self.close()
 
     def close(self) -> None:
-        """Closes the program once nobody else uses it; the next call opens it again, with empty slots."""
+        """Closes the program; what is being written ends so far. The next call opens it again, with empty slots."""
         with self._lock:
-            if self._users:
-                raise UsageError(
-                    "The program is in use by this very thread.",
-                    got="close() while text is being written",
-                    allowed="close() behind it",
-                    do="end what is being written first",
-                )
             self._close()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all caches, the scratch slot's with them: of the open session, else as they are reckoned."""
+        return self._session.bytes_held if isinstance(self._session, Retaining) else cache_bytes(self.program.manifest)
 
     def report(self) -> dict[str, Json]:
         """Where the program runs, why there, what it is compiled for and what its caches take."""
@@ -193,12 +198,13 @@ class LoadedGenerator:
             "reason": self.reason,
             "compute": manifest.target.compute,
             "decoder": dataclasses.asdict(self.facts),
-            "cache_bytes": cache_bytes(manifest) if self._decoder is None else self._decoder.bytes_held,
+            "cache_bytes": self.cache_bytes,
             "shapes": [shape.sizes for shape in manifest.shapes],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
             **{name: copy.deepcopy(manifest.key[name]) for name in ("trained", "compressed") if name in manifest.key},
             "session": None if self._session is None else self._session.report(),
+            "work": None if self._engine is None else dataclasses.asdict(self._engine.counts()),
         }
 
 

@@ -56,7 +56,9 @@ class SessionDecoder(OfOneProcess, Closing):
 
     @property
     def _prefill_rows(self) -> int:
-        return 1 if self.facts.continuous else self._rows
+        """Rows of a run that reads prompts. Where only the entry that decodes was compiled, it reads them too."""
+        decodes = self._session.fixed_shapes and self.facts.prefill_len == 1
+        return self._rows if decodes or not self.facts.continuous else 1
 
     def prefill(self, chunks: Sequence[Chunk]) -> Floats:
         """Writes chunks of prompts into slots.
