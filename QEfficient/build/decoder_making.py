@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from QEfficient import program as programs
 from QEfficient.build.decoder_check import check_emulated, check_made, is_emulated
-from QEfficient.build.decoder_stage import CACHES_FILE
 from QEfficient.build.described import described
 from QEfficient.build.generation_files import write_generation_config
-from QEfficient.records import MODEL, DecoderFacts, Json, OnnxModel, Program
+from QEfficient.build.layer_caches import with_layers
+from QEfficient.records import MODEL, Json, OnnxModel, Program
 
 if TYPE_CHECKING:
     from QEfficient.build.decoder_request import DecoderRequest
     from QEfficient.source.recipe import Recipe
-
-log = logging.getLogger("QEfficient")
 
 
 def make_decoder(
@@ -39,7 +35,7 @@ def make_decoder(
         VerificationError: A limit does not hold.
         CompileError: The backend refuses the graph.
     """
-    facts, window = _kept_by_layers(model, request.decoder)
+    facts, window = with_layers(model, request.decoder)
     shapes = request.shapes(model.inputs, window)
     emulated = is_emulated(request)
     verified = check_emulated(recipe, request, facts, model, shapes) if emulated else {}
@@ -50,12 +46,3 @@ def make_decoder(
     write_generation_config(recipe.origin, workdir)
     manifest = dataclasses.replace(manifest, decoder=facts, key=key, verify=verified)
     programs.write(Program(workdir, manifest), {MODEL: model})
-
-
-def _kept_by_layers(model: OnnxModel, facts: DecoderFacts) -> tuple[DecoderFacts, int | None]:
-    """The facts, with whether a slot can go back; and how many positions a layer keeps that does not keep all."""
-    layers = json.loads((model.path.parent / CACHES_FILE).read_text(encoding="utf-8"))
-    windows = [int(layer["window"]) for layer in layers if layer["ring"]]
-    if not windows:
-        return facts, None
-    return dataclasses.replace(facts, rewinds=False), max(windows)

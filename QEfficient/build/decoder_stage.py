@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,15 +12,13 @@ from QEfficient.build.decoder_request import DecoderRequest
 from QEfficient.build.gc_paused import not_collected
 from QEfficient.build.generation_files import generation_key
 from QEfficient.build.graph_stage import exported
+from QEfficient.build.layer_caches import save_caches
 from QEfficient.build.program_stage import of_model, of_recipe, program_of
 from QEfficient.cache import Cache
 from QEfficient.records import Json, OnnxModel, Program, TextFacts
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
 from QEfficient.tasks.text_generation import DecoderForm
-
-CACHES_FILE = "caches.json"
-"""What the layers of a graph keep, beside it."""
 
 
 def decoder_export_stage(recipe: Recipe, form: DecoderForm, text: TextFacts, cache: Cache) -> OnnxModel:
@@ -67,8 +64,7 @@ def _export(recipe: Recipe, form: DecoderForm, text: TextFacts, folder: Path) ->
         with span("import"):
             from QEfficient.build.decoder_graph import caches_of, export_decoder
         model = export_decoder(recipe, form, folder)
-        kept = [dataclasses.asdict(layer) for layer in caches_of(recipe)]
-        (folder / CACHES_FILE).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        save_caches(folder, caches_of(recipe))
         if recipe.verify == "on":
             with span("verify"):
                 from QEfficient.build.decoder_reference import reference_continuations

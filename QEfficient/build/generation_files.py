@@ -8,6 +8,7 @@ from typing import Any
 
 from QEfficient.hub import read_object
 from QEfficient.records import Json
+from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.origin import Origin
 
 GENERATION_FILE = "generation_config.json"
@@ -30,7 +31,7 @@ def generation_config(origin: Origin) -> dict[str, Json]:
 
     Whoever holds the module may have changed it, so it goes before the file.
     """
-    if origin.handed_out:
+    if not isinstance(origin, Checkpoint) or origin.handed_out:
         own: Any = getattr(origin.module(), "generation_config", None)
         if own is not None:
             found: dict[str, Json] = json.loads(own.to_json_string(use_diff=True))

@@ -11,7 +11,7 @@ import pytest
 import QEfficient
 from QEfficient.errors import NotYetSupportedError
 
-LATER = ("QEFFAutoModelForCausalLM", "QEFFAutoModelForImageTextToText", "QEFFAutoModelForSpeechSeq2Seq")
+LATER = ("QEFFAutoModelForImageTextToText", "QEFFAutoModelForSpeechSeq2Seq")
 PATHS = [
     ("QEfficient", "QEFFAutoModel"),
     ("QEfficient", "QEFFTransformersBase"),
@@ -20,6 +20,8 @@ PATHS = [
     ("QEfficient.transformers.models.modeling_auto", "QEFFAutoModel"),
     ("QEfficient.transformers.models.modeling_auto", "QEFFTransformersBase"),
     ("QEfficient.generation.cloud_infer", "QAICInferenceSession"),
+    ("QEfficient", "QEFFAutoModelForCausalLM"),
+    ("QEfficient.transformers.models.modeling_auto", "QEFFAutoModelForCausalLM"),
     *(("QEfficient", name) for name in LATER),
 ]
 
