@@ -55,6 +55,22 @@ def is_tokenizer(value: object) -> bool:
     return callable(getattr(value, "decode", None)) and not isinstance(value, (bytes, bytearray))
 
 
+def check_tokenizer(value: Any) -> Any:
+    """A caller's ``tokenizer``; ``None`` where there is none.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if value is not None and not is_tokenizer(value):
+        raise UsageError(
+            "tokenizer is none.",
+            got=f"{type(value).__name__}: {value!r:.60}",
+            allowed="a tokenizer of transformers or of tokenizers; left out, the program's own",
+            do="load it first: AutoTokenizer.from_pretrained(…)",
+        )
+    return value
+
+
 def read_form(args: Sequence[Any], given: Mapping[str, Any], keywords: Mapping[str, Any]) -> Asked:
     """Sorts out the arguments of a call.
 
@@ -73,14 +89,7 @@ def read_form(args: Sequence[Any], given: Mapping[str, Any], keywords: Mapping[s
     prompts, ids = _prompts(named), named.pop("input_ids", None)
     if (ids is None) == (prompts is None):
         _neither_or_both(ids)
-    tokenizer = named.pop("tokenizer", None)
-    if tokenizer is not None and not is_tokenizer(tokenizer):
-        raise UsageError(
-            "tokenizer is none.",
-            got=f"{type(tokenizer).__name__}: {tokenizer!r:.60}",
-            allowed="a tokenizer of transformers or of tokenizers; left out, the program's own",
-            do="load it first: AutoTokenizer.from_pretrained(…)",
-        )
+    tokenizer = check_tokenizer(named.pop("tokenizer", None))
     mask = named.pop("attention_mask", None)
     if mask is not None and ids is None:
         raise UsageError(
@@ -89,7 +98,7 @@ def read_form(args: Sequence[Any], given: Mapping[str, Any], keywords: Mapping[s
     on_program = named.pop("runtime_ai100", True)
     if not isinstance(on_program, bool):
         raise UsageError("runtime_ai100 is no bool.", got=on_program, allowed="True or False", do="pass one of these")
-    return Asked(prompts, ids, mask, tokenizer, _devices(named), on_program, named)
+    return Asked(prompts, ids, mask, tokenizer, devices_of(named), on_program, named)
 
 
 def _by_position(args: Sequence[Any], named: dict[str, Any]) -> None:
@@ -188,8 +197,13 @@ def _neither_or_both(ids: Any) -> None:
     )
 
 
-def _devices(named: dict[str, Any]) -> tuple[int, ...] | None:
-    """``device_id``, which the vendor gives as one or a list, and ``device_ids`` are the same."""
+def devices_of(named: dict[str, Any]) -> tuple[int, ...] | None:
+    """Takes ``device_id``, which the vendor gives as one or a list, or ``device_ids``, which is the same, out of it.
+
+    Raises:
+        UsageError: Both are given.
+        OptionError: It is no list of device ids.
+    """
     one, many = named.pop("device_id", None), named.pop("device_ids", None)
     if arguments.whole(one) is not None:
         one = [one]

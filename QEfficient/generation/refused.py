@@ -29,7 +29,6 @@ REFUSED: Mapping[str, str] = {
     "cache_position": "drop it; positions follow from attention_mask",
     "position_ids": "drop it; positions follow from attention_mask",
     "labels": "drop it",
-    "prefix_allowed_tokens_fn": "pass grammar= or json_schema=, or a logits_processor",
     "assistant_model": "drop it; this version drafts no tokens",
     "assistant_tokenizer": "drop it; this version drafts no tokens",
     "negative_prompt_ids": "drop it; " + _TORCH.removeprefix("drop it, or "),

@@ -1,0 +1,120 @@
+"""The keywords of one call, read and checked, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from QEfficient.errors import UsageError
+from QEfficient.generation.callers_objects import allowed_tokens, callables, criterion, processor
+from QEfficient.generation.refused import refuse
+from QEfficient.generation.requests import Request
+from QEfficient.generation.settings import GenerationSettings
+from QEfficient.generation.settings_reading import parse_settings
+from QEfficient.generation.strategies import Hooks, strategies
+from QEfficient.generation.tokenizing import GenerationTokenizer
+from QEfficient.records import DecoderFacts
+
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How one call wants tokens to be chosen.
+
+    Attributes:
+        settings: All parameters.
+        processors, criteria: The caller's own.
+        allowed: The caller's ``prefix_allowed_tokens_fn``.
+        tokenizer: Finds stop strings in text; ``None`` where none is at hand.
+    """
+
+    settings: GenerationSettings
+    processors: tuple[Callable[..., Any], ...] = ()
+    criteria: tuple[Callable[..., Any], ...] = ()
+    allowed: Callable[..., Any] | None = None
+    tokenizer: GenerationTokenizer | None = field(default=None, repr=False)
+
+    def requests(
+        self, prompts: Sequence[Sequence[int]], facts: DecoderFacts, vocabulary: int, otherwise: int | None = None
+    ) -> list[tuple[Request, ...]]:
+        """For each prompt its requests: one, or one a sequence that is drawn.
+
+        Args:
+            prompts: Tokens, without padding.
+            facts: What the program is compiled for.
+            vocabulary: Tokens that the logits are of.
+            otherwise: New tokens where neither caller nor repo names a length; ``None``: as many as fit.
+
+        Raises:
+            InputError: A prompt, or a length that the caller named, does not fit.
+            OptionError: The settings do not fit the vocabulary.
+        """
+        found = []
+        for row, prompt in enumerate(prompts):
+            ids = tuple(prompt)
+            room = facts.room - len(ids)
+            most = 1 if room < 1 else self.settings.most_new_tokens(len(ids), room, otherwise)
+            made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids))
+            found.append(tuple(Request(ids, strategy, most) for strategy in made))
+        for requests in found:
+            for request in requests:
+                request.check(facts)
+        return found
+
+    def _hooks(self, row: int, prompt: tuple[int, ...]) -> Hooks:
+        stops = [criterion(one, prompt) for one in self.criteria]
+        if self.settings.stop_strings and self.tokenizer is not None:
+            stops.append(self.tokenizer.stop(self.settings.stop_strings, prompt))
+        return Hooks(tuple(processor(one) for one in self.processors), allowed_tokens(self.allowed, row), tuple(stops))
+
+
+def read_call(
+    keywords: Mapping[str, Any],
+    repo: Mapping[str, Any],
+    tokenizer: GenerationTokenizer | None,
+    ends: Sequence[int] = (),
+) -> Call:
+    """Reads the keywords that say how tokens are chosen.
+
+    Args:
+        keywords: The caller's; none may be left that this does not know.
+        repo: What the repo says, as :func:`repo_settings` gives it.
+        tokenizer: Finds stop strings.
+        ends: End tokens beside the repo's, where the caller names none.
+
+    Raises:
+        UsageError: A keyword is unknown, is refused, or its value does not fit.
+    """
+    left = dict(keywords)
+    refuse(left)
+    length = left.pop("generation_len", None)
+    if length is not None:
+        if left.get("max_new_tokens") is not None:
+            raise UsageError(
+                "generation_len and max_new_tokens are two names for one number.",
+                got=f"generation_len={length!r}, max_new_tokens={left['max_new_tokens']!r}",
+                allowed="one of them",
+                do="drop one of them",
+            )
+        left["max_new_tokens"] = length
+    config = left.pop("generation_config", None)
+    processors = callables("logits_processor", left.pop("logits_processor", None))
+    criteria = callables("stopping_criteria", left.pop("stopping_criteria", None))
+    allowed = callables("prefix_allowed_tokens_fn", left.pop("prefix_allowed_tokens_fn", None))
+    if ends and left.get("eos_token_id") is None and getattr(config, "eos_token_id", None) is None:
+        of_repo = repo.get("eos_token_id")
+        more = [] if of_repo is None else list(of_repo) if isinstance(of_repo, (list, tuple)) else [of_repo]
+        repo = {**repo, "eos_token_id": [*more, *ends]}
+    settings = parse_settings(repo, left, config)
+    return Call(settings, processors, criteria, allowed[0] if allowed else None, tokenizer)
+
+
+def repo_settings(generation_config: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a repo says: its ``generation_config.json``; tokens that it leaves out, as the model's config has them.
+
+    So transformers makes a generation config of a model without one (``GenerationConfig.from_model_config``).
+    """
+    found = {name: config[name] for name in _TOKENS if config.get(name) is not None}
+    return {**found, **{name: value for name, value in generation_config.items() if value is not None}}
