@@ -133,9 +133,10 @@ class Tunable(Protocol):
 class Retaining(Protocol):
     """A session that keeps state between runs: every input ``X`` that has an output ``X_RetainedState``.
 
-    ``run`` takes and gives the other arrays only; what is run changes the state. State stands in slots, along the first
-    axis of each state input; the last slot of a graph with ``batch_index`` is a scratch slot, which takes dropped
-    writes. A session has one owner: it is not for many threads, and a fork with retained state raises.
+    :meth:`Backend.open` gives one for every program whose graph has state. ``run`` takes and gives the other arrays
+    only, as ``inputs`` and ``outputs`` say; what is run changes the state. State stands in slots, along the first axis
+    of each state input; the last slot of a graph with ``batch_index`` is a scratch slot, which takes dropped writes. A
+    session has one owner: it is not for many threads, and a fork with retained state raises.
     """
 
     states: tuple[TensorSpec, ...]
