@@ -20,7 +20,7 @@ from QEfficient.backends.host import WEIGHT_ONLY, sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.backends.refusals import corrupt_graph, no_row, refused
 from QEfficient.errors import BackendUnavailableError, DeviceError, InputError
-from QEfficient.records import Json, Program
+from QEfficient.records import Json
 
 _CORRUPT = ("NoSuchFile", "InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # onnxruntime's exception classes
 _CORRUPT_WORDS = ("External data path", "External initializer", "Deserialize tensor")  # or "Fail" with one of these

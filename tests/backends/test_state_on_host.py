@@ -40,10 +40,36 @@ class TestOnnxRuntimeState(HostConformance):
         return OnnxRuntimeBackend()
 
 
+@pytest.fixture(scope="class")
+def opened() -> Iterator[dict[tuple[Form, bool], Any]]:
+    sessions: dict[tuple[Form, bool], Any] = {}
+    yield sessions
+    for session in sessions.values():
+        session.close()
+
+
 class TestOpenVinoState(HostConformance):
     @pytest.fixture
     def backend(self) -> Backend:
         return OpenVinoBackend()
+
+    @pytest.fixture(params=[False, True], ids=["free", "fixed"])
+    def decoder(
+        self,
+        backend: Backend,
+        program: Program,
+        form: Form,
+        opened: dict[tuple[Form, bool], Any],
+        request: pytest.FixtureRequest,
+    ) -> SessionDecoder:
+        """OpenVINO compiles a graph when it is opened, so a session serves many tests: each begins with NaN in it."""
+        if (form, request.param) not in opened:
+            opened[form, request.param] = backend.open(program, strict=request.param)
+        session = opened[form, request.param]
+        nothing = {spec.name: np.full(spec.shape[1:], np.nan, spec.dtype) for spec in session.states}
+        for slot in range(session.states[0].shape[0]):
+            session.write(slot, nothing)
+        return SessionDecoder(session, form.facts)
 
 
 def compiled(backend: Backend, folder: Path, form: Form) -> Program:
