@@ -65,8 +65,7 @@ class Admission:
             elif request.ticket.cancelled:
                 self.end(request, "cancelled")
             else:
-                what, do = "A step was interrupted while this request's next token was chosen.", "send it again"
-                self.fail(request, DeviceError(what, do=do))
+                self.fail(request, _interrupted(request))
         now = self._clock()
         if self.stale or self.timed:
             self._reap_waiting(now)
@@ -151,3 +150,12 @@ class Admission:
         for ticket in [*self.waiting, *(request.ticket for request in self.running)]:
             self.cancel(ticket)
         self.reap()
+
+
+def _interrupted(request: Running) -> DeviceError:
+    return DeviceError(
+        "An interrupt came while this request's next token was chosen, so nobody knows which it is.",
+        got=f"an interrupt of another caller, behind {request.chosen} new tokens",
+        allowed="interrupts while the program runs, which cost time only",
+        do="send it again",
+    )

@@ -185,6 +185,8 @@ class Engine(Closing, OfOneProcess):
         if fork.process() is not self._process:
             raise UsageError(
                 "This engine belongs to the process that forked this one: what its slots hold is there.",
+                got="a call in a forked child",
+                allowed="calls in the process that made it",
                 do="make another engine here",
             )
         if self._closed:
@@ -228,8 +230,12 @@ class Engine(Closing, OfOneProcess):
                         return
                     self._driver = me
                 if not self._step() and not self._busy() and not over():
-                    what, do = "This request is not one of this engine's.", "wait where it was submitted"
-                    raise UsageError(what, do=do)
+                    raise UsageError(
+                        "This request is not one of this engine's.",
+                        got="a ticket of another engine",
+                        allowed="what submit() of this one gave",
+                        do="wait where it was submitted",
+                    )
                 if self._asking:
                     self._let_go(me)
         finally:
@@ -262,4 +268,9 @@ def _has_news(ticket: Ticket, given: int) -> bool:
 
 
 def _closed() -> UsageError:
-    return UsageError("This engine is closed.", do="open the program again")
+    return UsageError(
+        "This engine is closed.",
+        got="a call behind close()",
+        allowed="results of requests that it has ended",
+        do="open the program again",
+    )

@@ -19,6 +19,8 @@ class Request:
         strategy: Chooses the new ones. It belongs to this request alone.
         wanted: New tokens at most; ``None``: as many as there is room for.
         deadline: Where the engine's clock (``time.monotonic``, seconds) has passed it, the request ends.
+        patient: Nobody looks at its tokens before its end, so prompts of others may run first: then more rows share
+            each decode step.
         space: What the caches depend on beside the ids, such as an adapter. What a slot holds is reused only where
             this is equal too.
     """
@@ -27,6 +29,7 @@ class Request:
     strategy: Strategy
     wanted: int | None = None
     deadline: float | None = None
+    patient: bool = False
     space: Hashable = None
 
     def check(self, facts: DecoderFacts) -> None:

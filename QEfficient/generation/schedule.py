@@ -20,6 +20,7 @@ class EngineSettings:
         chunk: Tokens of a prompt that run at once, at most; ``None``: as many as the program is compiled for.
         prefill_runs: Runs of prompts between two decode steps, at most, while there is something to decode. More of
             them start waiting requests sooner and let those that run wait longer.
+        patient_runs: The same where all that is to be decoded is of patient requests.
         retries: How many failures of the device a request outlives: what its slots held is then run again.
         copy_saves: Tokens of a prompt that a copy of another slot must save; ``None``: no copies for that. Beams copy
             their slots in any case.
@@ -27,6 +28,7 @@ class EngineSettings:
 
     chunk: int | None = None
     prefill_runs: int = 1
+    patient_runs: int = 64
     retries: int = 2
     copy_saves: int | None = 64
 
@@ -37,6 +39,7 @@ class EngineSettings:
             OptionError: One of these.
         """
         positive("prefill_runs", self.prefill_runs, "runs")
+        positive("patient_runs", self.patient_runs, "runs")
         if self.copy_saves is not None:
             positive("copy_saves", self.copy_saves, "tokens")
         if (whole(self.retries) or 0) < 0 or whole(self.retries) is None:
@@ -82,12 +85,18 @@ def next_run(
     """
     filling: list[SlotSequence] = []
     ready: list[SlotSequence] = []
+    patient = True
     for request in running:
         for sequence in request.sequences:
             if sequence.logits is None:
                 held = table.length(sequence.slot) if sequence.begun else 0
-                (ready if held and held + 1 == len(sequence.ids) else filling).append(sequence)
-    if filling and (not ready or prefills < settings.prefill_runs):
+                if held and held + 1 == len(sequence.ids):
+                    ready.append(sequence)
+                    patient = patient and request.ticket.request.patient
+                else:
+                    filling.append(sequence)
+    most = settings.patient_runs if patient else settings.prefill_runs
+    if filling and (not ready or prefills < most):
         return NextRun(True, filling[:1] if facts.continuous else filling)
     if not ready:
         return None

@@ -168,8 +168,12 @@ class Stepper:
         began = perf_counter()
         try:
             if not np.isfinite(logits.max()):  # the largest is NaN where any is
-                do = "compile with a wider compute, such as 'fp32'"
-                raise NumericsError("The program gave NaN or Inf where logits should be.", do=do)
+                raise NumericsError(
+                    "The program gave numbers of which no token can be chosen.",
+                    got=f"NaN or Inf among the logits behind {request.chosen} new tokens",
+                    allowed="finite logits",
+                    do="compile with a wider compute, such as 'fp32'",
+                )
             chosen = strategy.advance(logits)
             check(chosen, len(request.sequences), strategy.rows)
         except Exception as error:  # whatever a strategy raises is its own request's fault

@@ -48,6 +48,7 @@ def random_program(random: Random) -> Program:
     settings = EngineSettings(
         chunk=random.choice([None, random.randint(1, facts.prefill_len)]),
         prefill_runs=random.choice([1, 1, 1, 3]),
+        patient_runs=random.randint(1, 6),
         retries=random.randint(0, 3),
         copy_saves=random.choice([None, 1, 4]),
     )
@@ -71,6 +72,7 @@ def _random_act(random: Random, facts: DecoderFacts, bases: list[list[int]], n: 
         random.choice([None, None, random.randint(1, 8)]),  # what the request wants
         random.choice([None, None, None, random.randint(0, 9)]),  # seconds to live
         random.choice([None, None, "adapter"]),
+        random.random() < 0.3,  # patient
     )
     tail = tuple(random.randrange(VOCABULARY) for _ in range(random.randint(0, 4)))
     if name == "again":
@@ -132,10 +134,10 @@ class Played:
         self._check()
 
     def _submit(self, ids: Sequence[int], how: tuple[object, ...]) -> None:
-        kind, rows, most, wanted, seconds, space = how
+        kind, rows, most, wanted, seconds, space, patient = how
         strategy: Pick | Fan = Pick(frozenset({3}), most) if kind == "pick" else Fan(rows, most)  # type: ignore[arg-type]
         deadline = None if seconds is None else self.now + seconds  # type: ignore[operator]
-        request = Request(tuple(ids), strategy, wanted, deadline, space)  # type: ignore[arg-type]
+        request = Request(tuple(ids), strategy, wanted, deadline, patient, space)  # type: ignore[arg-type]
         if not ids or len(ids) + (wanted or 1) > self.program.facts.room:  # type: ignore[operator]
             before = len(self.decoder.log)
             with pytest.raises(InputError):
@@ -148,7 +150,7 @@ class Played:
     def _again(self, which: int, tail: tuple[int, ...], how: tuple[object, ...]) -> None:
         if which < len(self.tickets):
             ticket, _ = self.tickets[which]
-            self._submit((*ticket.request.ids, *ticket.tokens, *tail), (*how[:-1], ticket.request.space))
+            self._submit((*ticket.request.ids, *ticket.tokens, *tail), (*how[:-2], ticket.request.space, how[-1]))
 
     def _cancel(self, which: int) -> None:
         if which < len(self.tickets):
@@ -182,7 +184,8 @@ class Played:
         if not filled or self.decoder.faults or any(ticket.lost for ticket, _ in self.tickets) or self.interrupts:
             waited: set[int] = set()  # what has lost its slot is a prompt again
         else:
-            waited = {n for n in writing if not self.tickets[n][0].done}
+            tickets = [ticket for ticket, _ in self.tickets]
+            waited = {n for n in writing if not tickets[n].done and not tickets[n].request.patient}
             both = waited & self.waited if self.program.settings.prefill_runs == 1 else set()
             assert not both, f"{both} waited for two chunks"
         self.waited = waited

@@ -89,7 +89,9 @@ def test_more_rows_than_slots_are_refused() -> None:
         engine.submit(Request(PROMPT, Fan(rows=5)))
 
 
-@pytest.mark.parametrize("wrong", [{"chunk": 9}, {"chunk": 0}, {"prefill_runs": 0}, {"retries": -1}, {"copy_saves": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"chunk": 9}, {"chunk": 0}, {"prefill_runs": 0}, {"patient_runs": 0}, {"retries": -1}, {"copy_saves": 0}]
+)
 def test_settings_that_do_not_fit_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         opened(**wrong)
@@ -131,6 +133,33 @@ def test_more_runs_of_prompts_between_decode_steps_can_be_asked_for() -> None:
     while not second.tokens:
         engine.step()
     assert names(decoder)[begun:] == ["decode", *["prefill"] * 3, "decode", "prefill"]
+
+
+def test_patient_requests_let_all_prompts_run_first() -> None:
+    engine, decoder = opened(copy_saves=None)
+    tickets = [asked(engine, [n, *PROMPT], patient=True) for n in range(4)]
+    for ticket in tickets:
+        assert engine.run_until(ticket)[0].ids == tokens([*ticket.request.ids])
+    assert names(decoder) == ["prefill"] * 16 + ["decode"] * 4
+
+
+def test_one_that_is_not_patient_counts_for_all() -> None:
+    engine, decoder = opened(copy_saves=None)
+    asked(engine, [7], most=20)
+    for n in range(3):
+        asked(engine, [n, *PROMPT], patient=True)
+    for _ in range(24):
+        engine.step()
+    assert names(decoder) == ["prefill", "decode"] * 12
+
+
+def test_patience_ends() -> None:
+    engine, decoder = opened(copy_saves=None, patient_runs=5)
+    first = asked(engine, [7], patient=True, most=3)
+    for n in range(30):
+        asked(engine, [n, 8], patient=True, most=1)
+    engine.run_until(first)
+    assert names(decoder).count("prefill") <= 1 + 2 * 5
 
 
 def test_without_slots_prompts_share_their_runs() -> None:
