@@ -106,7 +106,7 @@ def perplexity(engine: Engine, rows: Sequence[Sequence[int]], *, stride: int | N
     try:
         for place, (context, known) in windows:
             strategy = KnownText(known)
-            running.append((place, strategy, engine.submit(Request(tuple(context), strategy, len(known)))))
+            running.append((place, strategy, engine.submit(_request(context, strategy, len(known)))))
             tokens[place] += len(known)
             if len(running) == 2 * engine.facts.decode_rows:  # so that no row waits for this loop
                 _finish(engine, running, losses)
@@ -116,6 +116,10 @@ def perplexity(engine: Engine, rows: Sequence[Sequence[int]], *, stride: int | N
         for *_, ticket in running:
             engine.cancel(ticket)
     return Perplexity(tuple(losses.tolist()), tuple(tokens.tolist()))
+
+
+def _request(context: Sequence[int], strategy: KnownText, wanted: int) -> Request:
+    return Request(tuple(context), strategy, wanted, patient=True)
 
 
 def _finish(engine: Engine, running: deque[tuple[int, KnownText, Ticket]], losses: NDArray[np.float64]) -> None:

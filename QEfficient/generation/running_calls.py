@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from QEfficient.errors import UsageError
 from QEfficient.generation.engine import Engine
@@ -52,7 +52,7 @@ def run(engine: Engine, requests: Sequence[Sequence[Request]], watch: Watch | No
     try:
         for mine, wanted in zip(tickets, requests, strict=True):
             for request in wanted:
-                mine.append(engine.submit(request))
+                mine.append(engine.submit(replace(request, patient=watch is None)))
         flat = [ticket for mine in tickets for ticket in mine]
         if watch is not None:
             _watch(engine, flat, watch)
