@@ -98,7 +98,6 @@ class BeamSearch:
         self._sums = np.full(self.rows, OUT, np.float32)
         self._sums[0] = 0
         self._ended = [Ranked(None, OUT)] * self.rows
-        self._may_improve = True
         self._done: Reason | None = None
         self._scores: list[Logits] = []
         self._logits: list[Logits] = []
@@ -184,13 +183,10 @@ class BeamSearch:
     def _rank(self, candidates: Sequence[Beam], sums: Logits, reasons: Sequence[Reason | None]) -> None:
         """Takes candidates that ended among the best, if they are better. Only the first ``num_beams`` may."""
         scores = sums / np.float32((self._written + 1) ** self._settings.length_penalty)
-        full = self._settings.early_stopping is True and all(one.reason for one in self._ended)
         ranked = list(self._ended)
         for place, (beam, score, reason) in enumerate(zip(candidates, scores, reasons, strict=True)):
             takes_part = reason is not None and place < self.rows
-            for out in (full, not self._may_improve, not takes_part):
-                score = np.float32(score + OUT) if out else score
-            ranked.append(Ranked(beam, score, reason if takes_part else None))
+            ranked.append(Ranked(beam, score, reason) if takes_part else Ranked(beam, score + OUT))
         order = _first(np.array([one.score for one in ranked], np.float32), self.rows)
         self._ended = [ranked[place] for place in order]
 
@@ -207,9 +203,9 @@ class BeamSearch:
         length = self._ending.most if early == "never" and penalty > 0 else self._written
         attainable = self._sums[0] / np.float32(length**penalty)
         worst = min(one.score for one in self._ended)
-        self._may_improve &= any(attainable > (worst if one.reason else OUT) for one in self._ended)
+        may_improve = any(attainable > (worst if one.reason else OUT) for one in self._ended)
         full = early is True and all(one.reason for one in self._ended)
-        return all_ended or full or not self._may_improve
+        return all_ended or full or not may_improve
 
     def _so_far(self) -> list[Ranked]:
         scores = self._sums / np.float32(max(self._written, 1) ** self._settings.length_penalty)

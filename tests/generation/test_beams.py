@@ -65,14 +65,15 @@ def test_beam_search(case: dict[str, Any], num_beams: int, ends: Any) -> None:
 
 @pytest.mark.parametrize("early_stopping", [True, False, "never"])
 def test_many_prompts(early_stopping: Any) -> None:
-    for seed in range(20):
+    for seed in range(24):
+        few = [seed % VOCABULARY, (seed * 7) % VOCABULARY]
         compare(
             seed,
             num_beams=3,
             num_return_sequences=3,
             early_stopping=early_stopping,
-            length_penalty=1.0 + 0.3 * (seed % 4),
-            eos_token_id=[seed % VOCABULARY, (seed * 7) % VOCABULARY],
+            length_penalty=(-1.0, 0.0, 0.5, 2.0)[seed % 4],
+            eos_token_id=few if seed % 3 else list(range(seed % 2, VOCABULARY, 2)),
             max_new_tokens=3 + seed % 12,
         )
 
@@ -148,3 +149,12 @@ def test_what_is_ended_from_outside_gives_the_best_so_far() -> None:
     assert (best.reason, len(best.ids), best.ids[-1]) == ("cancelled", 2, step.tokens[0])
     assert best.score is not None and second.score is not None and best.score >= second.score
     assert len(follow(model, strategies(parse_settings(keywords=asked), prompt, 9, VOCABULARY)[0], prompt)) == 2
+
+
+def test_never_reckons_with_the_length_so_far_where_short_ones_score_better() -> None:
+    asked = {"num_beams": 2, "early_stopping": "never", "length_penalty": -1.0, "eos_token_id": 0}
+    (strategy,) = strategies(parse_settings(keywords=asked), [1], 10, 4)
+    strategy.advance(np.log(np.array([[0.3, 0.49, 0.2, 0.01]], np.float32)))
+    step = strategy.advance(np.log(np.array([[0.2, 0.78, 0.01, 0.01], [0.1, 0.3, 0.3, 0.3]], np.float32)))
+    # Two have ended, the worse with 2 · ln(0.49 · 0.2); the best that runs has 2 · ln(0.49 · 0.78), at length 10 far less.
+    assert step.done is None
