@@ -124,6 +124,7 @@ class ChatTemplate:
         if chat_template is None and self.templates is None:
             raise LoadError(
                 "The model has no chat template.",
+                got="no chat_template",
                 allowed="chat_template.jinja in the repo, or chat_template in its tokenizer_config.json",
                 do="pass chat_template= a Jinja template, or give the model a plain prompt",
             )

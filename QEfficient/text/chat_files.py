@@ -75,7 +75,10 @@ def _templates(folder: Path, config: Mapping[str, Any]) -> Templates:
         }
     except (OSError, UnicodeDecodeError) as error:
         raise LoadError(
-            f"A chat template can't be read: {error}", got=str(folder), do="restore the file, or leave it out"
+            f"A chat template can't be read: {error}",
+            got=str(folder),
+            allowed="files of text in UTF-8",
+            do="restore the file, or leave it out",
         ) from error
     if found:
         return found["default"] if list(found) == ["default"] else found

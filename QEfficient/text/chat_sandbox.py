@@ -31,7 +31,7 @@ def compiled(text: str) -> Template:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import Namespace
 
-    class Generation(Extension):
+    class GenerationBlock(Extension):
         """``{% generation %}``: marks what the model wrote, which matters to training only."""
 
         tags = {"generation"}
@@ -46,7 +46,7 @@ def compiled(text: str) -> Template:
             """What stands in the block."""
             return caller()
 
-    class Names(Namespace):
+    class TemplateNamespace(Namespace):
         """``namespace``, without names that begin with an underscore."""
 
         def __init__(*args: Any, **values: Any) -> None:
@@ -67,13 +67,15 @@ def compiled(text: str) -> Template:
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    sandbox = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    sandbox = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
+    )
     sandbox.filters["tojson"] = _to_json
     sandbox.globals |= {
         "raise_exception": raise_exception,
         "strftime_now": _strftime_now,
         "dict": _Dict(),
-        "namespace": Names,
+        "namespace": TemplateNamespace,
     }
     return sandbox.from_string(text)
 

@@ -20,7 +20,7 @@ from QEfficient.text.replacing import StreamedReplace, clean_up
 _BYTE = re.compile(r"<0x([0-9a-fA-F]{2}|\+[0-9a-fA-F])>")  # Rust reads "+5" as a number too
 
 
-class Step(Protocol):
+class DecoderStep(Protocol):
     """One step: tokens in, tokens out; behind a step that fuses them, pieces of the one token that is left."""
 
     def put(self, token: str) -> Iterable[str]:
@@ -154,7 +154,7 @@ class StrippedEnds:
         return ()
 
 
-def steps(decoder: Mapping[str, Any] | None) -> list[Step] | None:
+def steps(decoder: Mapping[str, Any] | None) -> list[DecoderStep] | None:
     """The steps of a decoder; ``None`` where what a token becomes can depend on all that follow.
 
     Args:
@@ -162,7 +162,7 @@ def steps(decoder: Mapping[str, Any] | None) -> list[Step] | None:
     """
     if decoder is None:
         return [EachToken(lambda token: " " + token, lambda token: token)]
-    found: list[Step] = []
+    found: list[DecoderStep] = []
     fused = False
     for one in _flat(decoder):
         kind = one["type"]
@@ -197,7 +197,7 @@ def _flat(decoder: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [step for part in decoder["decoders"] for step in _flat(part)]
 
 
-def _step(kind: str, facts: Mapping[str, Any]) -> list[Step] | None:
+def _step(kind: str, facts: Mapping[str, Any]) -> list[DecoderStep] | None:
     """A step that sees tokens."""
     match kind:
         case "ByteLevel":
@@ -222,7 +222,7 @@ def _step(kind: str, facts: Mapping[str, Any]) -> list[Step] | None:
     return None
 
 
-def _fused_step(kind: str, facts: Mapping[str, Any]) -> list[Step] | None:
+def _fused_step(kind: str, facts: Mapping[str, Any]) -> list[DecoderStep] | None:
     """A step that sees one token only, the whole text."""
     if kind == "Fuse":
         return []

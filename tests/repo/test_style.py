@@ -83,8 +83,8 @@ def test_dependencies_are_ranges() -> None:
 
 def test_what_the_library_imports_is_declared() -> None:
     core = {canonicalize_name(one.name) for one in requirements()}
-    # an extra's packages are for the room, or the file of a backend or of torch's transforms, that needs them
-    names = ("adapters", "evaluate", "openvino", "train")
+    # an extra's packages are for the room that needs them, or the file: of a backend, torch's transforms, generation
+    names = ("adapters", "evaluate", "grammar", "openvino", "train")
     extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in names}
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
@@ -97,7 +97,8 @@ def test_what_the_library_imports_is_declared() -> None:
 
 def _extra_of(module: str) -> str:
     room = room_of(module)
-    return module.rpartition(".")[2].partition("_")[0] if room in ("backends", "pytorch_transforms") else room
+    by_file = room in ("backends", "pytorch_transforms", "generation")
+    return module.rpartition(".")[2].partition("_")[0] if by_file else room
 
 
 def test_what_the_tests_import_is_declared() -> None:
