@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from QEfficient.architectures.caches import Caches
+from QEfficient.build.decoder_graph_check import check_decoder
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.export.exporter import traced
 from QEfficient.export.isolated import isolated
@@ -39,6 +40,7 @@ def export_decoder(recipe: Recipe, form: DecoderForm, folder: Path) -> OnnxModel
     Raises:
         NotYetSupportedError: Models of this type don't write text here.
         ExportError: The exporter refused the model.
+        VerificationError: The graph does not give HuggingFace's logits.
     """
     with span("load"):
         caches = caches_of(recipe)
@@ -47,7 +49,12 @@ def export_decoder(recipe: Recipe, form: DecoderForm, folder: Path) -> OnnxModel
     whole = next((f"past_key.{number}" for number, cache in enumerate(caches) if not cache.ring), None)
     passes = (partial(KeyPositions, whole), *DEFAULT, CacheFunctions)
     with span("export"), traced(module, inputs=inputs, outputs=outputs) as graph:
-        return finish(graph, folder, passes=passes)
+        exported = finish(graph, folder, passes=passes)
+    del module, graph
+    if recipe.verify == "on":
+        with span("verify"):
+            check_decoder(recipe, form, caches, exported)
+    return exported
 
 
 def caches_of(recipe: Recipe) -> Caches:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from QEfficient.onnx_transforms.apply import run
 from QEfficient.onnx_transforms.graph_file import make_relative, read
+from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
+from QEfficient.onnx_transforms.standard_operators import InlineFunctions
+from QEfficient.onnx_transforms.used_positions import UsedPositions
 
 
 def write_inlined(source: Path, target: Path) -> None:
     """Writes a graph beside another, with the nodes of its functions where these are called; both read the same data.
+
+    A decoder's caches are read as far as they are used, see :class:`UsedPositions`.
 
     Args:
         source: The graph; it stays as it is.
@@ -23,7 +27,7 @@ def write_inlined(source: Path, target: Path) -> None:
         CorruptArtefactError: The graph can't be read.
     """
     model = read(source)
-    run(model, [common.InlinePass()])
+    run(model, [UsedPositions(), InlineFunctions(), RemoveDeadCode()])
     proto = ir.to_proto(model)
     make_relative(proto, source.parent.absolute())
     onnx.save_model(proto, target)

@@ -2,7 +2,7 @@
 
 A program's ``model.onnx`` has standard operators only, and functions of them: it is what the card, the doctor and
 people read. Where there is attention to join, or a decoder's caches to read less of, a second graph stands beside it,
-which reads the same weights. OpenVINO knows no functions: it has a second graph where there are any.
+which reads the same weights.
 """
 
 from __future__ import annotations
@@ -42,20 +42,6 @@ def write_joined(source: Path, target: Path) -> bool:
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention()]) and not shorter:
         return False
-    _write(model, source, target)
-    return True
-
-
-def write_inlined(source: Path, target: Path) -> bool:
-    """Writes a graph without its functions beside it, for a runtime that knows none.
-
-    Returns:
-        Whether it has any; else nothing is written.
-    """
-    model = read(source)
-    if not model.functions or target.exists():
-        return False
-    run(model, [UsedPositions(), InlineFunctions()])
     _write(model, source, target)
     return True
 

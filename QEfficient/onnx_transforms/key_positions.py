@@ -39,9 +39,7 @@ class KeyPositions(ir.passes.InPlacePass):
             axis = {"start": POSITIONS_AXIS, "end": POSITIONS_AXIS + 1}
             size = new_values.insert(first, "Shape", [inputs[self._cache]], names.new("ctx_len"), **axis)
             length = new_values.insert(first, "Squeeze", [size], names.new("ctx_len_scalar"))
-            count = new_values.insert(
-                first, "Range", [bounds[0], length, bounds[1]], COUNT, like=given
-            )
+            count = new_values.insert(first, "Range", [bounds[0], length, bounds[1]], COUNT, like=given)
             given.replace_all_uses_with(count)
         graph.inputs.remove(given)
         return ir.passes.PassResult(model, modified=True)

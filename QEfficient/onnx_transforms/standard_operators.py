@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from QEfficient.onnx_transforms import new_values, weights
+from QEfficient.onnx_transforms import new_values
 
 
 class InlineFunctions(ir.passes.InPlacePass):

@@ -91,21 +91,21 @@ class Bare:
                 self.states[spec.name] = np.full(shape, fill, np.float32)
                 self._values[spec.name] = onnxruntime.OrtValue.ortvalue_from_numpy(self.states[spec.name])
 
-    def run(self, **arrays: np.ndarray) -> np.ndarray:
-        """The logits; the state is changed in place."""
+    def run(self, output: str = "logits", **arrays: np.ndarray) -> np.ndarray:
+        """The logits, or another output; the state is changed in place."""
         binding = self.session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array, np.int64))
         for name, value in self._values.items():
             binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(f"{name}_RetainedState", value)
-        binding.bind_output("logits")
+        binding.bind_output(output)
         self.session.run_with_iobinding(binding)
         return binding.get_outputs()[len(self._values)].numpy()
 
-    def step(self, rows: Sequence[tuple[int | None, Sequence[int], int]], **more: np.ndarray) -> np.ndarray:
+    def step(self, rows: Sequence[tuple[int | None, Sequence[int], int]], **more: Any) -> np.ndarray:
         """Rows of (slot, ids, first position), padded on the right; the logits, ``(rows, kept, vocabulary)``."""
-        width = max(len(ids) for _, ids, _ in rows)
+        width = max(1, *(len(ids) for _, ids, _ in rows))
         ids = np.zeros((len(rows), width), np.int64)
         positions = np.full((len(rows), width), -1, np.int64)
         for row, (_, tokens, start) in enumerate(rows):
