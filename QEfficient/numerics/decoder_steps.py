@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +123,12 @@ def worst_difference(steps: Steps, run: Callable[[Arrays], Arrays], wanted: Sequ
     return worst, wrong
 
 
-def _difference(want: Floats, got: NDArray[np.generic]) -> tuple[float, str]:
+def _difference(want: Floats, got: NDArray[Any]) -> tuple[float, str]:
     """How far logits are from HuggingFace's; and which token is the best, where it should be another."""
     error = float(np.abs(got - want).max() / np.abs(want).max())
     if not np.isfinite(error):
         return float("inf"), "there is NaN or Inf"
-    best, found = int(want.argmax()), int(np.asarray(got).argmax())
+    best, found = int(want.argmax()), int(got.argmax())
     if best == found or want[best] - want[found] < NEAR:
         return error, ""
     return error, f"token {found} is best, not {best}"

@@ -36,7 +36,7 @@ def test_steps_agree_with_transformers(model_type, form, backend, graph_of, tmp_
         for slot in range(int(slots)):
             session.write(slot, {spec.name: np.full(spec.shape[1:], np.nan, np.float32) for spec in session.states})
         worst, wrong = worst_difference(steps, session.run, wanted)
-    assert (wrong, worst < 1e-5) == ("", True)
+    assert (wrong, worst < 1e-4) == ("", True)
 
 
 def test_only_used_positions_are_read(graph_of, tmp_path):
