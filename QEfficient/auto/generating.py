@@ -13,6 +13,7 @@ from QEfficient.generation.from_ids import generate_ids
 from QEfficient.generation.from_prompts import generate_texts
 from QEfficient.generation.from_text import TextCall, text_ids
 from QEfficient.generation.perplexity import Perplexity, perplexity
+from QEfficient.generation.program_parts import repo
 
 
 class Generating(LanguageTuning):
@@ -147,6 +148,20 @@ class Generating(LanguageTuning):
         """
         template = Template(tools, documents, continue_final_message, template_kwargs)
         return TextCall(self._need_loaded(), template, kwargs).stream(prompt)
+
+    # ------------------------------------------------------------------------------------ as transformers has it
+
+    @property
+    def generation_config(self) -> Any:
+        """Transformers' ``GenerationConfig`` of the repo: what holds where a call says nothing else. A copy."""
+        from transformers import GenerationConfig
+
+        return GenerationConfig.from_dict(repo(self._need_loaded()))
+
+    @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """``("text",)``, as pipelines ask for it."""
+        return ("text",)
 
     def perplexity(
         self,

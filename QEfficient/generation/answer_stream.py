@@ -53,9 +53,9 @@ class AnswerStream:
         self._pieces, self._cut = tokenizer.pieces(), StopText(settings.stop_strings)
         self._engine = engine
         self._ticket = engine.submit(request)
-        self._text = ""
-        self._iterator: Iterator[str] | None = None
-        self._async_iterator: AsyncIterator[str] | None = None
+        self._text, self._ended = "", False
+        # Neither knows this object, so that it is closed where nobody holds it any more.
+        self._tokens, self._async_tokens = engine.stream(self._ticket), engine.astream(self._ticket)
 
     # ------------------------------------------------------------------------------------ what is known
 
@@ -90,36 +90,31 @@ class AnswerStream:
         return self
 
     def __next__(self) -> str:
-        if self._iterator is None:
-            self._iterator = self._written()
-        return next(self._iterator)
+        for token in self._tokens:
+            if piece := self._put(token):
+                return piece
+        if piece := self._end():
+            return piece
+        raise StopIteration
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
 
     async def __anext__(self) -> str:
-        if self._async_iterator is None:
-            self._async_iterator = self._awaited()
-        return await anext(self._async_iterator)
-
-    def _written(self) -> Iterator[str]:
-        for token in self._engine.stream(self._ticket):
+        async for token in self._async_tokens:
             if piece := self._put(token):
-                yield piece
+                return piece
         if piece := self._end():
-            yield piece
-
-    async def _awaited(self) -> AsyncIterator[str]:
-        async for token in self._engine.astream(self._ticket):
-            if piece := self._put(token):
-                yield piece
-        if piece := self._end():
-            yield piece
+            return piece
+        raise StopAsyncIteration
 
     def _put(self, token: int) -> str:
         return self._given(self._cut.put(self._pieces.put(token)))
 
     def _end(self) -> str:
+        if self._ended:
+            return ""
+        self._ended = True
         return self._given(self._cut.put(self._pieces.end()) + self._cut.end())
 
     def _given(self, piece: str) -> str:

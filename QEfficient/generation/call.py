@@ -8,6 +8,7 @@ from typing import Any
 
 from QEfficient.errors import UsageError
 from QEfficient.generation.callers_objects import allowed_tokens, callables, criterion, processor
+from QEfficient.generation.grammar import GrammarKind, GrammarVocabulary
 from QEfficient.generation.refused import refuse
 from QEfficient.generation.requests import Request
 from QEfficient.generation.settings import GenerationSettings
@@ -15,6 +16,9 @@ from QEfficient.generation.settings_reading import parse_settings
 from QEfficient.generation.strategies import Hooks, strategies
 from QEfficient.generation.tokenizing import GenerationTokenizer
 from QEfficient.records import DecoderFacts
+
+GRAMMARS: Mapping[str, GrammarKind] = {"json_schema": "json_schema", "regex": "regex", "grammar": "lark"}
+"""Keyword → what llguidance calls such a grammar."""
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -28,6 +32,7 @@ class Call:
         processors, criteria: The caller's own.
         allowed: The caller's ``prefix_allowed_tokens_fn``.
         tokenizer: Finds stop strings in text; ``None`` where none is at hand.
+        grammar: Its kind and itself, which answers follow.
     """
 
     settings: GenerationSettings
@@ -35,9 +40,16 @@ class Call:
     criteria: tuple[Callable[..., Any], ...] = ()
     allowed: Callable[..., Any] | None = None
     tokenizer: GenerationTokenizer | None = field(default=None, repr=False)
+    grammar: tuple[GrammarKind, Any] | None = None
 
     def requests(
-        self, prompts: Sequence[Sequence[int]], facts: DecoderFacts, vocabulary: int, otherwise: int | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        facts: DecoderFacts,
+        vocabulary: int,
+        *,
+        otherwise: int | None = None,
+        width: int | None = None,
     ) -> list[tuple[Request, ...]]:
         """For each prompt its requests: one, or one a sequence that is drawn.
 
@@ -46,28 +58,37 @@ class Call:
             facts: What the program is compiled for.
             vocabulary: Tokens that the logits are of.
             otherwise: New tokens where neither caller nor repo names a length; ``None``: as many as fit.
+            width: Tokens that ``max_length`` counts as the prompt's, padding with them, as transformers does; ``None``:
+                each prompt's own.
 
         Raises:
             InputError: A prompt, or a length that the caller named, does not fit.
             OptionError: The settings do not fit the vocabulary.
         """
+        grammars = None
+        if self.grammar is not None and self.tokenizer is not None:
+            grammars = GrammarVocabulary(self.tokenizer.fast, vocabulary, self.settings.eos_token_id)
         found = []
         for row, prompt in enumerate(prompts):
             ids = tuple(prompt)
             room = facts.room - len(ids)
-            most = 1 if room < 1 else self.settings.most_new_tokens(len(ids), room, otherwise)
-            made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids))
+            most = 1 if room < 1 else self.settings.most_new_tokens(width or len(ids), room, otherwise)
+            made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids, grammars))
             found.append(tuple(Request(ids, strategy, most) for strategy in made))
         for requests in found:
             for request in requests:
                 request.check(facts)
         return found
 
-    def _hooks(self, row: int, prompt: tuple[int, ...]) -> Hooks:
+    def _hooks(self, row: int, prompt: tuple[int, ...], grammars: GrammarVocabulary | None) -> Hooks:
         stops = [criterion(one, prompt) for one in self.criteria]
         if self.settings.stop_strings and self.tokenizer is not None:
             stops.append(self.tokenizer.stop(self.settings.stop_strings, prompt))
-        return Hooks(tuple(processor(one) for one in self.processors), allowed_tokens(self.allowed, row), tuple(stops))
+        extra = [processor(one) for one in self.processors]
+        if grammars is not None and self.grammar is not None:
+            kind, source = self.grammar
+            extra.append(grammars.mask(kind, source, prompt=len(prompt)))
+        return Hooks(tuple(extra), allowed_tokens(self.allowed, row), tuple(stops))
 
 
 def read_call(
@@ -107,8 +128,30 @@ def read_call(
         of_repo = repo.get("eos_token_id")
         more = [] if of_repo is None else list(of_repo) if isinstance(of_repo, (list, tuple)) else [of_repo]
         repo = {**repo, "eos_token_id": [*more, *ends]}
+    grammar = _grammar(left, tokenizer)
     settings = parse_settings(repo, left, config)
-    return Call(settings, processors, criteria, allowed[0] if allowed else None, tokenizer)
+    return Call(settings, processors, criteria, allowed[0] if allowed else None, tokenizer, grammar)
+
+
+def _grammar(left: dict[str, Any], tokenizer: GenerationTokenizer | None) -> tuple[GrammarKind, Any] | None:
+    """Takes ``json_schema``, ``regex`` and ``grammar`` out of the keywords: one at most."""
+    taken = {name: left.pop(name, None) for name in GRAMMARS}
+    given = [name for name, value in taken.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(
+            "An answer follows one grammar.",
+            got=" and ".join(given),
+            allowed="one of json_schema, regex and grammar",
+            do="drop all but one",
+        )
+    if given and tokenizer is None:
+        raise UsageError(
+            "A grammar is of text, and there is no tokenizer to make it.",
+            got=given[0],
+            allowed="a grammar together with a tokenizer",
+            do="pass tokenizer=",
+        )
+    return (GRAMMARS[given[0]], taken[given[0]]) if given else None
 
 
 def repo_settings(generation_config: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.errors import InputError, UsageError
-from QEfficient.generation.call import Call, read_call
+from QEfficient.generation.call import GRAMMARS, Call, read_call
 from QEfficient.generation.callers_objects import Streamer
 from QEfficient.generation.forms import Asked
 from QEfficient.generation.from_prompts import pad_id
@@ -48,12 +48,13 @@ def generate_ids(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bo
         )
     streamer = keywords.pop("streamer", None)
     tokenizer = None
-    if asked.tokenizer is not None or keywords.get("stop_strings") or repo(loaded).get("stop_strings"):
+    of_text = ("stop_strings", *GRAMMARS)
+    if asked.tokenizer is not None or any(keywords.get(name) or repo(loaded).get(name) for name in of_text):
         tokenizer = tokenizer_of(loaded, asked.tokenizer)
     call = read_call(keywords, repo(loaded), tokenizer)
     rows = read_ids(asked.ids, asked.attention_mask, vocabulary(loaded))
     watch = None if streamer is None else _streaming(Streamer(streamer), rows, call)
-    requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), NEW_TOKENS)
+    requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, width=rows.given.shape[1])
     if streamer is not None:
         Streamer(streamer).begin(rows.given)
     ran = run(loaded.engine(asked.devices), requests, watch)

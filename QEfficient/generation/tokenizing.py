@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
 from QEfficient.errors import UsageError
@@ -35,6 +32,15 @@ class Pieces(Protocol):
 class GenerationTokenizer(Protocol):
     """What generation asks of a tokenizer."""
 
+    @property
+    def fast(self) -> Tokenizer:
+        """The tokenizer, or a copy of the caller's, as the text room has it.
+
+        Raises:
+            UsageError: The caller's has no fast form.
+        """
+        ...
+
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text, special ones as the model has them before a prompt."""
         ...
@@ -60,23 +66,23 @@ class OwnTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.fast = tokenizer
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text."""
-        return [self._tokenizer.ids(text) for text in texts]
+        return [self.fast.ids(text) for text in texts]
 
     def text(self, ids: Iterable[int]) -> str:
         """The text of ids."""
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return self.fast.decode(ids, skip_special_tokens=True)
 
     def pieces(self) -> Pieces:
         """A new text."""
-        return TextStream(self._tokenizer)
+        return TextStream(self.fast)
 
     def stop(self, strings: Sequence[str], prompt: Sequence[int]) -> Stop:
         """As transformers' ``StopStringCriteria``."""
-        return partial(_stops, self._tokenizer, tuple(strings), tuple(prompt))
+        return StopTokens(self.fast, strings, prompt)
 
 
 class CallersTokenizer:
@@ -113,19 +119,24 @@ class CallersTokenizer:
         return WholeText(self) if self._copy is None else TextStream(self._copy)
 
     def stop(self, strings: Sequence[str], prompt: Sequence[int]) -> Stop:
-        """As transformers' ``StopStringCriteria``.
+        """As transformers' ``StopStringCriteria``."""
+        return OwnTokenizer(self.fast).stop(strings, prompt)
+
+    @property
+    def fast(self) -> Tokenizer:
+        """A copy of it.
 
         Raises:
-            UsageError: The tokenizer has no fast form.
+            UsageError: It has no fast form.
         """
         if self._copy is None:
             raise UsageError(
-                "Stop strings are found with a fast tokenizer.",
+                "Stop strings and grammars need a fast tokenizer.",
                 got=type(self._call).__name__,
                 allowed="a tokenizer that has backend_tokenizer, or none: the program's own is used",
-                do="leave tokenizer out, or stop at tokens: eos_token_id=[…]",
+                do="leave tokenizer out",
             )
-        return OwnTokenizer(self._copy).stop(strings, prompt)
+        return self._copy
 
 
 class WholeText:
@@ -153,10 +164,3 @@ class WholeText:
         """The rest."""
         text = self._tokenizer.text(self._ids)
         return text[len(self._given) :]
-
-
-def _stops(tokenizer: Tokenizer, strings: Sequence[str], prompt: Sequence[int], ids: NDArray[np.int64]) -> bool:
-    # A token has a byte or more, but for some special ones, of which eight may stand between.
-    reach = max(len(one.encode()) for one in strings) + 8
-    before = [*prompt, *ids[:-1].tolist()] if len(ids) <= reach else ids[-1 - reach : -1].tolist()
-    return StopTokens(tokenizer, strings, before)(int(ids[-1]))
