@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,39 +11,12 @@ from numpy.typing import NDArray
 
 from QEfficient.generation.settings import GenerationSettings
 from QEfficient.generation.strategy import Reason
-from QEfficient.text.stopping import StopTokens, stop_strings
-from QEfficient.text.tokenizer import Tokenizer
 
 Stop = Callable[[NDArray[np.int64]], bool]
 """The new tokens of one sequence → whether it ends behind the last of them.
 
 It is asked behind every token, and must depend on these alone: beams ask for many sequences in turn.
 """
-
-
-def stops_at(tokenizer: Tokenizer, strings: str | Iterable[str], prompt: Sequence[int] = ()) -> Stop:
-    """Whether a sequence's last token completes a stop string: :class:`QEfficient.text.stopping.StopTokens` as a hook.
-
-    Only as many tokens are read as a stop string has bytes, so that any number of sequences may ask in turn.
-
-    Args:
-        tokenizer: What made the ids.
-        strings: The stop strings.
-        prompt: The ids before the first new token, in which a stop string may begin.
-
-    Raises:
-        InputError: A stop string is empty, or no string.
-    """
-    words = stop_strings(strings)
-    reach = max((len(word.encode()) for word in words), default=1) - 1
-
-    def stop(ids: NDArray[np.int64]) -> bool:
-        before = ids[max(0, len(ids) - 1 - reach) : -1].tolist()
-        of_prompt = reach - len(before)
-        start = [*prompt[max(0, len(prompt) - of_prompt) :]] if of_prompt else []
-        return StopTokens(tokenizer, words, [*start, *before])(int(ids[-1]))
-
-    return stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,5 +156,5 @@ def test_never_reckons_with_the_length_so_far_where_short_ones_score_better() ->
     (strategy,) = strategies(parse_settings(keywords=asked), [1], 10, 4)
     strategy.advance(np.log(np.array([[0.3, 0.49, 0.2, 0.01]], np.float32)))
     step = strategy.advance(np.log(np.array([[0.2, 0.78, 0.01, 0.01], [0.1, 0.3, 0.3, 0.3]], np.float32)))
-    # Two have ended, the worse with 2 · ln(0.49 · 0.2); the best that runs has 2 · ln(0.49 · 0.78), at length 10 far less.
+    # Two have ended, the worse with 2 · ln(0.49 · 0.2); the best that runs has 2 · ln(0.49 · 0.78), at length 10 less.
     assert step.done is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,9 @@ import pytest
 from QEfficient.generation.engine import Engine
 from QEfficient.generation.requests import Request
 from QEfficient.generation.settings_reading import parse_settings
-from QEfficient.generation.stopping import stops_at
-from QEfficient.generation.strategies import NO_HOOKS, Hooks, strategies
+from QEfficient.generation.strategies import strategies
 from QEfficient.generation.strategy import Answer, Strategy
 from QEfficient.records import DecoderFacts
-from QEfficient.text.stopping import StopTokens
 from tests.generation.hash_decoder import VOCABULARY, HashDecoder, hashed
 
 ASKED: list[dict[str, Any]] = [
@@ -30,9 +27,9 @@ ASKED: list[dict[str, Any]] = [
 ]
 
 
-def made(place: int, most: int = 11, hooks: Hooks = NO_HOOKS) -> tuple[list[int], tuple[Strategy, ...]]:
+def made(place: int, most: int = 11) -> tuple[list[int], tuple[Strategy, ...]]:
     prompt = [place, 1, *range(place % 5)]
-    return prompt, strategies(parse_settings(keywords=ASKED[place]), prompt, most, VOCABULARY, hooks)
+    return prompt, strategies(parse_settings(keywords=ASKED[place]), prompt, most, VOCABULARY)
 
 
 def alone(prompt: Sequence[int], strategy: Strategy) -> tuple[Answer, ...]:
@@ -57,32 +54,3 @@ def test_neighbours_and_order_change_nothing(turn: int) -> None:
         prompt, several = made(place)
         assert engine.run_until(ticket) == alone(prompt, several[n])
         assert ticket.reason == ticket.answers[0].reason
-
-
-def test_a_stop_of_text_depends_on_the_ids_alone() -> None:
-    words = {token: text.encode() for token, text in enumerate(["a", "b", "ab", "c", "ca", "", "b c", "bca"])}
-    tokenizer: Any = SimpleNamespace(token_bytes=words.__getitem__)
-    random = np.random.default_rng(5)
-    stop_words, found = ["bca", "cab c", "aaa"], 0
-    for _ in range(300):
-        prompt = [token for token in random.integers(0, 8, random.integers(0, 7)).tolist() if token != 5]
-        ids = [token for token in random.integers(0, 8, 12).tolist() if token != 5]
-        follows, stop = StopTokens(tokenizer, stop_words, prompt), stops_at(tokenizer, stop_words, prompt)
-        for n, token in enumerate(ids, 1):
-            ended = follows(token)
-            assert stop(np.array(ids[:n])) == ended
-            found += ended
-            if ended:
-                break
-    assert found > 50
-
-
-def test_stop_strings_end_beams_and_single_sequences() -> None:
-    words = {token: "abcdefghijklmnop"[token].encode() for token in range(VOCABULARY)}
-    tokenizer: Any = SimpleNamespace(token_bytes=words.__getitem__)
-    for place in (0, 2, 4):
-        prompt, several = made(place, 30, Hooks(stops=[stops_at(tokenizer, ["c", "f", "no"])]))
-        for answer in alone(prompt, several[0]):
-            text = b"".join(words[token] for token in answer.ids)
-            assert answer.reason in ("stop", "length")
-            assert not any(word in text[:-1] for word in (b"c", b"f", b"no"))
