@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from QEfficient.architectures.caches import Caches
 from QEfficient.errors import NotYetSupportedError
-from QEfficient.records import Json, RowRules, TensorSpec, TextFacts, TokenInput
+from QEfficient.records import Caches, Json, RowRules, TensorSpec, TextFacts, TokenInput
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from QEfficient.architectures.caches import Caches
 from QEfficient.build.decoder_graph_check import check_decoder
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.export.exporter import traced
@@ -20,7 +19,7 @@ from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.decoder import KEY_POSITIONS, DecoderModule
 from QEfficient.pytorch_transforms.grouped_attention import NAME
 from QEfficient.pytorch_transforms.rotary import tabulate
-from QEfficient.records import OnnxModel
+from QEfficient.records import Caches, OnnxModel
 from QEfficient.runtime.spans import span
 from QEfficient.tasks.text_generation import DecoderForm
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from QEfficient.architectures.caches import Caches
 from QEfficient.backends import registry
 from QEfficient.backends.base import Retaining, Session
 from QEfficient.cache import Cache
@@ -18,7 +17,7 @@ from QEfficient.export.isolated import isolated
 from QEfficient.numerics.decoder_steps import CACHE_SLOTS, LARGEST_ERROR, LENGTHS, Logits, Steps, worst_difference
 from QEfficient.numerics.host import CHECKED_ON
 from QEfficient.pytorch_transforms.blocks import exportable
-from QEfficient.records import MODEL, CompileOptions, OnnxModel, Shape, Target
+from QEfficient.records import MODEL, Caches, CompileOptions, OnnxModel, Shape, Target
 from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
 
 if TYPE_CHECKING:

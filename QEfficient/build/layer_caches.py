@@ -6,8 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from QEfficient.architectures.caches import Caches
-from QEfficient.records import DecoderFacts, OnnxModel
+from QEfficient.records import Caches, DecoderFacts, OnnxModel
 
 FILE = "caches.json"
 

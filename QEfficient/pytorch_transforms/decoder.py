@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from QEfficient.architectures.caches import Caches
 from QEfficient.pytorch_transforms.forward import forward_by_name
-from QEfficient.pytorch_transforms.slot_cache import Rows, SlotCache, slots_of
-from QEfficient.records import TensorSpec
+from QEfficient.pytorch_transforms.slot_cache import Placement, SlotCache, slots_of
+from QEfficient.records import Caches, TensorSpec
 
 KEY_POSITIONS = TensorSpec("key_positions", "int64", ("key_positions",))
 """Positions at which caches are read, 0, 1, …: an input of the trace only. A pass puts the count in its place, so that
@@ -41,7 +40,7 @@ class DecoderModule(nn.Module):
         """The logits, and the state afterwards."""
         positions, index = arrays["position_ids"], arrays.get("batch_index")
         slots = None if index is None else slots_of(index, arrays["past_key.0"])
-        cache = SlotCache(self._caches, Rows(positions, slots, arrays[KEY_POSITIONS.name]), arrays)
+        cache = SlotCache(self._caches, Placement(positions, slots, arrays[KEY_POSITIONS.name]), arrays)
         given: dict[str, Any] = {self._cache_name: cache, "attention_mask": cache.mask}
         with _head_of(self.model, _last_places(positions, arrays.get("num_logits_to_keep"))):
             output = self.model(

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from QEfficient.architectures.caches import Caches, LayerCache
 from QEfficient.pytorch_transforms.embedding import MASKED
+from QEfficient.records import Caches, LayerCache
 
 DOMAIN = "com.qualcomm.cloud"
 NOWHERE = 2**31 - 1
@@ -24,7 +24,7 @@ NOWHERE = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Rows:
+class Placement:
     """Where the tokens of a call belong.
 
     Attributes:
@@ -96,7 +96,7 @@ def _seen(keys: Tensor, queries: Tensor, window: int | None) -> Tensor:
 class WholeView:
     """A cache of all positions: it is written first, then read up to each row's last position."""
 
-    def __init__(self, rows: Rows, state: Tensor, window: int | None) -> None:
+    def __init__(self, rows: Placement, state: Tensor, window: int | None) -> None:
         length, keys = state.shape[2], rows.keys[None]
         self._rows = rows
         self._written = torch.where(rows.real & (rows.positions < length), rows.positions, NOWHERE)
@@ -117,7 +117,7 @@ class RingView:
     that the next token sees of a window.
     """
 
-    def __init__(self, rows: Rows, state: Tensor, window: int) -> None:
+    def __init__(self, rows: Placement, state: Tensor, window: int) -> None:
         length = state.shape[2]
         places = torch.arange(length)[None]
         turn = torch.full((1,), length if rows.slots is not None else length - 1)  # places that are in use
@@ -148,7 +148,7 @@ class SlotCache:
         states: ``past_key.N`` and ``past_value.N``.
     """
 
-    def __init__(self, caches: Caches, rows: Rows, states: Mapping[str, Tensor]) -> None:
+    def __init__(self, caches: Caches, rows: Placement, states: Mapping[str, Tensor]) -> None:
         self._states = states
         self._views: dict[LayerCache, View] = {}
         for number, cache in enumerate(caches):
@@ -172,7 +172,7 @@ class SlotCache:
         return read[0], read[1]
 
 
-def _view(cache: LayerCache, rows: Rows, state: Tensor) -> View:
+def _view(cache: LayerCache, rows: Placement, state: Tensor) -> View:
     if cache.ring and cache.window is not None:
         return RingView(rows, state, cache.window)
     return WholeView(rows, state, cache.window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from QEfficient.records.caches import Caches, LayerCache
 from QEfficient.records.options import CompileOptions, Target, Tuning
 from QEfficient.records.programs import (
     CONFIG_KEY,
@@ -23,11 +24,13 @@ __all__ = [
     "CONFIG_KEY",
     "LENGTH_DIM",
     "MODEL",
+    "Caches",
     "CompileOptions",
     "DecoderFacts",
     "FileFacts",
     "GraphFacts",
     "Json",
+    "LayerCache",
     "Manifest",
     "ModelFacts",
     "OnnxModel",

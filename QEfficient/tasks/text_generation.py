@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from QEfficient.architectures.caches import Caches, LayerCache
 from QEfficient.backends.retained import RETAINED
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, TensorSpec
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, Caches, LayerCache, TensorSpec
 from QEfficient.tasks.task import Task
 
 CTX_DIM, SLOTS_DIM, WINDOW_DIM, KEPT_DIM = "ctx_len", "full_batch_size", "sliding_window", "num_logits_to_keep"

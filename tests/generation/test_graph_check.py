@@ -11,7 +11,7 @@ from QEfficient.build import decoder_graph
 from QEfficient.build.decoder_graph import caches_of, export_decoder
 from QEfficient.errors import NotYetSupportedError, VerificationError
 from QEfficient.pytorch_transforms.rotary import RotaryTable
-from QEfficient.pytorch_transforms.slot_cache import NOWHERE, Rows
+from QEfficient.pytorch_transforms.slot_cache import NOWHERE, Placement
 from QEfficient.tasks.text_generation import DecoderForm
 from tests.generation.tiny_decoders import recipe_for, tiny_decoder
 
@@ -46,12 +46,12 @@ def test_a_wrong_rotary_position_fails(tmp_path, monkeypatch):
 
 
 def test_a_lost_row_of_the_cache_fails(tmp_path, monkeypatch):
-    kept = Rows.scatter
+    kept = Placement.scatter
 
     def lossy(self, state, places, new):
         return kept(self, state, torch.where(places == 4, NOWHERE, places), new)
 
-    monkeypatch.setattr(Rows, "scatter", lossy)
+    monkeypatch.setattr(Placement, "scatter", lossy)
     with pytest.raises(VerificationError, match="NaN or Inf at position"):
         checked("llama", tmp_path)
 
