@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import arguments
-from QEfficient.auto.language_tuning import LanguageTuning
+from QEfficient.auto.generating import Generating
 from QEfficient.build.refused_keywords import LOAD, checked_qaic_config, refuse_changed
 from QEfficient.errors import OptionError, UsageError
 from QEfficient.tasks.catalogue import TEXT_GENERATION
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
-class QEFFAutoModelForCausalLM(LanguageTuning):
+class QEFFAutoModelForCausalLM(Generating):
     """A decoder on the card or the host.
 
     Args:

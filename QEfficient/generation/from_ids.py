@@ -54,7 +54,8 @@ def generate_ids(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bo
     call = read_call(keywords, repo(loaded), tokenizer)
     rows = read_ids(asked.ids, asked.attention_mask, vocabulary(loaded))
     watch = None if streamer is None else _streaming(Streamer(streamer), rows, call)
-    requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, width=rows.given.shape[1])
+    width = rows.given.shape[1]
+    requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, width=width)
     if streamer is not None:
         Streamer(streamer).begin(rows.given)
     ran = run(loaded.engine(asked.devices), requests, watch)

@@ -19,8 +19,8 @@ from QEfficient.generation.results import CloudAI100ExecInfo, PerfMetrics
 from QEfficient.generation.running_calls import Ran, Watch, run
 from QEfficient.generation.strategy import Answer
 from QEfficient.generation.tokenizing import GenerationTokenizer
-from QEfficient.text.stopping import StopText
 from QEfficient.records import DecoderFacts
+from QEfficient.text.stopping import StopText
 
 
 def generate_texts(loaded: WritesText, asked: Asked) -> CloudAI100ExecInfo:

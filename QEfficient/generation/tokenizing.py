@@ -17,7 +17,7 @@ from QEfficient.text.tokenizer import Tokenizer
 _NO_LIMIT = 10**9
 
 
-class Pieces(Protocol):
+class TextPieces(Protocol):
     """One text as its tokens come; see :class:`QEfficient.text.streaming.TextStream`."""
 
     def put(self, token: int) -> str:
@@ -49,7 +49,7 @@ class GenerationTokenizer(Protocol):
         """The text of ids, without special tokens."""
         ...
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> TextPieces:
         """A new text that is written token by token, without special tokens."""
         ...
 
@@ -76,7 +76,7 @@ class OwnTokenizer:
         """The text of ids."""
         return self.fast.decode(ids, skip_special_tokens=True)
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> TextPieces:
         """A new text."""
         return TextStream(self.fast)
 
@@ -114,7 +114,7 @@ class CallersTokenizer:
         """The text of ids, as its ``decode`` gives it."""
         return str(self._call.decode(list(ids), skip_special_tokens=True))
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> TextPieces:
         """A new text."""
         return WholeText(self) if self._copy is None else TextStream(self._copy)
 
@@ -140,7 +140,7 @@ class CallersTokenizer:
 
 
 class WholeText:
-    """Pieces of a tokenizer that has no fast form: all tokens are decoded again with each.
+    """TextPieces of a tokenizer that has no fast form: all tokens are decoded again with each.
 
     Args:
         tokenizer: It.
