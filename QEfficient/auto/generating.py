@@ -104,7 +104,7 @@ class Generating(LanguageTuning):
             documents: Texts to answer from, where the template knows any.
             continue_final_message: Go on with the last message instead of beginning an answer.
             template_kwargs: What else the chat template knows, such as ``{"enable_thinking": False}``.
-            **kwargs: As :meth:`generate` takes them (``max_new_tokens``, ``temperature``, ``seed``, …); and ``json_schema``,
+            **kwargs: As :meth:`generate` takes them (``max_new_tokens``, ``seed``, …); and ``json_schema``,
                 ``regex`` or ``grammar`` (Lark), which the answer follows (extra ``grammar``).
 
         Returns:
