@@ -53,6 +53,19 @@ def positive(name: str, value: object, what: str) -> int:
     return number
 
 
+class Unset(int):
+    """The default of a keyword, told from the same number given by a caller."""
+
+
+def unless_left_out(name: str, value: object, what: str) -> int | None:
+    """``value`` as a positive int; ``None`` where it is the default of the keyword.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    return None if isinstance(value, Unset) else positive(name, value, what)
+
+
 def positives(name: str, value: object, what: str) -> list[int]:
     """One positive whole number, or a list of them, as a list.
 

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from QEfficient import arguments, progress
+from QEfficient.arguments import Unset
 from QEfficient.auto.sharing import Sharing
-from QEfficient.build.keywords import CORES, Unset, verify_mode
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed
+from QEfficient.build.request import CORES
 from QEfficient.build.saved import Opened
 from QEfficient.cache import Cache
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.generation.loaded import NO_LIMIT, LoadedGenerator
 from QEfficient.records import TextFacts
 from QEfficient.source.head import Head
-from QEfficient.source.origin import Origin
-from QEfficient.source.recipe import Recipe, recipe_of
+from QEfficient.source.recipe import Recipe, recipe_of, verify_mode
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
 
     _of_saved: ClassVar[str] = "generate, chat, stream, perplexity, save_pretrained, config, device_report"
 
-    def _begin(self, origin: Origin | None, loaded: LoadedGenerator | None = None) -> None:
-        super()._begin(origin, loaded)
-        self._continuous: bool | None = None
-        self._longest: int | None = None  # positions that a caller bounds the model to
+    _continuous: bool | None = None
+    _longest: int | None = None  # positions that a caller bounds the model to
 
     @staticmethod
     def _open(opened: Opened) -> LoadedGenerator:
@@ -219,7 +217,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             recipe = self._recipe(use_onnx_subfunctions, verify)
             text, limit = self._text(recipe), self._limit(recipe)
             request = parse_decoder(given, compiler_options, text, self._continuous, limit)
-            loaded = self._keep_program(decoder_stage(recipe, request, Cache()), request.chosen, given)
+            program = decoder_stage(recipe, request, Cache())
+            loaded = self._keep_program(program, request.backend, request.reason, given)
         _tell_of_caches(recipe.origin.name, loaded)
         return str(loaded.program.binary_path or loaded.program.path)
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from QEfficient.arguments import Unset
 from QEfficient.auto.compression.quantized import Quantized
 from QEfficient.auto.sharing import Sharing
 from QEfficient.build.buckets import sequence_limit
-from QEfficient.build.keywords import CORES, Unset, verify_mode
-from QEfficient.build.request import CompileRequest, parse
+from QEfficient.build.request import CORES, CompileRequest, parse
 from QEfficient.build.saved import Opened
 from QEfficient.cache import Cache
 from QEfficient.inference.encode import TextEncoder
@@ -23,7 +23,7 @@ from QEfficient.numerics.explain import explain
 from QEfficient.records import Json, Program, TextFacts
 from QEfficient.source.head import Head
 from QEfficient.source.origin import Origin
-from QEfficient.source.recipe import Recipe, recipe_of
+from QEfficient.source.recipe import Recipe, recipe_of, verify_mode
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ if TYPE_CHECKING:
 class EncoderRoad(Sharing[LoadedProgram]):
     """What a model has whose program gives vectors or scores for rows: its head, its limit, its export and compile."""
 
-    def _begin(self, origin: Origin | None, loaded: LoadedProgram | None = None) -> None:
-        super()._begin(origin, loaded)
-        self._head = Head()
-        self._export_verify = "on"  # as the last export() was asked for it
-        self._max_seq_length: int | None = None
-        self._quantized: Quantized | None = None  # how it is compiled, where quantize made it
-        self._encoder: tuple[tuple[object, ...], TextEncoder] | None = None  # the last call's, and what it was made for
+    _head = Head()
+    _export_verify = "on"  # as the last export() was asked for it
+    _max_seq_length: int | None = None
+    _quantized: Quantized | None = None  # how it is compiled, where quantize made it
+    _encoder: tuple[tuple[object, ...], TextEncoder] | None = None  # the last call's, and what it was made for
 
     @staticmethod
     def _open(opened: Opened) -> LoadedProgram:
@@ -192,7 +190,7 @@ class EncoderRoad(Sharing[LoadedProgram]):
             if self._quantized is not None:
                 given = self._quantized.filled_in(given)
             program, request = self._compiled(given, compiler_options, Cache())
-            loaded = self._keep_program(program, request.chosen, given)
+            loaded = self._keep_program(program, request.backend, request.reason, given)
         loaded.warn_of_tokens()
         return str(loaded.program.binary_path or loaded.program.path)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from QEfficient import arguments
 from QEfficient.auto.encoder_road import EncoderRoad
-from QEfficient.build.keywords import verify_limits
+from QEfficient.build.request import verify_limits
 from QEfficient.cache import Cache
 
 if TYPE_CHECKING:

@@ -141,12 +141,13 @@ class Road(Generic[L]):
             )
         return self._loaded
 
-    def _keep_program(self, program: Program, chosen: tuple[Backend, str], given: Mapping[str, Any]) -> L:
+    def _keep_program(self, program: Program, backend: Backend, reason: str, given: Mapping[str, Any]) -> L:
         """Runs this program from now on: its copy in ``compile_dir``, and ``strict``, where these are asked for.
 
         Args:
             program: In the cache.
-            chosen: The backend, and why it was chosen.
+            backend: Opens it.
+            reason: Why this backend was chosen.
             given: The arguments of ``compile``.
         """
         strict, folder = given.get("strict", False), given.get("compile_dir")
@@ -155,7 +156,7 @@ class Road(Generic[L]):
         old = self._loaded
         if old is not None and (old.program, old.strict) == (program, strict):
             return old  # its open session goes on
-        loaded = self._open(Opened(program, *chosen, strict))
+        loaded = self._open(Opened(program, backend, reason, strict))
         self._keep(loaded)
         return loaded
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from QEfficient import settings
 from QEfficient.backends.base import Backend
+from QEfficient.backends.refusals import other_precision
 from QEfficient.errors import BackendUnavailableError, MissingExtraError, UnknownBackendError, unknown
 
 AUTO = "auto"
@@ -101,6 +102,18 @@ def choose(name: str | None = None, compute: str | None = None) -> tuple[Backend
         backend, reason = get(wish), f"asked for: {origin}={wish}"
     _log_once(backend.name, reason)
     return backend, reason
+
+
+def compute_of(backend: Backend, compute: str | None) -> str:
+    """The precision that is asked for, or the backend's default.
+
+    Raises:
+        OptionError: The backend does not have it.
+    """
+    chosen = compute if compute is not None else backend.compute[0]
+    if chosen not in backend.compute:
+        raise other_precision(backend.name, chosen, backend.compute)
+    return chosen
 
 
 def _automatic(compute: str | None) -> tuple[Backend, str]:

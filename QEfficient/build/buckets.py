@@ -1,11 +1,16 @@
-"""From ``seq_len`` to buckets."""
+"""From ``seq_len``, ``batch_size`` and ``buckets`` to buckets."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from QEfficient import arguments
 from QEfficient.architectures import Reach
 from QEfficient.errors import InputError, OptionError
 from QEfficient.records import Shape, TextFacts
+
+AUTO = "auto"
+BUCKETS = 5
 
 
 def named_lengths(seq_len: object) -> list[int]:
@@ -89,3 +94,41 @@ def sequence_limit(value: object, limit: int | None) -> int:
             do=f"set it to {limit} at most",
         )
     return wanted
+
+
+def of_each_length(seq_len: object, rows: object) -> tuple[Shape, ...]:
+    """The buckets of a ``batch_size`` with a number for each length; none where it has one for all."""
+    if arguments.whole(rows) is not None or isinstance(rows, str) or not isinstance(rows, Iterable):
+        return ()
+    many = arguments.positives("batch_size", rows, "rows")
+    named = [] if seq_len is None else arguments.positives("seq_len", seq_len, "tokens")
+    if not len(many) == len(named) == len(set(named)) > 0:
+        raise OptionError(
+            "batch_size has several numbers, but not one for each length.",
+            got=f"{len(many)} numbers of rows for {len(set(named))} lengths",
+            allowed="one number, or as many as seq_len names lengths, each of them once",
+            do="pass one number, or name a length for each",
+        )
+    return tuple(sorted(map(Shape, named, many)))
+
+
+def most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> int | None:
+    """How many buckets ``compile`` is to find itself; ``None``: it is not to find them."""
+    wanted = isinstance(seq_len, str) and seq_len == AUTO
+    if wanted and not texts:
+        raise OptionError(
+            'seq_len="auto" finds buckets for texts, and there are none.',
+            got="no texts",
+            allowed="texts like those that will come: some hundreds show their lengths well",
+            do="pass texts=[…], or name the lengths",
+        )
+    if buckets is not None and not wanted:
+        raise OptionError(
+            "A number of buckets is given, but not that they are to be found.",
+            got=f"buckets={buckets!r}, seq_len={seq_len!r}",
+            allowed='buckets with seq_len="auto"',
+            do='pass seq_len="auto" and texts=[…], or drop buckets',
+        )
+    if not wanted:
+        return None
+    return BUCKETS if buckets is None else arguments.positive("buckets", buckets, "buckets")

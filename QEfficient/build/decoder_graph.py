@@ -13,6 +13,7 @@ from QEfficient.errors import NotYetSupportedError
 from QEfficient.export.exporter import traced
 from QEfficient.export.isolated import isolated
 from QEfficient.onnx_transforms import DEFAULT, finish
+from QEfficient.onnx_transforms.apply import PassFactory
 from QEfficient.onnx_transforms.cache_functions import CacheFunctions
 from QEfficient.onnx_transforms.key_positions import KeyPositions
 from QEfficient.pytorch_transforms.blocks import exportable
@@ -46,7 +47,7 @@ def export_decoder(recipe: Recipe, form: DecoderForm, folder: Path) -> OnnxModel
         module = decoder_module(recipe, caches, form)
     inputs, outputs = (*form.inputs(caches), KEY_POSITIONS), form.outputs(caches)
     whole = next((f"past_key.{number}" for number, cache in enumerate(caches) if not cache.ring), None)
-    passes = (partial(KeyPositions, whole), *DEFAULT, CacheFunctions)
+    passes: tuple[PassFactory, ...] = (partial(KeyPositions, whole), *DEFAULT, CacheFunctions)
     with span("export"), traced(module, inputs=inputs, outputs=outputs) as graph:
         exported = finish(graph, folder, passes=passes)
     del module, graph

@@ -48,7 +48,8 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
     limit = recipe.architecture.max_length(recipe.origin.config()) or _LONGEST
     windows = [cache.window for cache in caches if cache.window is not None]
     longest = max([LENGTHS[0], *(window + _BEHIND for window in windows if window + _BEHIND <= _LONGEST)])
-    vocabulary, rng = int(recipe.origin.module().config.get_text_config().vocab_size), np.random.default_rng(0)
+    config: Any = recipe.origin.module().config
+    vocabulary, rng = int(config.get_text_config().vocab_size), np.random.default_rng(0)
     ids = [rng.integers(0, vocabulary, min(length, limit)).tolist() for length in (longest, *LENGTHS[1:])]
     steps = Steps(ids, form.continuous, KEPT if form.keeps_logits else None)
     wanted = _reference(recipe, steps)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from QEfficient import program as programs
 from QEfficient.build.decoder_check import check_emulated, check_made, is_emulated
 from QEfficient.build.described import described
-from QEfficient.build.generation_files import write_generation_config
+from QEfficient.build.generation_files import write_generation_files
 from QEfficient.build.layer_caches import with_layers
 from QEfficient.records import MODEL, Json, OnnxModel, Program
 
@@ -43,6 +43,7 @@ def make_decoder(
     if not emulated:
         verified = check_made(recipe, request, facts, model, made)
     manifest = described(made, recipe, request.text, model)
-    write_generation_config(recipe.origin, workdir)
+    has_tokenizer = manifest.text is not None and manifest.text.tokenizer is not None
+    write_generation_files(recipe.origin, workdir, chats=has_tokenizer)
     manifest = dataclasses.replace(manifest, decoder=facts, key=key, verify=verified)
     programs.write(Program(workdir, manifest), {MODEL: model})

@@ -11,13 +11,12 @@ from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import check_names
 from QEfficient.backends.host import WEIGHT_ONLY
-from QEfficient.build import ingredients
 from QEfficient.build.decoder_sizes import decoder_facts
-from QEfficient.build.ingredients import content
-from QEfficient.build.keywords import CORES, compute_of, served, unless_left_out, verify_limits, verify_mode
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
+from QEfficient.build.request import CORES, NOT_IN_ANY_KEY, content, served, verify_limits
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.records import CompileOptions, DecoderFacts, Json, Shape, Target, TensorSpec, TextFacts
+from QEfficient.source.recipe import verify_mode
 from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
 
 
@@ -61,11 +60,6 @@ class DecoderRequest:
         """Which of the model's graphs it is compiled from."""
         return DecoderForm(self.decoder.continuous, self.decoder.kept_logits > 1)
 
-    @property
-    def chosen(self) -> tuple[Backend, str]:
-        """The backend, and why it was taken."""
-        return self.backend, self.reason
-
     def ingredients(self) -> dict[str, Json]:
         """The key's ingredients that the model's own do not hold."""
         found: dict[str, Json] = content(self, NOT_IN_KEY)
@@ -95,7 +89,7 @@ class DecoderRequest:
 
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {
     (DecoderRequest, "reason"): "it tells of the choice, and changes nothing that is made",
-    **ingredients.NOT_IN_KEY,
+    **NOT_IN_ANY_KEY,
 }
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
 
@@ -135,9 +129,9 @@ def parse_decoder(
     request = DecoderRequest(
         backend,
         reason,
-        compute_of(backend, given["compute"]),
+        registry.compute_of(backend, given["compute"]),
         arguments.positive("num_devices", given["num_devices"], "devices"),
-        unless_left_out("num_cores", given["num_cores"], "cores") or CORES,
+        arguments.unless_left_out("num_cores", given["num_cores"], "cores") or CORES,
         facts,
         given["prefill_only"] is True,
         backend.parse_options(keywords),

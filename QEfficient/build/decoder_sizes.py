@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from QEfficient import arguments
-from QEfficient.build.keywords import unless_left_out
+from QEfficient.arguments import unless_left_out
 from QEfficient.errors import OptionError
 from QEfficient.records import DecoderFacts
 

@@ -1,4 +1,8 @@
-"""``generation_config.json`` of a program: the repo's own, that of a module in memory, or what its config says."""
+"""How a program writes text: its ``generation_config.json`` and its ``chat.json``.
+
+The first is the repo's own, that of a module in memory, or what its config says; the second what transformers makes of
+the repo's chat templates and special tokens.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from QEfficient.cache import file_digests
 from QEfficient.hub import read_object
 from QEfficient.records import Json
 from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.origin import Origin
+from QEfficient.text.chat_files import template_files, write_chat
 
 GENERATION_FILE = "generation_config.json"
 _OF_CONFIG = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
@@ -17,13 +23,22 @@ _OF_CONFIG = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_tok
 
 def generation_key(origin: Origin) -> dict[str, Json]:
     """Ingredients of a program's key: how the model writes text where nobody says anything else."""
-    return {"generation": generation_config(origin)}
+    templates = () if origin.folder is None else template_files(origin.folder)
+    return {"generation": generation_config(origin), "chat": file_digests(templates)}
 
 
-def write_generation_config(origin: Origin, folder: Path) -> None:
-    """Writes the file into a program's folder."""
+def write_generation_files(origin: Origin, folder: Path, *, chats: bool) -> None:
+    """Writes the files into a program's folder.
+
+    Args:
+        origin: The program's model.
+        folder: The program's folder.
+        chats: Write ``chat.json``: the program has a tokenizer.
+    """
     content = json.dumps(generation_config(origin), indent=2)
     (folder / GENERATION_FILE).write_text(content, encoding="utf-8")
+    if chats and origin.folder is not None:
+        write_chat(origin.folder, folder, origin.tokenizer_keywords)
 
 
 def generation_config(origin: Origin) -> dict[str, Json]:

@@ -1,10 +1,13 @@
-"""What ``compile`` is asked for: parsed once, filled in, and part of the key as it stands."""
+"""What ``compile`` is asked for: parsed once, filled in, and part of the key as it stands.
+
+What a decoder's request has in common with it stands below.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,20 +15,26 @@ from typing import TYPE_CHECKING, Any
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
-from QEfficient.build import ingredients
-from QEfficient.build.buckets import buckets_of, named_lengths
-from QEfficient.build.ingredients import content
-from QEfficient.build.keywords import CORES, compute_of, served, unless_left_out, verify_limits, verify_mode
-from QEfficient.errors import OptionError
+from QEfficient.build.buckets import buckets_of, most_buckets, named_lengths, of_each_length
+from QEfficient.cache import file_digest, to_json
+from QEfficient.errors import NotYetSupportedError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
+from QEfficient.source.recipe import verify_mode
 
 if TYPE_CHECKING:
     from QEfficient.build.subject import ModelSubject
 
-AUTO = "auto"
 PRECISION_FILE = "node_precision_info"
-BUCKETS = 5
+CORES = 16
 MAX_QUIET_BUCKETS = 14  # the vendor's library warns from 15 on (contract §2.1)
+
+NOT_IN_ANY_KEY: Mapping[tuple[type, str], str] = {
+    (OnnxModel, "path"): "the digest stands for the file, wherever it is",
+    (OnnxModel, "files"): "the digest of the graph covers them",
+}
+"""Fields of what any request holds that are not part of the key, and why."""
+
+_SCALARS = (str, bool, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +93,10 @@ class CompileRequest:
         found: dict[str, Json] = content(self, NOT_IN_KEY)
         return found
 
-    @property
-    def chosen(self) -> tuple[Backend, str]:
-        """The backend, and why it was taken."""
-        return self.backend, self.reason
-
 
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {
     (CompileRequest, "reason"): "it tells of the choice, and changes nothing that is made",
-    **ingredients.NOT_IN_KEY,
+    **NOT_IN_ANY_KEY,
 }
 """Fields of a request, and of what it holds, that are not part of the key, and why."""
 
@@ -112,7 +116,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     options = served(options)
     texts = arguments.optional_strings("texts", given["texts"])
     most = most_buckets(given["seq_len"], texts, given["buckets"])
-    buckets = _of_each_length(None if most else given["seq_len"], given["batch_size"])
+    buckets = of_each_length(None if most else given["seq_len"], given["batch_size"])
     lengths = tuple(bucket.length for bucket in buckets) or None
     if lengths is None and most is None and given["seq_len"] is not None:
         lengths = tuple(named_lengths(given["seq_len"]))
@@ -128,13 +132,13 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     return CompileRequest(
         backend,
         reason,
-        compute_of(backend, given["compute"]),
+        registry.compute_of(backend, given["compute"]),
         arguments.positive("num_devices", given["num_devices"], "devices"),
         text,
         texts,
         verify_limits(given["limits"]),
-        cores=unless_left_out("num_cores", given["num_cores"], "cores"),
-        batch=buckets[-1].batch if buckets else unless_left_out("batch_size", given["batch_size"], "rows"),
+        cores=arguments.unless_left_out("num_cores", given["num_cores"], "cores"),
+        batch=buckets[-1].batch if buckets else arguments.unless_left_out("batch_size", given["batch_size"], "rows"),
         lengths=lengths,
         keywords=options,
         objective=given["objective"],
@@ -176,39 +180,56 @@ def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequ
     return done
 
 
-def _of_each_length(seq_len: object, rows: object) -> tuple[Shape, ...]:
-    """The buckets of a ``batch_size`` with a number for each length; none where it has one for all."""
-    if arguments.whole(rows) is not None or isinstance(rows, str) or not isinstance(rows, Iterable):
-        return ()
-    many = arguments.positives("batch_size", rows, "rows")
-    named = [] if seq_len is None else arguments.positives("seq_len", seq_len, "tokens")
-    if not len(many) == len(named) == len(set(named)) > 0:
-        raise OptionError(
-            "batch_size has several numbers, but not one for each length.",
-            got=f"{len(many)} numbers of rows for {len(set(named))} lengths",
-            allowed="one number, or as many as seq_len names lengths, each of them once",
-            do="pass one number, or name a length for each",
-        )
-    return tuple(sorted(map(Shape, named, many)))
+def content(value: Any, left_out: Mapping[tuple[type, str], str] = NOT_IN_ANY_KEY, where: str = "the request") -> Json:
+    """A value as an ingredient: a file by its content, a backend by name and version, a record by its fields.
+
+    Args:
+        value: The value.
+        left_out: Record and field → why it is not part of the key.
+        where: What an error calls it.
+    """
+    if isinstance(value, Path):
+        return file_digest(value)
+    if isinstance(value, Backend):
+        return {"name": value.name, "version": value.version()}
+    if dataclasses.is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(value) if (type(value), each.name) not in left_out]
+        value = {name: getattr(value, name) for name in names}
+    if isinstance(value, Mapping):
+        return {
+            name: item if not item or isinstance(item, _SCALARS) else content(item, left_out, f"{where}.{name}")
+            for name, item in value.items()
+        }
+    if isinstance(value, tuple | list):
+        return [item if not item or isinstance(item, _SCALARS) else content(item, left_out, where) for item in value]
+    return to_json(value, where=where)
 
 
-def most_buckets(seq_len: object, texts: tuple[str, ...], buckets: object) -> int | None:
-    """How many buckets ``compile`` is to find itself; ``None``: it is not to find them."""
-    wanted = isinstance(seq_len, str) and seq_len == AUTO
-    if wanted and not texts:
-        raise OptionError(
-            'seq_len="auto" finds buckets for texts, and there are none.',
-            got="no texts",
-            allowed="texts like those that will come: some hundreds show their lengths well",
-            do="pass texts=[…], or name the lengths",
-        )
-    if buckets is not None and not wanted:
-        raise OptionError(
-            "A number of buckets is given, but not that they are to be found.",
-            got=f"buckets={buckets!r}, seq_len={seq_len!r}",
-            allowed='buckets with seq_len="auto"',
-            do='pass seq_len="auto" and texts=[…], or drop buckets',
-        )
-    if not wanted:
+def served(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, numbers of any library as ints, without keywords of the vendor's that are not built and are off.
+
+    Raises:
+        NotYetSupportedError: Such a keyword is on.
+    """
+    for name in ("enable_qnn", "qnn_config"):
+        if options.get(name):
+            raise NotYetSupportedError(
+                f"{name} is not supported yet.",
+                got=f"{name} was set",
+                allowed="the compiler of the Cloud AI SDK (leave it out)",
+                do=f"drop {name}",
+            )
+    kept = {name: value for name, value in options.items() if name not in ("enable_qnn", "qnn_config")}
+    whole = {name: arguments.whole(value) for name, value in kept.items()}
+    return {name: value if whole[name] is None else whole[name] for name, value in kept.items()}
+
+
+def verify_limits(value: object) -> dict[str, Json] | None:
+    """The caller's limits as a mapping, checked."""
+    if value is None:
         return None
-    return BUCKETS if buckets is None else arguments.positive("buckets", buckets, "buckets")
+    from QEfficient.numerics.verify import Limits, limits_for  # what verifies, which the start of a program needs not
+
+    checked = limits_for("fp32", value)
+    found: dict[str, Json] = dataclasses.asdict(checked)
+    return found if isinstance(value, Limits) else {name: found[name] for name in value}  # type: ignore[attr-defined]

@@ -11,11 +11,13 @@ from QEfficient import hub
 from QEfficient import program as programs
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
+from QEfficient.build.generation_files import GENERATION_FILE
 from QEfficient.cache import Cache, link_or_copy
 from QEfficient.compress.record import STEPS, steps_on_host
 from QEfficient.errors import UsageError
 from QEfficient.records import Json, Program
 from QEfficient.tasks.task import Task
+from QEfficient.text.chat_files import CHAT
 from QEfficient.text.facts import preprocessing_files
 
 TOLD = ("trained", "compressed")
@@ -89,8 +91,8 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
         programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
         made = backend.compile(graphs, shapes, target, options, workdir)
         config = program.manifest.model.config if program.manifest.model else None
-        kept = [*preprocessing_files(program.path), *([program.path / config] if config else [])]
-        for path in kept:
+        others = [program.path / name for name in (config, GENERATION_FILE, CHAT) if name]
+        for path in (*preprocessing_files(program.path), *(path for path in others if path.is_file())):
             link_or_copy(path, workdir / path.name)
         manifest = dataclasses.replace(
             made.manifest,
@@ -99,6 +101,7 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
             rules=program.manifest.rules,
             tables=program.manifest.tables,
             tokens=program.manifest.tokens,
+            decoder=program.manifest.decoder,
             key=key,
             verify=program.manifest.verify,
             int8=program.manifest.int8 if narrow else {},

@@ -14,7 +14,7 @@ the keys, ``envelope`` the manifest, ``store`` the cache itself and ``trial`` on
 from __future__ import annotations
 
 from QEfficient.cache.codec import canonical_json, from_json, json_like, to_json
-from QEfficient.cache.digests import Watched, content_key, file_digest, library_versions
+from QEfficient.cache.digests import Watched, content_key, file_digest, file_digests, library_versions
 from QEfficient.cache.envelope import (
     FORMAT,
     MANIFEST,
@@ -46,6 +46,7 @@ __all__ = [
     "content_key",
     "differences",
     "file_digest",
+    "file_digests",
     "from_json",
     "json_like",
     "library_versions",

@@ -47,10 +47,21 @@ def file_digest(path: str | Path) -> str:
     Raises:
         CacheError: It can't be read, is not a plain file, or changes while it is read.
     """
+    return _digest(path, _remembered())
+
+
+def file_digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Name of a file → its digest, as :func:`file_digest` gives it."""
+    folder = _remembered()
+    return {path.name: _digest(path, folder) for path in paths}
+
+
+def _digest(path: str | Path, remembered: Path) -> str:
     real = os.path.realpath(path)
     with disk_errors("A file can't be read to compute its digest.", Path(real)):
         facts = _facts(os.stat(real), real)
-        memory = _memory(real)
+        # One small file a path: written by rename, so any number of processes may read and write it.
+        memory = remembered / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
         return _recall(memory, facts) or _hash_and_remember(real, memory)
 
 
@@ -127,9 +138,8 @@ def _facts(status: os.stat_result, real: str) -> dict[str, int]:
     }
 
 
-def _memory(real: str) -> Path:
-    """One small file a path: written by rename, so any number of processes may read and write it."""
-    return settings.home() / "digests" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
+def _remembered() -> Path:
+    return settings.home() / "digests"
 
 
 def _recall(memory: Path, facts: Mapping[str, int]) -> str | None:
@@ -154,7 +164,7 @@ def _remember(memory: Path, real: str, facts: Mapping[str, int], digest: str) ->
 
 def forget_missing() -> None:
     """Drops what is remembered of files that are gone, and what a process that was killed had begun to write."""
-    folder = settings.home() / "digests"
+    folder = _remembered()
     for memory in folder.iterdir() if folder.is_dir() else ():
         try:
             gone = memory.suffix == ".tmp" or not os.path.exists(json.loads(memory.read_bytes())["path"])

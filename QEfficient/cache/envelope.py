@@ -18,7 +18,7 @@ from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, S
 from QEfficient.records import FileFacts, Json
 
 MANIFEST = "qefficient.json"
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)

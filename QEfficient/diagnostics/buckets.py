@@ -8,7 +8,8 @@ from functools import cache
 
 from QEfficient import arguments
 from QEfficient.backends import registry
-from QEfficient.build.request import AUTO, CompileRequest, most_buckets
+from QEfficient.build.buckets import AUTO, most_buckets
+from QEfficient.build.request import CompileRequest
 from QEfficient.build.subject import ModelSubject
 from QEfficient.build.tokenizer import text_lengths
 from QEfficient.diagnostics.recommend import columns, require_analysis

@@ -36,8 +36,8 @@ class KeyPositions(ir.passes.InPlacePass):
         if self._cache is not None:
             names, first = new_values.Names(model), graph[0]
             bounds = [new_values.initializer(graph, np.array(n), names.new(f"key_positions_{n}")) for n in (0, 1)]
-            axis = {"start": POSITIONS_AXIS, "end": POSITIONS_AXIS + 1}
-            size = new_values.insert(first, "Shape", [inputs[self._cache]], names.new("ctx_len"), **axis)
+            cache, start, end = inputs[self._cache], POSITIONS_AXIS, POSITIONS_AXIS + 1
+            size = new_values.insert(first, "Shape", [cache], names.new("ctx_len"), start=start, end=end)
             length = new_values.insert(first, "Squeeze", [size], names.new("ctx_len_scalar"))
             count = new_values.insert(first, "Range", [bounds[0], length, bounds[1]], COUNT, like=given)
             given.replace_all_uses_with(count)

@@ -48,8 +48,9 @@ def _dims(node: ir.Node) -> tuple[int | str, ...] | None:
         return None
     found = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
     start, end = (node.attributes[key].as_int() if key in node.attributes else None for key in ("start", "end"))
-    dims = tuple(found[start:end])
-    return None if any(dim is None for dim in dims) else dims
+    dims = found[start:end]
+    named = tuple(dim for dim in dims if dim is not None)
+    return named if len(named) == len(dims) else None
 
 
 def _sizes(

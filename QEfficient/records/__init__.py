@@ -5,19 +5,11 @@ from __future__ import annotations
 import warnings
 
 from QEfficient.records.caches import Caches, LayerCache
+from QEfficient.records.facts import CONFIG_KEY, DecoderFacts, FileFacts, ModelFacts
 from QEfficient.records.options import CompileOptions, Target, Tuning
-from QEfficient.records.programs import (
-    CONFIG_KEY,
-    MODEL,
-    DecoderFacts,
-    FileFacts,
-    GraphFacts,
-    Manifest,
-    ModelFacts,
-    Program,
-)
+from QEfficient.records.programs import MODEL, GraphFacts, Manifest, Program, Shape
 from QEfficient.records.rows import RowRules, Rows, TextFacts, TokenInput
-from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, Json, OnnxModel, Shape, TensorSpec
+from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, Json, OnnxModel, TensorSpec
 
 __all__ = [
     "BATCH_DIM",

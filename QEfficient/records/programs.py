@@ -1,51 +1,73 @@
-"""A program's folder, and what its manifest says."""
+"""A program's folder, its graphs with the shapes that they are compiled for, and what its manifest says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import total_ordering
 from pathlib import Path
 
 from QEfficient.errors import UsageError, unknown
+from QEfficient.records.facts import DecoderFacts, FileFacts, ModelFacts
 from QEfficient.records.options import CompileOptions, Target
 from QEfficient.records.rows import RowRules, TextFacts
-from QEfficient.records.tensors import Json, Shape, TensorSpec
+from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, Json, TensorSpec
 
 MODEL = "model"
 """Name of the graph of a program that has only one."""
 
-CONFIG_KEY = "qefficient"  # our entry of a model's config.json: transformers keeps what it does not know
 
+@total_ordering
+@dataclass(frozen=True, slots=True, init=False)
+class Shape:
+    """A size for every free dim of a graph's inputs, by name. They order by length, then batch, then the rest.
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """Where a program comes from.
+    >>> Shape(32, 4).sizes, Shape(batch=4).sizes
+    ({'batch_size': 4, 'seq_len': 32}, {'batch_size': 4})
+    >>> Shape(1, 4, {"ctx_len": 128})
+    Shape(sizes={'batch_size': 4, 'seq_len': 1, 'ctx_len': 128})
 
     Attributes:
-        name: Repo id or folder name, as the user gave it.
-        model_class: Class name of the wrapped HuggingFace model, ``"BertModel"``.
-        model_type: HuggingFace's ``model_type``, ``"bert"``.
-        task: ``"feature-extraction"``, … as HuggingFace names it.
-        head: The steps behind the encoder, one JSON object each (``{"step": "pooling", "modes": ["mean"]}``).
-        dim: Width of the output's last dim.
-        config: File name of the model's ``config.json`` in the folder.
+        sizes: Dim name → size: batch first, then length, as specialization files list them.
     """
 
-    name: str
-    model_class: str
-    model_type: str
-    task: str
-    head: tuple[Mapping[str, Json], ...] = ()
-    dim: int | None = None
-    config: str | None = None
+    sizes: Mapping[str, int]
 
+    def __init__(self, length: int | None = None, batch: int | None = None, sizes: Mapping[str, int] | None = None):
+        """``length`` and ``batch`` go before what ``sizes`` says of these two. An image of one size has no length."""
+        known = sizes or {}
+        named = {BATCH_DIM: known.get(BATCH_DIM, 1) if batch is None else batch}
+        if length is not None or LENGTH_DIM in known:
+            named[LENGTH_DIM] = known[LENGTH_DIM] if length is None else length
+        object.__setattr__(self, "sizes", named | {dim: known[dim] for dim in sorted(known) if dim not in named})
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """Size in bytes and SHA-256 of one file of a folder."""
+    @classmethod
+    def largest(cls, shapes: Sequence[Shape]) -> Shape:
+        """Each dim at the largest size that it has in any of ``shapes``."""
+        sizes: dict[str, int] = {}
+        for shape in shapes:
+            sizes |= {dim: max(size, sizes.get(dim, size)) for dim, size in shape.sizes.items()}
+        return cls(sizes=sizes)
 
-    size: int
-    sha256: str
+    @property
+    def batch(self) -> int:
+        """Size of the batch dim, in rows."""
+        return self.sizes[BATCH_DIM]
+
+    @property
+    def length(self) -> int:
+        """Size of the length dim: tokens of a text, samples of a clip; 1 where there is no such dim."""
+        return self.sizes.get(LENGTH_DIM, 1)
+
+    def __str__(self) -> str:
+        known = {BATCH_DIM: "batch", LENGTH_DIM: "length"}
+        return ", ".join(f"{known.get(dim, dim)} {size}" for dim, size in self.sizes.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.sizes.items()))
+
+    def __lt__(self, other: Shape) -> bool:
+        return (self.length, self.batch, *self.sizes.items()) < (other.length, other.batch, *other.sizes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +90,6 @@ class GraphFacts:
     joined: str | None = None
     binary: str | None = None
     in_place: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderFacts:
-    """What a program that writes text is compiled for.
-
-    Attributes:
-        ctx_len: Positions of a slot's caches. A sequence, prompt and answer together, has at most :attr:`room`.
-        cache_slots: Sequences that the caches hold (``kv_cache_batch_size``), without the graph's scratch slot.
-        decode_rows: Most sequences of one decode (``full_batch_size``); the very number where shapes are fixed.
-        prefill_len: Tokens of a prompt's chunk: the very number where shapes are fixed, the most elsewhere.
-        continuous: True where the graph is addressed by slots (``batch_index``); False: row n has slot n.
-        kept_logits: Last positions of a row that logits may be asked for: 1, or one more than speculative tokens.
-        rewinds: False where a layer keeps a window of the last positions only: a slot then goes on at its end alone.
-    """
-
-    ctx_len: int
-    cache_slots: int
-    decode_rows: int
-    prefill_len: int
-    continuous: bool = True
-    kept_logits: int = 1
-    rewinds: bool = True
-
-    @property
-    def room(self) -> int:
-        """Positions that a sequence may take. Without slots a dropped write goes to the last one, so it stays free."""
-        return self.ctx_len if self.continuous else self.ctx_len - 1
 
 
 @dataclass(frozen=True, slots=True)

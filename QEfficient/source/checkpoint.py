@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from QEfficient import hub
 from QEfficient.architectures import find
-from QEfficient.cache import Watched, file_digest, json_like
+from QEfficient.cache import Watched, file_digests, json_like
 from QEfficient.errors import LoadError
 from QEfficient.records import Json
 from QEfficient.sentence_repo import SentenceRepo, modules_of
@@ -211,18 +211,18 @@ class Checkpoint:
 
     def identity(self) -> dict[str, Json] | None:
         """Every ingredient of the key that describes the model, or ``None`` when only its graph can tell."""
-        if not self._told_by_files():
+        if not self._told_by_files:
             return None
         if not self.handed_out and self._weights_read.changed():
             self.release()  # what is in memory is of older files than those whose digests follow
         common: dict[str, Json] = {"auto_class": self.auto_class, "keywords": self.keywords, "args": list(self.args)}
         if self.handed_out:
             return module_identity(self.module()) if is_native(self.module()) else None
-        weights = {path.name: file_digest(path) for path in self._model_files()}
+        weights = file_digests(self._model_files())
         # The file's own text, not what transformers makes of it: the key is the same before and after loading.
         found = common | {"config": self._raw_config, "weights": weights}
         if self.adapter:  # without peft's version: who has the merged graph needs no peft
-            found["adapter"] = {path.name: file_digest(path) for path in self.adapter.files}
+            found["adapter"] = file_digests(self.adapter.files)
         return found
 
     def refuse_changed(self) -> None:
@@ -235,7 +235,7 @@ class Checkpoint:
 
     def weight_files(self) -> tuple[Path, ...]:
         """The files whose digests stand for the weights in the key; none where something else does."""
-        if self.handed_out or not self._told_by_files():
+        if self.handed_out or not self._told_by_files:
             return ()
         return (*self._model_files(), *(self.adapter.files if self.adapter else ()))
 
@@ -244,6 +244,7 @@ class Checkpoint:
         more = [self.model_folder / name for name in hub.language_files(self.keywords.get("target_lang"))]
         return (*hub.weight_files(self.model_folder), *(path for path in more if path.is_file()))
 
+    @cached_property
     def _told_by_files(self) -> bool:
         """Whether the folder's config and weights, and the keywords, tell all: no code, and no other files."""
         if self.remote_code or not json_like([self.keywords, *self.args]):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from QEfficient.architectures import Architecture, Reach, find
 from QEfficient.cache import Watched, file_digest, library_versions
-from QEfficient.errors import PoolingError
+from QEfficient.errors import OptionError, PoolingError, unknown
 from QEfficient.records import Json
 from QEfficient.source.head import Head
 from QEfficient.source.loaded_module import LoadedModule
@@ -137,3 +137,18 @@ def recipe_of(origin: Origin, head: Head, task: Task, functions: bool = False, v
             do="drop pooling",
         )
     return recipe
+
+
+def verify_mode(value: object, texts: object = None, limits: object = None) -> str:
+    """A checked ``verify``; texts and limits go with ``"on"``."""
+    if value not in ("on", "off"):
+        do = 'leave it out; "off" skips the check of the exported numbers and is recorded'
+        raise unknown(OptionError, "Unknown verify mode.", value, ("on", "off"), argument="verify", do=do)
+    if value == "off" and (texts or limits is not None):
+        raise OptionError(
+            'verify="off" runs no text and holds no limit.',
+            got="texts=…" if texts else f"limits={limits!r}",
+            allowed='texts and limits with verify="on"',
+            do="leave verify out, or texts and limits",
+        )
+    return str(value)

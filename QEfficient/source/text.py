@@ -23,5 +23,5 @@ def text_facts(recipe: Recipe) -> TextFacts:
         scoring = read_scoring(origin.folder, origin.repo)
         facts = dataclasses.replace(facts, activation=scoring.activation, chat=scoring.chat)
     own = config.get("pad_token_id")  # what the model itself takes for padding goes before the tokenizer's
-    fits = [token for token in (own, facts.pad_id) if isinstance(token, int) and is_word(config, token)]
-    return dataclasses.replace(facts, pad_id=(fits or [0])[0])  # a table may lack the token that was added for it
+    fits = (token for token in (own, facts.pad_id) if isinstance(token, int) and is_word(config, token))
+    return dataclasses.replace(facts, pad_id=next(fits, 0))  # a table may lack the token that was added for it

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from QEfficient.cache import file_digest
+from QEfficient.cache import file_digests
 from QEfficient.hub import read_object
 from QEfficient.records import Json, TextFacts
 from QEfficient.sentence_repo import SentenceRepo
-from QEfficient.text.chat_files import CHAT, TEMPLATE, template_files
 
 TOKENIZER = "tokenizer.json"
 # Tokenizers without a limit say 10^30; the models with the longest context stay below this.
@@ -78,15 +77,14 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 
 def preprocessing_files(folder: Path) -> tuple[Path, ...]:
-    """The tokenizer's files, its chat template, and the files of an image processor or a feature extractor."""
-    others = (CHAT, TEMPLATE, *_PROCESSOR_FILES)
-    return (*tokenizer_files(folder), *(folder / name for name in others if (folder / name).is_file()))
+    """The tokenizer's files, and those of an image processor or a feature extractor."""
+    return (*tokenizer_files(folder), *(folder / name for name in _PROCESSOR_FILES if (folder / name).is_file()))
 
 
 def preprocessing_key(folder: Path | None, keywords: Mapping[str, Json]) -> dict[str, Json]:
     """Ingredients of a key: the content of :func:`preprocessing_files`, and what :func:`write_tokenizer` is given."""
-    files = () if folder is None else dict.fromkeys((*preprocessing_files(folder), *template_files(folder)))
-    return {"preprocessing": {path.name: file_digest(path) for path in files}, "tokenizer": dict(keywords)}
+    files = () if folder is None else preprocessing_files(folder)
+    return {"preprocessing": file_digests(files), "tokenizer": dict(keywords)}
 
 
 def copy_preprocessing(folder: Path, dest: Path) -> None:

@@ -19,7 +19,7 @@ from QEfficient.analysis.network import network
 from QEfficient.analysis.predictor import Predictor, predict, predictor
 from QEfficient.analysis.recommendation import OBJECTIVES, OPTIONS, choose, recommend
 from QEfficient.analysis.run import measurements
-from QEfficient.build.keywords import Unset
+from QEfficient.arguments import Unset
 from QEfficient.build.request import parse
 from QEfficient.build.subject import ModelSubject
 from QEfficient.diagnostics.recommend import options_for_objective, speed_points

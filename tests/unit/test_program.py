@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from QEfficient import program as programs
-from QEfficient.cache import MANIFEST, Envelope, to_json
+from QEfficient.cache import FORMAT, MANIFEST, Envelope, to_json
 from QEfficient.cache.envelope import _seal
 from QEfficient.errors import CacheError, CorruptArtefactError, ManifestError, StaleProgramError
 from QEfficient.records import (
@@ -293,11 +293,17 @@ def test_another_format_is_stale_with_the_models_name(made: Program) -> None:
 
 def test_a_program_of_the_last_format_names_both_and_the_line_that_recompiles(made: Program) -> None:
     bucket = {"length": 32, "batch": 1, "length_dim": "seq_len", "batch_dim": "batch_size"}
-    for path, value in (("body/graphs", ...), ("body/buckets", [bucket]), ("body/onnx", "model.onnx"), ("format", 3)):
+    for path, value in (
+        ("body/graphs", ...),
+        ("body/buckets", [bucket]),
+        ("body/onnx", "model.onnx"),
+        ("format", FORMAT - 1),
+    ):
         edit(made.path, path, value)
     with pytest.raises(StaleProgramError) as caught:
         programs.load(made.path)
-    assert "format 3, made by QEfficient" in str(caught.value.got) and caught.value.allowed == "format 4"
+    assert f"format {FORMAT - 1}, made by QEfficient" in str(caught.value.got)
+    assert caught.value.allowed == f"format {FORMAT}"
     assert caught.value.do == 'compile it again: QEFFAutoModel.from_pretrained("org/m").compile()'
 
 

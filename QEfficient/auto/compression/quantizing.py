@@ -154,7 +154,7 @@ def quantize(model: Model, args: QuantizeArgs) -> Model:
         recipe = model._recipe(args.options.get("use_onnx_subfunctions", False), args.options.get("verify", "on"))
         kept = compile_stage(recipe, request, cache, [step.to_dict()], made=program)
         made._quantized = replace(asked, steps=(step.to_dict(),))
-        made._keep_program(kept, request.chosen, args.options)
+        made._keep_program(kept, request.backend, request.reason, args.options)
     return made
 
 
@@ -170,7 +170,7 @@ def _compiled(
     options = given.arguments.pop("compiler_options")
     filled = given.arguments if asked is None else asked.filled_in(given.arguments)
     program, request = made._compiled(filled, options, cache)
-    made._keep_program(program, request.chosen, {"strict": filled["strict"]})
+    made._keep_program(program, request.backend, request.reason, {"strict": filled["strict"]})
     return made, request
 
 
