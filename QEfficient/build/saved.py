@@ -88,8 +88,11 @@ def rehost(program: Program, backend: Backend, cache: Cache) -> Program:
     options = dataclasses.replace(options, files={name: program.path / path for name, path in options.files.items()})
 
     def build(workdir: Path) -> None:
+        from QEfficient.onnx_transforms import describe  # imports onnx
+
         programs.load(program.path, check=True)  # the key and the digests stand for the graph as it was saved
-        made = backend.compile(graphs, shapes, target, options, workdir)
+        told = {name: dataclasses.replace(one, functions=describe(one.path).functions) for name, one in graphs.items()}
+        made = backend.compile(told, shapes, target, options, workdir)
         config = program.manifest.model.config if program.manifest.model else None
         others = [program.path / name for name in (config, GENERATION_FILE, CHAT) if name]
         for path in (*preprocessing_files(program.path), *(path for path in others if path.is_file())):

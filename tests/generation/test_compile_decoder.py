@@ -21,6 +21,7 @@ from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.numerics import continuations
 from QEfficient.numerics.continuations import STEPS, Continuation, compare, fitting, how_many
 from QEfficient.numerics.verify import Limits
+from QEfficient.text.chat import ChatTemplate
 from tests.generation.decoder_repos import CHAT, VOCAB, byte_tokenizer, decoder_repo
 from tests.generation.tiny_decoders import greedy, tiny_decoder
 from tests.unit.test_torch_free import BLOCK
@@ -113,6 +114,46 @@ def test_its_files_are_those_of_the_repo(model: QEFFAutoModelForCausalLM, repo: 
     assert model._need_loaded().generation_config["eos_token_id"] == 256
     assert model.config.model_type == "llama" and model.can_generate()
     assert Path(str(model.onnx_path)).is_file() and model.qpc_path == str(folder)
+
+
+def test_chats_are_rendered_as_transformers_class_says(tmp_path: Path) -> None:
+    """Special tokens that the class adds, and templates in files of their own, are in the program and in its key."""
+    import transformers
+
+    repo = decoder_repo(tmp_path / "repo", "gpt2", vocab_size=VOCAB + 5)
+    (repo / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    named = repo / "additional_chat_templates"
+    named.mkdir()
+    (named / "tool_use.jinja").write_text("{{ bos_token }}{{ messages[0].content }}")
+    theirs = transformers.AutoTokenizer.from_pretrained(repo)
+    made = QEFFAutoModelForCausalLM.from_pretrained(repo)
+    before = made.compile(ctx_len=48, verify="off")
+    own = ChatTemplate.from_folder(Path(before))
+    chat = [{"role": "user", "content": "Hello"}]
+    assert own.special_tokens == theirs.special_tokens_map and own.special_tokens["bos_token"] == "<|endoftext|>"
+    for name in (None, "tool_use"):
+        expected = theirs.apply_chat_template(chat, chat_template=name, tokenize=False)
+        assert own.render(chat, chat_template=name, add_generation_prompt=False) == expected
+    (named / "tool_use.jinja").write_text("{{ messages[0].content }}")
+    assert made.compile(ctx_len=48, verify="off") != before
+    made.close()
+
+
+def test_a_saved_program_runs_on_another_backend(model: QEFFAutoModelForCausalLM, repo: Path, tmp_path: Path) -> None:
+    import transformers
+
+    saved = model.save_pretrained(tmp_path / "saved")
+    again = QEFFAutoModelForCausalLM.from_pretrained(saved, backend="openvino")
+    theirs, ids = transformers.AutoModelForCausalLM.from_pretrained(repo), model._need_loaded().tokenizer.ids(PROMPT)
+    assert again.device_report()["backend"] == "openvino"
+    loaded = again._need_loaded()
+    assert loaded.facts == model._need_loaded().facts
+    assert loaded.generation_config == model._need_loaded().generation_config
+    assert ChatTemplate.from_folder(loaded.program.path).special_tokens
+    decoder = opened(again)
+    assert tokens_of(decoder, ids, 8) == greedy(theirs, ids, 8)
+    decoder.close()
+    again.close()
 
 
 def test_the_same_compile_finds_the_program_and_the_session_goes_on(model: QEFFAutoModelForCausalLM) -> None:
