@@ -11,10 +11,12 @@ import typer
 from QEfficient.cli import (
     analyze,
     cache,
+    chat,
     compare,
     distill,
     evaluate,
     finetune,
+    generate,
     prune,
     prune_vocabulary,
     quantize,
@@ -29,6 +31,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(generate.generate)
+app.command()(chat.chat)
 app.command()(analyze.analyze)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)

@@ -85,10 +85,16 @@ def lengths(text: str | None) -> list[int] | None:
 
 
 def lines(file: Path | None) -> list[str] | None:
-    """The texts of a file."""
-    if file is None:
-        return None
-    found = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The texts of a file that ``--texts`` names."""
+    return None if file is None else lines_of(file, "--texts")
+
+
+def lines_of(file: Path, option: str) -> list[str]:
+    """The texts of a file, one a line, without empty ones."""
+    try:
+        found = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{file} is not UTF-8: {error}", param_hint=option) from error
     if not found:
-        raise typer.BadParameter(f"{file} holds no text", param_hint="--texts")
+        raise typer.BadParameter(f"{file} holds no text", param_hint=option)
     return found

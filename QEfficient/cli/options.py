@@ -37,6 +37,15 @@ _OPTIONS = {
     "keep": "--keep",
     "heads": "--heads",
     "feed_forward": "--feed-forward",
+    "max_new_tokens": "--max-new-tokens",
+    "temperature": "--temperature",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "min_p": "--min-p",
+    "repetition_penalty": "--repetition-penalty",
+    "stop_strings": "--stop",
+    "json_schema": "--json-schema",
+    "ctx_len": "--ctx-len",
 }
 """Keyword → the option by which a command takes it."""
 

@@ -1,0 +1,1 @@
+"""The vendor's scripts, with their flags: ``python -m QEfficient.cloud.infer``."""
