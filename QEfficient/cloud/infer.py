@@ -109,7 +109,7 @@ def _run(asked: argparse.Namespace, options: dict[str, Any]) -> None:
             allowed="the flag left out",
             do="drop it",
         )
-    from QEfficient import QEFFAutoModelForCausalLM
+    from QEfficient.auto.causal_lm import QEFFAutoModelForCausalLM
 
     of_hub = {"cache_dir": asked.cache_dir, "token": asked.hf_token, "trust_remote_code": asked.trust_remote_code}
     model = QEFFAutoModelForCausalLM.from_pretrained(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import QEfficient
 from QEfficient import QEFFAutoModelForCausalLM
+from QEfficient.auto import causal_lm
 from QEfficient.cloud import infer
 from tests.generation.decoder_repos import decoder_repo
 
@@ -42,7 +42,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> type[Recorded]:
-    monkeypatch.setattr(QEfficient, "QEFFAutoModelForCausalLM", Recorded)
+    monkeypatch.setattr(causal_lm, "QEFFAutoModelForCausalLM", Recorded)
     return Recorded
 
 

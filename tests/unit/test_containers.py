@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import QEfficient
-from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification, arguments
+from QEfficient import QEFFAutoModel, QEFFAutoModelForCausalLM, QEFFAutoModelForSequenceClassification, arguments
 from QEfficient.auto import multiple_choice
 from QEfficient.diagnostics import analyze as analysis
 from QEfficient.errors import InputError, OptionError, UsageError
@@ -29,6 +29,7 @@ from QEfficient.records import Shape, TensorSpec
 from QEfficient.runtime.signals import from_signals
 from QEfficient.runtime.suggest import suggest_buckets
 from tests.containers import LISTS, OF_PAIRS, OF_STRINGS, PAIR_ROWS_REFUSED, REFUSED, ROWS_REFUSED, objects, series
+from tests.generation.decoder_repos import decoder_repo
 from tests.reranker_repos import bert_reranker
 from tests.tiny_repo import tiny_repo
 
@@ -44,12 +45,19 @@ class Bench:
     repo: Path
     encoder: QEFFAutoModel
     ranker: QEFFAutoModelForSequenceClassification
+    texts_repo: Path
+    writer: QEFFAutoModelForCausalLM
 
     def fresh(self) -> QEFFAutoModel:
         return QEFFAutoModel.from_pretrained(self.repo, pooling="mean")
 
     def compiled(self, texts: Any) -> str:
         return self.fresh().compile(seq_len=32, texts=texts)
+
+    def compiled_writer(self, texts: Any) -> str:
+        """Its weights are random: what it goes on with is checked elsewhere."""
+        model = QEFFAutoModelForCausalLM.from_pretrained(self.texts_repo)
+        return model.compile(ctx_len=96, full_batch_size=2, texts=texts, limits={"min_label_agreement": 0.0})
 
     def column(self, texts: Any) -> list[dict[str, Any]]:
         return [{"text": texts}]
@@ -104,7 +112,17 @@ CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode_document", "inputs"): Call(lambda b, v: b.encoder.encode_document(v), single=True),
     ("QEFFAutoModel.encode_iter", "inputs"): Call(lambda b, v: list(b.encoder.encode_iter(v))),
     ("QEFFAutoModel.encode_iter", "sentences"): Call(lambda b, v: list(b.encoder.encode_iter(sentences=v))),
-    ("Road.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
+    ("EncoderRoad.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
+    ("DecoderRoad.compile", "texts"): Call(Bench.compiled_writer, optional=True, step=4),
+    # without prompts a call of generate is one of ids
+    ("Generating.generate", "prompts"): Call(
+        lambda b, v: b.writer.generate(prompts=v, max_new_tokens=3, stream=False).generated_texts,
+        single=True,
+        optional=True,
+    ),
+    ("Generating.perplexity", "texts"): Call(
+        lambda b, v: [round(loss, 3) for loss in b.writer.perplexity(v).losses], single=True
+    ),
     ("Insight.verify", "texts"): Call(lambda b, v: b.encoder.verify(v).to_json(), optional=True, ordered=False, step=3),
     ("Insight.doctor", "texts"): Call(lambda b, v: b.encoder.doctor(v).to_json(), optional=True, step=3),
     ("Insight.analyze", "texts"): Call(
@@ -149,7 +167,13 @@ NO_CONTAINERS = {
     ("Pruning.mask", "columns"): "role → column",
     ("VocabularyPruning.prune_vocabulary", "columns"): "role → column",
 }
-NO_CONTAINERS |= {("FineTuning.fine_tune", "columns"): "role → column"}
+NO_CONTAINERS |= {(f"{kind}.fine_tune", "columns"): "role → column" for kind in ("FineTuning", "LanguageTuning")}
+NO_CONTAINERS |= {
+    ("Generating.stream", "prompt"): "one text, or one conversation",
+    ("QEFFAutoModelForCausalLM.from_pretrained", "qaic_config"): "key → value",
+    **{(f"Generating.{name}", "documents"): "mappings, as the template knows them" for name in ("chat", "stream")},
+    **{(f"Generating.{name}", "template_kwargs"): "name → value" for name in ("chat", "stream")},
+}
 NO_CONTAINERS |= {(f"{kind}.distill", "columns"): "role → column" for kind in ("QEFFAutoModel", "HeadDistilling")}
 
 ITEMS: dict[str, list[Any]] = {
@@ -212,7 +236,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         encoder.compile(seq_len=32)
         ranker = QEFFAutoModelForSequenceClassification.from_pretrained(pairs)
         ranker.compile(verify="off")
-        yield Bench(repo, encoder, ranker)
+        texts_repo = decoder_repo(tmp_path_factory.mktemp("writer") / "tiny")
+        writer = QEFFAutoModelForCausalLM.from_pretrained(texts_repo)
+        writer.compile(ctx_len=96, full_batch_size=2, verify="off")
+        yield Bench(repo, encoder, ranker, texts_repo, writer)
+        writer.close()
 
 
 @pytest.fixture(autouse=True)
@@ -282,7 +310,11 @@ def test_a_row_that_is_no_text_is_refused_by_its_number(bench: Bench, key: tuple
         assert caught.value.do, name
 
 
-CHEAP = [key for key, call in CALLS.items() if key[0].partition(".")[0] != "Insight" and not call.optional]
+CHEAP = [  # and they take empty texts
+    key
+    for key, call in CALLS.items()
+    if key[0].partition(".")[0] not in ("Insight", "Generating") and not call.optional
+]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
