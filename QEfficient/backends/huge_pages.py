@@ -10,6 +10,8 @@ most.
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import re
 import time
 from bisect import bisect_right
@@ -18,6 +20,9 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 Range: TypeAlias = tuple[int, int]
 """Addresses, from the first to the one past the last."""
@@ -56,6 +61,25 @@ def collapse() -> int:
                 return done
             done += size if not _madvise()(page, size, _COLLAPSE) else 0  # else no longer there, or none is free
     return done
+
+
+def zeros(shape: Sequence[int], dtype: str) -> NDArray[np.generic]:
+    """An array of zeros that takes memory as it is written, a small page at a time.
+
+    ``numpy.zeros`` asks for huge pages: the first token of a slot would take 2 MB of each cache. It may also be given
+    memory that was in use before, which takes all of it at once.
+
+    Args:
+        shape: At least one element.
+        dtype: Name of the dtype.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return np.zeros(shape, dtype)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if page_size():
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def added(before: Sequence[Range], after: Iterable[Range]) -> list[Range]:

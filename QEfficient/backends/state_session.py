@@ -96,7 +96,7 @@ class StateSession(OfOneProcess, Closing):
         """A buffer for a state of these sizes, filled with :attr:`initial`."""
         shape = tuple(map(int, spec.shape))
         if self.initial == 0.0:
-            return np.zeros(shape, spec.dtype)  # takes memory page by page, as it is written
+            return huge_pages.zeros(shape, spec.dtype)
         return np.full(shape, self.initial if np.dtype(spec.dtype).kind == "f" else 0, spec.dtype)
 
     def _as_kept(self, spec: TensorSpec) -> TensorSpec:
