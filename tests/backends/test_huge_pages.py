@@ -128,3 +128,14 @@ def test_a_session_moves_what_it_loads(backend: Backend, tmp_path: Path, monkeyp
     with backend.open(program) as session:
         session.use_huge_pages()
     assert asked == [page * SIZE for page in range(4, 9)]
+
+
+@on_linux
+def test_zeros_take_memory_as_they_are_written() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    found, before = huge_pages.zeros((32, SIZE // 4), "float32"), resident()
+    found[:, 0] = 1
+    assert resident() - before < SIZE  # 32 pages of 4 KB; in huge pages it is all of the 64 MB
+    assert found.sum() == 32 and found.flags.carray
