@@ -45,6 +45,11 @@ def test_what_was_learnt_is_what_is_compiled(lora: bool, tmp_path: Path) -> None
             assert ids[-1] == own_logits(module, ids[:-1])[-1].argmax()
             ours = decoder.decode([Chunk(1, ids[-1:], len(ids) - 1)])[0, -1]
     decoder.close()
+    for question in small.QUESTIONS:
+        rows = reader(question, return_tensors="pt")
+        ends = {"eos_token_id": reader.eos_token_id, "pad_token_id": reader.pad_token_id}
+        theirs = module.generate(rows["input_ids"], max_new_tokens=8, do_sample=False, **ends)
+        assert model.generate(rows["input_ids"], max_new_tokens=8).tolist() == theirs.tolist()
     assert loaded.generation_config["eos_token_id"] == reader.eos_token_id
 
 
