@@ -145,7 +145,8 @@ def deep_copied(model: D, memo: dict[int, Any]) -> D:
     if loaded is not None:
         loaded = loaded.again()
     state = {name: value for name, value in vars(model).items() if name not in _NOT_KEPT}
-    memo |= {id(state[name]): state[name] for name in model._without_code()}  # a caller's function is not to be copied
+    held = [state[name] for name in model._without_code() if name in state]
+    memo |= {id(value): value for value in held}  # a caller's function is not to be copied
     return _with_state(type(model), _own(model._origin, memo), loaded, copy.deepcopy(state, memo))
 
 
