@@ -14,6 +14,7 @@ from QEfficient import QEFFAutoModelForCausalLM
 from QEfficient.auto import causal_lm
 from QEfficient.cloud import infer
 from tests.generation.decoder_repos import decoder_repo
+from tests.sdk import make_sdk
 
 NEEDED = ("--model-name", "some/model", "--num-cores", "16", "--prompt", "one|another")
 
@@ -198,3 +199,20 @@ def test_it_answers_as_the_class_does(repo: Path, tmp_path: Path, monkeypatch: p
     for prompt, text in zip(prompts, texts, strict=True):
         assert f"\nPrompt : {prompt}\nCompletion :{text}\n" in done.stdout
     assert "Decode is=" in done.stdout
+
+
+@pytest.mark.slow
+def test_it_runs_on_the_card(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QEFF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", devices=2).root))
+    file = tmp_path / "prompts.txt"
+    file.write_text("A cup\nRain\nx\n")
+    words = ["--model-name", str(repo), "--num-cores", "16", "--generation-len", "4", "--batch-size", "2"]
+    words += ["--prompts-txt-file-path", str(file), "--device-group", "[1]", "--backend", "qaic", "--verify", "off"]
+    assert infer.main(words) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"\nPrompt : {prompt}\nCompletion :") for prompt in ("A cup", "Rain", "x")]
+    assert places == sorted(places)
+    assert "Decode is=" in shown
