@@ -25,7 +25,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 Checked = Callable[..., list[int]]
 EQUAL = [NEW] * 5
 FP32 = {"gap": 1e-3, "atol": 1e-3}
-FP16 = {"gap": 2e-2, "atol": 6e-2}  # twice what torch's own float16 differs by
+FP16 = {
+    "gap": 5e-2,
+    "atol": 6e-2,
+}  # twice what torch's own float16 differs by; two logits that are off may change places
 
 
 @pytest.fixture
