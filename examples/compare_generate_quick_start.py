@@ -8,7 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 example = runpy.run_path(str(Path(__file__).with_name("generate_quick_start.py")))
-ours = list(example["model"].stream(example["question"]).run().ids)
+again = example["model"].stream(example["question"])
+"".join(again)  # to its end
+ours = list(again.ids)
 
 name = "HuggingFaceTB/SmolLM2-135M-Instruct"
 tokenizer = AutoTokenizer.from_pretrained(name)

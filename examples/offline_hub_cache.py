@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 
-def seed(model_folder: Path, repo_id: str, cache_dir: Path) -> Path:
-    """Copies a model into a hub cache: blobs by content, one snapshot of links to them, and the ref ``main``.
+def seed(model_folder: Path, repo_id: str, cache_dir: Path, *, link: bool = False) -> Path:
+    """Puts a model into a hub cache: blobs by content, one snapshot of links to them, and the ref ``main``.
 
     Args:
         model_folder: A folder in HuggingFace layout (``config.json``, weights, tokenizer).
         repo_id: The id under which it will be found, ``"owner/name"``.
         cache_dir: The cache, as ``HF_HUB_CACHE`` names it. Made when missing.
+        link: The blobs are links to the model's files, which must stay; else copies.
 
     Returns:
         The snapshot's folder.
@@ -33,7 +34,7 @@ def seed(model_folder: Path, repo_id: str, cache_dir: Path) -> Path:
         link = snapshot / relative
         link.parent.mkdir(parents=True, exist_ok=True)
         if not (blobs / digest).exists():
-            shutil.copyfile(model_folder / relative, blobs / digest)
+            (os.symlink if link else shutil.copyfile)((model_folder / relative).absolute(), blobs / digest)
         if not link.is_symlink():
             link.symlink_to(os.path.relpath(blobs / digest, link.parent))
     ref = repo / "refs" / "main"

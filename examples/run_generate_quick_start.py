@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("compare_generate_quick_start.py")
 def main() -> int:
     """Returns the child's exit code."""
     with tempfile.TemporaryDirectory(prefix="qefficient-quick-start-") as folder:
-        seed(write(Path(folder, "model")), REPO, Path(folder, "hub"))
+        seed(write(Path(folder, "model")), REPO, Path(folder, "hub"), link=True)
         return run_offline(SCRIPT, Path(folder))
 
 

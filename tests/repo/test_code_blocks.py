@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from QEfficient.cli import cache
+from tests import smollm2
 from tests.repo import backend_guide
 from tests.repo.conftest import Child
 from tests.repo.run_blocks import blocks
@@ -21,6 +22,8 @@ DOCUMENTS = [path for path in PROSE if blocks(path.read_text())]
 CARD = ROOT / "docs" / "how-to" / "compile_for_a_card.md"
 OF_THEIR_OWN = (CARD, backend_guide.PAGE)  # pages with a test of their own
 MODULES = [path for path in library_files() if ">>> " in path.read_text()]
+WRITING = [path for path in DOCUMENTS if any(smollm2.REPO in code for _, code in blocks(path.read_text()))]
+OTHERS = [path for path in [*DOCUMENTS, *MODULES] if path not in (*OF_THEIR_OWN, *WRITING)]
 Run = Callable[..., dict[str, str]]
 
 
@@ -43,12 +46,20 @@ def run(child: Child, shared_graphs: SharedGraphs) -> Run:
 @pytest.fixture(scope="module")
 def results(run: Run, offline: dict[str, str]) -> dict[str, str]:
     """One child runs them all, since importing torch takes longer than most blocks."""
-    return run([path for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN], offline)
+    return run(OTHERS, offline)
 
 
-@pytest.mark.parametrize("path", [path for path in [*DOCUMENTS, *MODULES] if path not in OF_THEIR_OWN], ids=name)
+@pytest.mark.parametrize("path", OTHERS, ids=name)
 def test_blocks_run(path: Path, results: dict[str, str]) -> None:
     assert results[str(path)] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_blocks_with_the_real_language_model_run(run: Run, offline_smollm2: dict[str, str]) -> None:
+    """It is compiled once: the pages compile it alike."""
+    assert ROOT / "README.md" in WRITING
+    assert run(WRITING, offline_smollm2) == {str(path): "" for path in WRITING}
 
 
 def test_blocks_of_the_card_run_on_the_fake_sdk(run: Run, offline: dict[str, str], tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_plots_show_the_figures_of_the_tables() -> None:
 
 def test_the_figures_of_the_readme_are_those_of_the_page_on_speed() -> None:
     claimed = re.findall(
-        r"(\d\.\d\d) × ([\w-]+(?: f32)?)", (ROOT / "README.md").read_text().split("## Two commands")[0]
+        r"(\d\.\d\d) × ([\w-]+(?: f32)?)", (ROOT / "README.md").read_text().split("## Text in, text out")[0]
     )
     ratios = tables(SPEED)[2]  # of the host's default, onnxruntime, in float32
     assert len(claimed) >= 2

@@ -41,6 +41,23 @@ def test_quick_start_is_the_one_in_the_readme() -> None:
     assert ast.dump(ast.parse(code(EXAMPLES / "quick_start.ipynb"))) == ast.dump(ast.parse(example))
 
 
+def test_the_quick_start_of_generation_is_the_one_in_the_readme() -> None:
+    example = (EXAMPLES / "generate_quick_start.py").read_text().strip()
+    assert f"```python\n{example}\n```" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # SmolLM2 is written, exported, verified and compiled
+def test_make_quickstart_generate_s_driver(child: Child, tmp_path: Path) -> None:
+    done = child([str(EXAMPLES / "run_generate_quick_start.py")], {"TMPDIR": str(tmp_path)})
+    *answer, last = done.stdout.strip().splitlines()
+    found = re.fullmatch(r"tokens equal to HuggingFace fp32: (\d+) of (\d+)", last)
+    assert found and found[1] == found[2] and int(found[2]) >= 5
+    assert "Paris" in " ".join(answer)
+    assert done.stderr == ""
+    assert not list(tmp_path.glob("qefficient-*"))
+
+
 def test_quick_start(child: Child, offline: dict[str, str]) -> None:
     done = child([str(EXAMPLES / "quick_start.py")], offline)
     assert re.fullmatch(VECTOR + r".*\}", done.stdout.strip(), re.DOTALL)

@@ -26,6 +26,17 @@ TITLES: dict[Kind, str] = {
     "text and vision": "Text and vision",
 }
 
+WRITERS = """
+## Models that write text
+
+`QEFFAutoModelForCausalLM` takes these; other types are refused by name. A tiny model of each writes the tokens of
+HuggingFace's in `tests/generation/`, in chunks of several lengths, over slots, on onnxruntime and on OpenVINO. *Longest
+context* is the limit with the default config: the most that `ctx_len` may be.
+
+| type | longest context | what its layers keep |
+|---|---|---|
+"""
+
 HEAD = """# Supported models
 
 Each type of this page is a tiny random model in `tests/sweep/`, where its program on the host and on an emulated card
@@ -64,6 +75,8 @@ def page() -> str:
         if refused:
             parts.append("\nRefused, before anything is exported:\n\n| type | reason |\n|---|---|\n")
             parts.extend(f"| `{name}` | {_reason(cases[name])} |\n" for name in refused)
+    parts.append(WRITERS)
+    parts.extend(_writer(find(name)) for name in sorted(TABLE) if find(name).caches is not None)
     return "".join(parts)
 
 
@@ -90,6 +103,11 @@ def _row(case: Case) -> str:
     if not facts.has_length({}):
         padding = "one size"
     return f"| `{facts.model_type}` | {names} | {_limit(facts)} | {padding} | {_note(facts)} |\n"
+
+
+def _writer(facts: Architecture) -> str:
+    kept = (facts.caches.__doc__ or "").partition(": ")[2].rstrip(".") if facts.caches else ""
+    return f"| `{facts.model_type}` | {_limit(facts)} | {kept} |\n"
 
 
 def _limit(facts: Architecture) -> str:
