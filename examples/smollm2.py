@@ -41,7 +41,7 @@ def write(folder: Path) -> Path:
 
 
 def _bars_for_who_watches() -> contextlib.AbstractContextManager[object]:
-    """transformers draws its bars of such a load on stderr, terminal or not."""
+    """Transformers draws its bars of such a load on stderr, terminal or not."""
     return contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
 
 
