@@ -174,7 +174,7 @@ class Generating(LanguageTuning):
     ) -> Perplexity:
         """How well the program predicts texts: exp of the mean of −log p over all predicted tokens.
 
-        A text longer than ``ctx_len`` is cut into windows; see :func:`QEfficient.generation.perplexity.perplexity`.
+        A text longer than ``ctx_len`` is cut into windows; see ``QEfficient.generation.perplexity.perplexity``.
 
         Args:
             texts: One or more, each of two tokens or more.
