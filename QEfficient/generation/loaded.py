@@ -17,6 +17,7 @@ from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.retained import state_pairs
 from QEfficient.errors import UsageError
 from QEfficient.generation.engine import Engine
+from QEfficient.generation.schedule import EngineSettings
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import DecoderFacts, Json, Manifest, Program, Shape, TextFacts
@@ -123,8 +124,14 @@ class LoadedGenerator:
             if self._engine is None or wanted != self._devices:
                 self._close()
                 self._session = self.backend.open(self.program, devices, strict=self.strict)
-                self._engine, self._devices = Engine(SessionDecoder(self._session, self.facts)), wanted
+                decoder = SessionDecoder(self._session, self.facts)
+                self._engine, self._devices = Engine(decoder, self._shared_how()), wanted
             return self._engine
+
+    def _shared_how(self) -> EngineSettings:
+        """Caches in MXINT8 can't be copied, so a prompt never goes on from a copy of another's slot."""
+        opaque = bool(self.program.manifest.options.flags.get(MXINT8))
+        return EngineSettings(copy_saves=None) if opaque else EngineSettings()
 
     def handed_out(self) -> SessionHandle:
         """A session of the caller's own, with slots of its own.
