@@ -26,7 +26,8 @@ from QEfficient.backends.base import Arrays, Closing, OfOneProcess
 from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.refusals import closed
-from QEfficient.backends.retained import check_slot, check_state, state_pairs
+from QEfficient.backends.retained import state_pairs
+from QEfficient.backends.state_checks import check_slot, check_state
 from QEfficient.backends.threads import ENDING, leave
 from QEfficient.errors import UsageError
 from QEfficient.records import Json, Program, Shape, TensorSpec

@@ -19,7 +19,8 @@ from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout, Slot
 from QEfficient.backends.qaic.whole_state import WholeState
 from QEfficient.backends.refusals import closed
-from QEfficient.backends.retained import check_slot, check_state, state_pairs
+from QEfficient.backends.retained import state_pairs
+from QEfficient.backends.state_checks import check_slot, check_state
 from QEfficient.backends.threads import leave
 from QEfficient.errors import DeviceError, OptionError, UsageError
 from QEfficient.records import Json, Manifest
