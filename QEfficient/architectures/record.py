@@ -122,7 +122,7 @@ class Architecture:
         routed: True where a router sends each token to some of many experts. Rounding to less than fp32 sends one
             elsewhere where two experts are near, so there a verification goes by the mean.
         refused: Config → why this type can't be right, or ``None``.
-        caches: Config of the loaded model → what its layers keep of earlier tokens, where it may write text.
+        caches: Where it may write text: function of ``architectures.caches``, see :meth:`layers_keep`.
         writes: Config → why this model can't write text though its type can, or ``None``.
     """
 
@@ -146,7 +146,7 @@ class Architecture:
     lengths: tuple[int, int] = (32, 512)
     routed: bool = False
     refused: Callable[[Config], str | None] = never
-    caches: Callable[[Config], Caches] | None = None
+    caches: str | None = None
     writes: Callable[[Config], str | None] = never
 
     def check(self, config: Config) -> None:
@@ -223,6 +223,18 @@ class Architecture:
             encoder: nn.Module = model if get is None else get()
             return encoder
         return model
+
+    def layers_keep(self) -> Callable[[Config], Caches] | None:
+        """Config of the loaded model → what its layers keep of earlier tokens; ``None``: it may not write text.
+
+        Imported on use, as blocks are: an encoder's facts need no rule of decoders.
+        """
+        if self.caches is None:
+            return None
+        rule: Callable[[Config], Caches] = getattr(
+            importlib.import_module("QEfficient.architectures.caches"), self.caches
+        )
+        return rule
 
     def swaps(self) -> tuple[Swap, ...]:
         """The block swaps of this architecture. Imports torch and the model's code."""

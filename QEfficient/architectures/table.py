@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from QEfficient.architectures.caches import every_position, gpt2_layers, one_window, rings_by_layer, windows_by_layer
 from QEfficient.architectures.record import (
     ON_A_PAGE,
     Architecture,
@@ -179,14 +178,14 @@ TABLE = {
     "gemma2": like("gemma", "Gemma 2: as Gemma, with capped logits and windows in every other layer."),
     "gemma3_text": like("llama",
         "Gemma 3: as Gemma; also with a mask that sees both sides (``use_bidirectional_attention``).", limit=131072,
-        pad_id=0, caches=rings_by_layer,
+        pad_id=0, caches="rings_by_layer",
         writes=unless("use_bidirectional_attention", False, "its tokens see what stands behind them")),
     "glm": like("llama", "GLM: as Llama, turning half of each head.", limit=131072, pad_id=151329),
     "glm4": like("glm", "GLM-4: as GLM, with more norms."),
     "gpt2": like(partial(positions, key="n_positions"),
         "GPT-2: a table of learned positions from 0; left padding moves a row's tokens to later ones, "
         "as in HuggingFace.",
-        limit=1024, zero_types=False, caches=gpt2_layers,
+        limit=1024, zero_types=False, caches="gpt2_layers",
         writes=unless("add_cross_attention", False, "it reads an encoder's states")),
     "gpt_bigcode": like("gpt2", "GPT-BigCode: as GPT-2, with one key and value for all heads."),
     "gpt_neo": like(positions,
@@ -220,7 +219,7 @@ TABLE = {
         pad_id=0, more=boxes),
     "llama": like(rotary,
         "Llama: rotary positions, and a causal mask that the model makes itself. Most decoders are as Llama.",
-        caches=every_position),
+        caches="every_position"),
     "longformer": like(positions_after_pad,
         "Longformer: positions as RoBERTa's; a window of tokens around each, as a mask.", pad_id=1, left_out=WINDOWS,
         blocks={"longformer.LongformerModel": "longformer.WindowedModel",
@@ -246,7 +245,7 @@ TABLE = {
         projections={"MetaClip2VisionModelWithProjection": ("image_embeds",)}),
     "ministral": like("llama", "Ministral: as Llama, with windows in some layers.", limit=131072),
     "mistral": like("llama", "Mistral: as Llama; its own mask holds the window.", limit=131072,
-        caches=one_window),
+        caches="one_window"),
     "mixtral": like("llama", "Mixtral: as Mistral, with a mixture of experts.",
         limit=131072, blocks={"mixtral.MixtralExperts": "moe.Experts"}, routed=True),
     "mlcd_vision_model": like("vit", "MLCD: as ViT, with rotary positions."),
@@ -296,11 +295,11 @@ TABLE = {
         limit=512, pad_id=0, mask="float"),
     "pvt_v2": like("resnet", "PVT v2: any image size; the states are a map."),
     "qwen2": like("llama", "Qwen2: as Llama, with biases in the projections.", limit=32768,
-        caches=windows_by_layer),
+        caches="windows_by_layer"),
     "qwen2_moe": like("mixtral", "Qwen2 MoE: as Qwen2, with a mixture of experts.",
         limit=32768, block="qwen2_moe.Qwen2MoeExperts"),
     "qwen3": like("llama", "Qwen3: as Llama, with norms on queries and keys.", limit=32768,
-        caches=windows_by_layer),
+        caches="windows_by_layer"),
     "qwen3_moe": like("mixtral", "Qwen3 MoE: as Qwen3, with a mixture of experts.",
         limit=32768, block="qwen3_moe.Qwen3MoeExperts"),
     "reformer": like(positions,

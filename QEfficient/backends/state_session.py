@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import atexit
 import math
-import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -25,15 +22,14 @@ from QEfficient.backends import huge_pages
 from QEfficient.backends.base import Arrays, Closing, OfOneProcess
 from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.input_check import InputCheck
-from QEfficient.backends.refusals import closed
+from QEfficient.backends.owned_state import OwnedState
 from QEfficient.backends.retained import state_pairs
 from QEfficient.backends.state_checks import check_slot, check_state
-from QEfficient.backends.threads import ENDING, leave
-from QEfficient.errors import UsageError
+from QEfficient.backends.threads import ENDING
 from QEfficient.records import Json, Program, Shape, TensorSpec
 
 
-class StateSession(OfOneProcess, Closing):
+class StateSession(OwnedState, OfOneProcess, Closing):
     """A program on the host's CPUs that keeps state; see :class:`QEfficient.backends.base.Retaining`.
 
     Each state has its size from the program's shapes, the largest of each dim. A dim that a state has is fixed; every
@@ -71,8 +67,8 @@ class StateSession(OfOneProcess, Closing):
         sized = [replace(spec, shape=spec.at(largest)) for spec in found]
         self.states = tuple(self._as_kept(spec) for spec in sized)
         self._buffers = {spec.name: self.new_buffer(spec) for spec in sized}
-        self._cpus, self._closed = usable_cpus(), False
-        self._lock, self._process = threading.Lock(), fork.process()
+        self._cpus = usable_cpus()
+        self._own()
         with huge_pages.tracked():
             self._open()
         _OPEN.add(self)
@@ -103,41 +99,11 @@ class StateSession(OfOneProcess, Closing):
     def _as_kept(self, spec: TensorSpec) -> TensorSpec:
         return replace(spec, dtype=self.kept or spec.dtype) if np.dtype(spec.dtype).kind == "f" else spec
 
-    @contextmanager
-    def _owned(self) -> Iterator[None]:
-        """For whoever runs or touches the state.
-
-        Raises:
-            UsageError: This process was forked off the one that has the state.
-            DeviceError: The session is closed.
-        """
-        if fork.process() is not self._process:
-            raise UsageError(
-                "A session that keeps state can't be used in a forked process: what it holds stayed with the parent.",
-                got=type(self).__name__,
-                allowed="the process that opened it",
-                do="open the program in the child, and prefill there",
-            )
-        leave()
-        with self._lock:
-            if self._closed:
-                raise closed()
-            yield
-
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → new array out; state is neither given nor taken."""
         with self._owned():
             self._input_check.check(arrays)
             return self._call(arrays)
-
-    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
-        """As :meth:`run`, at once: no run can go beside another on the same state."""
-        future: Future[Arrays] = Future()
-        try:
-            future.set_result(self.run(arrays))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
     def read(self, slot: int) -> Arrays:
         """What a slot holds: name → a copy, without the first axis."""

@@ -65,8 +65,8 @@ def caches_of(recipe: Recipe) -> Caches:
     """
     architecture, config = recipe.architecture, recipe.origin.config()
     architecture.check(config)
-    reason = architecture.writes(config)
-    if architecture.caches is None or reason is not None:
+    reason, rule = architecture.writes(config), architecture.layers_keep()
+    if rule is None or reason is not None:
         raise NotYetSupportedError(
             f"Models of the type {architecture.model_type!r} can't write text"
             + (" until a later version." if reason is None else f" where {reason}."),
@@ -75,7 +75,7 @@ def caches_of(recipe: Recipe) -> Caches:
             do="use transformers for this model, or choose one of another type",
         )
     model: Any = recipe.origin.module()
-    return architecture.caches(model.config.to_dict())
+    return rule(model.config.to_dict())
 
 
 def decoder_module(recipe: Recipe, caches: Caches, form: DecoderForm) -> nn.Module:

@@ -106,7 +106,7 @@ def _row(case: Case) -> str:
 
 
 def _writer(facts: Architecture) -> str:
-    kept = (facts.caches.__doc__ or "").partition(": ")[2].rstrip(".") if facts.caches else ""
+    kept = (getattr(facts.layers_keep(), "__doc__", None) or "").partition(": ")[2].rstrip(".")
     return f"| `{facts.model_type}` | {_limit(facts)} | {kept} |\n"
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +10,19 @@ from numpy.typing import NDArray
 from QEfficient import fork
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.input_check import InputCheck
+from QEfficient.backends.owned_state import OwnedState
 from QEfficient.backends.qaic.exiting import CardSession, close_at_exit
 from QEfficient.backends.qaic.layouts import agreed
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout, Slot
 from QEfficient.backends.qaic.whole_state import WholeState
-from QEfficient.backends.refusals import closed
 from QEfficient.backends.retained import state_pairs
 from QEfficient.backends.state_checks import check_slot, check_state
-from QEfficient.backends.threads import leave
-from QEfficient.errors import DeviceError, OptionError, UsageError
+from QEfficient.errors import DeviceError, OptionError
 from QEfficient.records import Json, Manifest
 
 
-class RetainingSession(CardSession):
+class RetainingSession(OwnedState, CardSession):
     """A program on one device group that keeps state; see :class:`QEfficient.backends.base.Retaining`.
 
     There is one activation of the program, and the state is in there: :meth:`run` passes no buffer for it, so that only
@@ -77,7 +73,7 @@ class RetainingSession(CardSession):
         opaque = bool(manifest.options.flags.get("mxint8_kv_cache"))
         self.states = self._whole.specs([s for s in manifest.inputs if s.name in pairs], opaque=opaque)
         self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=True)
-        self._lock, self._process, self._closed = threading.Lock(), fork.process(), False
+        self._own()
         self._runs = self._bytes_in = self._bytes_out = 0
         self._replica.activate()
         try:
@@ -88,21 +84,6 @@ class RetainingSession(CardSession):
         fork.in_child(self._after_fork)
         close_at_exit(self)
 
-    @contextmanager
-    def _owned(self) -> Iterator[None]:
-        if fork.process() is not self._process:
-            raise UsageError(
-                "A session that keeps state can't be used in a forked process: what it holds stayed with the parent.",
-                got=type(self).__name__,
-                allowed="the process that opened it",
-                do="open the program in the child, and prefill there",
-            )
-        leave()
-        with self._lock:
-            if self._closed:
-                raise closed()
-            yield
-
     def run(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Input name → array in, output name → new array out; state is neither given nor taken.
 
@@ -112,15 +93,6 @@ class RetainingSession(CardSession):
         """
         with self._owned():
             return self._infer(self._layouts[self._input_check.check(arrays)], arrays)
-
-    def submit(self, arrays: Mapping[str, NDArray[np.generic]]) -> Future[Arrays]:
-        """As :meth:`run`, at once: no run can go beside another on the same state."""
-        future: Future[Arrays] = Future()
-        try:
-            future.set_result(self.run(arrays))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
     def _infer(self, layout: Layout, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
         if not self._slot.works:
