@@ -20,6 +20,7 @@ from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from QEfficient.export.decompositions import only_where_needed
 from QEfficient.export.isolated import isolated
 from QEfficient.export.promotions import only_changed_nodes
+from QEfficient.export.split_rule import only_where_first_fits
 from QEfficient.export.work_thread import shielded
 from QEfficient.pytorch_transforms.forward import argument
 from QEfficient.pytorch_transforms.speech import MaskedWrites
@@ -98,7 +99,8 @@ def _graph_of(
             with only_where_needed(), only_changed_nodes(), _no_fake_tensor_cache():
                 program = _trace(module, inputs, outputs, limit, shortest)
             weights = list(program.model.graph.initializers.values())
-            program.optimize()
+            with only_where_first_fits():
+                program.optimize()
             _name_computed(program.model.graph.outputs, outputs, _free(inputs))
         except Exception as error:  # the exporter raises what it likes, torch's internal errors among them
             if any(isinstance(one, KeyboardInterrupt) for one in _behind(error)):
