@@ -1,4 +1,4 @@
-"""onnxscript's rule of several outputs is tried where its first node fits, and the graph is what comes out without that."""
+"""onnxscript tries its rule of two outputs where its first node fits, and the graph is what comes out without that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
