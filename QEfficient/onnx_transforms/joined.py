@@ -18,6 +18,7 @@ from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
+from QEfficient.onnx_transforms.transposed_weights import TransposedWeights
 from QEfficient.onnx_transforms.used_positions import UsedPositions
 
 LARGEST = 2**24
@@ -25,7 +26,7 @@ LARGEST = 2**24
 
 
 def write_joined(source: Path, target: Path) -> bool:
-    """Writes what :class:`MoveBiases`, :class:`JoinAttention` and :class:`UsedPositions` make of a graph, beside it.
+    """Writes what :class:`MoveBiases` and :class:`JoinAttention` make of a graph, or a decoder's passes, beside it.
 
     Both graphs read the same external data; only moved biases are the second one's own. A graph that holds its weights
     itself is left alone, since they would be there twice; so is one whose data has the second graph's name.
@@ -38,7 +39,7 @@ def write_joined(source: Path, target: Path) -> bool:
     model = read(source)
     shorter = run(model, [UsedPositions()])
     if shorter:
-        run(model, [InlineFunctions()])
+        run(model, [InlineFunctions(), TransposedWeights()])
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention()]) and not shorter:
         return False

@@ -7,13 +7,15 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from QEfficient.onnx_transforms import new_values
+from QEfficient.onnx_transforms.remove_identities import RemoveIdentities
 
 
 class InlineFunctions(ir.passes.InPlacePass):
-    """Puts the nodes of functions in the place of their calls, and lets equal questions about sizes be one node.
+    """Puts the nodes of functions in the place of their calls, and makes equal nodes one.
 
     Each layer's function asks its own cache for the number of slots and positions, which are the same in all. Asked
-    once, what follows from them is the same expression in every layer, and a runtime computes it once.
+    once, what follows from them is the same expression in every layer. A runtime would find that too, each time it
+    loads the graph: with one node for each, SmolLM2's has 2,400 for 5,300.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -22,6 +24,8 @@ class InlineFunctions(ir.passes.InPlacePass):
             return ir.passes.PassResult(model, modified=False)
         common.InlinePass()(model)
         _share_sizes(model)
+        RemoveIdentities()(model)
+        common.CommonSubexpressionEliminationPass()(model)
         return ir.passes.PassResult(model, modified=True)
 
 
