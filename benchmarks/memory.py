@@ -3,6 +3,7 @@
     python benchmarks/memory.py               # 1.3 GB of weights, then 2.2 GB
     python benchmarks/memory.py --layers 6    # one size, smaller and quicker
     python benchmarks/memory.py --verified    # compile with its verification, for the host and for a card
+    python benchmarks/memory.py --decoder     # of a Llama: export, and compile with its verification
 
 The road is export, transform, compile, save, move and reload. It is measured twice: with the model in memory already,
 and loaded from files. Every part runs in a process of its own. A peak is the process's own greatest resident set
@@ -30,6 +31,7 @@ import numpy as np
 SIZES = (24, 42)  # layers of 1024: 1.3 GB, and 2.2 GB, which is past what one protobuf file can hold
 IDS = np.arange(1000, 1012).reshape(1, 12)
 MB = 1e6
+DECODER_EXPORT, DECODER_VERIFIED = "decoder exported", "decoder compiled and verified"
 
 
 def memory(what: str) -> float:
@@ -131,6 +133,39 @@ def verified(work: Path, target: str) -> None:
     log(f"compiled for the {target}", rows=found["rows"], cosine=found["min_cosine"])
 
 
+def prepare_decoder(work: Path, layers: int, hidden: int) -> None:
+    """Saves a Llama with random weights as HuggingFace does."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=8_000,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=max(1, hidden // 256),
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(work / "model")
+    Log()("prepared", weights=sum(p.numel() * p.element_size() for p in model.parameters()) / MB)
+
+
+def decoder(work: Path, part: str) -> None:
+    """An export without verification, or a compile with it, of the Llama read from files."""
+    from QEfficient import QEFFAutoModelForCausalLM
+
+    log = Log()
+    model = QEFFAutoModelForCausalLM.from_pretrained(work / "model")
+    if part == DECODER_EXPORT:
+        model.export(verify="off")
+    else:
+        model.compile(backend="onnxruntime")
+    log(part)
+
+
 def answer(work: Path, step: str = "reloaded") -> None:
     """Loads the moved program and runs it once."""
     from QEfficient import QEFFAutoModel
@@ -212,6 +247,19 @@ def measure_verified(layers: int, hidden: int) -> dict[str, dict[str, Any]]:
     return {target: {"weights": weights, "steps": steps} for target, steps in found.items()}
 
 
+def measure_decoder(layers: int, hidden: int) -> dict[str, Any]:
+    """A Llama's export and its verified compile, in children.
+
+    Returns:
+        ``weights`` in MB and ``steps``, one mapping for each of the two: ``step``, ``peak`` and ``now`` in MB.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        [prepared] = child(work, "prepare-decoder", layers, hidden)
+        steps = [child(work, part, layers, hidden)[0] for part in (DECODER_EXPORT, DECODER_VERIFIED)]
+    return {"weights": prepared["weights"], "steps": steps}
+
+
 def report(source: str, found: Mapping[str, Any]) -> None:
     """Prints one measured road."""
     print(f"\n{found['weights']:.0f} MB of weights, model {'in memory' if source == 'memory' else 'read from files'}")
@@ -231,6 +279,16 @@ def report_verified(target: str, found: Mapping[str, Any]) -> None:
     print(f"{step['rows']} rows, least cosine {step['cosine']:.7f}", flush=True)
 
 
+def report_decoder(found: Mapping[str, Any]) -> None:
+    """Prints what a decoder takes."""
+    print(f"\n{found['weights']:.0f} MB of weights, a decoder")
+    _report_steps(found)
+    for step, copies in zip(found["steps"], (1.3, 2.3), strict=True):
+        print(
+            f"{step['step']}: {step['peak']:.0f} of {copies} x weights + 900 MB = {copies * found['weights'] + 900:.0f}"
+        )
+
+
 def _report_steps(found: Mapping[str, Any]) -> None:
     print(f"{'':28}{'peak, MB':>10}{'now, MB':>10}{'seconds':>10}")
     for step in found["steps"]:
@@ -243,17 +301,24 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--verified", action="store_true")
+    parser.add_argument("--decoder", action="store_true")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.part == "prepare":
         prepare(chosen.work, chosen.layers, chosen.hidden)
+    elif chosen.part == "prepare-decoder":
+        prepare_decoder(chosen.work, chosen.layers, chosen.hidden)
+    elif chosen.part in (DECODER_EXPORT, DECODER_VERIFIED):
+        decoder(chosen.work, chosen.part)
     elif chosen.part == "reload":
         answer(chosen.work)
     elif chosen.part in ("host", "card"):
         verified(chosen.work, chosen.part)
     elif chosen.part:
         road(chosen.work, chosen.layers, chosen.hidden, chosen.part)
+    elif chosen.decoder:
+        report_decoder(measure_decoder(chosen.layers or SIZES[0] // 2, chosen.hidden))
     else:
         measured, shown = (measure_verified, report_verified) if chosen.verified else (measure, report)
         for layers in [chosen.layers] if chosen.layers else SIZES:

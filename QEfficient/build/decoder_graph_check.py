@@ -18,6 +18,7 @@ from QEfficient.numerics.decoder_steps import CACHE_SLOTS, LARGEST_ERROR, LENGTH
 from QEfficient.numerics.host import CHECKED_ON
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.records import MODEL, Caches, CompileOptions, OnnxModel, Shape, Target
+from QEfficient.runtime.freed import give_back
 from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
     ids = [rng.integers(0, vocabulary, min(length, limit)).tolist() for length in (longest, *LENGTHS[1:])]
     steps = Steps(ids, form.continuous, KEPT if form.keeps_logits else None)
     wanted = _reference(recipe, steps)
+    recipe.origin.release()
+    give_back()  # torch's weights go before onnxruntime holds the graph's
     rings = [cache.window for cache in caches if cache.ring and cache.window is not None]
     sizes = {CTX_DIM: len(ids[0]) + 1, SLOTS_DIM: CACHE_SLOTS, WINDOW_DIM: max(rings, default=1), KEPT_DIM: KEPT}
     with _poisoned(model, Shape(len(ids[0]), len(ids) + form.continuous, sizes)) as session:
         worst, wrong = worst_difference(steps, session.run, wanted)
+    give_back()
     if wrong:
         raise VerificationError(
             f"The graph of {recipe.origin.name!r} does not give HuggingFace's logits.",

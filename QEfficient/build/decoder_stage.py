@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from QEfficient.build.layer_caches import save_caches
 from QEfficient.build.program_stage import of_model, of_recipe, program_of
 from QEfficient.cache import Cache
 from QEfficient.records import Json, OnnxModel, Program, TextFacts
+from QEfficient.runtime.freed import give_back
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
 from QEfficient.tasks.text_generation import DecoderForm
@@ -63,14 +63,15 @@ def _export(recipe: Recipe, form: DecoderForm, text: TextFacts, folder: Path) ->
         # Everything below needs torch; it is imported here so that a warm cache never pays for it.
         with span("import"):
             from QEfficient.build.decoder_graph import caches_of, export_decoder
-        model = export_decoder(recipe, form, folder)
-        save_caches(folder, caches_of(recipe))
-        if recipe.verify == "on":
+        with span("load"):
+            save_caches(folder, caches_of(recipe))
+        if recipe.verify == "on":  # first, as the graph's check lets go of the weights
             with span("verify"):
                 from QEfficient.build.decoder_reference import reference_continuations
                 from QEfficient.numerics import continuations
 
                 continuations.save(folder, reference_continuations(recipe, text))
+        model = export_decoder(recipe, form, folder)
     recipe.origin.release()
-    gc.collect()  # the exporter leaves cycles behind that hold the weights
+    give_back()  # the exporter leaves cycles behind that hold the weights
     return model

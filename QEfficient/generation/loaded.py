@@ -129,9 +129,13 @@ class LoadedGenerator:
             return self._engine
 
     def _shared_how(self) -> EngineSettings:
-        """Caches in MXINT8 can't be copied, so a prompt never goes on from a copy of another's slot."""
-        opaque = bool(self.program.manifest.options.flags.get(MXINT8))
-        return EngineSettings(copy_saves=None) if opaque else EngineSettings()
+        """No prompt goes on from a copy of another's slot where caches can't be copied, or only through the host.
+
+        In MXINT8 nobody can. A card's go there and back whole, which takes longer than to read the prompt again.
+        """
+        manifest = self.program.manifest
+        copied = manifest.target.backend != "qaic" and not manifest.options.flags.get(MXINT8)
+        return EngineSettings() if copied else EngineSettings(copy_saves=None)
 
     def handed_out(self) -> SessionHandle:
         """A session of the caller's own, with slots of its own.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import child, measure, random_bert
+from benchmarks.memory import child, measure, measure_decoder, random_bert
 from QEfficient import QEFFAutoModel
 
 pytestmark = pytest.mark.own_exports
@@ -67,3 +67,14 @@ def test_a_model_read_from_files_is_let_go_of_by_compile(tmp_path: Path, monkeyp
     monkeypatch.setattr(origin, "release", watched)
     model.compile(backend="onnxruntime", verify="off", seq_len=32)
     assert read and not any(tensor() is not None for tensor in read)
+
+
+@pytest.mark.slow
+def test_a_decoder_holds_its_weights_as_an_encoder_does() -> None:
+    libraries = max(step["peak"] for step in measure_decoder(layers=1, hidden=64)["steps"])
+    found = measure_decoder(layers=4, hidden=1024)
+    weights, (exported, verified) = found["weights"], found["steps"]
+    activations = 200
+    assert weights > 250
+    assert exported["peak"] <= libraries + 1.3 * weights, (libraries, found)
+    assert verified["peak"] <= libraries + 2.3 * weights + activations, (libraries, found)
