@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from QEfficient.errors import ExportError, NumericsError, QEfficientError
 from QEfficient.export.decompositions import only_where_needed
 from QEfficient.export.isolated import isolated
+from QEfficient.export.process_wide import one_at_a_time
 from QEfficient.export.promotions import only_changed_nodes
 from QEfficient.export.split_rule import only_where_first_fits
 from QEfficient.export.work_thread import shielded
@@ -43,7 +44,7 @@ _NOISE = (
     # transformers' WavLM calls torch so.
     (r"Support for mismatched key_padding_mask and attn_mask is deprecated", UserWarning),
 )
-_ONE_AT_A_TIME = threading.Lock()  # torch.export keeps its state in globals: two at once break each other
+_EXPORTS = threading.Lock()  # torch.export keeps its state in globals: two at once break each other
 
 Outputs = Sequence[str | TensorSpec]
 """A graph's outputs, in order: their names; or specs, whose shapes name the dims that are computed from the inputs'."""
@@ -78,7 +79,7 @@ def traced(
         NumericsError: A weight is NaN or infinite.
         ExportError: The exporter refused the module; its own error is the cause.
     """
-    with _turn():
+    with one_at_a_time(_EXPORTS):
         model, weights = _graph_of(module, inputs, outputs, length_limit, shortest)
     weights += model.graph.initializers.values()
     try:
@@ -114,19 +115,6 @@ def _graph_of(
                 do="the cause below names the line of the model; a pooling function must use torch operators only",
             ) from error
     return program.model, weights
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """Waits for other exports to end; a Ctrl-C, which comes up between two steps of Python only, ends the wait."""
-    mine = False
-    try:
-        while not mine:
-            mine = _ONE_AT_A_TIME.acquire(timeout=0.2)
-        yield
-    finally:
-        if mine:
-            _ONE_AT_A_TIME.release()
 
 
 def _free(inputs: Sequence[TensorSpec]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Changes to the whole process that several threads want at once: the first makes them, the last takes them back."""
+"""What is one for the whole process: changes that several threads want at once, and work that one does at a time."""
 
 from __future__ import annotations
 
@@ -52,3 +52,16 @@ class ProcessWide:
             if not self._inside and self._made is not None:
                 self._made.__exit__(None, None, None)
                 self._made = None
+
+
+@contextmanager
+def one_at_a_time(lock: threading.Lock | threading.RLock) -> Iterator[None]:
+    """Waits for others who hold the lock; a Ctrl-C, which comes up between two steps of Python only, ends the wait."""
+    mine = False
+    try:
+        while not mine:
+            mine = lock.acquire(timeout=0.2)
+        yield
+    finally:
+        if mine:
+            lock.release()

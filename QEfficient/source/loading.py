@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,13 +11,15 @@ from typing import Any, TypeVar
 
 from QEfficient import settings
 from QEfficient.export.isolated import isolated
-from QEfficient.export.process_wide import ProcessWide
+from QEfficient.export.process_wide import ProcessWide, one_at_a_time
 from QEfficient.progress import is_watched
 
 _M = TypeVar("_M")
 
 _REPORTS = "transformers.modeling_utils"  # the logger of the reports
 _REPORT = " LOAD REPORT"
+
+_LOADS = threading.RLock()  # the loading of one may load another
 
 _HELD: ContextVar[list[logging.LogRecord] | None] = ContextVar("reports of the load in this thread", default=None)
 
@@ -28,12 +31,16 @@ def load(read: Callable[[], _M]) -> _M:
     transformers draws a bar only for a person who watches. What it reports of weights that are missing or left over is
     checked by ours, and is told only when the load fails, whose error may refer to it. Weights that it fills
     with random numbers are the same at each load, and nobody else's numbers are drawn for them.
+
+    One at a time: transformers switches the tying of weights off for as long as it loads, in its own class. Of two
+    loads at once the second would find it off already and leave it so, and each later model of the process would lack
+    its tied head.
     """
     from QEfficient.export.random_numbers import OwnRandomNumbers  # torch
 
     reports: list[logging.LogRecord] = []
     try:
-        with _kept(reports), _quiet(), OwnRandomNumbers():
+        with one_at_a_time(_LOADS), _kept(reports), _quiet(), OwnRandomNumbers():
             return read()
     except Exception:
         for report in reports:

@@ -50,9 +50,11 @@ def test_the_how_to_shows_a_whole_file_of_under_forty_lines_and_lines_of_the_tab
     (shown,) = [block for block in blocks(text, "python") if "ARCHITECTURE = " in block]
     assert shown in [path.read_text(encoding="utf-8") for path in files_of_facts().values()]
     assert len(shown.splitlines()) < 40
-    (shown,) = blocks(text, "text")
-    lines = Path(inspect.getfile(like)).read_text(encoding="utf-8")
-    assert all(line in lines.splitlines() for line in shown.splitlines())
+    shown, with_caches = blocks(text, "text")
+    lines = Path(inspect.getfile(like)).read_text(encoding="utf-8").splitlines()
+    assert all(line in lines for line in shown.splitlines())
+    rules = re.findall(r'"(\w+)": like\(.*caches="(\w+)"', with_caches)
+    assert len(rules) == 3 and all(find(model_type).caches == rule for model_type, rule in rules)
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -52,3 +52,5 @@ def main(kind: str, base: Path) -> None:
 if __name__ == "__main__":
     for kind in sys.argv[2:]:
         main(kind, Path(sys.argv[1]))
+    if torch.distributed.is_initialized():  # else the threads of its connections may end the process, with an error
+        torch.distributed.destroy_process_group()

@@ -4,7 +4,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
@@ -332,3 +334,22 @@ def test_the_same_vectors_as_plain_torch(repo: Path, plain: tuple[Any, ...]) -> 
     with torch.no_grad():
         states = model(**{name: torch.tensor(value) for name, value in INPUTS.items()}).last_hidden_state
     assert np.allclose(states.mean(1).numpy(), plain[-1], atol=1e-5)
+
+
+def test_models_are_loaded_in_several_threads(tmp_path: Path) -> None:
+    """transformers leaves the tying of weights switched off where two loads overlap."""
+    config = BertConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    BertForMaskedLM(config).save_pretrained(tmp_path / "tied")
+    ties, together = PreTrainedModel.tie_weights, threading.Barrier(3)
+
+    def tied(_: int) -> bool:
+        together.wait()
+        for _ in range(8):
+            model = load(lambda: BertForMaskedLM.from_pretrained(tmp_path / "tied"))
+            if model.cls.predictions.decoder.weight is not model.bert.embeddings.word_embeddings.weight:
+                return False
+        return True
+
+    with ThreadPoolExecutor(3) as threads:
+        assert all(threads.map(tied, range(3)))
+    assert PreTrainedModel.tie_weights is ties
