@@ -248,35 +248,56 @@ print(callable(openvino.convert_model), "openvino_telemetry" in sys.modules)
     assert (done.stdout, done.stderr) == (f"(1, {tiny_graphs.DIM})\nTrue False\n", "")
 
 
-def test_what_pools_keeps_its_mark(tmp_path: Path) -> None:
+POOLINGS = ("mean", "weighted_mean", "mean_sqrt_len", "cls", "last_token")
+
+
+@pytest.fixture(scope="module")
+def poolings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph that pools, in all these ways side by side, and does nothing else."""
+    length = ("batch_size", "seq_len")
+    specs = (TensorSpec("states", "float32", (*length, 8)), TensorSpec("attention_mask", "int64", length))
+    return export(Pooling(POOLINGS), inputs=specs, folder=tmp_path_factory.mktemp("poolings")).path
+
+
+def long_rows() -> dict[str, np.ndarray]:
+    """Three rows of states, of 5, 300 and 511 tokens."""
+    return {
+        "states": np.random.default_rng(0).normal(size=(3, 511, 8)).astype(np.float32),
+        "attention_mask": (np.arange(511) < np.array([[5], [300], [511]])).astype(np.int64),
+    }
+
+
+@needs_bf16
+def test_what_pools_is_exact_in_bf16(poolings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without marks it is not: weights and sums are rounded by up to 0.2 % each."""
+    exact = graphs.compiled(graphs.read(poolings), "fp32", streams=1, threads=1)(long_rows())[0]
+    half = graphs.compiled(graphs.read(poolings), "bf16", streams=1, threads=1)(long_rows())[0]
+    monkeypatch.setattr(graphs, "_is_pooling", lambda node: False)
+    unmarked = graphs.compiled(graphs.read(poolings), "bf16", streams=1, threads=1)(long_rows())[0]
+    assert np.abs(half - exact).max() <= 1e-6 * np.abs(exact).max()
+    assert np.abs(unmarked - exact).max() > 1e-4 * np.abs(exact).max()
+
+
+def test_what_pools_keeps_its_mark(poolings: Path) -> None:
     """OpenVINO rewrites a graph before it compiles it; a mark that a new node has not is no mark.
 
     What a CPU without bf16 can show: after these passes no float of the weights is without mark, nor a sum.
     """
     from openvino._offline_transformations import apply_moc_transformations
 
-    modes = ("mean", "weighted_mean", "mean_sqrt_len", "cls", "last_token")
-    length = ("batch_size", "seq_len")
-    specs = (TensorSpec("states", "float32", (*length, 8)), TensorSpec("attention_mask", "int64", length))
-    path = export(Pooling(modes), inputs=specs, folder=tmp_path).path
-    plain, model = graphs.read(path), graphs.read(path)
+    plain, model = graphs.read(poolings), graphs.read(poolings)
     graphs.keep_in_fp32(model)
     rewritten = model.clone()
     apply_moc_transformations(rewritten, False)
     sums = [node for node in rewritten.get_ops() if graphs._is_pooling(node)]
-    assert len(sums) == len(modes)
+    assert len(sums) == len(POOLINGS)
     for each in sums:
         weights = [node for node in graphs._weights_of(each) if node.get_type_name() not in ("Unsqueeze", "Reshape")]
         assert weights and not any(node.get_type_name() == "Divide" for node in weights)
         for node in (each, *weights):
             assert f"{graphs._MARK}_0" in node.get_rt_info(), node.get_friendly_name()
 
-    lengths = np.array([5, 300, 511])
-    arrays = {
-        "states": np.random.default_rng(0).normal(size=(3, 511, 8)).astype(np.float32),
-        "attention_mask": (np.arange(511) < lengths[:, None]).astype(np.int64),
-    }
-    new, old = (graphs.compiled(each, "fp32", streams=1, threads=1)(arrays)[0] for each in (model, plain))
+    new, old = (graphs.compiled(each, "fp32", streams=1, threads=1)(long_rows())[0] for each in (model, plain))
     assert np.abs(new - old).max() <= 1e-6 * np.abs(old).max()
 
 

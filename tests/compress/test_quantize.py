@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from QEfficient import QEFFAutoModel, QEFFAutoModelForSequenceClassification
 from QEfficient import settings as own_settings
+from QEfficient.backends.host import sums_int8_in_32_bits
 from QEfficient.errors import CompressionRefusedError, InputError, OptionError, UsageError, VerificationError
 from QEfficient.evaluate import compare
 from QEfficient.source.identity import tensors_digest
@@ -95,7 +96,11 @@ def test_narrow_weights_stay_narrow_on_another_host(repo: Path, tmp_path: Path) 
     own, report = made.device_report(), saved.device_report()
     assert report["compute"] == "int8_weights" and report["weights"] == own["weights"]
     assert saved.compressed == made.compressed
-    assert np.abs(saved.encode(small.TEXTS[:4]) - made.encode(small.TEXTS[:4])).max() < 1e-5
+    stored = [{file.name: file.read_bytes() for file in Path(one["program"]).glob("model.onnx*")} for one in (own, report)]
+    assert stored[0] == stored[1] and len(stored[0]) == 2  # a graph and its weights
+    # OpenVINO rounds what such weights are multiplied with, where the CPU has VNNI: 0.003 here, and 3e-8 without
+    moved = np.abs(saved.encode(small.TEXTS[:4]) - made.encode(small.TEXTS[:4])).max()
+    assert moved < (0.02 if sums_int8_in_32_bits() else 1e-5)
 
 
 def test_keywords_of_compile_do_what_they_do_there(repo: Path, tmp_path: Path) -> None:
