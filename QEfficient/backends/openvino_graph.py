@@ -35,7 +35,7 @@ BF16, INT8 = "bf16", "int8"
 FP32_OPERATORS = frozenset(
     "Add Subtract Multiply Divide Power Sqrt MVN ReduceSum ReduceMean ReduceMax ReduceL2 Softmax LogSoftmax".split()
 )
-ROUNDED_TOGETHER = 32
+ROUNDED_TOGETHER = 16
 """Of weights in few bits: numbers of a row that OpenVINO rounds to int8 with one step, to multiply them with such
 weights as they are. Only a CPU with VNNI does; another turns the weights back into fp32, and is not faster for them."""
 

@@ -174,7 +174,7 @@ def test_a_table_that_is_tied_to_a_product(tmp_path: Path) -> None:
         assert np.abs(got - want).max() <= (0.05 if rounded else 1e-5) * np.abs(want).max()
 
 
-@pytest.mark.parametrize(("compute", "together"), [("fp32", 0), ("int8_weights", 32), ("int4_weights", 32)])
+@pytest.mark.parametrize(("compute", "together"), [("fp32", 0), ("int8_weights", 16), ("int4_weights", 16)])
 def test_openvino_rounds_activations_for_narrow_weights_only(compute: str, together: int, tmp_path: Path) -> None:
     graph = openvino_graph.read(make(tmp_path / "plain").path)
     compiled = openvino_graph.compiled(graph, compute, streams=1, threads=1)
