@@ -31,7 +31,12 @@ from tests.rotation import todays
 from tests.shared_graphs import MARKER, SharedGraphs
 
 SPREAD = ("tests/sweep/",)
-BY_MODEL = ("tests/parity/test_families.py", "tests/parity/test_tasks.py")
+BY_MODEL = (
+    "tests/parity/test_families.py",
+    "tests/parity/test_tasks.py",
+    "tests/generation/test_graph_tokens.py",
+    "tests/generation/test_writers.py",
+)
 CPUS = len(os.sched_getaffinity(0))
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 SHARE = max(1, CPUS // WORKERS)

@@ -13,7 +13,7 @@ from QEfficient.architectures.record import Architecture, Reach, any_positions
 if TYPE_CHECKING:
     from QEfficient.architectures.table import Likeness
 
-__all__ = ["Architecture", "Reach", "find"]
+__all__ = ["Architecture", "Reach", "find", "writers"]
 
 
 @cache
@@ -42,3 +42,8 @@ def find(model_type: str) -> Architecture:
         return Architecture(model_type=model_type, limit=any_positions)
     found: Architecture = importlib.import_module(path).ARCHITECTURE
     return found
+
+
+def writers() -> tuple[str, ...]:
+    """The model types that are known to write text, by name."""
+    return tuple(sorted(name for name, line in _lines().values() if "caches" in line.facts))

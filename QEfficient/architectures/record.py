@@ -122,7 +122,8 @@ class Architecture:
         routed: True where a router sends each token to some of many experts. Rounding to less than fp32 sends one
             elsewhere where two experts are near, so there a verification goes by the mean.
         refused: Config → why this type can't be right, or ``None``.
-        caches: Where it may write text: function of ``architectures.caches``, see :meth:`layers_keep`.
+        caches: Where it is known to write text: function of ``architectures.caches``, see :meth:`layers_keep`. Other
+            types are tried, as ``as_configured`` there says.
         writes: Config → why this model can't write text though its type can, or ``None``.
     """
 
@@ -190,8 +191,7 @@ class Architecture:
         """As :meth:`max_length`, of HuggingFace's own model."""
         if self.whole is not None:
             return self.whole(config)
-        longer = any(_chooses_angles(rope) for rope in _rope(config))
-        return (positions(config, 0) if longer else None) or self.limit(config)
+        return (positions(config, 0) if other_angles(config) else None) or self.limit(config)
 
     def pad_id(self, config: Config) -> int | None:
         """Token id that fills a row; ``None`` where the config names none that the table of words has."""
@@ -224,15 +224,13 @@ class Architecture:
             return encoder
         return model
 
-    def layers_keep(self) -> Callable[[Config], Caches] | None:
-        """Config of the loaded model → what its layers keep of earlier tokens; ``None``: it may not write text.
+    def layers_keep(self) -> Callable[[Config], Caches]:
+        """Config of the loaded model, under the usual names → what its layers keep of earlier tokens.
 
         Imported on use, as blocks are: an encoder's facts need no rule of decoders.
         """
-        if self.caches is None:
-            return None
         rule: Callable[[Config], Caches] = getattr(
-            importlib.import_module("QEfficient.architectures.caches"), self.caches
+            importlib.import_module("QEfficient.architectures.caches"), self.caches or "as_configured"
         )
         return rule
 
@@ -278,14 +276,22 @@ def rotary(config: Config, default: int = 2048) -> int:
     """
     figure = positions(config, default)
     for rope in _rope(config):
-        if _chooses_angles(rope):
+        if _kind(rope) in _CHOOSING:
             original = config.get("original_max_position_embeddings")
             figure = min(figure, int(rope.get("original_max_position_embeddings") or original or figure))
     return figure
 
 
-def _chooses_angles(rope: Config) -> bool:
-    return str(rope.get("rope_type", rope.get("type"))) in ("longrope", "su", "dynamic")
+_CHOOSING = ("longrope", "su", "dynamic")
+
+
+def other_angles(config: Config) -> str | None:
+    """The kind of rotary positions that turns longer texts by other angles, where the config has one."""
+    return next((kind for kind in map(_kind, _rope(config)) if kind in _CHOOSING), None)
+
+
+def _kind(rope: Config) -> str:
+    return str(rope.get("rope_type", rope.get("type")))
 
 
 def _rope(config: Config) -> list[Config]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from QEfficient import arguments, progress
+from QEfficient.architectures.record import other_angles
 from QEfficient.arguments import Unset
 from QEfficient.auto.sharing import Sharing
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed
@@ -215,8 +216,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
         with self._lock:
             self._check_onnx_path(onnx_path)
             recipe = self._recipe(use_onnx_subfunctions, verify)
-            text, limit = self._text(recipe), self._limit(recipe)
-            request = parse_decoder(given, compiler_options, text, self._continuous, limit)
+            text, limit, rope = self._text(recipe), self._limit(recipe), other_angles(recipe.origin.config())
+            request = parse_decoder(given, compiler_options, text, self._continuous, limit, rope)
             program = decoder_stage(recipe, request, Cache())
             loaded = self._keep_program(program, request.backend, request.reason, given)
         _tell_of_caches(recipe.origin.name, loaded)

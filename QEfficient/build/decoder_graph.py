@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
+from QEfficient.build.decoder_caches import caches_of, is_tried, tried
 from QEfficient.build.decoder_graph_check import check_decoder
-from QEfficient.errors import NotYetSupportedError
 from QEfficient.export.exporter import traced
 from QEfficient.export.isolated import isolated
 from QEfficient.onnx_transforms import DEFAULT, finish
@@ -38,12 +38,18 @@ def export_decoder(recipe: Recipe, form: DecoderForm, folder: Path) -> OnnxModel
         folder: Where the finished graph goes.
 
     Raises:
-        NotYetSupportedError: Models of this type don't write text here.
+        NotYetSupportedError: Models of this type don't write text here, or were tried in vain.
         ExportError: The exporter refused the model.
         VerificationError: The graph does not give HuggingFace's logits.
     """
     with span("load"):
         caches = caches_of(recipe)
+    with tried(recipe):
+        return _checked(recipe, form, caches, folder)
+
+
+def _checked(recipe: Recipe, form: DecoderForm, caches: Caches, folder: Path) -> OnnxModel:
+    with span("load"):
         module = decoder_module(recipe, caches, form)
     inputs, outputs = (*form.inputs(caches), KEY_POSITIONS), form.outputs(caches)
     whole = next((f"past_key.{number}" for number, cache in enumerate(caches) if not cache.ring), None)
@@ -51,31 +57,10 @@ def export_decoder(recipe: Recipe, form: DecoderForm, folder: Path) -> OnnxModel
     with span("export"), traced(module, inputs=inputs, outputs=outputs) as graph:
         exported = finish(graph, folder, passes=passes)
     del module, graph
-    if recipe.verify == "on":
+    if recipe.verify == "on" or is_tried(recipe):
         with span("verify"):
             check_decoder(recipe, form, caches, exported)
     return exported
-
-
-def caches_of(recipe: Recipe) -> Caches:
-    """What the model's layers keep of earlier tokens. It loads the model: its config has every key.
-
-    Raises:
-        NotYetSupportedError: Models of this type, or this one, don't write text here.
-    """
-    architecture, config = recipe.architecture, recipe.origin.config()
-    architecture.check(config)
-    reason, rule = architecture.writes(config), architecture.layers_keep()
-    if rule is None or reason is not None:
-        raise NotYetSupportedError(
-            f"Models of the type {architecture.model_type!r} can't write text"
-            + (" until a later version." if reason is None else f" where {reason}."),
-            got=f"model_type={architecture.model_type!r}",
-            allowed="gemma3_text, gpt2, llama, mistral, qwen2, qwen3",
-            do="use transformers for this model, or choose one of another type",
-        )
-    model: Any = recipe.origin.module()
-    return rule(model.config.to_dict())
 
 
 def decoder_module(recipe: Recipe, caches: Caches, form: DecoderForm) -> nn.Module:

@@ -11,6 +11,7 @@ import torch
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Retaining, Session
+from QEfficient.build.decoder_caches import is_tried
 from QEfficient.cache import Cache
 from QEfficient.errors import NumericsError, VerificationError
 from QEfficient.export.isolated import isolated
@@ -49,6 +50,8 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
     limit = recipe.architecture.max_length(recipe.origin.config()) or _LONGEST
     windows = [cache.window for cache in caches if cache.window is not None]
     longest = max([LENGTHS[0], *(window + _BEHIND for window in windows if window + _BEHIND <= _LONGEST)])
+    if is_tried(recipe):
+        longest = _LONGEST  # it may see less of what is far than its config says
     config: Any = recipe.origin.module().config
     vocabulary, rng = int(config.get_text_config().vocab_size), np.random.default_rng(0)
     ids = [rng.integers(0, vocabulary, min(length, limit)).tolist() for length in (longest, *LENGTHS[1:])]

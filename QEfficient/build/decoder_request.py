@@ -100,6 +100,7 @@ def parse_decoder(
     text: TextFacts,
     continuous: bool | None,
     limit: int | None,
+    rope: str | None = None,
 ) -> DecoderRequest:
     """The arguments of ``compile`` as a request.
 
@@ -109,6 +110,7 @@ def parse_decoder(
         text: The model's text side.
         continuous: As the model was loaded; ``None`` where that was left out.
         limit: The most positions that the model takes.
+        rope: The kind of rotary positions that bounds it, where one does.
 
     Raises:
         OptionError: A value that is none of its keyword's, or keywords that do not go together.
@@ -125,7 +127,7 @@ def parse_decoder(
     check_names(keywords, [name for name in given if name not in ("self", "compiler_options")])
     for name, keyword in _AS_OPTIONS.items():
         keywords |= {keyword: True} if given[name] else {}
-    facts = decoder_facts(given, continuous, limit, on_host=backend.name in registry.HOSTS)
+    facts = decoder_facts(given, continuous, limit, on_host=backend.name in registry.HOSTS, rope=rope)
     request = DecoderRequest(
         backend,
         reason,

@@ -26,7 +26,7 @@ CARD_CONTEXT, CARD_CHUNK = 128, 32
 
 
 def decoder_facts(
-    given: Mapping[str, Any], continuous: bool | None, limit: int | None, *, on_host: bool
+    given: Mapping[str, Any], continuous: bool | None, limit: int | None, *, on_host: bool, rope: str | None = None
 ) -> DecoderFacts:
     """What the keywords of ``compile`` ask for.
 
@@ -35,13 +35,14 @@ def decoder_facts(
         continuous: As the model was loaded; ``None`` where that was left out.
         limit: The most positions that the model takes; ``None`` where nothing bounds it.
         on_host: Whether what is left out is a host's.
+        rope: The kind of rotary positions that bounds the model, where one does.
 
     Raises:
         OptionError: A number is none, or two do not go together; both are named.
     """
     slots = _is_continuous(given, continuous, on_host)
     rows, held = _rows(given) if slots else _plain_rows(given)
-    context = _context(given, limit, on_host)
+    context = _context(given, limit, on_host, rope)
     kept = 1 + speculated(given["num_speculative_tokens"])
     chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
     if chunk is not None and chunk > context:
@@ -104,13 +105,19 @@ def _plain_rows(given: Mapping[str, Any]) -> tuple[int, int]:
     return rows, rows
 
 
-def _context(given: Mapping[str, Any], limit: int | None, on_host: bool) -> int:
+def _context(given: Mapping[str, Any], limit: int | None, on_host: bool, rope: str | None) -> int:
     asked = unless_left_out("ctx_len", given["ctx_len"], "positions")
     if asked is None:
         return min(HOST_CONTEXT if on_host else CARD_CONTEXT, limit or HOST_CONTEXT)
     if limit is not None and asked > limit:
         raise OptionError(
-            "The context is longer than the model takes.",
+            "The context is longer than the model takes."
+            + (
+                ""
+                if rope is None
+                else f" Its rotary positions ({rope}) turn longer texts by other angles, from the "
+                "first token on, and a cache holds keys that are turned."
+            ),
             got=f"ctx_len={asked}",
             allowed=f"1 to {limit} positions",
             do="pass a smaller ctx_len",

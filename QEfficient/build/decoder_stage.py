@@ -62,11 +62,12 @@ def _export(recipe: Recipe, form: DecoderForm, text: TextFacts, folder: Path) ->
     with not_collected():
         # Everything below needs torch; it is imported here so that a warm cache never pays for it.
         with span("import"):
-            from QEfficient.build.decoder_graph import caches_of, export_decoder
+            from QEfficient.build.decoder_caches import caches_of, tried
+            from QEfficient.build.decoder_graph import export_decoder
         with span("load"):
             save_caches(folder, caches_of(recipe))
         if recipe.verify == "on":  # first, as the graph's check lets go of the weights
-            with span("verify"):
+            with span("verify"), tried(recipe):
                 from QEfficient.build.decoder_reference import reference_continuations
                 from QEfficient.numerics import continuations
 

@@ -25,7 +25,7 @@ def grouped_attention(
         query: ``(batch, heads, length, width)``.
         key: ``(batch, shared heads, keys, width)``.
         value: Likewise.
-        attention_mask: Added to the scores, ``(batch, 1, length, keys)``.
+        attention_mask: Added to the scores, ``(batch, 1 or shared heads, length, keys)``.
         **settings: ``scaling`` of the scores, and their ``softcap``.
 
     Returns:

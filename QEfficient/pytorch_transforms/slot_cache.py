@@ -47,6 +47,11 @@ class Placement:
         """Each row's largest position, ``(batch, 1)``; below 0 where all is padding."""
         return self.positions.amax(1, keepdim=True)
 
+    @property
+    def away(self) -> Tensor:
+        """How far each key stands from each token, ``(batch, length, reach)``: below 0 before it."""
+        return self.keys - self.positions[:, :, None]
+
     def scatter(self, state: Tensor, places: Tensor, new: Tensor) -> Tensor:
         """A cache after a write: ``new``, ``(batch, heads, length, width)``, at ``places``, ``(batch, length)``."""
         slots = () if self.slots is None else (self.slots,)
@@ -149,7 +154,7 @@ class SlotCache:
     """
 
     def __init__(self, caches: Caches, rows: Placement, states: Mapping[str, Tensor]) -> None:
-        self._states = states
+        self.rows, self._states = rows, states
         self._views: dict[LayerCache, View] = {}
         for number, cache in enumerate(caches):
             if cache not in self._views:
@@ -159,9 +164,13 @@ class SlotCache:
 
     @property
     def mask(self) -> Tensor | dict[str, Tensor]:
-        """The finished mask, or that of each kind of layer."""
+        """The finished mask, or that of each kind of layer where they differ."""
         masks = {cache.kind: view.mask for cache, view in self._views.items()}
-        return masks.get("", masks)
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Nothing: some models ask for it to count positions, which they are given."""
+        return 0
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """All keys and values that a layer attends to."""

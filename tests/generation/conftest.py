@@ -12,8 +12,8 @@ import transformers
 from QEfficient.records import OnnxModel
 from QEfficient.tasks.text_generation import DecoderForm
 from tests.generation.decoder_repos import decoder_repo
-from tests.generation.six_types import SPREAD, Reference
 from tests.generation.tiny_decoders import exported, tiny_decoder
+from tests.generation.writers import SPREAD, Reference
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from tests.generation.tiny_decoders import tiny_decoder
+from tests.generation.tiny_decoders import CONFIGS, LIMIT_KEYS, tiny_decoder
 
 SPECIAL = ("<|end|>", "<|user|>", "<|assistant|>")
 CHAT = (
@@ -40,7 +40,7 @@ def decoder_repo(folder: Path, model_type: str = "llama", **changes: Any) -> Pat
         model_type: One of ``tiny_decoders.CONFIGS``.
         changes: Of its config.
     """
-    limit = {"n_positions": 256} if model_type == "gpt2" else {"max_position_embeddings": 256}
+    limit = {key: 256 for key in LIMIT_KEYS if key in CONFIGS[model_type]}
     model = tiny_decoder(model_type, **{"vocab_size": VOCAB, **limit, **changes})
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)

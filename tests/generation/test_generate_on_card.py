@@ -18,8 +18,8 @@ from QEfficient.errors import DeviceError, QEfficientError
 from QEfficient.generation.decoder import Chunk
 from QEfficient.generation.session_decoder import SessionDecoder
 from tests.generation.decoder_repos import byte_tokenizer
-from tests.generation.six_types import ROWS, SLOTS, compiled
 from tests.generation.tiny_decoders import own_logits
+from tests.generation.writers import ROWS, SLOTS, compiled
 from tests.sdk import FakeSdk, make_sdk
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The graphs of the six types give transformers' tokens, whatever the chunks and slots."""
+"""The graphs of all types give transformers' tokens, whatever the chunks and slots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.generation.tiny_decoders import CONFIGS, VOCAB, WINDOW, Bare, greedy, own_logits, tiny_decoder
+from tests.generation.tiny_decoders import TYPES, VOCAB, WINDOW, Bare, greedy, own_logits, tiny_decoder
 
 NEW = 12
 
@@ -27,7 +27,7 @@ def written(bare: Bare, slot: int, ids: list[int], chunk: int, count: int = NEW)
     return tokens
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", TYPES)
 def test_every_chunk_length_gives_the_tokens_of_transformers(model_type, graph_of):
     graph, model, ids = graph_of(model_type), tiny_decoder(model_type), prompt(37)
     assert len(ids) > 4 * WINDOW
@@ -37,7 +37,7 @@ def test_every_chunk_length_gives_the_tokens_of_transformers(model_type, graph_o
         assert written(Bare(graph, 5), slot, ids, chunk) == wanted, chunk
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", TYPES)
 def test_rows_beside_one_another_keep_to_themselves(model_type, graph_of):
     """Four sequences of mixed lengths in slots out of order, an idle row among them, from caches full of NaN."""
     graph, model = graph_of(model_type), tiny_decoder(model_type)

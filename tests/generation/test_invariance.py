@@ -26,8 +26,8 @@ from QEfficient.generation.requests import Request, Ticket
 from QEfficient.generation.schedule import EngineSettings
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.generation.strategy import Answer, NextTokens, Reason
-from tests.generation.six_types import LENGTHS, compiled
-from tests.generation.tiny_decoders import CONFIGS
+from tests.generation.tiny_decoders import FIRST
+from tests.generation.writers import LENGTHS, compiled
 
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
@@ -74,7 +74,7 @@ class Opened:
         return Engine(SessionDecoder(session, self.loaded.facts), how)
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=FIRST)
 def opened(request: pytest.FixtureRequest, repo_of: Callable[[str], Path], tiny_home: Path) -> Iterator[Opened]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QEFF_HOME", str(tiny_home))

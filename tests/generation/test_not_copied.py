@@ -20,7 +20,7 @@ from QEfficient.errors import InputError, NotYetSupportedError, QEfficientError,
 from QEfficient.generation.decoder import Chunk
 from QEfficient.generation.session_decoder import SessionDecoder
 from tests.generation.decoder_repos import byte_tokenizer
-from tests.generation.six_types import CTX, ROWS, SLOTS, compiled
+from tests.generation.writers import CTX, ROWS, SLOTS, compiled
 
 pytestmark = pytest.mark.slow
 

@@ -79,6 +79,10 @@ CASES: tuple[Case, ...] = (
     case("gpt_neox", "GPTNeoXModel", rotary_pct=0.5),
     case("gptj", "GPTJModel", GPT2, rotary_dim=4),
     case("granite", "GraniteModel", attention_multiplier=0.4, residual_multiplier=0.7, embedding_multiplier=3.0),
+    case(
+        "granitemoe", "GraniteMoeModel", num_local_experts=4, num_experts_per_tok=2, attention_multiplier=0.4,
+        fp16=ROUTED,
+    ),
     case("helium", "HeliumModel"),
     case("llama", "LlamaModel", num_hidden_layers=2),
     case("ministral", "MinistralModel", WINDOW),
@@ -87,6 +91,10 @@ CASES: tuple[Case, ...] = (
     case(
         "modernbert-decoder", "ModernBertDecoderModel", LLAMA, num_hidden_layers=2,
         local_attention=8, global_attn_every_n_layers=2, cls_token_id=1, sep_token_id=2,
+    ),
+    case(
+        "mpt", "MptModel", {"vocab_size": VOCAB, "d_model": 32, "n_layers": 1, "n_heads": 4, "max_seq_len": LIMIT},
+        pad_token_id=0,
     ),
     case("nemotron", "NemotronModel"),
     case("olmo", "OlmoModel"),

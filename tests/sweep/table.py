@@ -29,9 +29,15 @@ TITLES: dict[Kind, str] = {
 WRITERS = """
 ## Models that write text
 
-`QEFFAutoModelForCausalLM` takes these; other types are refused by name. A tiny model of each writes the tokens of
-HuggingFace's in `tests/generation/`, in chunks of several lengths, over slots, on onnxruntime and on OpenVINO. *Longest
-context* is the limit with the default config: the most that `ctx_len` may be.
+A tiny model of each of these writes the tokens of HuggingFace's in `tests/generation/`, in chunks of several lengths,
+over slots, on onnxruntime, on OpenVINO and on an emulated card. *Longest context* is the limit with the default config:
+the most that `ctx_len` may be; LongRoPE and dynamic NTK bound it to the length of the first training. Angles that are
+scaled once and for all (`linear`, `llama3`, `yarn`) are HuggingFace's.
+
+`QEFFAutoModelForCausalLM` tries other decoders: their layers keep what the config says (`num_key_value_heads`,
+`head_dim`, `layer_types`, `sliding_window`), and the graph is compared with HuggingFace's, `verify="off"` or not. Where
+it differs, or the model takes no such cache, the type is refused with the reason. State-space models, encoder-decoders
+and models of images or sound are refused at once.
 
 | type | longest context | what its layers keep |
 |---|---|---|

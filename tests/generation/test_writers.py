@@ -16,8 +16,8 @@ import pytest
 from QEfficient.backends.qaic import native
 from QEfficient.backends.state_session import StateSession
 from tests.generation.decoder_repos import VOCAB
-from tests.generation.six_types import NEW, ROWS, SLOTS, Reference, check, compiled
-from tests.generation.tiny_decoders import CONFIGS
+from tests.generation.tiny_decoders import FIRST, OTHERS
+from tests.generation.writers import NEW, ROWS, SLOTS, Reference, check, compiled
 from tests.sdk import FakeSdk, make_sdk
 
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
@@ -53,25 +53,25 @@ def checked(
     yield made
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_slots_in_onnxruntime(model_type: str, checked: Checked) -> None:
     for chunk in (1, 7, 32):
         assert checked(model_type, FP32, backend="onnxruntime", prefill_seq_len=chunk) == EQUAL, chunk
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_the_plain_form_in_onnxruntime(model_type: str, checked: Checked) -> None:
     for chunk in (1, 7, 32):
         assert checked(model_type, FP32, backend="onnxruntime", slots=False, prefill_seq_len=chunk) == EQUAL, chunk
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_openvino(model_type: str, checked: Checked) -> None:
     assert checked(model_type, FP32, backend="openvino", prefill_seq_len=7) == EQUAL
     assert checked(model_type, FP32, backend="openvino", slots=False, prefill_seq_len=32) == EQUAL
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_the_emulator(model_type: str, checked: Checked, record_property: Any) -> None:
     for slots, chunk in ((True, 7), (False, 32)):
         equal = checked(model_type, FP16, backend="emulator", slots=slots, prefill_seq_len=chunk)
@@ -107,7 +107,7 @@ def moved_no_state(sdk: FakeSdk, slots: bool, chunk: int) -> None:
     assert min(run["state_bytes"] for run in runs) > 100 * decode[0]
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_the_card(
     model_type: str, checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
@@ -116,10 +116,26 @@ def test_the_card(
     assert sum(equal) > 0.5 * 3 * sum(EQUAL)
 
 
-@pytest.mark.parametrize("model_type", CONFIGS)
+@pytest.mark.parametrize("model_type", FIRST)
 def test_the_card_with_the_older_sdk(
     model_type: str, checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
     equal = on_card(model_type, "old", checked, tmp_path, monkeypatch)
     record_property("equal_tokens", equal)
     assert sum(equal) > 0.5 * 3 * sum(EQUAL)
+
+
+# ------------------------------------------------------------------------------------------------ the other types
+
+
+@pytest.mark.parametrize("model_type", OTHERS)
+def test_every_road(
+    model_type: str, checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    """Each form on onnxruntime, and each of the other backends; on the card the form and the chunk of one of them."""
+    assert checked(model_type, FP32, backend="onnxruntime", prefill_seq_len=7) == EQUAL
+    assert checked(model_type, FP32, backend="onnxruntime", slots=False, prefill_seq_len=32) == EQUAL
+    assert checked(model_type, FP32, backend="openvino", prefill_seq_len=32) == EQUAL
+    equal = checked(model_type, FP16, backend="emulator", slots=False, prefill_seq_len=32)
+    record_property("equal_tokens", equal)
+    assert sum(equal) > 0.5 * sum(EQUAL)

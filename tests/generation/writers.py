@@ -1,4 +1,4 @@
-"""Tiny models of the six types through their class, and how what they write is held to transformers'."""
+"""Tiny models of all types through their class, and how what they write is held to transformers'."""
 
 from __future__ import annotations
 
