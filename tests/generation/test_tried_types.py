@@ -39,7 +39,10 @@ def tried(model: Any, folder: Path, verify: str = "on") -> OnnxModel:
     ("model_type", "changes"),
     [
         ("arcee", {}),
-        ("ministral", {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}),
+        (
+            "ministral",
+            {"head_dim": 8, "sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]},
+        ),
     ],
 )
 def test_one_that_fits_writes_the_tokens_of_transformers(

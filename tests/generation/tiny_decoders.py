@@ -148,8 +148,8 @@ def tiny_decoder(model_type: str, *, seed: int = 0, spread: float = 0.4, **chang
         seed, spread: Of the weights.
         **changes: Of its config.
     """
-    config = transformers.AutoConfig.for_model(model_type, **{**CONFIGS.get(model_type, _TWO), **changes})
-    config.eos_token_id = config.bos_token_id = config.pad_token_id = None
+    no_ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(model_type, **{**CONFIGS.get(model_type, _TWO), **no_ends, **changes})
     model = transformers.AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
