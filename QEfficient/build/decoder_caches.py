@@ -63,7 +63,7 @@ def tried(recipe: Recipe) -> Iterator[None]:
         if not is_tried(recipe) or (isinstance(error, NumericsError) and not isinstance(error, VerificationError)):
             raise
         told = isinstance(error, (ExportError, VerificationError))
-        why = str(error.got) if told else f"{type(error).__name__}: {error}"
+        why = str(getattr(error, "got", "")) if told else f"{type(error).__name__}: {error}"
         raise _refusal(recipe, ": they were tried as decoders of the usual kind, and differ", why) from error
 
 

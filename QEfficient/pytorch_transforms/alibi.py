@@ -25,7 +25,9 @@ def _bloom_slopes(heads: int) -> Tensor:
 
 
 def _mpt_slopes(heads: int) -> Tensor:
-    return -build_mpt_alibi_tensor(heads, 2)[:, 0, 0]  # one place before the last
+    biases: Any = build_mpt_alibi_tensor
+    slopes: Tensor = -biases(heads, 2)[:, 0, 0]  # one place before the last
+    return slopes
 
 
 class _Attention(Block):

@@ -41,7 +41,8 @@ class GroupedAttention(Block):
         query, key, value = by_group[..., :-2, :].flatten(2, 3), by_group[..., -2, :], by_group[..., -1, :]
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         assert position_embeddings is not None  # ALiBi is refused
-        query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+        turned: Any = apply_rotary_pos_emb
+        query, key = turned(query, key, *position_embeddings)
         if layer_past is not None:
             key, value = layer_past.update(key, value, self.layer_idx)
         mixed, _none = grouped_attention(self, query, key, value, attention_mask)
