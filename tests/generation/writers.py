@@ -70,10 +70,9 @@ def check(
     wanted = {"max_new_tokens": NEW, "min_new_tokens": NEW, "output_logits": True, "return_dict_in_generate": True}
     out = model.generate(prompts(), **wanted)
     found = out.sequences[:, max(LENGTHS) :].tolist()
-    lasts = [_rerouted(row, out.logits, reference, atol) if routed else NEW for row in range(len(found))]
-    return [
-        _first_difference(row, out.logits, found[row][:last], reference, gap, atol) for row, last in enumerate(lasts)
-    ]
+    if routed:
+        found = [tokens[: _rerouted(row, out.logits, reference, atol)] for row, tokens in enumerate(found)]
+    return [_first_difference(row, out.logits, found[row], reference, gap, atol) for row in range(len(found))]
 
 
 def _rerouted(row: int, logits: Sequence[np.ndarray], reference: Reference, atol: float) -> int:
