@@ -15,7 +15,7 @@ from QEfficient.build.refused_keywords import COMPILE, LOAD, QAIC_CONFIG
 from QEfficient.errors import NotYetSupportedError, OptionError, QEfficientError, UsageError
 from QEfficient.records import TensorSpec, TextFacts
 from tests.generation.decoder_repos import decoder_repo
-from tests.generation.tiny_decoders import tiny_decoder
+from tests.generation.tiny_decoders import LIMIT, VARIANTS, tiny_decoder
 
 DEFAULTS = {
     name: parameter.default
@@ -277,3 +277,12 @@ def test_what_encoders_have_is_not_here_and_what_is_not_built_is_refused_by_name
         model.compile(onnx_path="other.onnx")
     with pytest.raises(QEfficientError, match="not compiled"):
         model.device_report()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("llama by dynamic", LIMIT), ("phi3 by longrope", LIMIT // 2)])
+def test_a_context_in_which_rotary_positions_would_change_is_refused_with_their_kind(name: str, limit: int) -> None:
+    model_type, changes = VARIANTS[name]
+    model = QEFFAutoModelForCausalLM(tiny_decoder(model_type, **changes))
+    with pytest.raises(OptionError, match=rf"positions \({name.split()[-1]}\) turn longer texts") as caught:
+        model.compile(ctx_len=limit + 1, backend=HOST)
+    assert caught.value.allowed == f"1 to {limit} positions"

@@ -13,6 +13,7 @@ from QEfficient.architectures import find
 from QEfficient.architectures.record import any_positions, rotary
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.rotary import RotaryTable, tabulate
+from tests.generation.tiny_decoders import ROPES
 from tests.sweep.build import build
 from tests.sweep.case import LIMIT, Case
 from tests.sweep.decoders import BOTH, LLAMA
@@ -54,6 +55,18 @@ def test_a_table_gives_the_same_states(case: Case) -> None:
     assert [type(part) for part in rotaries(twin)] == [RotaryTable]
     assert not any(isinstance(part, RotaryTable) for part in model.modules())
     torch.testing.assert_close(states(twin, LIMIT), states(model, LIMIT), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "llama3", "yarn"])
+def test_a_table_of_scaled_angles_gives_the_same_states(kind: str) -> None:
+    case = Case("llama", "LlamaModel", LLAMA | {"rope_parameters": ROPES[kind]}, std=0.3)
+    plain = Case("llama", "LlamaModel", LLAMA | {"rope_parameters": ROPES[kind] | {"rope_type": "default"}}, std=0.3)
+    model = build(case)
+    twin, _ = exportable(model)
+    tabulate(twin, LIMIT)
+    assert [type(part) for part in rotaries(twin)] == [RotaryTable]
+    torch.testing.assert_close(states(twin, LIMIT), states(model, LIMIT), rtol=1e-5, atol=1e-5)
+    assert (states(twin, LIMIT) - states(build(plain), LIMIT)).abs().max() > 0.1
 
 
 def test_without_a_limit_or_with_complex_numbers_there_is_no_table() -> None:
