@@ -66,6 +66,6 @@ def in_place(graph: GraphFacts, path: Path) -> tuple[str, ...]:
     pairs = state_pairs(graph.inputs, graph.outputs)
     if not pairs:
         return ()
-    from QEfficient.onnx_transforms.in_place import read_by_scatter_only  # imports onnx, which a session must not need
+    from QEfficient.onnx_transforms.in_place import read_where_written  # imports onnx, which a session must not need
 
-    return read_by_scatter_only(path, tuple(pairs))
+    return read_where_written(path, tuple(pairs))

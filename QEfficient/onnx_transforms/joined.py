@@ -13,8 +13,10 @@ import onnx
 import onnx_ir as ir
 
 from QEfficient.onnx_transforms.apply import run
+from QEfficient.onnx_transforms.cached_attention import JoinCachedAttention
 from QEfficient.onnx_transforms.graph_file import make_relative, read
 from QEfficient.onnx_transforms.join_attention import JoinAttention
+from QEfficient.onnx_transforms.join_norms import JoinNorms
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
@@ -37,11 +39,13 @@ def write_joined(source: Path, target: Path) -> bool:
     if target.exists() or source.stat().st_size > LARGEST:
         return False
     model = read(source)
-    shorter = run(model, [UsedPositions()])
-    if shorter:
-        run(model, [InlineFunctions(), TransposedWeights()])
+    decodes = run(model, [JoinCachedAttention()])
+    run(model, [RemoveDeadCode()])
+    decodes |= run(model, [UsedPositions()])
+    if decodes:
+        run(model, [JoinNorms(), InlineFunctions(), TransposedWeights()])
     run(model, [MoveBiases()])
-    if not run(model, [JoinAttention()]) and not shorter:
+    if not run(model, [JoinAttention()]) and not decodes:
         return False
     _write(model, source, target)
     return True

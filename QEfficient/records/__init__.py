@@ -9,13 +9,14 @@ from QEfficient.records.facts import CONFIG_KEY, DecoderFacts, FileFacts, ModelF
 from QEfficient.records.options import CompileOptions, Target, Tuning
 from QEfficient.records.programs import MODEL, GraphFacts, Manifest, Program, Shape
 from QEfficient.records.rows import RowRules, Rows, TextFacts, TokenInput
-from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, Json, OnnxModel, TensorSpec
+from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, ROW_SLOTS, Json, OnnxModel, TensorSpec
 
 __all__ = [
     "BATCH_DIM",
     "CONFIG_KEY",
     "LENGTH_DIM",
     "MODEL",
+    "ROW_SLOTS",
     "Caches",
     "CompileOptions",
     "DecoderFacts",

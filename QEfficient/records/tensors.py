@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 BATCH_DIM, LENGTH_DIM = "batch_size", "seq_len"
 """The two dims that every part of the library knows. Any other name is between a graph and whoever runs it."""
 
+ROW_SLOTS = "row_slots"
+"""First dim of a state of which a run is given the slots of its rows only, in their order."""
+
 Json = Any  # a value that json.dumps takes; checked where it enters, in cache.canonical_json
 
 

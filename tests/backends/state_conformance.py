@@ -28,7 +28,7 @@ from QEfficient.backends.base import Arrays, Backend, Retaining, Session
 from QEfficient.errors import DeviceError, InputError, UsageError
 from QEfficient.generation.decoder import Chunk, Decoder
 from QEfficient.generation.session_decoder import SessionDecoder
-from QEfficient.records import MODEL, CompileOptions, Program, Target
+from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Target
 from tests import stateful_graphs as graphs
 from tests.stateful_graphs import FORMS, Form
 
@@ -68,6 +68,10 @@ class StateConformance:
     def poison(self, monkeypatch: pytest.MonkeyPatch) -> None:
         raise NotImplementedError("let the sessions that are opened from now on start out with NaN in all state")
 
+    def graph(self, folder: Path, form: Form) -> OnnxModel:
+        """The graph that is compiled."""
+        return graphs.make(folder, form)
+
     def options(self, form: Form) -> CompileOptions:
         """What the graph is compiled with."""
         return CompileOptions()
@@ -78,7 +82,7 @@ class StateConformance:
 
         def build(form: Form) -> Program:
             if (type(self), form) not in _PROGRAMS:
-                model = graphs.make(tmp_path / "graph", form)
+                model = self.graph(tmp_path / "graph", form)
                 (tmp_path / "program").mkdir()
                 target = Target(backend.name, backend.compute[0], cores=self.cores)
                 options = self.options(form)

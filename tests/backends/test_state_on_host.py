@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from QEfficient.errors import CorruptArtefactError, DeviceError, InputError
 from QEfficient.generation.decoder import Chunk
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target, TensorSpec
+from tests import cached_graphs
 from tests import stateful_graphs as graphs
 from tests.backends.state_conformance import StateConformance, feed, same, text
 from tests.stateful_graphs import FORMS, Form
@@ -38,6 +40,30 @@ class TestOnnxRuntimeState(HostConformance):
     @pytest.fixture
     def backend(self) -> Backend:
         return OnnxRuntimeBackend()
+
+
+class TestJoinedState(HostConformance):
+    """The same decoders with attention in one operator, which has no slots."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return OnnxRuntimeBackend()
+
+    @pytest.fixture(params=[name for name, form in FORMS.items() if form.window is None])
+    def form(self, request: pytest.FixtureRequest) -> Form:
+        return FORMS[request.param]
+
+    def graph(self, folder: Path, form: Form) -> OnnxModel:
+        return graphs.make(folder, form) if form.window else cached_graphs.make(folder, form)
+
+    def test_it_is_joined(self, program: Program) -> None:
+        graph = onnx.load(program.joined_path)
+        found = Counter(node.op_type for node in graph.graph.node)
+        assert found["GroupQueryAttention"] == graphs.LAYERS
+        assert not found.keys() & {"Softmax", "ScatterND", "CtxScatterCB", "CtxScatter"}
+        assert set(program.manifest.graph.in_place) == {
+            f"past_{part}.{layer}" for layer in range(graphs.LAYERS) for part in ("key", "value")
+        }
 
 
 @pytest.fixture(scope="class")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from QEfficient.onnx_transforms.in_place import read_by_scatter_only
+from QEfficient.onnx_transforms.in_place import read_where_written
 from QEfficient.onnx_transforms.inline_functions import write_inlined
 
 _HEAD = '<ir_version: 9, opset_import: ["" : 18, "own" : 1]>'
@@ -74,7 +74,7 @@ SHAPE = """
     ],
 )
 def test_what_only_a_scatter_reads(tmp_path: Path, body: str, found: bool) -> None:
-    assert read_by_scatter_only(graph(body, tmp_path), ["x"]) == (("x",) if found else ())
+    assert read_where_written(graph(body, tmp_path), ["x"]) == (("x",) if found else ())
 
 
 def test_inlined_functions_compute_the_same(tmp_path: Path) -> None:
