@@ -46,7 +46,7 @@ def _replace(graph: ir.Graph, product: ir.Node, weight: ir.Value, names: new_val
         return new_values.initializer(graph, np.array(numbers, np.int64), names.new(f"{name}_{what}"))
 
     def put(kind: str, inputs: list[ir.Value], what: str, **attributes: int) -> ir.Value:
-        return new_values.insert(product, kind, inputs, names.new(f"{name}_{what}"), **attributes)
+        return new_values.insert(product, kind, inputs, names.new(f"{name}_{what}"), None, **attributes)
 
     rows = put("Reshape", [states, sizes([-1, wide_in], "matrix")], "rows")
     products = put("Gemm", [rows, weight], "products", transB=1)
