@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -59,6 +61,14 @@ def ties(model: Any, prompt: Sequence[int], new: Sequence[int]) -> int:
     assert len(new) == smollm2.NEW_TOKENS or new[-1] == END
     assert END not in new[:-1]
     return 0
+
+
+def test_onnxruntime_has_one_operator_for_each_attention_and_norm(ours: QEFFAutoModelForCausalLM) -> None:
+    graph = onnx.load(ours._need_loaded().program.joined_path, load_external_data=False).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    assert kinds["GroupQueryAttention"] == 30 and kinds["SimplifiedLayerNormalization"] == 61
+    assert not kinds.keys() & {"ScatterND", "GatherND", "ScatterElements", "Softmax"}
+    assert kinds["Slice"] == 2 and len(graph.node) < 500  # both tables are cut when the graph is loaded
 
 
 @pytest.mark.sweep

@@ -77,6 +77,18 @@ def test_what_only_a_scatter_reads(tmp_path: Path, body: str, found: bool) -> No
     assert read_where_written(graph(body, tmp_path), ["x"]) == (("x",) if found else ())
 
 
+@pytest.mark.parametrize(("place", "found"), [(3, True), (4, True), (0, False)])
+def test_attention_writes_into_its_caches_alone(tmp_path: Path, place: int, found: bool) -> None:
+    names = ["q", "k", "v", "pk", "pv", "s", "t"]
+    names[place] = "x"
+    inputs = ", ".join(f"float[a] {name}" for name in names)
+    text = f"""<ir_version: 9, opset_import: ["" : 18, "com.microsoft" : 1]>
+        g ({inputs}) => (float[a] o, float[a] k1, float[a] v1)
+        {{ o, k1, v1 = com.microsoft.GroupQueryAttention ({", ".join(names)}) }}"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    assert read_where_written(tmp_path / "model.onnx", ["x"]) == (("x",) if found else ())
+
+
 def test_inlined_functions_compute_the_same(tmp_path: Path) -> None:
     path = graph("y = own.Deep (x, place, number) z = ReduceSum <keepdims = 0> (y)", tmp_path)
     before = path.read_bytes()
