@@ -12,7 +12,7 @@ from QEfficient import fork
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host_session import check_names
 from QEfficient.backends.onnxruntime_session import load, onnxruntime, run_error
-from QEfficient.backends.slot_runs import POSITIONS, SLOTS, Slots
+from QEfficient.backends.slot_runs import POSITIONS, SLOTS, RowSlots
 from QEfficient.backends.state_session import StateSession
 from QEfficient.records import ROW_SLOTS, Json
 
@@ -47,10 +47,10 @@ class OnnxRuntimeStateSession(StateSession):
         self._bound(0, len(next(iter(self._buffers.values()))))
         fork.in_child(self._after_fork)
 
-    def _slots_of_rows(self) -> Slots:
+    def _slots_of_rows(self) -> RowSlots:
         shapes = {spec.name: spec.shape for spec in self.inputs}
         count, _, length, *_ = self._buffers[next(iter(self._of_rows))].shape
-        return Slots(
+        return RowSlots(
             count=count,
             length=length,
             tokens=tuple(name for name, shape in shapes.items() if shape == shapes[POSITIONS]),

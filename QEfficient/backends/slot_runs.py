@@ -51,7 +51,7 @@ class SlotRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
+class RowSlots:
     """The slots that calls name, and how their runs may look.
 
     Attributes:

@@ -29,7 +29,7 @@ _SLOT = "Where(And(GreaterOrEqual(batch_index,0),Less(batch_index,Sub({slots},1)
 
 
 @dataclass(frozen=True)
-class Cache:
+class CacheUse:
     """A cache of keys or values.
 
     Attributes:
@@ -57,8 +57,8 @@ class CachedLayer:
     """
 
     query: ir.Value
-    key: Cache
-    value: Cache
+    key: CacheUse
+    value: CacheUse
     scale: float
     softcap: float | None
     window: int | None
@@ -150,7 +150,7 @@ def _unscaled(value: ir.Value | None) -> tuple[ir.Node | None, float | None]:
     return None, None
 
 
-def _query(rows: ir.Value | None, key: Cache | None) -> ir.Value | None:
+def _query(rows: ir.Value | None, key: CacheUse | None) -> ir.Value | None:
     """The queries by head: heads that share one of the keys' are rows of one product."""
     if rows is None or key is None:
         return None
@@ -160,7 +160,7 @@ def _query(rows: ir.Value | None, key: Cache | None) -> ir.Value | None:
     return rows if _size(rows, 1) == _size(key.before, 1) else None
 
 
-def _cache(value: ir.Value | None) -> Cache | None:
+def _cache(value: ir.Value | None) -> CacheUse | None:
     """The cache whose positions up to each row's last one a value is, after a chunk was written there."""
     alone = value is not None and len(value.uses()) == 1 and not value.is_graph_output()
     gather = value.producer() if value is not None and alone else None
@@ -181,10 +181,10 @@ def _cache(value: ir.Value | None) -> Cache | None:
     indices = [formula(one) for one in (*gather.inputs[1:], *scatter.inputs[1:-1])]
     slot = [_SLOT.format(slots=slots)] if len(gather.inputs) == 3 else []
     wanted = [*slot, _READ.format(length=length), *slot, _WRITTEN.format(length=length)]
-    return Cache(before, new, state) if indices == wanted else None
+    return CacheUse(before, new, state) if indices == wanted else None
 
 
-def _window(mask: ir.Value | None, key: Cache | None) -> int | None:
+def _window(mask: ir.Value | None, key: CacheUse | None) -> int | None:
     """Keys that a mask shows to a token, the last ones up to its own; 0: all of them; ``None``: it is another mask."""
     if key is None:
         return None

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from QEfficient.backends.slot_runs import HOLES, POSITIONS, SLOTS, SlotRun, Slots
+from QEfficient.backends.slot_runs import HOLES, POSITIONS, SLOTS, RowSlots, SlotRun
 
 IDS, KEPT = "input_ids", "num_logits_to_keep"
-SOME = Slots(count=9, length=32, tokens=(IDS, POSITIONS), whole=False, fixed=False)
+SOME = RowSlots(count=9, length=32, tokens=(IDS, POSITIONS), whole=False, fixed=False)
 NOTHING = -9
 
 
@@ -24,7 +24,7 @@ class Machine:
     It insists on what the operator insists on.
     """
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: RowSlots) -> None:
         self.slots, self.held = slots, np.full((slots.count, slots.length), NOTHING)
         self._numbers: dict[bytes, int] = {}
 
@@ -112,7 +112,7 @@ def test_runs_do_what_the_call_says(
             assert found[row].tolist() == [machine.number(wanted[slot, : at + 1]) for at in asked]
 
 
-def shapes(rows: list[tuple[int, list[int]]], slots: Slots = SOME) -> list[tuple[int, int, int]]:
+def shapes(rows: list[tuple[int, list[int]]], slots: RowSlots = SOME) -> list[tuple[int, int, int]]:
     return [(run.first, run.rows, run.width) for run in slots.runs(call(rows))]
 
 
