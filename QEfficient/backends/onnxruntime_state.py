@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,26 +79,30 @@ class OnnxRuntimeStateSession(StateSession):
             raise run_error(error) from error
         for name in self._spare:
             self._buffers[name], self._spare[name] = self._spare[name], self._buffers[name]
-        found = binding.get_outputs()[len(self._pairs) :]  # in the order in which they were first bound
-        return {spec.name: value.numpy() for spec, value in zip(self.outputs, found, strict=True)}
+        found = binding.get_outputs_as_ortvaluevector()  # in the order in which they were first bound: state first
+        return {spec.name: found[len(self._pairs) + place].numpy() for place, spec in enumerate(self.outputs)}
 
     def _bound(self, first: int, rows: int) -> Any:
         """A binding of all state; that with two buffers is bound as it stands now."""
-        binding = self._bindings.get((first, rows))
-        if binding is None:
-            if len(self._bindings) >= _MOST_VIEWS:
-                self._bindings.clear()
-            binding, names = self._handle.io_binding(), list(self._pairs)
-        else:
-            names = list(self._spare)
+        known = self._bindings.get((first, rows))
+        if known is not None:
+            if self._spare:
+                self._bind(known, self._spare, slice(None))
+            return known
+        if len(self._bindings) >= _MOST_VIEWS:
+            self._bindings.clear()
+        binding = self._handle.io_binding()
+        self._bind(binding, self._pairs, slice(first, first + rows))
+        self._bindings[first, rows] = binding
+        return binding
+
+    def _bind(self, binding: Any, names: Iterable[str], slots: slice) -> None:
         value = onnxruntime().OrtValue.ortvalue_from_numpy  # shares the array's memory
         for name in names:
             buffer, spare = self._buffers[name], self._spare.get(name)
-            read = value(buffer[first : first + rows] if name in self._of_rows else buffer)
+            read = value(buffer[slots] if name in self._of_rows else buffer)
             binding.bind_ortvalue_input(name, read)
             binding.bind_ortvalue_output(self._pairs[name], read if spare is None else value(spare))
-        self._bindings[first, rows] = binding
-        return binding
 
     def _free(self) -> None:
         del self._handle

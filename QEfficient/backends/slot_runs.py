@@ -20,6 +20,7 @@ POSITIONS, SLOTS = "position_ids", "batch_index"
 HOLES = 3
 """Slots in between that are taken along. Each costs a row; another run reads all weights once more, as much as five."""
 
+_ONE = np.zeros(1, np.intp)
 Inputs = Mapping[str, NDArray[np.generic]]
 
 
@@ -127,6 +128,10 @@ class RowSlots:
         slots = arrays[SLOTS][:, 0].tolist() if named else range(len(positions))
         for row, slot in enumerate(slots):
             if not 0 <= slot < self.count - named:
+                continue
+            if positions.shape[1] == 1:  # a token, as in most calls
+                if 0 <= (start := int(positions[row, 0])) < self.length:
+                    yield Piece(row, slot, start, _ONE)
                 continue
             columns = np.flatnonzero((positions[row] >= 0) & (positions[row] < self.length))
             columns = columns[np.argsort(positions[row, columns], kind="stable")]
