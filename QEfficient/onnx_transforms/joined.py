@@ -7,6 +7,7 @@ which reads the same weights.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -22,6 +23,9 @@ from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
 from QEfficient.onnx_transforms.transposed_weights import TransposedWeights
 from QEfficient.onnx_transforms.used_positions import UsedPositions
+
+_ASKED = frozenset({"input_ids", "position_ids", "batch_index", "num_logits_to_keep"})
+_CACHE = re.compile(r"past_(key|value)\.\d+")
 
 LARGEST = 2**24
 """Most bytes of a graph file that may be there twice. Without weights it has a few hundred kB."""
@@ -39,7 +43,7 @@ def write_joined(source: Path, target: Path) -> bool:
     if target.exists() or source.stat().st_size > LARGEST:
         return False
     model = read(source)
-    decodes = run(model, [JoinCachedAttention()])
+    decodes = _is_asked_by_tokens_alone(model) and run(model, [JoinCachedAttention()])
     run(model, [RemoveDeadCode()])
     decodes |= run(model, [UsedPositions()])
     if decodes:
@@ -49,6 +53,11 @@ def write_joined(source: Path, target: Path) -> bool:
         return False
     _write(model, source, target)
     return True
+
+
+def _is_asked_by_tokens_alone(model: ir.Model) -> bool:
+    """Whether a graph's inputs are tokens and caches: a call of it can become several, of some of its rows each."""
+    return all(str(value.name) in _ASKED or _CACHE.fullmatch(str(value.name)) for value in model.graph.inputs)
 
 
 def _write(model: ir.Model, source: Path, target: Path) -> None:

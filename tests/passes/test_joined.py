@@ -22,9 +22,10 @@ from QEfficient.onnx_transforms.joined import write_joined
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.pytorch_transforms.embedding import text_inputs
 from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Shape, Target
-from tests import tiny_models
+from tests import cached_graphs, tiny_models
 from tests.exported import export
 from tests.passes.graphs import LAYER, compute, layer
+from tests.stateful_graphs import FORMS
 
 JOINED = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert", "electra")
 
@@ -201,6 +202,21 @@ def test_data_of_this_name_is_never_written_over(tmp_path: Path) -> None:
     beside(plain.path).write_bytes(b"somebody's weights")
     assert not write_joined(plain.path, beside(plain.path))
     assert beside(plain.path).read_bytes() == b"somebody's weights"
+
+
+def test_a_decoder_that_reads_more_than_tokens_keeps_its_attention(tmp_path: Path) -> None:
+    """What belongs to a row would have to go with it: a source to translate, say."""
+    plain = cached_graphs.make(tmp_path, FORMS["slots"])
+    assert write_joined(plain.path, beside(plain.path))
+    assert kinds(ir.load(beside(plain.path)))["GroupQueryAttention"] == 2
+    graph = onnx.load(plain.path)
+    graph.graph.input.append(
+        onnx.helper.make_tensor_value_info("source_ids", onnx.TensorProto.INT64, ["batch_size", "n"])
+    )
+    onnx.save(graph, plain.path)
+    beside(plain.path).unlink()
+    assert write_joined(plain.path, beside(plain.path))
+    assert not kinds(ir.load(beside(plain.path)))["GroupQueryAttention"]
 
 
 def compiled(plain: OnnxModel, folder: Path) -> Program:
