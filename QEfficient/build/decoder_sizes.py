@@ -43,7 +43,7 @@ def decoder_facts(
     slots = _is_continuous(given, continuous, on_host)
     rows, held = _rows(given) if slots else _plain_rows(given)
     context = _context(given, limit, on_host, rope)
-    kept = 1 + speculated(given["num_speculative_tokens"])
+    ahead = speculated(given["num_speculative_tokens"])
     chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
     if chunk is not None and chunk > context:
         raise OptionError(
@@ -58,7 +58,7 @@ def decoder_facts(
         chunk = 1  # prompts are read by the decode's entry
     if only:
         rows = held if not slots else 1
-    return DecoderFacts(context, held, rows, chunk, slots, kept)
+    return DecoderFacts(context, held, rows, chunk, slots, 1 + ahead, speculated=ahead)
 
 
 def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:

@@ -20,6 +20,9 @@ def save_caches(folder: Path, caches: Caches) -> None:
 def with_layers(model: OnnxModel, facts: DecoderFacts) -> tuple[DecoderFacts, int | None]:
     """The facts, with whether a slot can go back; and how many positions a layer keeps that does not keep all.
 
+    These are its window, and as many more as tokens may be speculated: one that is not chosen was written over the
+    position that many before it, which the next token then still has.
+
     Args:
         model: The graph.
         facts: What it is compiled for.
@@ -28,4 +31,4 @@ def with_layers(model: OnnxModel, facts: DecoderFacts) -> tuple[DecoderFacts, in
     windows = [int(layer["window"]) for layer in layers if layer["ring"]]
     if not windows:
         return facts, None
-    return dataclasses.replace(facts, rewinds=False), max(windows)
+    return dataclasses.replace(facts, rewinds=False), max(windows) + facts.kept_logits - 1

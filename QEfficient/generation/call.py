@@ -9,6 +9,7 @@ from typing import Any
 from QEfficient.errors import UsageError
 from QEfficient.generation.callers_objects import allowed_tokens, callables, criterion, processor
 from QEfficient.generation.grammar import GrammarKind, GrammarVocabulary
+from QEfficient.generation.prompt_lookup import PromptLookup
 from QEfficient.generation.refused import refuse
 from QEfficient.generation.requests import Request
 from QEfficient.generation.settings import GenerationSettings
@@ -64,21 +65,44 @@ class Call:
         Raises:
             InputError: A prompt, or a length that the caller named, does not fit.
             OptionError: The settings do not fit the vocabulary.
+            UsageError: Tokens are to be drafted, and the program was not compiled for it.
         """
         grammars = None
         if self.grammar is not None and self.tokenizer is not None:
             grammars = GrammarVocabulary(self.tokenizer.fast, vocabulary, self.settings.eos_token_id)
+        drafted = self._drafted(facts)
         found = []
         for row, prompt in enumerate(prompts):
             ids = tuple(prompt)
             room = facts.room - len(ids)
             most = 1 if room < 1 else self.settings.most_new_tokens(width or len(ids), room, otherwise)
             made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids, grammars))
-            found.append(tuple(Request(ids, strategy, most) for strategy in made))
+            found.append(tuple(Request(ids, one, most, drafter=self._drafter(drafted)) for one in made))
         for requests in found:
             for request in requests:
                 request.check(facts)
         return found
+
+    def _drafted(self, facts: DecoderFacts) -> int:
+        """Tokens that are drafted at once, at most.
+
+        Raises:
+            UsageError: The call asks for some, and the program takes none.
+        """
+        asked, most = self.settings.prompt_lookup_num_tokens, facts.kept_logits - 1
+        if asked and not most:
+            raise UsageError(
+                "The program gives the logits of one token a step, so none can be drafted ahead.",
+                got=f"prompt_lookup_num_tokens={asked}",
+                allowed="0, or None",
+                do=f"compile with num_speculative_tokens={asked}",
+            )
+        if self.settings.num_beams > 1:
+            return 0
+        return min(most, facts.speculated if asked is None else asked)
+
+    def _drafter(self, most: int) -> PromptLookup | None:
+        return PromptLookup(most, self.settings.max_matching_ngram_size) if most else None
 
     def _hooks(self, row: int, prompt: tuple[int, ...], grammars: GrammarVocabulary | None) -> Hooks:
         stops = [criterion(one, prompt) for one in self.criteria]

@@ -31,23 +31,23 @@ def check_decode(rows: Sequence[Chunk], facts: DecoderFacts) -> int:
     """Refuses rows that can't be decoded together.
 
     Returns:
-        How many tokens each row has.
+        How many tokens the longest row has.
 
     Raises:
-        UsageError: There is none, or more than ``decode_rows``; rows have unequal numbers of ids, none, or more than
-            ``kept_logits``; or as :func:`_check_places`.
+        UsageError: There is none, or more than ``decode_rows``; a row has no ids, or more than ``kept_logits``; or as
+            :func:`_check_places`.
     """
     _check_count(len(rows), facts.decode_rows, "rows", "decode fewer at once, or compile with a larger full_batch_size")
     lengths = [len(row.ids) for row in rows]
-    if len(set(lengths)) > 1 or not 1 <= lengths[0] <= facts.kept_logits:
+    if not 1 <= min(lengths) <= max(lengths) <= facts.kept_logits:
         raise UsageError(
             "The rows of a decode have wrong numbers of ids.",
             got=", ".join(map(str, lengths)),
-            allowed=f"1 to {facts.kept_logits} each, as many in every row",
-            do="decode rows of unequal lengths apart, and more tokens as prefill",
+            allowed=f"1 to {facts.kept_logits} each",
+            do="run more tokens as prefill, or compile with a larger num_speculative_tokens",
         )
     _check_places(rows, facts)
-    return lengths[0]
+    return max(lengths)
 
 
 def check_slot(slot: int, facts: DecoderFacts) -> None:

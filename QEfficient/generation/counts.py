@@ -13,6 +13,7 @@ class EngineCounts:
         reused: Tokens of prompts that a slot held already, or that were copied from another.
         prefilled: Tokens run as prompts, those that were run again with them.
         decoded: Tokens run in decode steps, one a row.
+        drafted, accepted: Tokens that were run beside these before any was chosen, and those of them that were chosen.
         prefill_runs, decode_runs: Runs.
         copies: Copies of a slot.
         failures: Failures of the device.
@@ -28,6 +29,8 @@ class EngineCounts:
     reused: int = 0
     prefilled: int = 0
     decoded: int = 0
+    drafted: int = 0
+    accepted: int = 0
     prefill_runs: int = 0
     decode_runs: int = 0
     copies: int = 0

@@ -47,10 +47,11 @@ class Decoder(Protocol):
     def decode(self, rows: Sequence[Chunk]) -> NDArray[np.float32]:
         """One step of several sequences: at most ``decode_rows`` rows, in any order, of different slots.
 
-        Every row has as many tokens: 1, or up to ``kept_logits``.
+        Each row has 1 to ``kept_logits`` tokens; all take the time of the longest.
 
         Returns:
-            The logits behind every token, ``(rows, tokens, vocabulary)``.
+            The logits behind every token, ``(rows, tokens, vocabulary)``: those of a shorter row are its last ones, and
+            what stands before them means nothing.
         """
         ...
 

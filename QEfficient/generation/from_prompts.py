@@ -98,7 +98,8 @@ def _mean(found: Sequence[PerfMetrics]) -> PerfMetrics:
     def mean(name: str) -> float:
         return float(np.mean([getattr(one, name) for one in found]))
 
-    return PerfMetrics(mean("prefill_time"), mean("decode_perf"), mean("total_perf"), mean("total_time"))
+    times = (mean("prefill_time"), mean("decode_perf"), mean("total_perf"), mean("total_time"))
+    return PerfMetrics(*times, drafted=round(mean("drafted")), accepted=round(mean("accepted")))
 
 
 def _flag(name: str, value: object) -> bool:

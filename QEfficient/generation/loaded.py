@@ -17,7 +17,7 @@ from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.retained import state_pairs
 from QEfficient.errors import UsageError
 from QEfficient.generation.engine import Engine
-from QEfficient.generation.schedule import EngineSettings
+from QEfficient.generation.schedule import CARD_TOKEN, HOST_TOKEN, EngineSettings
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import DecoderFacts, Json, Manifest, Program, Shape, TextFacts
@@ -132,10 +132,14 @@ class LoadedGenerator:
         """No prompt goes on from a copy of another's slot where caches can't be copied, or only through the host.
 
         In MXINT8 nobody can. A card's go there and back whole, which takes longer than to read the prompt again.
+        Where shapes are fixed, rows are run as wide as the program was compiled, whatever is in them: more tokens cost
+        next to nothing.
         """
         manifest = self.program.manifest
         copied = manifest.target.backend != "qaic" and not manifest.options.flags.get(MXINT8)
-        return EngineSettings() if copied else EngineSettings(copy_saves=None)
+        fixed = self._session is not None and self._session.fixed_shapes
+        found = EngineSettings(token_cost=CARD_TOKEN if fixed else HOST_TOKEN)
+        return found if copied else dataclasses.replace(found, copy_saves=None)
 
     def handed_out(self) -> SessionHandle:
         """A session of the caller's own, with slots of its own.

@@ -9,6 +9,7 @@ from QEfficient.errors import UsageError
 
 _CARD_SAMPLER = "pass temperature=, top_k=, top_p=, …: tokens are chosen on the host, equally on every device"
 _TORCH = "drop it, or use the torch model: generate(…, runtime_ai100=False)"
+_LOOKUP = "prompt_lookup_num_tokens drafts tokens without a second model"
 _ADAPTERS = "drop it; one program holds one set of weights"
 
 REFUSED: Mapping[str, str] = {
@@ -18,7 +19,7 @@ REFUSED: Mapping[str, str] = {
     "return_pdfs": "drop it; output_scores=True, return_dict_in_generate=True gives the scores of each step",
     "include_guided_decoding": "drop it, and pass grammar= or json_schema=",
     "sampling_params": _CARD_SAMPLER,
-    "is_tlm": "drop it; this version drafts no tokens",
+    "is_tlm": "drop it; " + _LOOKUP,
     "comp_ctx_lengths_prefill": "pass it to compile()",
     "comp_ctx_lengths_decode": "pass it to compile()",
     "prompt_to_lora_id_mapping": _ADAPTERS,
@@ -29,8 +30,8 @@ REFUSED: Mapping[str, str] = {
     "cache_position": "drop it; positions follow from attention_mask",
     "position_ids": "drop it; positions follow from attention_mask",
     "labels": "drop it",
-    "assistant_model": "drop it; this version drafts no tokens",
-    "assistant_tokenizer": "drop it; this version drafts no tokens",
+    "assistant_model": "drop it; " + _LOOKUP,
+    "assistant_tokenizer": "drop it; " + _LOOKUP,
     "negative_prompt_ids": "drop it; " + _TORCH.removeprefix("drop it, or "),
     "negative_prompt_attention_mask": "drop it; " + _TORCH.removeprefix("drop it, or "),
     "custom_generate": _TORCH,

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from QEfficient.errors import InputError
+from QEfficient.generation.prompt_lookup import Drafter
 from QEfficient.generation.strategy import Answer, Reason, Strategy
 from QEfficient.records import DecoderFacts
 
@@ -23,6 +24,7 @@ class Request:
             each decode step.
         space: What the caches depend on beside the ids, such as an adapter. What a slot holds is reused only where
             this is equal too.
+        drafter: Guesses tokens ahead, of a strategy of one row; ``None``: nobody does.
     """
 
     ids: tuple[int, ...]
@@ -31,6 +33,7 @@ class Request:
     deadline: float | None = None
     patient: bool = False
     space: Hashable = None
+    drafter: Drafter | None = None
 
     def check(self, facts: DecoderFacts) -> None:
         """Refuses what this program can't write, before anything runs.
@@ -49,6 +52,13 @@ class Request:
                 got=f"{self.strategy.rows} rows",
                 allowed=f"1 to {facts.cache_slots}",
                 do="ask for fewer beams, or compile with a larger kv_cache_batch_size",
+            )
+        if self.drafter is not None and self.strategy.rows > 1:
+            raise InputError(
+                "Tokens are drafted for one sequence, and this request follows several.",
+                got=f"{self.strategy.rows} rows and a drafter",
+                allowed="one row",
+                do="leave the drafter out",
             )
         wanted = 1 if self.wanted is None else self.wanted
         if len(self.ids) + wanted > facts.room:
@@ -77,6 +87,7 @@ class Ticket:
             chosen; ended. ``None``: not yet.
         reused, prefilled, decoded: Tokens of the prompt that a slot held already; that were run as a prompt; that
             were run in decode steps, of all its rows.
+        drafted, accepted: Tokens that were run beside these before any was chosen, and those of them that were chosen.
         lost: How many times a failure of the device lost what its slots held.
     """
 
@@ -95,6 +106,8 @@ class Ticket:
     reused: int = 0
     prefilled: int = 0
     decoded: int = 0
+    drafted: int = 0
+    accepted: int = 0
     lost: int = 0
 
     def end(self, reason: Reason, answers: tuple[Answer, ...], now: float) -> None:

@@ -19,12 +19,16 @@ class PerfMetrics:
         decode_perf: Tokens a second behind the first ones, over ``batch_size`` of the record.
         total_perf: Tokens a second of the whole call, likewise.
         total_time: Seconds of the whole call.
+        drafted: Tokens that were drafted ahead (``prompt_lookup_num_tokens``) and run.
+        accepted: Those of them that were what was chosen.
     """
 
     prefill_time: float
     decode_perf: float
     total_perf: float
     total_time: float
+    drafted: int = 0
+    accepted: int = 0
 
     @classmethod
     def measured(cls, first: float, total: float, tokens: int, started: int, batch_size: int) -> PerfMetrics:

@@ -12,6 +12,25 @@ from QEfficient.generation.requests import Ticket
 from QEfficient.generation.strategy import NextTokens
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Behind:
+    """What a run gave for a sequence.
+
+    Attributes:
+        logits: Those behind its last token and behind each drafted one, ``(1 + drafted, vocabulary)``.
+        drafted: Tokens that were run behind the last one, before any was chosen.
+    """
+
+    logits: NDArray[np.float32]
+    drafted: tuple[int, ...] = ()
+
+    def after(self, token: int) -> Behind | None:
+        """What is left of it where ``token`` was chosen: ``None`` where that was not drafted."""
+        if self.drafted[:1] != (token,):
+            return None
+        return Behind(self.logits[1:], self.drafted[1:])
+
+
 @dataclass(slots=True, eq=False)
 class SlotSequence:
     """One sequence and its slot.
@@ -21,14 +40,14 @@ class SlotSequence:
         slot: Which.
         turn: When it was last decoded, or begun, by count: who waits longest comes first.
         begun: Whether the slot's table says of how many of its tokens this sequence goes on from.
-        logits: Those behind its last token, ``(1, vocabulary)``, once they are there.
+        behind: What a run gave behind its last token, once it is there.
     """
 
     ids: list[int]
     slot: int
     turn: int
     begun: bool = False
-    logits: NDArray[np.float32] | None = None
+    behind: Behind | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -52,11 +71,16 @@ class Running:
     choosing: bool = False
 
     def logits(self) -> NDArray[np.float32] | None:
-        """``(sequences, vocabulary)``; ``None`` while one is missing."""
-        found = [sequence.logits for sequence in self.sequences if sequence.logits is not None]
+        """Those behind each sequence's last token, ``(sequences, vocabulary)``; ``None`` while one is missing."""
+        found = [sequence.behind.logits[:1] for sequence in self.sequences if sequence.behind is not None]
         if len(found) < len(self.sequences):
             return None
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def drafted(self, tokens: NextTokens) -> bool:
+        """Whether what was chosen is what was drafted."""
+        behind = self.sequences[0].behind
+        return behind is not None and behind.drafted[:1] == tokens.tokens[:1] != ()
 
 
 def check(tokens: NextTokens, before: int, rows: int) -> None:
@@ -94,9 +118,9 @@ def branch(request: Running, tokens: NextTokens, turn: int) -> tuple[list[SlotSe
     """
     before = request.sequences
     if len(before) == 1 == len(tokens.tokens):
-        only = before[0]
-        only.ids.append(tokens.tokens[0])
-        only.logits, only.turn = None, turn
+        only, token = before[0], tokens.tokens[0]
+        only.ids.append(token)
+        only.behind, only.turn = only.behind and only.behind.after(token), turn
         return before, []
     staying = {before[parent].slot for parent in tokens.parents}
     spare = [slot for slot in request.slots if slot not in staying]

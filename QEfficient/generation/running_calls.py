@@ -33,7 +33,9 @@ class Ran:
         total = max(ticket.ended or began for ticket in self.tickets) - began
         first = min((ticket.first for ticket in self.tickets if ticket.first is not None), default=began) - began
         lengths = [len(answer.ids) for answers in self.answers for answer in answers]
-        return PerfMetrics.measured(first, total, sum(lengths), sum(map(bool, lengths)), batch_size)
+        found = PerfMetrics.measured(first, total, sum(lengths), sum(map(bool, lengths)), batch_size)
+        drafted, accepted = (sum(getattr(one, name) for one in self.tickets) for name in ("drafted", "accepted"))
+        return replace(found, drafted=drafted, accepted=accepted)
 
 
 def run(engine: Engine, requests: Sequence[Sequence[Request]], watch: Watch | None = None) -> Ran:

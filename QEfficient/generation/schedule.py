@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from QEfficient.arguments import positive, whole
+from QEfficient.arguments import is_number, positive, whole
 from QEfficient.errors import OptionError
 from QEfficient.generation.running import Running, SlotSequence
 from QEfficient.generation.slot_table import SlotTable
 from QEfficient.records import DecoderFacts
+
+HOST_TOKEN, CARD_TOKEN = 0.12, 0.002
+"""``token_cost`` on a host's CPUs and on a card, whose arithmetic is far ahead of its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class EngineSettings:
         retries: How many failures of the device a request outlives: what its slots held is then run again.
         copy_saves: Tokens of a prompt that a copy of another slot must save; ``None``: no copies for that. Beams copy
             their slots in any case.
+        token_cost: What one more token in a decode step takes, ÷ what reading all weights takes: so many tokens are
+            drafted as are worth their time.
     """
 
     chunk: int | None = None
@@ -31,6 +37,7 @@ class EngineSettings:
     patient_runs: int = 64
     retries: int = 2
     copy_saves: int | None = 64
+    token_cost: float = HOST_TOKEN
 
     def check(self, facts: DecoderFacts) -> None:
         """Refuses what is no number, and a chunk that the program does not take.
@@ -42,6 +49,9 @@ class EngineSettings:
         positive("patient_runs", self.patient_runs, "runs")
         if self.copy_saves is not None:
             positive("copy_saves", self.copy_saves, "tokens")
+        if not is_number(self.token_cost) or not 0 <= self.token_cost < math.inf:
+            do = "pass 0 where more tokens take no more time"
+            raise OptionError("token_cost is no cost.", got=self.token_cost, allowed="a number from 0 on", do=do)
         if (whole(self.retries) or 0) < 0 or whole(self.retries) is None:
             do = "pass 0 to fail at once"
             raise OptionError("retries is no count.", got=self.retries, allowed="a whole number from 0 on", do=do)
@@ -88,7 +98,7 @@ def next_run(
     patient = True
     for request in running:
         for sequence in request.sequences:
-            if sequence.logits is None:
+            if sequence.behind is None:
                 held = table.length(sequence.slot) if sequence.begun else 0
                 if held and held + 1 == len(sequence.ids):
                     ready.append(sequence)

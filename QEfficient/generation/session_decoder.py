@@ -89,13 +89,14 @@ class SessionDecoder(OfOneProcess, Closing):
         """One step of several sequences.
 
         Args:
-            rows: At most ``decode_rows``, in any order, of different slots, each of as many ids: 1 to ``kept_logits``.
+            rows: At most ``decode_rows``, in any order, of different slots, each of 1 to ``kept_logits`` ids.
 
         Returns:
-            The logits behind every token, ``(rows, tokens, vocabulary)``.
+            The logits behind every token, ``(rows, tokens, vocabulary)``: those of a shorter row are its last ones, and
+            what stands before them means nothing.
 
         Raises:
-            UsageError: As :meth:`prefill`, or there are too many rows, or rows of unequal lengths.
+            UsageError: As :meth:`prefill`, or there are too many rows.
             DeviceError: The device failed; all slots are lost.
         """
         tokens = check_decode(rows, self.facts)

@@ -31,9 +31,11 @@ class GenerationSettings:
         do_sample: Draws tokens; ``False`` takes the likeliest.
         num_beams, num_return_sequences: Beams that are followed, and sequences that come back.
         temperature, top_k, top_p, min_p, top_h, typical_p, epsilon_cutoff, eta_cutoff: Which tokens are drawn.
+        encoder_repetition_penalty: Multiplies logits of the prompt's tokens.
         repetition_penalty: Divides logits of the tokens of prompt and answer.
         length_penalty: Exponent of the length by which a beam's score is divided.
         no_repeat_ngram_size: No n-gram of this size comes twice; 0: any may.
+        encoder_no_repeat_ngram_size: None of the prompt's comes in the answer; 0: any may.
         bad_words_ids: Sequences of tokens that don't come.
         sequence_bias: Sequence of tokens → what is added to its last token's logit.
         renormalize_logits: Log-probabilities at the end of all processors.
@@ -45,6 +47,9 @@ class GenerationSettings:
         pad_token_id, bos_token_id: As the repo has them; what is chosen does not depend on them.
         eos_token_id: All end tokens.
         output_scores, output_logits, return_dict_in_generate: What comes back beside tokens.
+        prompt_lookup_num_tokens: Tokens that are drafted at once out of the text so far, at most; 0: none; ``None``: as
+            many as the program was compiled for (``num_speculative_tokens``).
+        max_matching_ngram_size: Tokens that are compared to find them, at most; ``None``: as many as are of use.
         presence_penalty, frequency_penalty: OpenAI's: off a token that is in the answer so far, once or as often.
         logit_bias: OpenAI's: token → what is added to its logit.
         logprobs: How many of the best log-probabilities come back with each token's own; of the model's raw logits.
@@ -70,9 +75,11 @@ class GenerationSettings:
     typical_p: float = 1.0
     epsilon_cutoff: float = 0.0
     eta_cutoff: float = 0.0
+    encoder_repetition_penalty: float = 1.0
     repetition_penalty: float = 1.0
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
     bad_words_ids: tuple[tuple[int, ...], ...] = ()
     sequence_bias: Mapping[tuple[int, ...], float] = field(default_factory=dict)
     renormalize_logits: bool = False
@@ -88,6 +95,8 @@ class GenerationSettings:
     output_scores: bool = False
     output_logits: bool = False
     return_dict_in_generate: bool = False
+    prompt_lookup_num_tokens: int | None = None
+    max_matching_ngram_size: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)

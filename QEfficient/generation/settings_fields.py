@@ -51,11 +51,13 @@ OBEYED: dict[str, Read] = {
     "typical_p": Number(0, 1, above=True, do="pass 1 to switch it off"),
     "epsilon_cutoff": Number(0, 1, below=True, do="pass 0 to switch it off"),
     "eta_cutoff": Number(0, 1, below=True, do="pass 0 to switch it off"),
+    "encoder_repetition_penalty": Number(0, above=True, do="pass 1 to switch it off"),
     "repetition_penalty": Number(0, above=True, do="pass 1 to switch it off"),
     "presence_penalty": Number(-2, 2),
     "frequency_penalty": Number(-2, 2),
     "length_penalty": Number(),
     "no_repeat_ngram_size": Whole(0, "pass 0 to switch it off"),
+    "encoder_no_repeat_ngram_size": Whole(0, "pass 0 to switch it off"),
     "bad_words_ids": values.token_lists,
     "sequence_bias": values.sequence_bias,
     "logit_bias": values.logit_bias,
@@ -72,17 +74,17 @@ OBEYED: dict[str, Read] = {
     "output_scores": flag,
     "output_logits": flag,
     "return_dict_in_generate": flag,
+    "prompt_lookup_num_tokens": Whole(0, "pass 0 to switch it off"),
+    "max_matching_ngram_size": Whole(1, "leave it out for as many as are of use"),
     "logprobs": values.logprobs,
     "seed": Whole(None),
 }
 
-_ASSISTED = "assisted generation, in which a smaller model, or the text so far, guesses tokens ahead"
-_ENCODER = "a parameter of encoder-decoder models, which are not here yet"
+_ASSISTED = "assisted generation, in which a second model, or a part of this one, guesses tokens ahead"
 _WITHOUT = "leave it out"
+_LOOKUP = "pass prompt_lookup_num_tokens, which guesses out of the text so far"
 
 REFUSED: dict[str, Refusal] = {
-    "encoder_repetition_penalty": Refusal(_ENCODER, "use repetition_penalty", (1,)),
-    "encoder_no_repeat_ngram_size": Refusal(_ENCODER, "use no_repeat_ngram_size", (0,)),
     "guidance_scale": Refusal("classifier-free guidance, which runs a second prompt beside each", _WITHOUT, (1,)),
     "watermarking_config": Refusal("a watermark in the choice of tokens", _WITHOUT),
     "token_healing": Refusal("token healing, which takes back the prompt's last token", _WITHOUT),
@@ -96,12 +98,11 @@ REFUSED: dict[str, Refusal] = {
     "force_words_ids": Refusal("constrained beam search", "use sequence_bias or a grammar"),
     "penalty_alpha": Refusal("contrastive search, which compares hidden states", "use top_k or top_p", (0,)),
     "dola_layers": Refusal("DoLa, which reads the logits of lower layers", _WITHOUT),
-    "use_mtp": Refusal(_ASSISTED, _WITHOUT),
-    "prompt_lookup_num_tokens": Refusal(_ASSISTED, _WITHOUT),
-    "assistant_early_exit": Refusal(_ASSISTED, _WITHOUT),
-    "assistant_ensemble_weight": Refusal(_ASSISTED, _WITHOUT),
-    "speculation_type": Refusal(_ASSISTED, _WITHOUT),
-    "is_assistant": Refusal(_ASSISTED, _WITHOUT),
+    "use_mtp": Refusal(_ASSISTED, _LOOKUP),
+    "assistant_early_exit": Refusal(_ASSISTED, _LOOKUP),
+    "assistant_ensemble_weight": Refusal(_ASSISTED, _LOOKUP),
+    "speculation_type": Refusal(_ASSISTED, _LOOKUP),
+    "is_assistant": Refusal(_ASSISTED, _LOOKUP),
     "low_memory": Refusal("a form of beam search that transformers has dropped too", _WITHOUT),
 }
 
@@ -120,7 +121,6 @@ MACHINERY: dict[str, tuple[Any, ...]] = {
     "assistant_confidence_threshold": (0.4,),
     "assistant_lookbehind": (10,),
     "target_lookbehind": (10,),
-    "max_matching_ngram_size": (2,),
 }
 """Field → its values that ask for nothing, beside ``None``."""
 

@@ -39,8 +39,8 @@ def parse_settings(
         _refuse(name, value, shown, own=own)
         if name in OBEYED and value is not None:
             values[name] = OBEYED[name](shown, value)
-        elif name == "top_k" and own:  # left out it is 50, and None switches it off
-            values[name] = 0
+        elif name in ("top_k", "prompt_lookup_num_tokens") and own:  # left out it has another default
+            values[name] = 0  # and None switches it off
     if values.get("temperature") == 0:
         values["do_sample"] = False
     settings = GenerationSettings(**values, named=frozenset(name for name in said if name in values))
@@ -110,6 +110,13 @@ def _check_together(settings: GenerationSettings) -> None:
             got=f"num_return_sequences={many}, num_beams={beams}",
             allowed=f"num_return_sequences to {beams}",
             do="raise num_beams",
+        )
+    if settings.prompt_lookup_num_tokens and beams > 1:
+        raise OptionError(
+            "Prompt look-up is for one sequence, and beams are several.",
+            got=f"prompt_lookup_num_tokens={settings.prompt_lookup_num_tokens}, num_beams={beams}",
+            allowed="prompt_lookup_num_tokens with num_beams=1",
+            do="leave one of them out",
         )
     if settings.exponential_decay_length_penalty is not None and not settings.eos_token_id:
         raise OptionError(

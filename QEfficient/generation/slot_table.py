@@ -98,6 +98,10 @@ class SlotTable:
         self._ids[slot, start:end] = ids
         self._lengths[slot] = end
 
+    def keep(self, slot: int, tokens: int) -> None:
+        """Of what a slot holds no more than so many tokens count."""
+        self._lengths[slot] = min(self._lengths[slot], tokens)
+
     def copy(self, source: int, target: int) -> None:
         """A slot was copied."""
         length = self._lengths[source]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from QEfficient.errors import DeviceError, NumericsError
 from QEfficient.generation.admission import Admission
 from QEfficient.generation.decoder import Chunk, Decoder
-from QEfficient.generation.running import Running, SlotSequence, branch, check
+from QEfficient.generation.prompt_lookup import Draft, rows_width
+from QEfficient.generation.running import Behind, Running, SlotSequence, branch, check
 from QEfficient.generation.schedule import EngineSettings, next_run
 
 
@@ -104,22 +105,39 @@ class Stepper:
             request.ticket.prefilled += len(chunk.ids)
             self.table.hold(chunk.slot, chunk.start, chunk.ids)
             if self.table.length(chunk.slot) == len(sequence.ids):
-                sequence.logits = row[None]
+                sequence.behind = Behind(row[None])
         self.admission.touched = ()
 
     def _decode(self, sequences: Sequence[SlotSequence]) -> None:
-        rows = [Chunk(one.slot, one.ids[-1:], len(one.ids) - 1) for one in sequences]
+        drafts = self._drafts(sequences)
+        rows = [
+            Chunk(one.slot, (one.ids[-1], *draft), len(one.ids) - 1)
+            for one, draft in zip(sequences, drafts, strict=True)
+        ]
         began = perf_counter()
         logits = self._run(self.decoder.decode, sequences, rows)
         self._counts.decode_seconds += perf_counter() - began
         self._counts.decode_runs += 1
         self._counts.decoded += len(rows)
+        self._counts.drafted += sum(map(len, drafts))
         self._prefills = 0
-        for sequence, request, row, behind in zip(sequences, self._at_work, rows, logits, strict=True):
+        for sequence, request, row, draft, behind in zip(sequences, self._at_work, rows, drafts, logits, strict=True):
             request.ticket.decoded += 1
+            request.ticket.drafted += len(draft)
             self.table.hold(row.slot, row.start, row.ids)
-            sequence.logits = behind
+            sequence.behind = Behind(behind[-len(row.ids) :], draft)
         self.admission.touched = ()
+
+    def _drafts(self, sequences: Sequence[SlotSequence]) -> list[tuple[int, ...]]:
+        """The tokens that are run behind each sequence's last one: as many as are worth their time together."""
+        found = []
+        for sequence in sequences:
+            request = self._of(sequence)
+            drafter = request.ticket.request.drafter
+            most = min(self.decoder.facts.kept_logits, request.limit - request.chosen) - 1  # one is chosen in any case
+            found.append(Draft() if drafter is None else drafter.draft(sequence.ids, most))
+        width = rows_width(found, self.settings.token_cost)
+        return [draft.ids[: width - 1] for draft in found]
 
     def _run(
         self,
@@ -158,8 +176,7 @@ class Stepper:
     def _choose(self) -> None:
         """Lets every strategy choose that has the logits of all its sequences."""
         for request in list(self.admission.running):
-            logits = None if request.ticket.done else request.logits()
-            if logits is not None:
+            while not request.ticket.done and (logits := request.logits()) is not None:
                 self._advance(request, logits)
 
     def _advance(self, request: Running, logits: NDArray[np.float32]) -> None:
@@ -184,17 +201,26 @@ class Stepper:
         if ticket.first is None:
             ticket.first = self.clock()
         request.chosen += 1
+        if request.drafted(chosen):
+            self._counts.accepted += 1
+            ticket.accepted += 1
         if strategy.rows == 1:
             ticket.tokens.extend(chosen.tokens)
-        if chosen.done is not None:
-            self.admission.end(request, chosen.done, own=True)
-        elif request.chosen >= request.limit:
-            self.admission.end(request, "length")
+        if chosen.done is not None or request.chosen >= request.limit:
+            self._settle(request, 0)
+            self.admission.end(request, chosen.done or "length", own=chosen.done is not None)
         else:
             request.sequences, copies = branch(request, chosen, self._turn)
             self.table.lose([target for _, target in copies])  # an interrupt from here on costs time and no token
+            self._settle(request, 1)
             request.choosing = False
             self._branch(request, copies)
+
+    def _settle(self, request: Running, unrun: int) -> None:
+        """Behind the tokens that were chosen, of which the last few were not run yet, no drafted one counts."""
+        for sequence in request.sequences:
+            if sequence.behind is None or not unrun:
+                self.table.keep(sequence.slot, len(sequence.ids) - unrun)
 
     def _branch(self, request: Running, copies: Sequence[tuple[int, int]]) -> None:
         try:

@@ -44,7 +44,9 @@ class DecoderFacts:
         prefill_len: Tokens of a prompt's chunk: the very number where shapes are fixed, the most elsewhere.
         continuous: True where the graph is addressed by slots (``batch_index``); False: row n has slot n.
         kept_logits: Last positions of a row that logits may be asked for: 1, or one more than speculative tokens.
-        rewinds: False where a layer keeps a window of the last positions only: a slot then goes on at its end alone.
+        rewinds: False where a layer keeps a window of the last positions only: a slot then goes on at its end alone,
+            or behind as many of its last tokens as may be speculated, which were not chosen.
+        speculated: Tokens that are drafted at once where a request does not say how many: ``num_speculative_tokens``.
     """
 
     ctx_len: int
@@ -54,6 +56,7 @@ class DecoderFacts:
     continuous: bool = True
     kept_logits: int = 1
     rewinds: bool = True
+    speculated: int = 0
 
     @property
     def room(self) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from QEfficient.errors import DeviceError, InputError
 from QEfficient.generation.engine import Engine
+from QEfficient.generation.prompt_lookup import Draft
 from QEfficient.generation.requests import Request, Ticket
 from QEfficient.generation.schedule import EngineSettings
 from QEfficient.generation.strategy import Answer, Reason
@@ -43,6 +44,7 @@ def random_program(random: Random) -> Program:
         decode_rows=rows,
         prefill_len=random.randint(1, 9),
         continuous=continuous,
+        kept_logits=random.choice([1, 2, 5]),
         rewinds=random.random() < 0.7,
     )
     settings = EngineSettings(
@@ -51,6 +53,7 @@ def random_program(random: Random) -> Program:
         patient_runs=random.randint(1, 6),
         retries=random.randint(0, 3),
         copy_saves=random.choice([None, 1, 4]),
+        token_cost=random.choice([0.0, 0.1, 1.0]),
     )
     kinds: Sequence[Failure] = ("device", "device", "interrupt", "other")
     failures = {random.randint(0, 80): random.choice(kinds) for _ in range(random.choice([0, 0, 1, 3]))}
@@ -73,12 +76,33 @@ def _random_act(random: Random, facts: DecoderFacts, bases: list[list[int]], n: 
         random.choice([None, None, None, random.randint(0, 9)]),  # seconds to live
         random.choice([None, None, "adapter"]),
         random.random() < 0.3,  # patient
+        random.choice([None, None, random.random()]),  # drafts, and how often they are right
     )
     tail = tuple(random.randrange(VOCABULARY) for _ in range(random.randint(0, 4)))
     if name == "again":
         return name, (random.randint(0, n), tail, how)
     head = random.choice(bases)[: random.randint(0, facts.room - 1)]
     return name, ((*head, *tail), how)
+
+
+class Foreteller:
+    """Knows how a text goes on, and says it, or something else; its odds mean nothing.
+
+    Args:
+        text: Prompt and answer.
+        right: How often a token is right.
+    """
+
+    def __init__(self, text: Sequence[int], right: float) -> None:
+        self._text, self._right, self._random = text, right, Random(len(text))
+
+    def draft(self, ids: Sequence[int], most: int) -> Draft:
+        assert most >= 0 and list(self._text[: len(ids)]) == list(ids)
+        count = self._random.randint(0, most)
+        after = [*self._text[len(ids) :], *range(count)][:count]
+        drafted = [token if self._random.random() < self._right else (token + 1) % VOCABULARY for token in after]
+        odds = sorted((self._random.random() for _ in range(count)), reverse=True)
+        return Draft(tuple(drafted), tuple(odds))
 
 
 @dataclass
@@ -134,7 +158,7 @@ class Played:
         self._check()
 
     def _submit(self, ids: Sequence[int], how: tuple[object, ...]) -> None:
-        kind, rows, most, wanted, seconds, space, patient = how
+        kind, rows, most, wanted, seconds, space, patient, right = how
         strategy: Pick | Fan = Pick(frozenset({3}), most) if kind == "pick" else Fan(rows, most)  # type: ignore[arg-type]
         deadline = None if seconds is None else self.now + seconds  # type: ignore[operator]
         request = Request(tuple(ids), strategy, wanted, deadline, patient, space)  # type: ignore[arg-type]
@@ -145,12 +169,16 @@ class Played:
             assert len(self.decoder.log) == before
             return
         fresh = replace(strategy, history=[]) if kind == "pick" else Fan(rows, most)  # type: ignore[arg-type]
-        self.tickets.append((self.engine.submit(request), alone(request, self.program.facts, fresh)))
+        known = alone(request, self.program.facts, fresh)
+        if right is not None and kind == "pick":
+            follows = [step.tokens[0] for step in known.history]  # type: ignore[attr-defined]
+            request = replace(request, drafter=Foreteller((*ids, *follows), right))  # type: ignore[arg-type]
+        self.tickets.append((self.engine.submit(request), known))
 
     def _again(self, which: int, tail: tuple[int, ...], how: tuple[object, ...]) -> None:
         if which < len(self.tickets):
             ticket, _ = self.tickets[which]
-            self._submit((*ticket.request.ids, *ticket.tokens, *tail), (*how[:-2], ticket.request.space, how[-1]))
+            self._submit((*ticket.request.ids, *ticket.tokens, *tail), (*how[:5], ticket.request.space, *how[6:]))
 
     def _cancel(self, which: int) -> None:
         if which < len(self.tickets):
@@ -221,6 +249,8 @@ class Played:
         assert counts.ended + counts.failed == len(self.tickets)
         assert not counts.waiting and not counts.running
         assert counts.held <= self.program.facts.cache_slots * self.program.facts.room
+        assert counts.drafted == sum(ticket.drafted for ticket, _ in self.tickets)
+        assert counts.accepted == sum(ticket.accepted for ticket, _ in self.tickets) <= counts.drafted
 
     def _check_error(self, ticket: Ticket) -> None:
         kinds = set(self.program.failures.values())

@@ -40,7 +40,9 @@ class HashDecoder:
         self.slots: list[list[int] | None] = [None] * facts.cache_slots
         self.log: list[tuple[str, tuple[int, ...]]] = []  # each call, and its slots
         self.faults: list[str] = []  # of the caller
+        self.widths: list[int] = []  # of each decode that came to its end
         self.closed = False
+        self._reached = [0] * facts.cache_slots  # positions that were written since a slot began anew
         self._junk = Random(1)
 
     def prefill(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
@@ -53,13 +55,19 @@ class HashDecoder:
     def decode(self, rows: Sequence[Chunk]) -> NDArray[np.float32]:
         self._called("decode", [row.slot for row in rows])
         self._refuse(not 1 <= len(rows) <= self.facts.decode_rows, f"{len(rows)} rows")
-        self._refuse(any(len(row.ids) != 1 for row in rows), "more than a token of a row")
-        return np.stack([self._write(row) for row in rows])
+        lengths = [len(row.ids) for row in rows]
+        self._refuse(not 1 <= min(lengths) <= max(lengths) <= self.facts.kept_logits, f"rows of {lengths}")
+        self.widths.append(max(lengths))
+        found = np.full((len(rows), max(lengths), VOCABULARY), np.nan, np.float32)
+        for place, row in enumerate(rows):
+            found[place, -len(row.ids) :] = self._write(row)
+        return found
 
     def copy(self, source: int, target: int) -> None:
         self._called("copy", [source, target], written=[target])
         held = self.slots[source]
         self.slots[target] = None if held is None else list(held)
+        self._reached[target] = self._reached[source]
 
     def read(self, slot: int) -> Arrays:
         return {"ids": np.array(self.slots[slot] or ())}
@@ -85,8 +93,10 @@ class HashDecoder:
             return np.full((len(chunk.ids), VOCABULARY), np.nan, np.float32)
         held = held or []
         self._refuse(chunk.start > len(held), f"a hole before position {chunk.start}")
-        rewound = chunk.start not in (0, len(held)) and not self.facts.rewinds
-        self._refuse(rewound, "a rewind")
+        back = self._reached[chunk.slot] - chunk.start if chunk.start else 0
+        self._refuse(back >= self.facts.kept_logits and not self.facts.rewinds, f"a rewind by {back}")
+        end = chunk.start + len(chunk.ids)
+        self._reached[chunk.slot] = max(end, self._reached[chunk.slot]) if chunk.start else end
         out = []
         now = held[: chunk.start]
         for token in chunk.ids:
@@ -105,6 +115,7 @@ class HashDecoder:
             return
         for slot in range(len(self.slots)) if failure != "interrupt" else (written or slots):
             self.slots[slot] = [self._junk.randrange(VOCABULARY) for _ in range(self.facts.room)]
+            self._reached[slot] = self.facts.room
         raise {"device": DeviceError("Injected."), "interrupt": KeyboardInterrupt(), "other": OSError("Injected.")}[
             failure
         ]

@@ -64,9 +64,14 @@ EACH = [
     {"do_sample": True},
     {"repetition_penalty": 1.3},
     {"repetition_penalty": 0.8},
+    {"encoder_repetition_penalty": 1.4},
+    {"encoder_repetition_penalty": 0.7, "repetition_penalty": 1.3},
     {"no_repeat_ngram_size": 1},
     {"no_repeat_ngram_size": 2},
     {"no_repeat_ngram_size": 3},
+    {"encoder_no_repeat_ngram_size": 1},
+    {"encoder_no_repeat_ngram_size": 2},
+    {"encoder_no_repeat_ngram_size": 3, "no_repeat_ngram_size": 2},
     {"bad_words_ids": [[4], [1, 2], [2, 3, 5]], "eos_token_id": 4},
     {"sequence_bias": {(3,): 2.5, (1, 2): -3.0, (5, 1, 2): 1.0, (1, 7): 0.5}},
     {"sequence_bias": [[[3], -2.5], [[1, 2], 4.0]]},
@@ -134,6 +139,8 @@ COMBINED = st.fixed_dictionaries(
         "eta_cutoff": UNIT,
         "repetition_penalty": st.sampled_from([0.9, 1.1, 1.8]),
         "no_repeat_ngram_size": st.integers(1, 3),
+        "encoder_repetition_penalty": st.sampled_from([0.8, 1.2, 2.0]),
+        "encoder_no_repeat_ngram_size": st.integers(1, 4),
         "bad_words_ids": st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=3).filter(
             lambda words: words != [[1]] * len(words)  # transformers fails where only end tokens are named
         ),

@@ -22,6 +22,7 @@ PROCESSED = [
     {},
     {"repetition_penalty": 1.3},
     {"no_repeat_ngram_size": 2},
+    {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2},
     {"min_new_tokens": 6, "eos_token_id": list(range(0, VOCABULARY, 2))},
     {"eos_token_id": [5, 8, 11, 17]},
     {"forced_eos_token_id": 4, "suppress_tokens": [1, 2]},

@@ -145,6 +145,16 @@ def test_fixed_logits_are_the_last_of_what_is_compiled() -> None:
     assert found[..., 0].tolist() == [[1, 2], [11, 12]]
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_rows_of_unequal_lengths_have_their_logits_last(fixed: bool) -> None:
+    session = Recording(KEPT, fixed=fixed)
+    found = SessionDecoder(session, KEPT).decode([Chunk(1, [5, 6], 4), Chunk(2, [7], 0)])
+    idle = [[-1, -1, -1]] if fixed else []
+    filled = [-1] if fixed else []
+    assert session.given[0]["position_ids"].tolist() == [[4, 5, *filled], [0, -1, *filled], *idle]
+    assert found[..., 0].tolist() == ([[1, 2], [11, 12]] if fixed else [[0, 1], [10, 11]])
+
+
 def test_arrays_have_the_dtype_of_the_inputs() -> None:
     session = Recording(KEPT, fixed=True, int32=True)
     SessionDecoder(session, KEPT).decode([Chunk(1, np.array([5]), 4)])
@@ -179,7 +189,7 @@ def test_a_prefill_that_does_not_fit_runs_nothing(chunks: list[Chunk], facts: De
         ([Chunk(slot, [1], 0) for slot in range(4)], FACTS, "(?s)4.*1 to 3"),
         ([Chunk(0, [1, 2], 0)], FACTS, "(?s)2.*1 to 1"),
         ([Chunk(0, [1] * 4, 0)], KEPT, "(?s)4.*1 to 3"),
-        ([Chunk(0, [1, 2], 0), Chunk(1, [1], 0)], KEPT, "(?s)2, 1.*as many"),
+        ([Chunk(0, [1, 2], 0), Chunk(1, [1] * 4, 0)], KEPT, "(?s)2, 4.*1 to 3"),
         ([Chunk(0, [], 0)], KEPT, "(?s)0.*1 to 3"),
         ([Chunk(1, [1], 0), Chunk(1, [2], 1)], FACTS, "twice"),
         ([Chunk(1, [1], 16)], FACTS, "(?s)16.*0 to 15"),

@@ -18,8 +18,6 @@ from QEfficient.generation.settings_reading import parse_settings
 DEFAULTS = {**vars(GenerationConfig()), **GenerationConfig._get_default_generation_params()}
 # One value of each refused field that asks for something.
 ASKED: dict[str, Any] = {
-    "encoder_repetition_penalty": 1.2,
-    "encoder_no_repeat_ngram_size": 2,
     "guidance_scale": 1.5,
     "watermarking_config": {"bias": 2.0},
     "token_healing": True,
@@ -32,7 +30,6 @@ ASKED: dict[str, Any] = {
     "penalty_alpha": 0.6,
     "dola_layers": "low",
     "use_mtp": True,
-    "prompt_lookup_num_tokens": 3,
     "assistant_early_exit": 2,
     "assistant_ensemble_weight": 0.5,
     "speculation_type": "dflash",
@@ -161,6 +158,11 @@ BAD = [
     {"presence_penalty": 2.5},
     {"frequency_penalty": -3},
     {"no_repeat_ngram_size": -2},
+    {"encoder_repetition_penalty": -1.5},
+    {"encoder_no_repeat_ngram_size": 1.5},
+    {"prompt_lookup_num_tokens": -1},
+    {"prompt_lookup_num_tokens": "10"},
+    {"max_matching_ngram_size": 0},
     {"max_new_tokens": 0},
     {"max_new_tokens": -5},
     {"max_length": "20"},

@@ -45,7 +45,13 @@ def processed(parameters: dict[str, Any], ids: Sequence[int], logits: NDArray[np
     config.max_length = prompt + config.max_new_tokens if config.max_new_tokens else prompt + 20
     if config.min_new_tokens is not None:
         config.min_length = prompt + config.min_new_tokens
-    processors = model._get_logits_processor(config, input_ids_seq_length=prompt, device="cpu", model_kwargs={})
+    processors = model._get_logits_processor(
+        config,
+        input_ids_seq_length=prompt,
+        encoder_input_ids=torch.tensor([list(ids[:prompt])]),  # what generate passes for a decoder
+        device="cpu",
+        model_kwargs={},
+    )
     return processors(torch.tensor([list(ids)]), torch.from_numpy(logits.copy())[None])[0].numpy()
 
 

@@ -24,6 +24,24 @@ def repeated_ngrams(ids: Ids, logits: Logits, *, size: int) -> Logits:
     return logits
 
 
+def ngrams_of_prompt(ids: Ids, logits: Logits, *, prompt: int, size: int) -> Logits:
+    """Bans each token that would end an n-gram of ``size`` tokens that the prompt has.
+
+    ``EncoderNoRepeatNGramLogitsProcessor``, which transformers has for decoders too.
+
+    Args:
+        ids: As everywhere.
+        logits: As everywhere.
+        prompt: Tokens of the prompt.
+        size: Tokens of an n-gram.
+    """
+    if prompt >= size:
+        windows = sliding_window_view(ids[:prompt], size)
+        begun = (windows[:, :-1] == ids[len(ids) - size + 1 :]).all(axis=1)
+        logits[windows[begun, -1]] = NO
+    return logits
+
+
 def until(ids: Ids, logits: Logits, *, length: int, tokens: Ids) -> Logits:
     """Bans tokens while there are fewer than ``length``: ``MinLengthLogitsProcessor``, ``MinNewTokens…``."""
     if len(ids) < length:

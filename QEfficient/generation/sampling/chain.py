@@ -171,6 +171,8 @@ def _divided(ids: Ids, logits: Logits, *, temperature: float) -> Logits:
 def _shifts(settings: GenerationSettings, place: Place) -> Iterator[Processor]:
     if settings.biases:
         yield Biases.of(settings.biases)
+    if settings.encoder_repetition_penalty != 1.0:
+        yield partial(penalties.of_prompt, prompt=place.prompt, penalty=settings.encoder_repetition_penalty)
     if settings.repetition_penalty != 1.0:
         yield partial(penalties.repetition, penalty=settings.repetition_penalty)
     presence, frequency = settings.presence_penalty, settings.frequency_penalty
@@ -178,6 +180,8 @@ def _shifts(settings: GenerationSettings, place: Place) -> Iterator[Processor]:
         yield partial(penalties.presence_and_frequency, prompt=place.prompt, presence=presence, frequency=frequency)
     if settings.no_repeat_ngram_size:
         yield partial(bans.repeated_ngrams, size=settings.no_repeat_ngram_size)
+    if settings.encoder_no_repeat_ngram_size:
+        yield partial(bans.ngrams_of_prompt, prompt=place.prompt, size=settings.encoder_no_repeat_ngram_size)
     if settings.banned:
         yield Biases.of(dict.fromkeys(settings.banned, -np.inf))
 

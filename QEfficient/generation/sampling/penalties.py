@@ -27,6 +27,20 @@ def repetition(ids: Ids, logits: Logits, *, penalty: float) -> Logits:
     return logits
 
 
+def of_prompt(ids: Ids, logits: Logits, *, prompt: int, penalty: float) -> Logits:
+    """Multiplies a positive logit, and divides a negative one, of each token of the prompt.
+
+    ``EncoderRepetitionPenaltyLogitsProcessor``, which transformers has for decoders too.
+
+    Args:
+        ids: As everywhere.
+        logits: As everywhere.
+        prompt: Tokens of the prompt.
+        penalty: Above 1 the prompt's tokens become likelier.
+    """
+    return repetition(ids[:prompt], logits, penalty=1 / penalty)
+
+
 def presence_and_frequency(ids: Ids, logits: Logits, *, prompt: int, presence: float, frequency: float) -> Logits:
     """Takes ``presence`` off each token of the answer so far, and ``frequency`` as often as it is there.
 
