@@ -176,7 +176,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
             mxint8_kv_cache: Keep the caches as MXINT8 on the card.
             num_speculative_tokens: Tokens that may be proposed to the model at once: it then gives the logits of one
-                more position in a step.
+                more position in a step, and ``generate`` drafts so many out of the text so far (prompt look-up), unless
+                ``prompt_lookup_num_tokens`` says otherwise. The tokens are the same. Left out: none.
             prefill_only: True: only the entry for prompts; False: only the one that decodes; ``None``: both.
             use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
             offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.

@@ -46,9 +46,9 @@ class Generating(LanguageTuning):
 
                 Of either form: ``tokenizer`` (the program's own when left out; it is never altered), every field of
                 transformers' ``GenerationConfig`` (``max_new_tokens``, ``do_sample``, ``temperature``, ``num_beams``,
-                ``stop_strings``, …), ``generation_config``, ``logits_processor``, ``stopping_criteria``,
-                ``prefix_allowed_tokens_fn``, ``generation_len`` (as ``max_new_tokens``), ``seed``, ``logit_bias``,
-                ``presence_penalty``, ``frequency_penalty``.
+                ``stop_strings``, ``prompt_lookup_num_tokens``, …), ``generation_config``, ``logits_processor``,
+                ``stopping_criteria``, ``prefix_allowed_tokens_fn``, ``generation_len`` (as ``max_new_tokens``),
+                ``seed``, ``logit_bias``, ``presence_penalty``, ``frequency_penalty``.
 
                 Of prompts: ``prompts_txt_file_path`` (one a line, in place of ``prompts``), ``stream`` (True: print),
                 ``automation`` (print inputs, outputs and times at the end), ``iteration`` (run so many times; times
@@ -105,7 +105,8 @@ class Generating(LanguageTuning):
             continue_final_message: Go on with the last message instead of beginning an answer.
             template_kwargs: What else the chat template knows, such as ``{"enable_thinking": False}``.
             **kwargs: As :meth:`generate` takes them (``max_new_tokens``, ``seed``, …); and ``json_schema``,
-                ``regex`` or ``grammar`` (Lark), which the answer follows (extra ``grammar``).
+                ``regex`` or ``grammar`` (Lark), which the answer follows (extra ``grammar``); ``json_compact`` (False)
+                leaves the JSON no blanks.
 
         Returns:
             The answer's text, without special tokens and without a stop string; of a list of conversations a list.

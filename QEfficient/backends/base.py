@@ -158,8 +158,8 @@ class Retaining(Protocol):
         """
         ...
 
-    def copy(self, source: int, target: int) -> None:
-        """Makes slot ``target`` hold what ``source`` does."""
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and all rings."""
         ...
 
     def clear(self, slot: int | None = None) -> None:

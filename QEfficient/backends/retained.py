@@ -10,6 +10,9 @@ RETAINED = "_RetainedState"
 INTERNAL = "_InternalRetainedState"
 """What the vendor's exporter puts behind a name inside functions; both spellings are understood."""
 
+POSITIONS = "ctx_len"
+"""The dim along which a slot's state has its positions, from 0 on. State without it, as a ring, is one whole."""
+
 
 def state_pairs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Mapping[str, str]:
     """State input → the output that is its next value, in the inputs' order.
@@ -24,3 +27,16 @@ def paired_names(inputs: Iterable[str], outputs: Iterable[str]) -> Mapping[str, 
     given = set(outputs)
     found = {name: [name + suffix for suffix in (RETAINED, INTERNAL)] for name in inputs}
     return {name: next(one for one in both if one in given) for name, both in found.items() if given.intersection(both)}
+
+
+def first_positions(state: TensorSpec, length: int | None) -> tuple[slice, ...]:
+    """Which part of a slot's state its first positions are.
+
+    Args:
+        state: As the graph has it, with the names of its dims.
+        length: Positions; ``None``: all.
+
+    Returns:
+        Of each axis behind the slots' one.
+    """
+    return tuple(slice(length if dim == POSITIONS else None) for dim in state.shape[1:])

@@ -34,6 +34,7 @@ class Call:
         allowed: The caller's ``prefix_allowed_tokens_fn``.
         tokenizer: Finds stop strings in text; ``None`` where none is at hand.
         grammar: Its kind and itself, which answers follow.
+        compact: Whether JSON of a schema has no blanks between its parts.
     """
 
     settings: GenerationSettings
@@ -42,6 +43,7 @@ class Call:
     allowed: Callable[..., Any] | None = None
     tokenizer: GenerationTokenizer | None = field(default=None, repr=False)
     grammar: tuple[GrammarKind, Any] | None = None
+    compact: bool = False
 
     def requests(
         self,
@@ -111,7 +113,7 @@ class Call:
         extra = [processor(one) for one in self.processors]
         if grammars is not None and self.grammar is not None:
             kind, source = self.grammar
-            extra.append(grammars.mask(kind, source, prompt=len(prompt)))
+            extra.append(grammars.mask(kind, source, prompt=len(prompt), compact=self.compact))
         return Hooks(tuple(extra), allowed_tokens(self.allowed, row), tuple(stops))
 
 
@@ -152,13 +154,30 @@ def read_call(
         of_repo = repo.get("eos_token_id")
         more = [] if of_repo is None else list(of_repo) if isinstance(of_repo, (list, tuple)) else [of_repo]
         repo = {**repo, "eos_token_id": [*more, *ends]}
-    grammar = _grammar(left, tokenizer)
+    grammar, compact = _grammar(left, tokenizer), _compact(left)
     settings = parse_settings(repo, left, config)
-    return Call(settings, processors, criteria, allowed[0] if allowed else None, tokenizer, grammar)
+    return Call(settings, processors, criteria, allowed[0] if allowed else None, tokenizer, grammar, compact)
+
+
+def _compact(left: dict[str, Any]) -> bool:
+    """Takes ``json_compact`` out of the keywords."""
+    value = left.pop("json_compact", False)
+    if not isinstance(value, bool):
+        raise UsageError(
+            "json_compact is no bool.", got=f"json_compact={value!r}", allowed="True or False", do="pass one of these"
+        )
+    return value
 
 
 def _grammar(left: dict[str, Any], tokenizer: GenerationTokenizer | None) -> tuple[GrammarKind, Any] | None:
     """Takes ``json_schema``, ``regex`` and ``grammar`` out of the keywords: one at most."""
+    if left.get("json_compact") and left.get("json_schema") is None:
+        raise UsageError(
+            "json_compact is about JSON of a schema, and there is none.",
+            got="json_compact without json_schema",
+            allowed="json_compact together with json_schema",
+            do="drop it, or pass json_schema",
+        )
     taken = {name: left.pop(name, None) for name in GRAMMARS}
     given = [name for name, value in taken.items() if value is not None]
     if len(given) > 1:

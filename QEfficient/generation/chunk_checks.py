@@ -65,6 +65,21 @@ def check_slot(slot: int, facts: DecoderFacts) -> None:
         )
 
 
+def check_length(length: int | None, facts: DecoderFacts) -> None:
+    """Refuses a number of positions that a slot does not have.
+
+    Raises:
+        UsageError: It is not in 0 to ``ctx_len``.
+    """
+    if length is not None and not 0 <= length <= facts.ctx_len:
+        raise UsageError(
+            "A slot does not have so many positions.",
+            got=length,
+            allowed=f"0 to {facts.ctx_len}, or None for all",
+            do="pass how many tokens the slot holds",
+        )
+
+
 def _check_count(found: int, most: int, what: str, do: str) -> None:
     if not 1 <= found <= most:
         raise UsageError(f"A wrong number of {what} for one call.", got=found, allowed=f"1 to {most}", do=do)

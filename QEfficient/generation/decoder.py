@@ -55,8 +55,8 @@ class Decoder(Protocol):
         """
         ...
 
-    def copy(self, source: int, target: int) -> None:
-        """Makes slot ``target`` hold what ``source`` does."""
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        """Makes slot ``target`` hold what ``source`` does: all, or what its first ``length`` tokens need."""
         ...
 
     def read(self, slot: int) -> Arrays:

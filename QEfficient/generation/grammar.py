@@ -16,7 +16,8 @@ from QEfficient.text.tokenizer import Tokenizer
 GrammarKind = Literal["json_schema", "regex", "lark"]
 _KINDS = ("json_schema", "regex", "lark")
 # llguidance allows any amount; a model that is unsure may then write spaces until its length is used up.
-_SPACES = r"[ \n\r\t]{0,24}"
+_SPACED = {"whitespace_pattern": r"[ \n\r\t]{0,24}"}
+_COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
 class GrammarVocabulary:
@@ -48,13 +49,16 @@ class GrammarVocabulary:
             self._library.TokenizerWrapper(words), n_vocab=vocabulary, eos_token=ends
         )
 
-    def mask(self, kind: GrammarKind, grammar: str | Mapping[str, Any], *, prompt: int = 0) -> GrammarMask:
+    def mask(
+        self, kind: GrammarKind, grammar: str | Mapping[str, Any], *, prompt: int = 0, compact: bool = False
+    ) -> GrammarMask:
         """The hook of one request.
 
         Args:
             kind: ``"json_schema"``, ``"regex"`` or ``"lark"``.
             grammar: The schema, as text or as a dict; the expression; or the grammar, in llguidance's Lark.
             prompt: Tokens of the prompt, which the hook's ids begin with.
+            compact: JSON of a schema without any blanks between its parts; else there may be up to 24 at a place.
 
         Raises:
             InputError: It is no such grammar; llguidance's own message is in the error's.
@@ -64,7 +68,7 @@ class GrammarVocabulary:
         if kind == "json_schema":
             text = grammar if isinstance(grammar, str) else json.dumps(grammar)
             try:
-                source = matcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _SPACES})
+                source = matcher.grammar_from_json_schema(text, overrides=_COMPACT if compact else _SPACED)
             except ValueError as error:
                 raise _refused(kind, grammar, str(error)) from error
         elif not isinstance(grammar, str):

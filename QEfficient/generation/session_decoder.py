@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays, Closing, OfOneProcess, Retaining, Session
 from QEfficient.errors import UsageError
-from QEfficient.generation.chunk_checks import check_decode, check_prefill, check_slot
+from QEfficient.generation.chunk_checks import check_decode, check_length, check_prefill, check_slot
 from QEfficient.generation.decoder import Chunk
 from QEfficient.records import DecoderFacts, Shape
 
@@ -136,15 +136,21 @@ class SessionDecoder(OfOneProcess, Closing):
         results = self._session.run({name: array.astype(self._dtypes[name]) for name, array in arrays.items()})
         return results["logits"][list(places)].astype(np.float32, copy=False)
 
-    def copy(self, source: int, target: int) -> None:
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
         """Makes slot ``target`` hold what ``source`` does.
 
+        Args:
+            source: Which.
+            target: Which other.
+            length: Its first positions that count: no others need be copied. ``None``: all.
+
         Raises:
-            UsageError: There is no such slot.
+            UsageError: There is no such slot, or it has not so many positions.
         """
         check_slot(source, self.facts)
         check_slot(target, self.facts)
-        self._state.copy(source, target)
+        check_length(length, self.facts)
+        self._state.copy(source, target, length)
 
     def read(self, slot: int) -> Arrays:
         """What a slot holds: name of a state input → array without the slots' axis, in the state's own dtype.

@@ -102,9 +102,8 @@ class SlotTable:
         """Of what a slot holds no more than so many tokens count."""
         self._lengths[slot] = min(self._lengths[slot], tokens)
 
-    def copy(self, source: int, target: int) -> None:
-        """A slot was copied."""
-        length = self._lengths[source]
+    def copy(self, source: int, target: int, length: int) -> None:
+        """So many tokens of a slot were copied."""
         self._ids[target, :length] = self._ids[source, :length]
         self._lengths[target], self._spaces[target] = length, self._spaces[source]
 

@@ -76,7 +76,7 @@ class Stepper:
         kept = self.table.usable(sequence.slot, ids, space)
         source, more = self.table.source(sequence.slot, ids, space) if saves is not None else (0, 0)
         if saves is not None and more - kept >= saves:
-            self._copy(source, sequence.slot, request)
+            self._copy(source, sequence.slot, more, request)
             self._prefills += 1  # it takes a run's place: others don't wait for many copies
             kept = more
         self.table.begin(sequence.slot, kept, space)
@@ -151,13 +151,13 @@ class Stepper:
         self.admission.touched = tuple(chunk.slot for chunk in chunks)
         return call(chunks)
 
-    def _copy(self, source: int, target: int, request: Running) -> None:
+    def _copy(self, source: int, target: int, length: int, request: Running) -> None:
         self._at_work, self.admission.touched = [request], (target,)
         began = perf_counter()
-        self.decoder.copy(source, target)
+        self.decoder.copy(source, target, length)
         self._counts.copy_seconds += perf_counter() - began
         self._counts.copies += 1
-        self.table.copy(source, target)
+        self.table.copy(source, target, length)
         self.admission.touched = ()
 
     def _lost(self, error: Exception, culprits: Sequence[Running]) -> None:
@@ -225,7 +225,7 @@ class Stepper:
     def _branch(self, request: Running, copies: Sequence[tuple[int, int]]) -> None:
         try:
             for source, target in copies:
-                if self.table.length(source):
-                    self._copy(source, target, request)
+                if length := self.table.length(source):
+                    self._copy(source, target, length, request)
         except Exception as error:  # as in a run
             self._lost(error, () if isinstance(error, DeviceError) else [request])

@@ -269,6 +269,24 @@ class StateConformance:
         for logits, token in zip(found, (4, 9), strict=True):
             self.close_to(logits[0], graphs.reference(form, [*ids, token])[-1])
 
+    def test_copies_of_what_is_used(self, decoder: SessionDecoder, form: Form) -> None:
+        """What stands behind it is the target's own, and nothing sees it; a ring is one whole."""
+        ids = text(10)
+        feed(decoder, 2, ids)
+        feed(decoder, 0, text(14, seed=1))
+        before = decoder.read(0)
+        length = 10 if form.window else 7
+        decoder.copy(2, 0, length)
+        after, source = decoder.read(0), decoder.read(2)
+        for name, array in after.items():
+            if form.window and name.endswith(".1"):
+                assert array.tobytes() == source[name].tobytes()
+            else:
+                assert array[:, :length].tobytes() == source[name][:, :length].tobytes()
+                assert array[:, length:].tobytes() == before[name][:, length:].tobytes()
+        found = decoder.decode([Chunk(0, [4], length)])[0, 0]
+        self.close_to(found, graphs.reference(form, [*ids[:length], 4])[-1])
+
     def test_what_is_read_is_a_copy_and_can_be_written(
         self, decoder: SessionDecoder, form: Form, backend: Backend, program: Program
     ) -> None:

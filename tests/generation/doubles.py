@@ -60,8 +60,8 @@ class MadeUpDecoder:
             found.append([self.logits(held[: row.start + 1 + place]) for place in range(len(row.ids))])
         return np.array(found, np.float32)
 
-    def copy(self, source: int, target: int) -> None:
-        self.slots[target] = list(self.slots[source])
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        self.slots[target] = self.slots[source][:length]
 
     def read(self, slot: int) -> Arrays:
         return {"held": np.array(self.slots[slot])}

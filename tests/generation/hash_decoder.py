@@ -63,10 +63,10 @@ class HashDecoder:
             found[place, -len(row.ids) :] = self._write(row)
         return found
 
-    def copy(self, source: int, target: int) -> None:
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
         self._called("copy", [source, target], written=[target])
         held = self.slots[source]
-        self.slots[target] = None if held is None else list(held)
+        self.slots[target] = None if held is None else held[:length]
         self._reached[target] = self._reached[source]
 
     def read(self, slot: int) -> Arrays:

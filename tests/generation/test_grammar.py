@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from QEfficient.errors import InputError, MissingExtraError, UsageError
+from QEfficient.generation.call import read_call
 from QEfficient.generation.grammar import GrammarMask, GrammarVocabulary
+from QEfficient.generation.tokenizing import OwnTokenizer
 from QEfficient.text.stopping import StopTokens
 from tests.generation.tokenizer_kinds import ours
 
@@ -91,6 +93,24 @@ def test_random_logits_end_in_json_of_the_schema(kind: str) -> None:
         text = ours(kind).decode(ids, skip_special_tokens=True)
         assert follows(json.loads(text), SCHEMA), text
         assert mask.complete
+
+
+def test_compact_json_has_no_blanks_between_its_parts() -> None:
+    made = vocabulary("byte_level")
+    for seed in range(6):
+        ids = answer("byte_level", made.mask("json_schema", SCHEMA, compact=True), seed)
+        text = ours("byte_level").decode(ids, skip_special_tokens=True)
+        assert text == json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+        assert follows(json.loads(text), SCHEMA)
+
+
+def test_what_compact_json_is_asked_with() -> None:
+    tokenizer = OwnTokenizer(ours("byte_level"))
+    assert read_call({"json_schema": SCHEMA, "json_compact": True}, {}, tokenizer).compact
+    assert not read_call({"json_schema": SCHEMA}, {}, tokenizer).compact
+    for keywords in ({"json_compact": True}, {"json_compact": True, "regex": "a"}, {"json_compact": 1}):
+        with pytest.raises(UsageError, match="json_compact"):
+            read_call(keywords, {}, tokenizer)
 
 
 def test_a_regular_expression_and_a_lark_grammar() -> None:

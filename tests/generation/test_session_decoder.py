@@ -60,8 +60,8 @@ class Recording(Closing):
     def write(self, slot: int, state: Mapping[str, NDArray[Any]]) -> None:
         self.calls.append(("write", slot, state))
 
-    def copy(self, source: int, target: int) -> None:
-        self.calls.append(("copy", source, target))
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        self.calls.append(("copy", source, target, length))
 
     def clear(self, slot: int | None = None) -> None:
         self.calls.append(("clear", slot))
@@ -221,16 +221,26 @@ def test_the_scratch_slot_is_nobodys(slot: int) -> None:
     assert not session.calls
 
 
+@pytest.mark.parametrize("length", [-1, 17])
+def test_no_more_is_copied_than_a_slot_has(length: int) -> None:
+    session = Recording(FACTS, fixed=True)
+    with pytest.raises(UsageError, match=f"(?s){length}.*0 to 16"):
+        SessionDecoder(session, FACTS).copy(0, 1, length)
+    assert not session.calls
+
+
 def test_slots_are_the_sessions() -> None:
     session = Recording(FACTS, fixed=True)
     with SessionDecoder(session, FACTS) as decoder:
         assert decoder.read(3)["past_key.0"].tolist() == [3, 3]
         decoder.copy(0, 3)
+        decoder.copy(1, 2, 7)
         decoder.write(1, {"a": np.zeros(1)})
         decoder.clear()
         decoder.clear(2)
         assert decoder.bytes_held == 40
-    assert [call[0] if isinstance(call, tuple) else call for call in session.calls] == [
+    assert session.calls[:2] == [("copy", 0, 3, None), ("copy", 1, 2, 7)]
+    assert [call[0] if isinstance(call, tuple) else call for call in session.calls[1:]] == [
         "copy",
         "write",
         "clear",

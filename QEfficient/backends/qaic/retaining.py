@@ -16,7 +16,7 @@ from QEfficient.backends.qaic.layouts import agreed
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout, Slot
 from QEfficient.backends.qaic.whole_state import WholeState
-from QEfficient.backends.retained import state_pairs
+from QEfficient.backends.retained import first_positions, state_pairs
 from QEfficient.backends.state_checks import check_slot, check_state
 from QEfficient.errors import DeviceError, OptionError
 from QEfficient.records import Json, Manifest
@@ -71,7 +71,8 @@ class RetainingSession(OwnedState, CardSession):
         key, first = next(iter(self._layouts.items()))  # the smallest
         self._whole = WholeState(self._replica.descriptor, pairs, first, dict(zip(self.inputs, key, strict=True)))
         opaque = bool(manifest.options.flags.get("mxint8_kv_cache"))
-        self.states = self._whole.specs([s for s in manifest.inputs if s.name in pairs], opaque=opaque)
+        self._kept = [spec for spec in manifest.inputs if spec.name in pairs]
+        self.states = self._whole.specs(self._kept, opaque=opaque)
         self._input_check = InputCheck(self.inputs, self.shapes, fixed_shapes=True)
         self._own()
         self._runs = self._bytes_in = self._bytes_out = 0
@@ -128,14 +129,15 @@ class RetainingSession(OwnedState, CardSession):
                 array[slot] = state[name]
             self._pass(found)
 
-    def copy(self, source: int, target: int) -> None:
-        """Makes slot ``target`` hold what ``source`` does."""
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and all rings."""
         check_slot(source, self.states)
         check_slot(target, self.states)
         with self._owned():
             found = self._fetch()
-            for array in found.values():
-                array[target] = array[source]
+            for spec in self._kept:
+                part = first_positions(spec, length)
+                found[spec.name][target][part] = found[spec.name][source][part]
             self._pass(found)
 
     def clear(self, slot: int | None = None) -> None:
