@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 LONGEST = 32
 """Tokens that are compared with those before an earlier place, at most."""
-WORTH = 1.05
-"""How many times more tokens a second drafts must promise to be run: they are guesses."""
+WORTH = 1.15
+"""How many times more tokens a second drafts must promise to be run: they are guesses, and the first token more takes
+longer than the next ones, as a product of one row is another kernel's."""
 
 _ODDS = (0.1, 0.25, 0.4, 0.6, 0.8)
 """How often the next token is right, by how many tokens agree (:func:`_kind`), before a text has shown it."""

@@ -12,7 +12,7 @@ from QEfficient.generation.running import Running, SlotSequence
 from QEfficient.generation.slot_table import SlotTable
 from QEfficient.records import DecoderFacts
 
-HOST_TOKEN, CARD_TOKEN = 0.12, 0.002
+HOST_TOKEN, CARD_TOKEN = 0.08, 0.002
 """``token_cost`` on a host's CPUs and on a card, whose arithmetic is far ahead of its memory."""
 
 
