@@ -93,7 +93,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.
             enable_chunking: Not built; see :meth:`compile`.
             retain_full_kv: Likewise.
-            num_speculative_tokens: As :meth:`compile` takes it: the graph then has ``num_logits_to_keep``.
+            num_speculative_tokens: As :meth:`compile` takes it. 0: the graph has no ``num_logits_to_keep``; left out, it
+                has it, as the host's programs do.
             verify: ``"on"`` checks the graph's numbers against HuggingFace float32; ``"off"`` is recorded.
 
         Returns:
@@ -111,7 +112,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
 
         refuse_changed(locals(), COMPILE)
         recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
-        form = DecoderForm(self._continuous is not False, speculated(num_speculative_tokens) > 0)
+        keeps_logits = num_speculative_tokens is None or speculated(num_speculative_tokens) > 0
+        form = DecoderForm(self._continuous is not False, keeps_logits)
         with self._lock:
             graph = decoder_export_stage(recipe, form, self._text(recipe), Cache())
             self._onnx_path = graph.path if export_dir is None else copy_onnx(graph, Path(export_dir))
@@ -177,7 +179,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             mxint8_kv_cache: Keep the caches as MXINT8 on the card.
             num_speculative_tokens: Tokens that may be proposed to the model at once: it then gives the logits of one
                 more position in a step, and ``generate`` drafts so many out of the text so far (prompt look-up), unless
-                ``prompt_lookup_num_tokens`` says otherwise. The tokens are the same. Left out: none.
+                ``prompt_lookup_num_tokens`` says otherwise. The tokens are the same. Left out, a card's program takes
+                none; a host's takes up to 10, of calls that ask for them.
             prefill_only: True: only the entry for prompts; False: only the one that decodes; ``None``: both.
             use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
             offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.

@@ -21,6 +21,9 @@ HOST_CONTEXT = 2048
 """The most positions of a slot on a host where nobody says how many."""
 HOST_CHUNK = 256
 """Tokens of a prompt that a host reads at once, where nobody says how many."""
+HOST_DRAFT = 10
+"""Tokens that a host can be given at once behind those that were chosen, where nobody says how many: it costs nothing
+where none are (measured), so that any call may ask for prompt look-up."""
 CARD_CONTEXT, CARD_CHUNK = 128, 32
 """The vendor's, on a card."""
 
@@ -43,7 +46,9 @@ def decoder_facts(
     slots = _is_continuous(given, continuous, on_host)
     rows, held = _rows(given) if slots else _plain_rows(given)
     context = _context(given, limit, on_host, rope)
-    ahead = speculated(given["num_speculative_tokens"])
+    named = given["num_speculative_tokens"]
+    ahead = speculated(named)
+    kept = 1 + (min(HOST_DRAFT, context - 1) if named is None and on_host else ahead)
     chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
     if chunk is not None and chunk > context:
         raise OptionError(
@@ -58,7 +63,7 @@ def decoder_facts(
         chunk = 1  # prompts are read by the decode's entry
     if only:
         rows = held if not slots else 1
-    return DecoderFacts(context, held, rows, chunk, slots, 1 + ahead, speculated=ahead)
+    return DecoderFacts(context, held, rows, chunk, slots, kept, speculated=ahead)
 
 
 def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:

@@ -15,12 +15,15 @@ import pytest
 
 from QEfficient import QEFFAutoModelForCausalLM
 from QEfficient.build import decoder_reference
+from QEfficient.build.decoder_sizes import HOST_DRAFT
+from QEfficient.build.layer_caches import save_caches, with_layers
 from QEfficient.errors import UsageError, VerificationError
 from QEfficient.generation.decoder import Chunk, Decoder
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.numerics import continuations
 from QEfficient.numerics.continuations import STEPS, Continuation, compare, fitting, how_many
 from QEfficient.numerics.verify import Limits
+from QEfficient.records import DecoderFacts, LayerCache, OnnxModel
 from QEfficient.text.chat import ChatTemplate
 from tests.generation.decoder_repos import CHAT, VOCAB, byte_tokenizer, decoder_repo
 from tests.generation.tiny_decoders import greedy, tiny_decoder
@@ -278,7 +281,7 @@ def test_the_card_s_arithmetic_is_emulated(repo: Path) -> None:
     report = other.device_report()
     assert report["decoder"] | {"room": 0} == {
         **{"ctx_len": 128, "cache_slots": 1, "decode_rows": 1, "prefill_len": 32, "continuous": False},
-        **{"kept_logits": 1, "rewinds": True, "room": 0},
+        **{"kept_logits": 1, "rewinds": True, "speculated": 0, "room": 0},
     }
     assert 0.99 < report["verify"]["min_cosine"] < 1
     assert "emulated" in report["verify"]["where"]
@@ -395,5 +398,16 @@ def test_layers_that_keep_a_window_can_t_go_back(tmp_path: Path) -> None:
     made.compile(ctx_len=64, prefill_seq_len=16)
     facts = made._need_loaded().facts
     assert not facts.rewinds
-    assert {shape["sliding_window"] for shape in made.device_report()["shapes"]} == {8}
+    assert {shape["sliding_window"] for shape in made.device_report()["shapes"]} == {8 + HOST_DRAFT}
     made.close()
+
+
+@pytest.mark.parametrize("kept", [1, 4])
+def test_a_ring_holds_its_window_and_as_many_more_as_may_be_drafted(kept: int, tmp_path: Path) -> None:
+    layers = (LayerCache(2, 8, window=5, ring=True), LayerCache(2, 8), LayerCache(2, 8, window=7, ring=True))
+    save_caches(tmp_path, layers)
+    facts = DecoderFacts(64, 2, 2, 8, kept_logits=kept)
+    model = OnnxModel(tmp_path / "model.onnx", (), (), digest="")
+    assert with_layers(model, facts) == (dataclasses.replace(facts, rewinds=False), 6 + kept)
+    save_caches(tmp_path, layers[1:2])
+    assert with_layers(model, facts) == (facts, None)

@@ -10,7 +10,7 @@ import pytest
 
 from QEfficient import QEFFAutoModelForCausalLM
 from QEfficient.build.decoder_request import DecoderRequest, parse_decoder
-from QEfficient.build.decoder_sizes import HOST_CHUNK, HOST_CONTEXT, SLOTS
+from QEfficient.build.decoder_sizes import HOST_CHUNK, HOST_CONTEXT, HOST_DRAFT, SLOTS
 from QEfficient.build.refused_keywords import COMPILE, LOAD, QAIC_CONFIG
 from QEfficient.errors import NotYetSupportedError, OptionError, QEfficientError, UsageError
 from QEfficient.records import TensorSpec, TextFacts
@@ -23,6 +23,7 @@ DEFAULTS = {
     if parameter.default is not inspect.Parameter.empty
 }
 HOST, CARD = "onnxruntime", "emulator"
+KEPT = 1 + HOST_DRAFT
 
 
 def request(continuous: bool | None = None, limit: int | None = 8192, **keywords: Any) -> DecoderRequest:
@@ -40,29 +41,38 @@ def sizes(found: DecoderRequest) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("continuous", "keywords", "expected"),
     [
-        (None, {}, (True, SLOTS, SLOTS, HOST_CHUNK, HOST_CONTEXT, 1)),
+        (None, {}, (True, SLOTS, SLOTS, HOST_CHUNK, HOST_CONTEXT, KEPT)),
         (None, {"backend": CARD}, (False, 1, 1, 32, 128, 1)),
-        (False, {}, (False, 1, 1, HOST_CHUNK, HOST_CONTEXT, 1)),
+        (False, {}, (False, 1, 1, HOST_CHUNK, HOST_CONTEXT, KEPT)),
         (True, {"backend": CARD}, (True, SLOTS, SLOTS, 32, 128, 1)),
         (None, {"backend": CARD, "batch_size": 3}, (False, 3, 3, 32, 128, 1)),
         (None, {"backend": CARD, "full_batch_size": 4}, (True, 4, 4, 32, 128, 1)),
         (None, {"backend": CARD, "full_batch_size": 2, "kv_cache_batch_size": 5}, (True, 2, 5, 32, 128, 1)),
-        (True, {"kv_cache_batch_size": 3}, (True, 3, 3, HOST_CHUNK, HOST_CONTEXT, 1)),
-        (None, {"batch_size": 2}, (True, 2, 2, HOST_CHUNK, HOST_CONTEXT, 1)),
-        (None, {"ctx_len": 100}, (True, SLOTS, SLOTS, 100, 100, 1)),
-        (None, {"ctx_len": 100, "prefill_seq_len": 1}, (True, SLOTS, SLOTS, 1, 100, 1)),
-        (None, {"prefill_seq_len": 64}, (True, SLOTS, SLOTS, 64, HOST_CONTEXT, 1)),
+        (True, {"kv_cache_batch_size": 3}, (True, 3, 3, HOST_CHUNK, HOST_CONTEXT, KEPT)),
+        (None, {"batch_size": 2}, (True, 2, 2, HOST_CHUNK, HOST_CONTEXT, KEPT)),
+        (None, {"ctx_len": 100}, (True, SLOTS, SLOTS, 100, 100, KEPT)),
+        (None, {"ctx_len": 100, "prefill_seq_len": 1}, (True, SLOTS, SLOTS, 1, 100, KEPT)),
+        (None, {"ctx_len": 6}, (True, SLOTS, SLOTS, 6, 6, 6)),
+        (None, {"prefill_seq_len": 64}, (True, SLOTS, SLOTS, 64, HOST_CONTEXT, KEPT)),
+        (None, {"num_speculative_tokens": 0}, (True, SLOTS, SLOTS, HOST_CHUNK, HOST_CONTEXT, 1)),
+        (None, {"num_speculative_tokens": 3, "backend": CARD}, (False, 1, 1, 32, 128, 4)),
         (None, {"num_speculative_tokens": 3}, (True, SLOTS, SLOTS, HOST_CHUNK, HOST_CONTEXT, 4)),
         (None, {"num_speculative_tokens": [3]}, (True, SLOTS, SLOTS, HOST_CHUNK, HOST_CONTEXT, 4)),
-        (None, {"prefill_only": False}, (True, SLOTS, SLOTS, 1, HOST_CONTEXT, 1)),
-        (None, {"prefill_only": True}, (True, 1, SLOTS, HOST_CHUNK, HOST_CONTEXT, 1)),
-        (False, {"prefill_only": True, "batch_size": 2}, (False, 2, 2, HOST_CHUNK, HOST_CONTEXT, 1)),
+        (None, {"prefill_only": False}, (True, SLOTS, SLOTS, 1, HOST_CONTEXT, KEPT)),
+        (None, {"prefill_only": True}, (True, 1, SLOTS, HOST_CHUNK, HOST_CONTEXT, KEPT)),
+        (False, {"prefill_only": True, "batch_size": 2}, (False, 2, 2, HOST_CHUNK, HOST_CONTEXT, KEPT)),
     ],
 )
 def test_what_is_left_out_depends_on_the_backend_and_what_is_named_is_obeyed(
     continuous: bool | None, keywords: dict[str, Any], expected: tuple[object, ...]
 ) -> None:
     assert sizes(request(continuous, **keywords)) == expected
+
+
+@pytest.mark.parametrize(("named", "ahead"), [(None, 0), (0, 0), (3, 3), ([5], 5)])
+@pytest.mark.parametrize("backend", [HOST, CARD])
+def test_tokens_are_drafted_unasked_where_their_number_was_named(named: Any, ahead: int, backend: str) -> None:
+    assert request(num_speculative_tokens=named, backend=backend).decoder.speculated == ahead
 
 
 def test_the_context_left_out_is_the_models_limit_where_that_is_less() -> None:
@@ -197,16 +207,19 @@ def test_shapes_are_an_entry_for_prompts_and_one_that_decodes() -> None:
         TensorSpec("input_ids", "int64", ("batch_size", "seq_len")),
         TensorSpec("past_key.0", "float32", ("full_batch_size", 2, "ctx_len", 8)),
     )
-    made = request(True, full_batch_size=4, kv_cache_batch_size=8, ctx_len=128, prefill_seq_len=32)
+    many = {"full_batch_size": 4, "kv_cache_batch_size": 8, "ctx_len": 128, "prefill_seq_len": 32}
+    made = request(True, **many, num_speculative_tokens=0)
     slots = {"ctx_len": 128, "full_batch_size": 9}
     assert [shape.sizes for shape in made.shapes(inputs, None)] == [
         {"batch_size": 4, "seq_len": 1, **slots},
         {"batch_size": 1, "seq_len": 32, **slots},
     ]
-    only = request(True, full_batch_size=4, ctx_len=128, prefill_seq_len=1)
+    ahead = request(True, **many)
+    assert [(shape.batch, shape.length) for shape in ahead.shapes(inputs, None)] == [(4, 1), (4, KEPT), (1, 32)]
+    only = request(True, full_batch_size=4, ctx_len=128, prefill_seq_len=1, backend=CARD)
     assert [shape.sizes["batch_size"] for shape in only.shapes(inputs, None)] == [4]
     assert len(request(True, prefill_only=True).shapes(inputs, None)) == 1
-    assert [shape.length for shape in request(True, prefill_only=False).shapes(inputs, None)] == [1]
+    assert [shape.length for shape in request(True, prefill_only=False, backend=CARD).shapes(inputs, None)] == [1]
 
 
 def test_every_field_but_the_reason_is_part_of_the_key() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from QEfficient.backends.qaic import native
 from QEfficient.backends.state_session import StateSession
+from QEfficient.build import decoder_making
 from QEfficient.generation import call
 from QEfficient.generation.prompt_lookup import Draft
 from tests.generation.decoder_repos import VOCAB
@@ -99,8 +100,6 @@ def test_the_card(generation: str, slots: bool, written: Any, tmp_path: Path, mo
 
 def test_what_a_wrong_token_overwrote_would_be_missed(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ring of the window alone gives other logits behind drafts that were not chosen."""
-    from QEfficient.build import decoder_making
-
     right = decoder_making.with_layers
 
     def window_alone(model: Any, facts: Any) -> Any:
@@ -108,5 +107,5 @@ def test_what_a_wrong_token_overwrote_would_be_missed(written: Any, monkeypatch:
         return found, window - AHEAD
 
     monkeypatch.setattr(decoder_making, "with_layers", window_alone)
-    with pytest.raises(AssertionError):
-        written(FP32, backend="onnxruntime", ctx_len=95, prefill_seq_len=7)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        written(FP32, backend="onnxruntime", prefill_seq_len=11)  # no other test's program
