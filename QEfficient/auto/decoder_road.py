@@ -93,8 +93,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.
             enable_chunking: Not built; see :meth:`compile`.
             retain_full_kv: Likewise.
-            num_speculative_tokens: As :meth:`compile` takes it. 0: the graph has no ``num_logits_to_keep``; left out, it
-                has it, as the host's programs do.
+            num_speculative_tokens: As :meth:`compile` takes it. 0: the graph has no ``num_logits_to_keep``; left out,
+                it has it, as a host's programs do.
             verify: ``"on"`` checks the graph's numbers against HuggingFace float32; ``"off"`` is recorded.
 
         Returns:

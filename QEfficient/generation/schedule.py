@@ -12,7 +12,7 @@ from QEfficient.generation.running import Running, SlotSequence
 from QEfficient.generation.slot_table import SlotTable
 from QEfficient.records import DecoderFacts
 
-HOST_TOKEN, CARD_TOKEN = 0.08, 0.002
+HOST_TOKEN, CARD_TOKEN = 0.21, 0.005
 """``token_cost`` on a host's CPUs and on a card, whose arithmetic is far ahead of its memory."""
 
 
@@ -28,8 +28,8 @@ class EngineSettings:
         retries: How many failures of the device a request outlives: what its slots held is then run again.
         copy_saves: Tokens of a prompt that a copy of another slot must save; ``None``: no copies for that. Beams copy
             their slots in any case.
-        token_cost: What one more token in a decode step takes, ÷ what reading all weights takes: so many tokens are
-            drafted as are worth their time.
+        token_cost: What a second token in a decode step takes more, ÷ what one alone takes: so many tokens are drafted
+            as are worth their time (``prompt_lookup.run_time``).
     """
 
     chunk: int | None = None

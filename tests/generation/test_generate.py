@@ -239,6 +239,41 @@ class Heard:
         self.ended += 1
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"do_sample": True, "seed": 3, "temperature": 0.5},
+        {"do_sample": True, "seed": 4, "num_return_sequences": 2, "repetition_penalty": 1.1},
+        {"no_repeat_ngram_size": 4, "logit_bias": {97: 3.0}},
+        {"regex": "(abc){12}"},
+    ],
+)
+def test_prompt_look_up_changes_no_token(model: Any, tokenizer: Any, how: dict[str, Any]) -> None:
+    prompts = [(prompt * 4)[:40] for prompt in PROMPTS]
+    wanted = model.generate(tokenizer, prompts, generation_len=40, stream=False, **how)
+    found = model.generate(tokenizer, prompts, generation_len=40, stream=False, prompt_lookup_num_tokens=5, **how)
+    assert np.array_equal(found.generated_ids, wanted.generated_ids)
+    assert found.perf_metrics.accepted <= found.perf_metrics.drafted
+    assert (wanted.perf_metrics.drafted, wanted.perf_metrics.accepted) == (0, 0)
+    if "regex" in how:
+        assert found.perf_metrics.accepted > 20
+
+
+def test_prompt_look_up_of_ids_and_streams(model: Any, reference: Any, tokenizer: Any) -> None:
+    prompt = "ab, ab, ab, " * 3
+    wanted = alone(reference, tokenizer, prompt, max_new_tokens=24, prompt_lookup_num_tokens=4)
+    ids = tokenizer(prompt)["input_ids"]
+    found = model.generate([ids], max_new_tokens=24, prompt_lookup_num_tokens=4, max_matching_ngram_size=3)
+    assert found[0].tolist() == [*ids, *wanted]
+    without = model.stream(prompt, max_new_tokens=24, logprobs=2)
+    texts = ["".join(without)]
+    with_it = model.stream(prompt, max_new_tokens=24, logprobs=2, prompt_lookup_num_tokens=4)
+    texts.append("".join(with_it))
+    assert texts[0] == texts[1] and with_it.ids == without.ids
+    np.testing.assert_allclose(with_it.logprobs, without.logprobs, atol=1e-4)
+
+
 def test_streamers(model: Any, reference: Any, tokenizer: Any, capsys: Any) -> None:
     ids = tokenizer(PROMPTS[0], return_tensors="pt")
     ours, theirs = Heard(), Heard()
