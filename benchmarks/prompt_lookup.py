@@ -81,12 +81,12 @@ def cases() -> dict[str, Case]:
     return {
         "code edit": Case(edits[:1], 128),
         "quotes": Case(quotes[:1], 128),
+        "summary": Case([(f"Summarize:\n\n{articles[20]}", "")], 128),
         "four code edits": Case(edits, 128),
         "four texts quoted": Case(quotes, 128),
         "story, drawn": Case([("Write a short story about a fisherman and his boat.", "")], 128, False, drawn),
         "answer, drawn": Case([(f"What is this about?\n\n{articles[8]}", "")], 128, False, drawn),
         "eight texts gone on with, drawn": Case([("Go on: " + text, "") for text in snippets], 64, False, drawn),
-        "article, likeliest tokens": Case([(f"Summarize:\n\n{articles[20]}", "")], 128, False),
     }
 
 

@@ -6,6 +6,7 @@ drafted: a run of the program tells of all of them at once whether they are what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -139,7 +140,7 @@ def run_time(tokens: int, token_cost: float) -> float:
         tokens: From 1 on.
         token_cost: What the second token takes more; 0: nothing.
     """
-    return 1.0 + token_cost * (tokens - 1) ** 0.72
+    return 1.0 + token_cost * math.pow(tokens - 1, 0.72)
 
 
 def rows_width(drafts: Sequence[Draft], token_cost: float) -> int:
