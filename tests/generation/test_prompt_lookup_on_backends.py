@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.generation.six_types import NEW, ROWS, SLOTS, Reference, check, compiled, prompts
 
 from QEfficient.backends.qaic import native
 from QEfficient.backends.state_session import StateSession
@@ -21,6 +20,7 @@ from QEfficient.generation import call
 from QEfficient.generation.prompt_lookup import Draft
 from tests.generation.decoder_repos import VOCAB
 from tests.generation.engine_model import Foreteller
+from tests.generation.writers import NEW, ROWS, SLOTS, Reference, check, compiled, prompts
 from tests.sdk import make_sdk
 
 pytestmark = pytest.mark.slow
