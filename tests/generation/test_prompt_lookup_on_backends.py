@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 TYPE, AHEAD = "gemma3_text", 3
 EQUAL = [NEW] * 5
 FP32 = {"gap": 1e-3, "atol": 1e-3}
-FP16 = {"gap": 5e-2, "atol": 6e-2}  # as in test_six_types.py
+FP16 = {"gap": 5e-2, "atol": 6e-2}  # as in test_writers.py
 
 
 class OfPrompt:
