@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from QEfficient.auto.model import QEFFAutoModel
     from QEfficient.auto.multiple_choice import QEFFAutoModelForMultipleChoice
     from QEfficient.auto.question_answering import QEFFAutoModelForQuestionAnswering
+    from QEfficient.auto.seq2seq_lm import QEFFAutoModelForSeq2SeqLM
     from QEfficient.auto.sequence_classification import QEFFAutoModelForSequenceClassification
     from QEfficient.auto.token_classification import QEFFAutoModelForTokenClassification
     from QEfficient.errors import QEfficientError
@@ -38,6 +39,7 @@ _HOME = {
     "QEFFAutoModelForMaskedLM": "QEfficient.auto.masked_lm",
     "QEFFAutoModelForMultipleChoice": "QEfficient.auto.multiple_choice",
     "QEFFAutoModelForQuestionAnswering": "QEfficient.auto.question_answering",
+    "QEFFAutoModelForSeq2SeqLM": "QEfficient.auto.seq2seq_lm",
     "QEFFAutoModelForSequenceClassification": "QEfficient.auto.sequence_classification",
     "QEFFAutoModelForSpeechSeq2Seq": "QEfficient.auto.later",
     "QEFFAutoModelForTokenClassification": "QEfficient.auto.token_classification",
@@ -61,6 +63,7 @@ __all__ = [
     "QEFFAutoModelForMaskedLM",
     "QEFFAutoModelForMultipleChoice",
     "QEFFAutoModelForQuestionAnswering",
+    "QEFFAutoModelForSeq2SeqLM",
     "QEFFAutoModelForSequenceClassification",
     "QEFFAutoModelForSpeechSeq2Seq",
     "QEFFAutoModelForTokenClassification",

@@ -82,6 +82,18 @@ _OF_A_WINDOW = re.compile("window|chunk|local|sparse|attention_types|block_size|
 _READ = ("sliding_window", "use_sliding_window", "max_window_layers", "sliding_window_pattern", "num_local_experts")
 
 
+def t5_layers(config: Mapping[str, Json]) -> Caches:
+    """T5's decoder: heads have a width of their own."""
+    layers = config.get("num_decoder_layers") or config["num_layers"]
+    return (LayerCache(int(config["num_heads"]), int(config["d_kv"])),) * int(layers)
+
+
+def bart_layers(config: Mapping[str, Json]) -> Caches:
+    """BART's decoder, and those of all that are as BART."""
+    heads = int(config["decoder_attention_heads"])
+    return (LayerCache(heads, int(config["d_model"]) // heads),) * int(config["decoder_layers"])
+
+
 def _layer(config: Mapping[str, Json]) -> LayerCache:
     heads = int(config["num_attention_heads"])
     width = config.get("head_dim") or int(config["hidden_size"]) // heads

@@ -124,6 +124,7 @@ class Architecture:
         refused: Config → why this type can't be right, or ``None``.
         caches: Where it is known to write text: function of ``architectures.caches``, see :meth:`layers_keep`. Other
             types are tried, as ``as_configured`` there says.
+        crosses: Where it may write text about a source, which its encoder reads: the same of its decoder's layers.
         writes: Config → why this model can't write text though its type can, or ``None``.
     """
 
@@ -148,6 +149,7 @@ class Architecture:
     routed: bool = False
     refused: Callable[[Config], str | None] = never
     caches: str | None = None
+    crosses: str | None = None
     writes: Callable[[Config], str | None] = never
 
     def check(self, config: Config) -> None:
@@ -229,16 +231,24 @@ class Architecture:
 
         Imported on use, as blocks are: an encoder's facts need no rule of decoders.
         """
-        rule: Callable[[Config], Caches] = getattr(
-            importlib.import_module("QEfficient.architectures.caches"), self.caches or "as_configured"
-        )
-        return rule
+        return _cache_rule(self.caches or "as_configured")
+
+    def cross_layers_keep(self) -> Callable[[Config], Caches] | None:
+        """As :meth:`layers_keep`, of a decoder's layers, and of the source that its encoder reads; ``None``: no type
+        is tried that is not known to write about one.
+        """
+        return None if self.crosses is None else _cache_rule(self.crosses)
 
     def swaps(self) -> tuple[Swap, ...]:
         """The block swaps of this architecture. Imports torch and the model's code."""
         from QEfficient.pytorch_transforms.blocks import Swap  # torch stays out of the warm path
 
         return tuple(Swap(_theirs(source), _ours(target)) for source, target in self.blocks.items())
+
+
+def _cache_rule(name: str) -> Callable[[Config], Caches]:
+    rule: Callable[[Config], Caches] = getattr(importlib.import_module("QEfficient.architectures.caches"), name)
+    return rule
 
 
 def _theirs(path: str) -> Any:

@@ -36,7 +36,11 @@ class Likeness:
     def over(self, base: Architecture, model_type: str) -> Architecture:
         """The facts of a type that differs from ``base`` as this line says."""
         rule: Any = base.limit  # those of the table all take a default
-        facts: dict[str, Any] = {"caches": None, "writes": never}  # a type is known to write text, or it does not
+        facts: dict[str, Any] = {
+            "caches": None,
+            "crosses": None,
+            "writes": never,
+        }  # a type is known to write text, or it does not
         for name, fact in self.facts.items():
             match name:
                 case "limit":
@@ -95,7 +99,7 @@ TABLE = {
     "altclip_vision_model": like("vit", "AltCLIP's image side: as ViT."),
     "arcee": like("llama", "Arcee: as Llama, with squared ReLU.", limit=4096),
     "bart": like(positions, "BART: its encoder, with learned positions from 0; the table has two more.",
-        limit=1024, pad_id=1, part="encoder"),
+        limit=1024, pad_id=1, part="encoder", crosses="bart_layers"),
     "beit": like("vit", "BEiT: as ViT."),
     "bert": like(positions, "BERT: absolute positions from 0, two token types.",
         pad_id=0, mask="additive", blocks={"bert.BertSelfAttention": "bert.FoldedSelfAttention"}),
@@ -245,9 +249,10 @@ TABLE = {
         left_out=dict.fromkeys(
             ("entity_ids", "entity_attention_mask", "entity_token_type_ids", "entity_position_ids", "entity_labels"),
             "entities have a length of their own, which a program can't hold yet")),
-    "m2m_100": like("mbart", "M2M-100 and NLLB: as mBART, with a table of sines as positions."),
-    "marian": like("bart", "Marian: as BART, with a table of sines as positions.", pad_id=58100),
-    "mbart": like("bart", "mBART: as BART, with norms before the blocks."),
+    "m2m_100": like("mbart", "M2M-100 and NLLB: as mBART, with a table of sines as positions.", crosses="bart_layers"),
+    "marian": like("bart", "Marian: as BART, with a table of sines as positions.",
+        pad_id=58100, crosses="bart_layers"),
+    "mbart": like("bart", "mBART: as BART, with norms before the blocks.", crosses="bart_layers"),
     "megatron-bert": like(positions, "Megatron-BERT: as BERT, with the norm before each block.", pad_id=0),
     "metaclip_2_text_model": like("clip_text_model", "The text half of MetaCLIP 2: as CLIP's.",
         projections={"MetaClip2TextModelWithProjection": ("text_embeds",)}),
@@ -269,7 +274,7 @@ TABLE = {
         blocks={"mpt.MptAttention": "alibi.MptAttention"}, caches="every_position"),
     "mra": like(positions, "MRA: ``mra2_attention`` returns zeros when the kernel is not loaded.",
         pad_id=1, refused="its attention is a CUDA kernel; on a CPU transformers puts zeros in its place"),
-    "mt5": like("t5", "mT5: as T5."),
+    "mt5": like("t5", "mT5: as T5.", crosses="t5_layers"),
     "mvp": like("bart", "MVP: as BART."),
     "nemotron": like("llama", "Nemotron: as Llama, with squared ReLU.", limit=4096),
     "neomme": like(rotary, "NeoMME on text alone: rotary positions, local attention in most layers.",
@@ -291,7 +296,8 @@ TABLE = {
         "OPT: learned positions counted by the mask, so padding on either side changes nothing; "
         "the table has two more.",
         limit=2048, pad_id=1, caches="every_position"),
-    "pegasus": like("mbart", "PEGASUS: as mBART, with a table of sines as positions.", pad_id=0),
+    "pegasus": like("mbart", "PEGASUS: as mBART, with a table of sines as positions.",
+        pad_id=0, crosses="bart_layers"),
     "pegasus_x": like("bart", "PEGASUS-X: its attention cuts a row into blocks.",
         limit=16384, pad_id=0,
         refused="the exporter makes a constant of the number of blocks that its attention cuts a row into"),
@@ -348,7 +354,7 @@ TABLE = {
         blocks={"switch_transformers.SwitchTransformersTop1Router": "moe.SwitchRouter",
             "switch_transformers.SwitchTransformersExperts": "moe.SwitchExperts"}),
     "t5": like(no_limit, "T5: its encoder, which has relative positions and so no limit of its own.",
-        pad_id=0, mask="additive", part="encoder"),
+        pad_id=0, mask="additive", part="encoder", crosses="t5_layers"),
     "tipsv2_text_model": like(positions, "The text half of TIPS v2: 64 positions.", limit=64, pad_id=0),
     "ultrabert": like(rotary, "UltraBERT: rotary positions, local attention in most layers.", limit=32768, pad_id=0),
     "umt5": like("t5", "UMT5: as T5, with relative positions of its own in every layer."),

@@ -94,16 +94,9 @@ class QEFFAutoModelForCausalLM(Generating):
         return self
 
     def _set(self, continuous: object, qaic_config: object, longest: object) -> None:
-        if continuous is not None and not isinstance(continuous, bool):
-            raise OptionError(
-                "continuous_batching is neither True, False nor None.",
-                got=f"continuous_batching={continuous!r}",
-                allowed="True: slots; False: the vendor's plain form; None: what suits the backend",
-                do="pass the number of rows as compile(full_batch_size=…)",
-            )
+        self._continuous = check_continuous(continuous)
         checked_qaic_config(qaic_config)
         self._longest = None if longest is None else arguments.positive("max_seq_len_cached", longest, "positions")
-        self._continuous = continuous
         if self._origin is not None:
             _check_class(self._origin.class_name(), self._origin.name)
         elif continuous not in (None, self._need_loaded().facts.continuous):
@@ -117,6 +110,22 @@ class QEFFAutoModelForCausalLM(Generating):
     def can_generate(self) -> bool:
         """True: text comes out."""
         return True
+
+
+def check_continuous(value: object) -> bool | None:
+    """A checked ``continuous_batching``.
+
+    Raises:
+        OptionError: It is neither True, False nor None.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    raise OptionError(
+        "continuous_batching is neither True, False nor None.",
+        got=f"continuous_batching={value!r}",
+        allowed="True: slots; False: the vendor's plain form; None: what suits the backend",
+        do="pass the number of rows as compile(full_batch_size=…)",
+    )
 
 
 def _check_class(name: str, model: str) -> None:

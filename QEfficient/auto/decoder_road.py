@@ -27,6 +27,7 @@ from QEfficient.source.recipe import Recipe, recipe_of, verify_mode
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
+    from QEfficient.build.decoder_sizes import Sizes
     from QEfficient.numerics.verify import Limits
 
 log = logging.getLogger("QEfficient")
@@ -214,14 +215,20 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             VerificationError: The numbers are past a limit; no program is kept.
         """
         given = locals()
+        from QEfficient.build.decoder_sizes import decoder_facts
+
+        return self._compiled(given, compiler_options, decoder_facts)
+
+    def _compiled(self, given: Mapping[str, Any], options: Mapping[str, Any], sizes: Sizes) -> str:
+        """Compiles what the arguments of ``compile`` ask for."""
         from QEfficient.build.decoder_request import parse_decoder
         from QEfficient.build.decoder_stage import decoder_stage
 
         with self._lock:
-            self._check_onnx_path(onnx_path)
-            recipe = self._recipe(use_onnx_subfunctions, verify)
+            self._check_onnx_path(given["onnx_path"])
+            recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
             text, limit, rope = self._text(recipe), self._limit(recipe), other_angles(recipe.origin.config())
-            request = parse_decoder(given, compiler_options, text, self._continuous, limit, rope)
+            request = parse_decoder(given, options, text, self._continuous, limit, rope, sizes)
             program = decoder_stage(recipe, request, Cache())
             loaded = self._keep_program(program, request.backend, request.reason, given)
         _tell_of_caches(recipe.origin.name, loaded)

@@ -13,16 +13,22 @@ from QEfficient.generation.id_rows import padded
 from QEfficient.generation.results import CloudAI100ExecInfo, GenerationOutput, PerfMetrics
 
 
-def as_tensors(found: GenerationOutput) -> Any:
-    """The record as transformers' own, of torch's tensors."""
+def as_tensors(found: GenerationOutput, *, encoded: bool = False) -> Any:
+    """The record as transformers' own, of torch's tensors.
+
+    Args:
+        found: What was written.
+        encoded: Whether the model has an encoder.
+    """
     import torch
-    from transformers.generation.utils import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
+    from transformers.generation import utils
 
     def tensors(value: Any) -> Any:
         return tuple(map(tensors, value)) if isinstance(value, tuple) else torch.from_numpy(value)
 
     fields = {name: tensors(value) for name, value in found.items()}
-    kind = GenerateDecoderOnlyOutput if found.beam_indices is None else GenerateBeamDecoderOnlyOutput
+    beams = "" if found.beam_indices is None else "Beam"
+    kind = getattr(utils, f"Generate{beams}{'EncoderDecoder' if encoded else 'DecoderOnly'}Output")
     return kind(**fields)
 
 

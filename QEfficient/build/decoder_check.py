@@ -64,12 +64,20 @@ def _kept(recipe: Recipe, request: DecoderRequest, facts: DecoderFacts, model: O
     """What HuggingFace's model gave when the graph was exported, and for the caller's texts."""
     kept = continuations.load(model.path.parent)
     if request.texts or not kept:
-        from QEfficient.build.decoder_reference import reference_continuations  # torch
-
-        longest = max(1, facts.room - continuations.STEPS)
-        kept += reference_continuations(recipe, request.text, request.texts or None, longest)
+        kept += _reference(recipe, request, facts)
         recipe.origin.release()
-    return continuations.fitting(kept, facts.room)
+    return continuations.fitting(kept, facts)
+
+
+def _reference(recipe: Recipe, request: DecoderRequest, facts: DecoderFacts) -> list[Continuation]:
+    if facts.encoder_ctx_len is not None:
+        from QEfficient.build.seq2seq_reference import source_continuations  # torch
+
+        return source_continuations(recipe, request.text, request.texts or None, facts.source_room)
+    from QEfficient.build.decoder_reference import reference_continuations  # torch
+
+    longest = max(1, facts.room - continuations.STEPS)
+    return reference_continuations(recipe, request.text, request.texts or None, longest)
 
 
 def _checked(

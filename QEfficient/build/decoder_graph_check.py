@@ -61,9 +61,19 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
     give_back()  # torch's weights go before onnxruntime holds the graph's
     rings = [cache.window for cache in caches if cache.ring and cache.window is not None]
     sizes = {CTX_DIM: len(ids[0]) + 1, SLOTS_DIM: CACHE_SLOTS, WINDOW_DIM: max(rings, default=1), KEPT_DIM: KEPT}
-    with _poisoned(model, Shape(len(ids[0]), len(ids) + form.continuous, sizes)) as session:
+    with poisoned(model, Shape(len(ids[0]), len(ids) + form.continuous, sizes)) as session:
         worst, wrong = worst_difference(steps, session.run, wanted)
     give_back()
+    refuse_difference(recipe, wrong)
+    return worst
+
+
+def refuse_difference(recipe: Recipe, wrong: str) -> None:
+    """Refuses a graph of which something is wrong, in words.
+
+    Raises:
+        VerificationError: There are any.
+    """
     if wrong:
         raise VerificationError(
             f"The graph of {recipe.origin.name!r} does not give HuggingFace's logits.",
@@ -72,7 +82,21 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
             do='report the model\'s type; verify="off" takes the risk and is recorded',
             verification=None,
         )
-    return worst
+
+
+def finite(recipe: Recipe, logits: torch.Tensor, tokens: int) -> None:
+    """Refuses a model whose own logits, behind so many tokens, are no numbers to compare with.
+
+    Raises:
+        NumericsError: They are not finite.
+    """
+    if not torch.isfinite(logits).all():
+        raise NumericsError(
+            f"HuggingFace's own {recipe.origin.name!r} gives logits that are not finite.",
+            got=f"NaN or Inf in {tokens} tokens",
+            allowed="finite numbers",
+            do="check the weights for NaN and Inf",
+        )
 
 
 @isolated
@@ -87,20 +111,14 @@ def _reference(recipe: Recipe, steps: Steps) -> list[Logits]:
     for ids, positions in zip(steps.sequences, map(sorted, asked), strict=True):
         with torch.no_grad():
             output = model(torch.tensor([list(ids)]), logits_to_keep=torch.tensor(positions)).logits[0].float()
-        if not torch.isfinite(output).all():
-            raise NumericsError(
-                f"HuggingFace's own {recipe.origin.name!r} gives logits that are not finite.",
-                got=f"NaN or Inf in {len(ids)} tokens",
-                allowed="finite numbers",
-                do="check the weights for NaN and Inf",
-            )
+        finite(recipe, output, len(ids))
         found.append(dict(zip(positions, output.numpy(), strict=True)))
     return found
 
 
 @contextmanager
-def _poisoned(model: OnnxModel, shape: Shape) -> Iterator[Session]:
-    """The graph in onnxruntime, its caches full of NaN."""
+def poisoned(model: OnnxModel, shape: Shape) -> Iterator[Session]:
+    """A graph in onnxruntime, its caches full of NaN."""
     backend = registry.get(CHECKED_ON)
     with Cache().work_folder() as folder:
         target = Target(backend=backend.name, compute=backend.compute[0])

@@ -37,23 +37,42 @@ def reference_continuations(
         longest: Tokens after which a text is cut.
     """
     vocabulary = int(recipe.origin.config()["vocab_size"])
+    return _continued(recipe, named_texts(recipe, text, texts, longest, vocabulary))
+
+
+def named_texts(
+    recipe: Recipe, text: TextFacts, texts: Sequence[str] | None, longest: int, vocabulary: int
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Ids that a model reads, each with a name for errors.
+
+    Args:
+        recipe: Which model.
+        text: Its text side.
+        texts: As :func:`reference_continuations` has them.
+        longest: Tokens after which a text is cut.
+        vocabulary: Tokens that the model knows.
+    """
     tokenizer = model_tokenizer(recipe, text)
     if texts is None:
         count = how_many(vocabulary)
         texts = [SENTENCES[number] for number in _ORDER[:count]]
         if tokenizer is None:
-            return _continued(recipe, _random_prompts(vocabulary, min(count, len(_ORDER))))
+            return _random_prompts(vocabulary, min(count, len(_ORDER)))
     elif tokenizer is None:
         from QEfficient.numerics.samples import refuse_texts
 
         refuse_texts(texts, recipe.origin.name)
         return []
     rows = tokenizer.encode(texts, max_length=longest).rows.columns["input_ids"]
-    named = [
+    return [
         (f"{one[:40]!r} ({len(row)} tokens)", tuple(int(token) for token in row))
         for one, row in zip(texts, rows, strict=True)
     ]
-    return _continued(recipe, named)
+
+
+def cache_name(model: Any) -> str:
+    """What a model calls the caches that it takes and gives: another name until transformers 5.23."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _random_prompts(vocabulary: int, count: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -77,7 +96,7 @@ def _continued(recipe: Recipe, prompts: Sequence[tuple[str, tuple[int, ...]]]) -
 
 def _greedy(model: Any, prompt: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The logits that each of :data:`STEPS` tokens is chosen from."""
-    kept = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    kept = cache_name(model)
     given: dict[str, Any] = {"input_ids": torch.tensor([list(prompt)])}
     rows = []
     for _ in range(STEPS):

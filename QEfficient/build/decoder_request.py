@@ -11,12 +11,14 @@ from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import check_names
 from QEfficient.backends.host import WEIGHT_ONLY
-from QEfficient.build.decoder_sizes import decoder_facts
+from QEfficient.build.decoder_sizes import Sizes, decoder_facts
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
 from QEfficient.build.request import CORES, NOT_IN_ANY_KEY, content, served, verify_limits
+from QEfficient.build.seq2seq_sizes import source_shapes
 from QEfficient.errors import NotYetSupportedError
 from QEfficient.records import CompileOptions, DecoderFacts, Json, Shape, Target, TensorSpec, TextFacts
 from QEfficient.source.recipe import verify_mode
+from QEfficient.tasks.text2text_generation import SourceForm
 from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
 
 
@@ -56,8 +58,10 @@ class DecoderRequest:
         return Target(self.backend.name, self.compute, self.cores, self.devices)
 
     @property
-    def form(self) -> DecoderForm:
+    def form(self) -> DecoderForm | SourceForm:
         """Which of the model's graphs it is compiled from."""
+        if self.decoder.encoder_ctx_len is not None:
+            return SourceForm(self.decoder.continuous)
         return DecoderForm(self.decoder.continuous, self.decoder.kept_logits > 1)
 
     def ingredients(self) -> dict[str, Json]:
@@ -73,6 +77,8 @@ class DecoderRequest:
             window: Positions of a layer that keeps its last ones only.
         """
         facts = self.decoder
+        if facts.encoder_ctx_len is not None:
+            return source_shapes(facts, facts.encoder_ctx_len)
         free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
         held = {CTX_DIM: facts.ctx_len, SLOTS_DIM: facts.cache_slots + 1, WINDOW_DIM: window}  # a slot more: scratch
 
@@ -101,6 +107,7 @@ def parse_decoder(
     continuous: bool | None,
     limit: int | None,
     rope: str | None = None,
+    sizes: Sizes = decoder_facts,
 ) -> DecoderRequest:
     """The arguments of ``compile`` as a request.
 
@@ -111,6 +118,7 @@ def parse_decoder(
         continuous: As the model was loaded; ``None`` where that was left out.
         limit: The most positions that the model takes.
         rope: The kind of rotary positions that bounds it, where one does.
+        sizes: What makes facts of the keywords about slots, rows and lengths.
 
     Raises:
         OptionError: A value that is none of its keyword's, or keywords that do not go together.
@@ -127,7 +135,7 @@ def parse_decoder(
     check_names(keywords, [name for name in given if name not in ("self", "compiler_options")])
     for name, keyword in _AS_OPTIONS.items():
         keywords |= {keyword: True} if given[name] else {}
-    facts = decoder_facts(given, continuous, limit, on_host=backend.name in registry.HOSTS, rope=rope)
+    facts = sizes(given, continuous, limit, on_host=backend.name in registry.HOSTS, rope=rope)
     request = DecoderRequest(
         backend,
         reason,
@@ -135,7 +143,7 @@ def parse_decoder(
         arguments.positive("num_devices", given["num_devices"], "devices"),
         arguments.unless_left_out("num_cores", given["num_cores"], "cores") or CORES,
         facts,
-        given["prefill_only"] is True,
+        given.get("prefill_only") is True,
         backend.parse_options(keywords),
         text,
         texts,

@@ -8,7 +8,7 @@ form and lengths. Nothing here asks the machine: the numbers are part of the key
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from QEfficient import arguments
 from QEfficient.arguments import unless_left_out
@@ -28,6 +28,22 @@ CARD_CONTEXT, CARD_CHUNK = 128, 32
 """The vendor's, on a card."""
 
 
+class Sizes(Protocol):
+    """What makes facts of the keywords of ``compile``: :func:`decoder_facts`, or that of models with an encoder."""
+
+    def __call__(
+        self,
+        given: Mapping[str, Any],
+        continuous: bool | None,
+        limit: int | None,
+        *,
+        on_host: bool,
+        rope: str | None = None,
+    ) -> DecoderFacts:
+        """As :func:`decoder_facts`."""
+        ...
+
+
 def decoder_facts(
     given: Mapping[str, Any], continuous: bool | None, limit: int | None, *, on_host: bool, rope: str | None = None
 ) -> DecoderFacts:
@@ -43,8 +59,8 @@ def decoder_facts(
     Raises:
         OptionError: A number is none, or two do not go together; both are named.
     """
-    slots = _is_continuous(given, continuous, on_host)
-    rows, held = _rows(given) if slots else _plain_rows(given)
+    slots = is_continuous(given, continuous, on_host)
+    rows, held = rows_and_slots(given) if slots else plain_rows(given)
     context = _context(given, limit, on_host, rope)
     named = given["num_speculative_tokens"]
     ahead = speculated(named)
@@ -66,7 +82,12 @@ def decoder_facts(
     return DecoderFacts(context, held, rows, chunk, slots, kept, speculated=ahead)
 
 
-def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:
+def is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:
+    """Whether there are slots.
+
+    Raises:
+        OptionError: A keyword is about slots, and the model was loaded without them.
+    """
     named = [name for name in ("full_batch_size", "kv_cache_batch_size") if given[name] is not None]
     if asked is False and named:
         raise OptionError(
@@ -80,8 +101,12 @@ def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) 
     return asked
 
 
-def _rows(given: Mapping[str, Any]) -> tuple[int, int]:
-    """Rows of a decode, and slots."""
+def rows_and_slots(given: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows of a decode, and slots.
+
+    Raises:
+        OptionError: A number is none, or two do not go together.
+    """
     rows, held = given["full_batch_size"], given["kv_cache_batch_size"]
     asked = unless_left_out("batch_size", given["batch_size"], "rows")
     rows = None if rows is None else arguments.positive("full_batch_size", rows, "rows")
@@ -105,7 +130,8 @@ def _rows(given: Mapping[str, Any]) -> tuple[int, int]:
     return rows, held
 
 
-def _plain_rows(given: Mapping[str, Any]) -> tuple[int, int]:
+def plain_rows(given: Mapping[str, Any]) -> tuple[int, int]:
+    """As :func:`rows_and_slots`, of the plain form."""
     rows = arguments.positive("batch_size", given["batch_size"], "rows")
     return rows, rows
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from QEfficient.build.decoder_request import DecoderRequest
 from QEfficient.build.gc_paused import not_collected
@@ -14,14 +15,20 @@ from QEfficient.build.graph_stage import exported
 from QEfficient.build.layer_caches import save_caches
 from QEfficient.build.program_stage import of_model, of_recipe, program_of
 from QEfficient.cache import Cache
-from QEfficient.records import Json, OnnxModel, Program, TextFacts
+from QEfficient.records import Caches, Json, OnnxModel, Program, TextFacts
 from QEfficient.runtime.freed import give_back
 from QEfficient.runtime.spans import span
 from QEfficient.source.recipe import Recipe
+from QEfficient.tasks.text2text_generation import SourceForm
 from QEfficient.tasks.text_generation import DecoderForm
 
+if TYPE_CHECKING:
+    from QEfficient.numerics.continuations import Continuation
 
-def decoder_export_stage(recipe: Recipe, form: DecoderForm, text: TextFacts, cache: Cache) -> OnnxModel:
+Form = DecoderForm | SourceForm
+
+
+def decoder_export_stage(recipe: Recipe, form: Form, text: TextFacts, cache: Cache) -> OnnxModel:
     """A decoder's graph, from the cache or exported now.
 
     Args:
@@ -53,26 +60,48 @@ def decoder_stage(recipe: Recipe, request: DecoderRequest, cache: Cache) -> Prog
     return program_of(recipe.origin.name, ingredients, build, cache)
 
 
-def _of_graph(recipe: Recipe, form: DecoderForm) -> dict[str, Json] | None:
+def _of_graph(recipe: Recipe, form: Form) -> dict[str, Json] | None:
     known: Mapping[str, Json] | None = recipe.ingredients()
     return None if known is None else {**known, "form": dataclasses.asdict(form)}
 
 
-def _export(recipe: Recipe, form: DecoderForm, text: TextFacts, folder: Path) -> OnnxModel:
+def _export(recipe: Recipe, form: Form, text: TextFacts, folder: Path) -> OnnxModel:
     with not_collected():
         # Everything below needs torch; it is imported here so that a warm cache never pays for it.
         with span("import"):
-            from QEfficient.build.decoder_caches import caches_of, tried
-            from QEfficient.build.decoder_graph import export_decoder
+            caches_of, reference, export = _of_form(form)
         with span("load"):
             save_caches(folder, caches_of(recipe))
         if recipe.verify == "on":  # first, as the graph's check lets go of the weights
-            with span("verify"), tried(recipe):
-                from QEfficient.build.decoder_reference import reference_continuations
+            with span("verify"):
                 from QEfficient.numerics import continuations
 
-                continuations.save(folder, reference_continuations(recipe, text))
-        model = export_decoder(recipe, form, folder)
+                continuations.save(folder, reference(recipe, text))
+        model = export(recipe, form, folder)
     recipe.origin.release()
     give_back()  # the exporter leaves cycles behind that hold the weights
     return model
+
+
+def _of_form(
+    form: Form,
+) -> tuple[
+    Callable[[Recipe], Caches],
+    Callable[[Recipe, TextFacts], list[Continuation]],
+    Callable[[Recipe, Any, Path], OnnxModel],
+]:
+    """What the layers keep, how HuggingFace's model goes on, and the graph: with an encoder, or without."""
+    if isinstance(form, SourceForm):
+        from QEfficient.build.seq2seq_graph import cross_caches_of, export_seq2seq
+        from QEfficient.build.seq2seq_reference import source_continuations
+
+        return cross_caches_of, source_continuations, export_seq2seq
+    from QEfficient.build.decoder_caches import caches_of, tried
+    from QEfficient.build.decoder_graph import export_decoder
+    from QEfficient.build.decoder_reference import reference_continuations
+
+    def reference(recipe: Recipe, text: TextFacts) -> list[Continuation]:
+        with tried(recipe):
+            return reference_continuations(recipe, text)
+
+    return caches_of, reference, export_decoder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from QEfficient.cache import file_digests
+from QEfficient.generation.settings_fields import OBEYED
 from QEfficient.hub import read_object
 from QEfficient.records import Json
 from QEfficient.source.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ def write_generation_files(origin: Origin, folder: Path, *, chats: bool) -> None
 def generation_config(origin: Origin) -> dict[str, Json]:
     """What the model's ``generation_config`` says; without one, the special tokens of its config.
 
+    Old repos of models with an encoder have all of it in there: beams, forced tokens, lengths. Transformers reads it so.
     Whoever holds the module may have changed it, so it goes before the file.
     """
     if not isinstance(origin, Checkpoint) or origin.handed_out:
@@ -54,4 +56,5 @@ def generation_config(origin: Origin) -> dict[str, Json]:
     elif (origin.model_folder / GENERATION_FILE).is_file():
         return read_object(origin.model_folder / GENERATION_FILE)
     config = origin.config()
-    return {name: config[name] for name in _OF_CONFIG if config.get(name) is not None}
+    names = (*_OF_CONFIG, *OBEYED) if config.get("is_encoder_decoder") else _OF_CONFIG
+    return {name: config[name] for name in dict.fromkeys(names) if config.get(name) is not None}

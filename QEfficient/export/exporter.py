@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any
@@ -60,6 +60,7 @@ def traced(
     outputs: Outputs = ("output",),
     length_limit: int | None = None,
     shortest: int = 1,
+    limits: Mapping[str, int] | None = None,
 ) -> Iterator[ir.Model]:
     """A module's graph, in memory until the block ends. It shares the module's weights.
 
@@ -71,6 +72,7 @@ def traced(
         outputs: The graph's outputs.
         length_limit: Most tokens that a row can have, where the model has such a limit.
         shortest: Least tokens, or samples, that a row can have.
+        limits: Other free dim → its most, where the model has such limits.
 
     Yields:
         The graph, with the inputs' free dims; a computed one that nobody named is called ``frames``.
@@ -80,7 +82,8 @@ def traced(
         ExportError: The exporter refused the module; its own error is the cause.
     """
     with one_at_a_time(_EXPORTS):
-        model, weights = _graph_of(module, inputs, outputs, length_limit, shortest)
+        most = {dim: limit for dim, limit in {LENGTH_DIM: length_limit, **(limits or {})}.items() if limit is not None}
+        model, weights = _graph_of(module, inputs, outputs, most, shortest)
     weights += model.graph.initializers.values()
     try:
         yield model
@@ -91,14 +94,14 @@ def traced(
 
 @isolated
 def _graph_of(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limit: int | None, shortest: int
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limits: Mapping[str, int], shortest: int
 ) -> tuple[ir.Model, list[ir.Value]]:
     """The graph, and the weights that it had before it was optimised."""
     check_finite(module)
     with shielded("torch's tracing"), _eval_mode(module), _quiet(), torch.no_grad(), MaskedWrites():
         try:
             with only_where_needed(), only_changed_nodes(), _no_fake_tensor_cache():
-                program = _trace(module, inputs, outputs, limit, shortest)
+                program = _trace(module, inputs, outputs, limits, shortest)
             weights = list(program.model.graph.initializers.values())
             with only_where_first_fits():
                 program.optimize()
@@ -122,14 +125,16 @@ def _free(inputs: Sequence[TensorSpec]) -> list[str]:
     return list(dict.fromkeys(dim for spec in inputs for dim in spec.shape if isinstance(dim, str)))
 
 
-def _trace(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limit: int | None, shortest: int) -> Any:
+def _trace(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Outputs, limits: Mapping[str, int], shortest: int
+) -> Any:
     least = None if shortest == 1 else shortest  # torch's own least; a 1 would be a promise that lengths differ from 0
     others = [dim for dim in _free(inputs) if dim != LENGTH_DIM]
-    free = {dim: torch.export.Dim(dim) for dim in others}
-    free[LENGTH_DIM] = torch.export.Dim(LENGTH_DIM, min=least, max=limit)
+    free = {dim: torch.export.Dim(dim, max=limits.get(dim)) for dim in others}
+    free[LENGTH_DIM] = torch.export.Dim(LENGTH_DIM, min=least, max=limits.get(LENGTH_DIM))
     sizes = {dim: _EXAMPLE_OTHER + place for place, dim in enumerate(others)}
-    length = _EXAMPLE_LENGTH * shortest
-    sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: length if limit is None else min(length, limit)}
+    sizes |= {BATCH_DIM: _EXAMPLE_BATCH, LENGTH_DIM: _EXAMPLE_LENGTH * shortest}
+    sizes |= {dim: min(sizes[dim], limit) for dim, limit in limits.items() if dim in sizes}
     example = {argument(spec.name): _example(spec, [sizes.get(str(dim), dim) for dim in spec.shape]) for spec in inputs}
     shapes = {
         argument(spec.name): {axis: free[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}

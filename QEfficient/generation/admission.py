@@ -102,7 +102,7 @@ class Admission:
                 if len(free) < request.strategy.rows:
                     return
                 ids = np.array(request.ids, np.int64)
-                first = self.table.choose(free, ids, request.space, self._settings.copy_saves)
+                first = self.table.choose(free, ids, request.whole_space, self._settings.copy_saves)
                 free.remove(first)
                 slots = (first, *self.table.oldest(free, request.strategy.rows - 1))
                 room = self._facts.room - len(request.ids)

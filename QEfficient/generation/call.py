@@ -53,6 +53,7 @@ class Call:
         *,
         otherwise: int | None = None,
         width: int | None = None,
+        sources: Sequence[Sequence[int]] | None = None,
     ) -> list[tuple[Request, ...]]:
         """For each prompt its requests: one, or one a sequence that is drawn.
 
@@ -63,6 +64,7 @@ class Call:
             otherwise: New tokens where neither caller nor repo names a length; ``None``: as many as fit.
             width: Tokens that ``max_length`` counts as the prompt's, padding with them, as transformers does; ``None``:
                 each prompt's own.
+            sources: Of a program with an encoder, what it reads for each prompt, without padding.
 
         Raises:
             InputError: A prompt, or a length that the caller named, does not fit.
@@ -75,11 +77,12 @@ class Call:
         drafted = self._drafted(facts)
         found = []
         for row, prompt in enumerate(prompts):
-            ids = tuple(prompt)
+            ids, source = tuple(prompt), None if sources is None else tuple(sources[row])
             room = facts.room - len(ids)
             most = 1 if room < 1 else self.settings.most_new_tokens(width or len(ids), room, otherwise)
-            made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids, grammars))
-            found.append(tuple(Request(ids, one, most, drafter=self._drafter(drafted)) for one in made))
+            made = strategies(self.settings, ids, most, vocabulary, self._hooks(row, ids, grammars), source)
+            given = [(one, self._drafter(drafted)) for one in made]
+            found.append(tuple(Request(ids, one, most, drafter=drafter, source=source or ()) for one, drafter in given))
         for requests in found:
             for request in requests:
                 request.check(facts)

@@ -24,7 +24,18 @@ def check_prefill(chunks: Sequence[Chunk], facts: DecoderFacts) -> None:
                 allowed=f"1 to {facts.prefill_len}",
                 do="cut the prompt into chunks of at most prefill_len",
             )
+        _check_source(chunk, facts)
     _check_places(chunks, facts)
+
+
+def _check_source(chunk: Chunk, facts: DecoderFacts) -> None:
+    if len(chunk.source) > facts.source_room or (facts.encoder_ctx_len and not chunk.source and not chunk.start):
+        raise UsageError(
+            f"The chunk for slot {chunk.slot} has a wrong number of its source's ids.",
+            got=f"{len(chunk.source)}, with a first token at position {chunk.start}",
+            allowed=f"1 to {facts.source_room} where a sequence begins" if facts.encoder_ctx_len else "none",
+            do="pass the source with the first chunk, and a shorter one, or compile with a larger encoder_ctx_len",
+        )
 
 
 def check_decode(rows: Sequence[Chunk], facts: DecoderFacts) -> int:

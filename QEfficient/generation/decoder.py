@@ -21,11 +21,14 @@ class Chunk:
         slot: Which, from 0.
         ids: The tokens, one or more, without padding.
         start: Position of the first of them. What the slot holds from there on is overwritten.
+        source: Of a model with an encoder, what it is to read first; what the slot holds of another is overwritten.
+            Empty: the slot has its source.
     """
 
     slot: int
     ids: Sequence[int]
     start: int
+    source: Sequence[int] = ()
 
 
 class Decoder(Protocol):

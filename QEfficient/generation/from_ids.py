@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from QEfficient.generation.requests import Ticket
 from QEfficient.generation.results import GenerationOutput
 from QEfficient.generation.running_calls import Watch, run
 from QEfficient.generation.strategy import Answer
+from QEfficient.generation.tokenizing import GenerationTokenizer
 
 NEW_TOKENS = 20
 """How many transformers writes where nobody says (``GenerationMixin._prepare_generated_length``)."""
@@ -41,19 +42,16 @@ def generate_ids(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bo
         DeviceError: The device failed.
     """
     keywords = dict(asked.keywords)
-    _no_types(keywords.pop("token_type_ids", None))
+    no_types(keywords.pop("token_type_ids", None))
     if keywords.pop("stream", False):
         raise UsageError(
             "stream belongs to prompts.", got="input_ids and stream=True", allowed="streamer=", do="pass a streamer"
         )
     streamer = keywords.pop("streamer", None)
-    tokenizer = None
-    of_text = ("stop_strings", *GRAMMARS)
-    if asked.tokenizer is not None or any(keywords.get(name) or repo(loaded).get(name) for name in of_text):
-        tokenizer = tokenizer_of(loaded, asked.tokenizer)
+    tokenizer = tokenizer_if_needed(loaded, keywords, asked.tokenizer)
     call = read_call(keywords, repo(loaded), tokenizer)
     rows = read_ids(asked.ids, asked.attention_mask, vocabulary(loaded))
-    watch = None if streamer is None else _streaming(Streamer(streamer), rows, call)
+    watch = None if streamer is None else streaming(Streamer(streamer), rows, call)
     width = rows.given.shape[1]
     requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, width=width)
     if streamer is not None:
@@ -61,10 +59,27 @@ def generate_ids(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bo
     ran = run(loaded.engine(asked.devices), requests, watch)
     if streamer is not None:
         Streamer(streamer).end()
-    return _output(rows, ran.answers, call), call.settings.return_dict_in_generate, rows.tensors
+    return output(rows, ran.answers, call), call.settings.return_dict_in_generate, rows.tensors
 
 
-def _no_types(types: Any) -> None:
+def tokenizer_if_needed(loaded: WritesText, keywords: Mapping[str, Any], callers: Any) -> GenerationTokenizer | None:
+    """A tokenizer where the caller has one, or where something that is asked for is about text.
+
+    Args:
+        loaded: The program.
+        keywords: The call's.
+        callers: The caller's tokenizer.
+    """
+    asks = any(keywords.get(name) or repo(loaded).get(name) for name in ("stop_strings", *GRAMMARS))
+    return tokenizer_of(loaded, callers) if asks or callers is not None else None
+
+
+def no_types(types: Any) -> None:
+    """Refuses token types that mean something.
+
+    Raises:
+        InputError: One is not 0.
+    """
     if types is not None and np.asarray(arguments.on_host(types)).any():
         raise InputError(
             "token_type_ids are not all 0.",
@@ -74,7 +89,7 @@ def _no_types(types: Any) -> None:
         )
 
 
-def _streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
+def streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
     """Hands tokens over as they come.
 
     Raises:
@@ -99,7 +114,14 @@ def _streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
     return watch
 
 
-def _output(rows: IdRows, answers: Sequence[Sequence[Answer]], call: Call) -> GenerationOutput:
+def output(rows: IdRows, answers: Sequence[Sequence[Answer]], call: Call) -> GenerationOutput:
+    """The record of a call.
+
+    Args:
+        rows: What its prompts were.
+        answers: Of each.
+        call: What it asked for.
+    """
     flat = [answer for of_prompt in answers for answer in of_prompt]
     sequences = rows.with_answers([answer.ids for answer in flat], pad_id(call))
     settings = call.settings

@@ -25,6 +25,7 @@ class Request:
         space: What the caches depend on beside the ids, such as an adapter. What a slot holds is reused only where
             this is equal too.
         drafter: Guesses tokens ahead, of a strategy of one row; ``None``: nobody does.
+        source: Of a model with an encoder, the ids that it reads; the prompt is then what its decoder begins with.
     """
 
     ids: tuple[int, ...]
@@ -34,16 +35,24 @@ class Request:
     patient: bool = False
     space: Hashable = None
     drafter: Drafter | None = None
+    source: tuple[int, ...] = ()
+
+    @property
+    def whole_space(self) -> Hashable:
+        """All that the caches depend on beside the ids."""
+        return (self.space, self.source) if self.source else self.space
 
     def check(self, facts: DecoderFacts) -> None:
         """Refuses what this program can't write, before anything runs.
 
         Raises:
-            InputError: No prompt, nothing wanted, longer than there is room for, or more rows than slots.
+            InputError: No prompt, a source that does not fit, nothing wanted, longer than there is room for, or more
+                rows than slots.
         """
         if not self.ids:
             what, do = "The prompt has no tokens.", "begin with the tokenizer's BOS token where there is no text"
             raise InputError(what, got="0 tokens", allowed="one token or more", do=do)
+        self._check_source(facts)
         if self.wanted is not None and self.wanted < 1:
             raise InputError("No new token is wanted.", got=self.wanted, allowed="1 or more", do="ask for at least one")
         if not 1 <= self.strategy.rows <= facts.cache_slots:
@@ -67,6 +76,22 @@ class Request:
                 got=f"{len(self.ids)} tokens of the prompt + {wanted} new = {len(self.ids) + wanted}",
                 allowed=f"{facts.room} together",
                 do="shorten the prompt, want fewer tokens, or compile with a larger ctx_len",
+            )
+
+    def _check_source(self, facts: DecoderFacts) -> None:
+        if facts.encoder_ctx_len is None and self.source:
+            raise InputError(
+                "The program has no encoder to read a source.",
+                got=f"{len(self.source)} tokens",
+                allowed="a prompt alone",
+                do="put what it is to read into the prompt",
+            )
+        if facts.encoder_ctx_len is not None and not 1 <= len(self.source) <= facts.source_room:
+            raise InputError(
+                "The source does not fit the program's encoder.",
+                got=f"{len(self.source)} tokens",
+                allowed=f"1 to {facts.source_room}",
+                do="shorten it, or cut it in parts, or compile with a larger encoder_ctx_len",
             )
 
 

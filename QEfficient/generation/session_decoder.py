@@ -16,11 +16,20 @@ from QEfficient.records import DecoderFacts, Shape
 KEPT = "num_logits_to_keep"
 """Input of which only the length counts, and the dim that is this length."""
 
+SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
+"""Input of what an encoder reads, −1 behind it, and the dim that is its width."""
+
+LEAST_SOURCE = 2
+"""Least width of that input where there is a source: by its width a device tells a source from none."""
+
 Floats = NDArray[np.float32]
 
 
 class SessionDecoder(OfOneProcess, Closing):
     """A :class:`QEfficient.generation.decoder.Decoder` over a session that keeps state.
+
+    Where there is an encoder, it reads a source in the run of a sequence's first chunk. A run without one has one −1 a
+    row in its place.
 
     With free shapes each run is as large as what is run. Where shapes are fixed, a prompt's chunk is filled up to
     ``prefill_len`` with id 0 at position −1, which changes nothing, and a decode up to ``decode_rows`` with idle rows:
@@ -51,20 +60,21 @@ class SessionDecoder(OfOneProcess, Closing):
         self._dtypes = {spec.name: spec.dtype for spec in session.inputs}
         self._rows = facts.decode_rows if facts.continuous else facts.cache_slots
         if session.fixed_shapes:
-            self._fixed_shape(self._prefill_rows, facts.prefill_len)
+            sourced = facts.encoder_ctx_len is not None
+            self._fixed_shape(self._prefill_rows(sourced), facts.prefill_len, sourced)
             self._fixed_shape(self._rows, 1)
 
-    @property
-    def _prefill_rows(self) -> int:
+    def _prefill_rows(self, sourced: bool) -> int:
         """Rows of a run that reads prompts. Where only the entry that decodes was compiled, it reads them too."""
-        decodes = self._session.fixed_shapes and self.facts.prefill_len == 1
+        decodes = self._session.fixed_shapes and self.facts.prefill_len == 1 and not sourced
         return self._rows if decodes or not self.facts.continuous else 1
 
     def prefill(self, chunks: Sequence[Chunk]) -> Floats:
         """Writes chunks of prompts into slots.
 
         Args:
-            chunks: Of different slots, each of 1 to ``prefill_len`` ids, at positions below ``facts.room``.
+            chunks: Of different slots, each of 1 to ``prefill_len`` ids, at positions below ``facts.room``. Where there
+                is an encoder, one that starts at 0 has a source of 1 to ``facts.source_room`` ids.
 
         Returns:
             The logits behind each chunk's last token, ``(chunks, vocabulary)``.
@@ -79,11 +89,13 @@ class SessionDecoder(OfOneProcess, Closing):
 
     def _prefill(self, chunks: Sequence[Chunk]) -> Floats:
         """One run."""
-        rows, width, kept = self._prefill_rows, max(len(chunk.ids) for chunk in chunks), 1
+        longest = max(len(chunk.source) for chunk in chunks)
+        rows, width, kept = self._prefill_rows(longest > 0), max(len(chunk.ids) for chunk in chunks), 1
+        read = max(longest, LEAST_SOURCE) if longest else 1
         if self._session.fixed_shapes:
-            shape = self._fixed_shape(rows, self.facts.prefill_len)
-            width, kept = shape.length, shape.sizes.get(KEPT, 1)
-        return self._run(chunks, (rows, width), kept)[:, -1]
+            shape = self._fixed_shape(rows, self.facts.prefill_len, longest > 0)
+            width, kept, read = shape.length, shape.sizes.get(KEPT, 1), shape.sizes.get(SOURCE_DIM, 1)
+        return self._run(chunks, (rows, width), kept, read)[:, -1]
 
     def decode(self, rows: Sequence[Chunk]) -> Floats:
         """One step of several sequences.
@@ -106,9 +118,19 @@ class SessionDecoder(OfOneProcess, Closing):
             height, width, kept = self._rows, shape.length, shape.sizes.get(KEPT, 1)
         return self._run(rows, (height, width), kept)[:, -tokens:]
 
-    def _fixed_shape(self, rows: int, tokens: int) -> Shape:
-        """The compiled shape of so many rows that wastes the least on so many tokens each."""
-        fitting = [shape for shape in self._session.shapes if shape.batch == rows and shape.length >= tokens]
+    def _fixed_shape(self, rows: int, tokens: int, sourced: bool = False) -> Shape:
+        """The compiled shape of so many rows that wastes the least on so many tokens each.
+
+        Args:
+            rows: Of the run.
+            tokens: Of each.
+            sourced: Whether the encoder is to read.
+        """
+        fitting = [
+            shape
+            for shape in self._session.shapes
+            if shape.batch == rows and shape.length >= tokens and (shape.sizes.get(SOURCE_DIM, 1) > 1) == sourced
+        ]
         if not fitting:
             raise UsageError(
                 "The program was compiled for other shapes than its decoder facts say.",
@@ -118,8 +140,15 @@ class SessionDecoder(OfOneProcess, Closing):
             )
         return min(fitting)
 
-    def _run(self, chunks: Sequence[Chunk], shape: tuple[int, int], kept: int) -> Floats:
-        """The logits of each chunk's row, ``(chunks, kept, vocabulary)``."""
+    def _run(self, chunks: Sequence[Chunk], shape: tuple[int, int], kept: int, read: int = 1) -> Floats:
+        """The logits of each chunk's row, ``(chunks, kept, vocabulary)``.
+
+        Args:
+            chunks: What to run.
+            shape: Rows, and tokens of each.
+            kept: Last tokens of each that there are logits of.
+            read: Width of the encoder's input.
+        """
         places = range(len(chunks)) if self.facts.continuous else [chunk.slot for chunk in chunks]
         ids, positions = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         slots = np.full((shape[0], 1), -1, np.int64)
@@ -131,6 +160,10 @@ class SessionDecoder(OfOneProcess, Closing):
         arrays = {"input_ids": ids, "position_ids": positions}
         if self.facts.continuous:
             arrays["batch_index"] = slots
+        if self.facts.encoder_ctx_len is not None:
+            arrays[SOURCE] = np.full((shape[0], read), -1, np.int64)
+            for place, chunk in zip(places, chunks, strict=True):
+                arrays[SOURCE][place, : len(chunk.source)] = chunk.source
         if self.facts.kept_logits > 1:
             arrays[KEPT] = np.zeros((kept, 1), np.int64)
         results = self._session.run({name: array.astype(self._dtypes[name]) for name, array in arrays.items()})

@@ -31,11 +31,12 @@ class GenerationSettings:
         do_sample: Draws tokens; ``False`` takes the likeliest.
         num_beams, num_return_sequences: Beams that are followed, and sequences that come back.
         temperature, top_k, top_p, min_p, top_h, typical_p, epsilon_cutoff, eta_cutoff: Which tokens are drawn.
-        encoder_repetition_penalty: Multiplies logits of the prompt's tokens.
         repetition_penalty: Divides logits of the tokens of prompt and answer.
+        encoder_repetition_penalty: Multiplies the logits of the source's tokens: those that an encoder has read, or the
+            prompt's where there is none.
         length_penalty: Exponent of the length by which a beam's score is divided.
         no_repeat_ngram_size: No n-gram of this size comes twice; 0: any may.
-        encoder_no_repeat_ngram_size: None of the prompt's comes in the answer; 0: any may.
+        encoder_no_repeat_ngram_size: No n-gram of this size of the source comes in the answer; 0: any may.
         bad_words_ids: Sequences of tokens that don't come.
         sequence_bias: Sequence of tokens → what is added to its last token's logit.
         renormalize_logits: Log-probabilities at the end of all processors.
@@ -75,8 +76,8 @@ class GenerationSettings:
     typical_p: float = 1.0
     epsilon_cutoff: float = 0.0
     eta_cutoff: float = 0.0
-    encoder_repetition_penalty: float = 1.0
     repetition_penalty: float = 1.0
+    encoder_repetition_penalty: float = 1.0
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     encoder_no_repeat_ngram_size: int = 0

@@ -71,7 +71,7 @@ class Stepper:
     def _begin(self, sequence: SlotSequence) -> bool:
         """Finds what a sequence can go on from, in its slot or by a copy of another; whether there is anything."""
         request = self._of(sequence)
-        space, saves = request.ticket.request.space, self.settings.copy_saves
+        space, saves = request.ticket.request.whole_space, self.settings.copy_saves
         ids = np.array(sequence.ids, np.int64)
         kept = self.table.usable(sequence.slot, ids, space)
         source, more = self.table.source(sequence.slot, ids, space) if saves is not None else (0, 0)
@@ -94,7 +94,8 @@ class Stepper:
         chunks = []
         for sequence in sequences:
             start = self.table.length(sequence.slot)
-            chunks.append(Chunk(sequence.slot, sequence.ids[start : start + length], start))
+            source = () if start else self._of(sequence).ticket.request.source
+            chunks.append(Chunk(sequence.slot, sequence.ids[start : start + length], start, source))
         began = perf_counter()
         logits = self._run(self.decoder.prefill, sequences, chunks)
         self._counts.prefill_seconds += perf_counter() - began

@@ -35,7 +35,12 @@ NO_HOOKS = Hooks()
 
 
 def strategies(
-    settings: GenerationSettings, prompt: Sequence[int], most: int, vocabulary: int, hooks: Hooks = NO_HOOKS
+    settings: GenerationSettings,
+    prompt: Sequence[int],
+    most: int,
+    vocabulary: int,
+    hooks: Hooks = NO_HOOKS,
+    source: Sequence[int] | None = None,
 ) -> tuple[Strategy, ...]:
     """What chooses the tokens of one prompt.
 
@@ -45,6 +50,7 @@ def strategies(
         most: New tokens that there may be, from 1 on: :meth:`GenerationSettings.most_new_tokens`.
         vocabulary: Tokens that the logits are of.
         hooks: What the caller adds.
+        source: What an encoder has read; ``None``: the prompt itself, as transformers takes it.
 
     Returns:
         One strategy; of ``num_return_sequences`` drawn ones, one for each, in order. Beams are one, with all answers.
@@ -54,7 +60,7 @@ def strategies(
         UsageError: The settings have stop strings, and no hook looks for them.
     """
     _check(settings, vocabulary, hooks)
-    place = Place(len(prompt), len(prompt) + most, vocabulary)
+    place = Place(len(prompt), len(prompt) + most, vocabulary, tuple(prompt if source is None else source))
     steps = chain(settings, place, hooks.extra, hooks.allowed)
     ending, recording = Ending.of(settings, most, hooks.stops), Recording.of(settings)
     if settings.num_beams > 1:

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from QEfficient.generation.decoder import Chunk, Decoder
 from QEfficient.numerics.check import Comparison
 from QEfficient.numerics.verify import Limits, Reference, Sample, Verification, verify
-from QEfficient.records import Json, TensorSpec
+from QEfficient.records import DecoderFacts, Json, TensorSpec
 
 FILE = "continuations.safetensors"
 STEPS = 8
@@ -40,15 +40,17 @@ class Continuation:
 
     Attributes:
         name: What the prompt is, for errors.
-        prompt: Its ids.
+        prompt: Its ids; of a model with an encoder those that its decoder begins with.
         tokens: What follows, an end token like any other.
         logits: What each of them was chosen from, ``(tokens, vocabulary)``.
+        source: Ids that its encoder reads.
     """
 
     name: str
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     logits: Floats
+    source: tuple[int, ...] = ()
 
     @property
     def gaps(self) -> Floats:
@@ -88,7 +90,7 @@ def how_many(vocabulary: int) -> int:
 def save(folder: Path, kept: Sequence[Continuation]) -> None:
     """Writes continuations into a folder."""
     arrays = {str(number): np.ascontiguousarray(one.logits) for number, one in enumerate(kept)}
-    notes = [{"name": one.name, "prompt": one.prompt, "tokens": one.tokens} for one in kept]
+    notes = [{"name": one.name, "prompt": one.prompt, "tokens": one.tokens, "source": one.source} for one in kept]
     save_file(arrays, folder / FILE, metadata={"continuations": json.dumps(notes)})
 
 
@@ -99,17 +101,23 @@ def load(folder: Path) -> list[Continuation]:
     with safe_open(folder / FILE, framework="numpy") as file:
         notes = json.loads(file.metadata()["continuations"])
         return [
-            Continuation(note["name"], tuple(note["prompt"]), tuple(note["tokens"]), file.get_tensor(str(number)))
+            Continuation(
+                note["name"],
+                tuple(note["prompt"]),
+                tuple(note["tokens"]),
+                file.get_tensor(str(number)),
+                tuple(note["source"]),
+            )
             for number, note in enumerate(notes)
         ]
 
 
-def fitting(kept: Sequence[Continuation], room: int) -> list[Continuation]:
-    """What a program can go on with: steps beyond its room are left out, and prompts that fill it."""
+def fitting(kept: Sequence[Continuation], facts: DecoderFacts) -> list[Continuation]:
+    """What a program can go on with: steps beyond its room are left out, and prompts or sources that do not fit."""
     found = []
     for one in kept:
-        steps = min(len(one.tokens), room - len(one.prompt) + 1)  # the last token is chosen, and not written
-        if steps > 0:
+        steps = min(len(one.tokens), facts.room - len(one.prompt) + 1)  # the last token is chosen, and not written
+        if steps > 0 and len(one.source) <= facts.source_room:
             found.append(replace(one, tokens=one.tokens[:steps], logits=one.logits[:steps]))
     return found
 
@@ -191,7 +199,10 @@ def _prompts(wave: Sequence[Continuation], slots: Sequence[int], decoder: Decode
     width = decoder.facts.prefill_len
     for start in range(0, max(len(one.prompt) for one in wave), width):
         going = [row for row, one in enumerate(wave) if start < len(one.prompt)]
-        chunks = [Chunk(slots[row], wave[row].prompt[start : start + width], start) for row in going]
+        chunks = [
+            Chunk(slots[row], wave[row].prompt[start : start + width], start, () if start else wave[row].source)
+            for row in going
+        ]
         for row, logits in zip(going, decoder.prefill(chunks), strict=True):
             found[row] = logits
     return [found[row] for row in range(len(wave))]

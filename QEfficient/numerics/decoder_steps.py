@@ -25,7 +25,8 @@ LENGTHS = (57, 29, 11)
 """Usual lengths of the sequences; a window makes the first one longer."""
 
 _SLOTS = (3, 0, 2)  # of the sequences; 1 stays empty
-_CHUNKS = (1, 7, 3, 33, 1, 1, 2)
+CHUNKS = (1, 7, 3, 33, 1, 1, 2)
+"""Tokens of a chunk, in turn."""
 _MANY, _LEFT = 64, 9  # so many tokens go in one chunk, but for a few
 
 Floats = NDArray[np.float32]
@@ -65,7 +66,7 @@ class Steps:
             parts = []
             for one in (going[shift:] + going[:shift]) if self.continuous else going:
                 left = len(self.sequences[one]) - at[one]
-                width = left - _LEFT if left >= _MANY and number else _CHUNKS[(number + one) % len(_CHUNKS)]
+                width = left - _LEFT if left >= _MANY and number else CHUNKS[(number + one) % len(CHUNKS)]
                 parts.append(Part(one, at[one], at[one] + min(width, left)))
                 at[one] = parts[-1].end
             yield parts

@@ -20,10 +20,12 @@ from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.join_norms import JoinNorms
 from QEfficient.onnx_transforms.join_products import JoinProducts
 from QEfficient.onnx_transforms.move_biases import MoveBiases
+from QEfficient.onnx_transforms.reads_on_demand import ReadsOnDemand
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
 from QEfficient.onnx_transforms.transposed_weights import TransposedWeights
 from QEfficient.onnx_transforms.used_positions import UsedPositions
+from QEfficient.onnx_transforms.used_source import UsedSource
 
 _ASKED = frozenset({"input_ids", "position_ids", "batch_index", "num_logits_to_keep"})
 _CACHE = re.compile(r"past_(key|value)\.\d+")
@@ -46,11 +48,11 @@ def write_joined(source: Path, target: Path) -> bool:
     model = read(source)
     decodes = _is_asked_by_tokens_alone(model) and run(model, [JoinCachedAttention()])
     run(model, [RemoveDeadCode()])
-    decodes |= run(model, [UsedPositions()])
+    decodes |= run(model, [UsedPositions(), UsedSource()])
     if decodes:
         run(model, [JoinNorms(), InlineFunctions(), TransposedWeights(), JoinProducts()])
     run(model, [MoveBiases()])
-    if not run(model, [JoinAttention()]) and not decodes:
+    if not run(model, [JoinAttention(), ReadsOnDemand()]) and not decodes:
         return False
     _write(model, source, target)
     return True

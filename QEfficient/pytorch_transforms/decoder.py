@@ -42,7 +42,7 @@ class DecoderModule(nn.Module):
         slots = None if index is None else slots_of(index, arrays["past_key.0"])
         cache = SlotCache(self._caches, Placement(positions, slots, arrays[KEY_POSITIONS.name]), arrays)
         given: dict[str, Any] = {self._cache_name: cache, "attention_mask": cache.mask}
-        with _head_of(self.model, _last_places(positions, arrays.get("num_logits_to_keep"))):
+        with head_of(self.model, last_places(positions, arrays.get("num_logits_to_keep"))):
             output = self.model(
                 input_ids=arrays["input_ids"],
                 position_ids=positions.clamp(0, None if self._limit is None else self._limit - 1),
@@ -51,7 +51,7 @@ class DecoderModule(nn.Module):
         return (output.logits, *cache.updated.values())
 
 
-def _last_places(positions: Tensor, kept: Tensor | None) -> Tensor:
+def last_places(positions: Tensor, kept: Tensor | None) -> Tensor:
     """Where the token of each row's largest position stands, behind those before it, ``(batch, kept)``."""
     last = positions.argmax(1, keepdim=True)
     if kept is None:
@@ -61,7 +61,7 @@ def _last_places(positions: Tensor, kept: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def _head_of(model: Any, places: Tensor) -> Iterator[None]:
+def head_of(model: Any, places: Tensor) -> Iterator[None]:
     """The head is given the states of these places only. transformers' ``logits_to_keep`` makes constants of sizes."""
 
     def pick(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -87,7 +87,8 @@ class View(Protocol):
         ...
 
 
-def _additive(seen: Tensor) -> Tensor:
+def additive(seen: Tensor) -> Tensor:
+    """Which keys a token sees, ``(batch, length, keys)`` → what is added to their scores, ``(batch, 1, …)``."""
     return (1.0 - seen.to(torch.float32))[:, None] * MASKED
 
 
@@ -106,7 +107,7 @@ class WholeView:
         self._rows = rows
         self._written = torch.where(rows.real & (rows.positions < length), rows.positions, NOWHERE)
         self._read = torch.minimum(keys, rows.last.clamp(0, length - 1))
-        self.mask = _additive(_seen(keys, rows.positions, window))
+        self.mask = additive(_seen(keys, rows.positions, window))
 
     def update(self, state: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         """As :class:`View` says."""
@@ -134,7 +135,7 @@ class RingView:
         self._places, self._held = places.expand(rows.positions.shape[0], -1), (held >= 0)[:, None, :, None]
         kept = rows.real & (rows.positions > rows.last - turn)  # no place is written twice
         self._written = torch.where(kept, torch.remainder(rows.positions, turn), NOWHERE)
-        self.mask = _additive((keys >= 0)[:, None, :] & _seen(keys, rows.positions, window))
+        self.mask = additive((keys >= 0)[:, None, :] & _seen(keys, rows.positions, window))
 
     def update(self, state: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         """As :class:`View` says."""
@@ -151,14 +152,15 @@ class SlotCache:
         caches: Of each layer.
         rows: Where the tokens belong.
         states: ``past_key.N`` and ``past_value.N``.
+        of: What stands before the dot in these names: ``"_self"`` where there are others.
     """
 
-    def __init__(self, caches: Caches, rows: Placement, states: Mapping[str, Tensor]) -> None:
-        self.rows, self._states = rows, states
+    def __init__(self, caches: Caches, rows: Placement, states: Mapping[str, Tensor], of: str = "") -> None:
+        self.rows, self._states, self._of = rows, states, of
         self._views: dict[LayerCache, View] = {}
         for number, cache in enumerate(caches):
             if cache not in self._views:
-                self._views[cache] = _view(cache, rows, states[f"past_key.{number}"])
+                self._views[cache] = _view(cache, rows, states[f"past_key{of}.{number}"])
         self._of_layer = [self._views[cache] for cache in caches]
         self.updated: dict[str, Tensor] = {}
 
@@ -175,7 +177,8 @@ class SlotCache:
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """All keys and values that a layer attends to."""
         read = []
-        for name, new in ((f"past_key.{layer_idx}", keys), (f"past_value.{layer_idx}", values)):
+        names = (f"past_{kind}{self._of}.{layer_idx}" for kind in ("key", "value"))
+        for name, new in zip(names, (keys, values), strict=True):
             seen, self.updated[name] = self._of_layer[layer_idx].update(self._states[name], new)
             read.append(seen)
         return read[0], read[1]

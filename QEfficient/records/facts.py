@@ -47,6 +47,7 @@ class DecoderFacts:
         rewinds: False where a layer keeps a window of the last positions only: a slot then goes on at its end alone,
             or behind as many of its last tokens as may be speculated, which were not chosen.
         speculated: Tokens that are drafted at once where a request does not say how many: ``num_speculative_tokens``.
+        encoder_ctx_len: Of a model with an encoder, positions of a slot's cross caches, which hold its source.
     """
 
     ctx_len: int
@@ -57,11 +58,17 @@ class DecoderFacts:
     kept_logits: int = 1
     rewinds: bool = True
     speculated: int = 0
+    encoder_ctx_len: int | None = None
 
     @property
     def room(self) -> int:
         """Positions that a sequence may take. Without slots a dropped write goes to the last one, so it stays free."""
         return self.ctx_len if self.continuous else self.ctx_len - 1
+
+    @property
+    def source_room(self) -> int:
+        """Most tokens of a source, by the same rule; 0 where there is no encoder to read one."""
+        return 0 if self.encoder_ctx_len is None else self.encoder_ctx_len - (not self.continuous)
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,7 +305,7 @@ def test_every_set_of_entries_runs_as_a_card_would_run_it(keywords: dict[str, An
     )
     loaded = other._need_loaded()
     decoder = SessionDecoder(loaded.backend.open(loaded.program, strict=True), loaded.facts)
-    kept = fitting(continuations.load(graph_folder(other)), loaded.facts.room)
+    kept = fitting(continuations.load(graph_folder(other)), loaded.facts)
     result, tokens = compare(kept, decoder, Limits(), "tiny", "here")
     assert result.passed and tokens.equal == tokens.compared > 0
     decoder.close()

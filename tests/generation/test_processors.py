@@ -21,7 +21,7 @@ CUTS = ("temperature", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff",
 
 def row(parameters: dict[str, Any], ids: list[int], logits: NDArray[np.float32], prompt: int) -> Any:
     found = parse_settings(keywords=parameters)
-    place = Place(prompt, prompt + (found.max_new_tokens or 20), len(logits))
+    place = Place(prompt, prompt + (found.max_new_tokens or 20), len(logits), tuple(ids[:prompt]))
     return chain(found, place).row(np.array(ids, np.int64), logits)
 
 

@@ -16,7 +16,8 @@ from QEfficient.errors import CompileError, OptionError
 from QEfficient.records import CompileOptions, Json, Shape, Target, TensorSpec
 
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
-PREFILL, DECODE, SLOTS_DIM = "Prefill", "Decode", "full_batch_size"
+ENCODER, PREFILL, DECODE = "Encoder", "Prefill", "Decode"
+SLOTS_DIM, SOURCE_DIM = "full_batch_size", "encoder_len"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def specializations(
             allowed=f"the free dims {', '.join(sorted(buckets[0].sizes))}",
             do="export the graph with batch and length as its only free dims",
         )
-    if retained and SLOTS_DIM in free and labels[0] == PREFILL:
+    if retained and SLOTS_DIM in free and labels[0] in (ENCODER, PREFILL):
         # no symbol of the graph: the rows that run at once, which the vendor's library writes for the prompt's entry
         entries[0]["full_batch_exec_size"] = str(ordered[0].batch)
     if not named:
@@ -170,8 +171,13 @@ def _encoder_entries(buckets: Sequence[Shape]) -> tuple[list[str], list[Shape]]:
 def _decoder_entries(buckets: Sequence[Shape]) -> tuple[list[str], list[Shape]]:
     """The names that the vendor's library gives: the entry with the longest rows, of one logit each, is the prompt's.
 
-    A single entry with rows of one token serves for both.
+    A single entry with rows of one token serves for both. Where there is an encoder, the entry in which it reads comes
+    first, under the name that the vendor's Whisper has for it.
     """
+    reads = [bucket for bucket in buckets if bucket.sizes.get(SOURCE_DIM, 1) > 1]
+    if reads:
+        labels, others = _decoder_entries([bucket for bucket in buckets if bucket not in reads])
+        return [ENCODER, *labels], [*reads, *others]
     prompt, *steps = sorted(buckets, key=lambda b: (-b.length, b.sizes.get("num_logits_to_keep", 1), b.batch))
     if not steps:
         return [DECODE if prompt.length == 1 else PREFILL], [prompt]

@@ -1,7 +1,8 @@
 """Moving a program's state as a whole between card and host, which is the one way that a card has.
 
 A run fetches it when its ``_RetainedState`` outputs have buffers, and overwrites it when its state inputs have. All
-rows of such a run are idle (``position_ids`` and ``batch_index`` are -1): it changes nothing that is attended to.
+rows of such a run are idle (``position_ids``, ``batch_index`` and ``encoder_input_ids`` are -1): it changes nothing
+that is attended to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from QEfficient.records import TensorSpec
 MXINT8 = "mxint8"
 """Dtype of state whose form no host knows."""
 _BLOCK = 32  # numbers of MXINT8 that share a scale of one byte
-_IDLE = ("position_ids", "batch_index")
+_IDLE = ("position_ids", "batch_index", "encoder_input_ids")
 """Inputs whose -1 makes a row idle."""
 
 

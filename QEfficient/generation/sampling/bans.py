@@ -24,19 +24,10 @@ def repeated_ngrams(ids: Ids, logits: Logits, *, size: int) -> Logits:
     return logits
 
 
-def ngrams_of_prompt(ids: Ids, logits: Logits, *, prompt: int, size: int) -> Logits:
-    """Bans each token that would end an n-gram of ``size`` tokens that the prompt has.
-
-    ``EncoderNoRepeatNGramLogitsProcessor``, which transformers has for decoders too.
-
-    Args:
-        ids: As everywhere.
-        logits: As everywhere.
-        prompt: Tokens of the prompt.
-        size: Tokens of an n-gram.
-    """
-    if prompt >= size:
-        windows = sliding_window_view(ids[:prompt], size)
+def ngrams_of_source(ids: Ids, logits: Logits, *, source: Ids, size: int) -> Logits:
+    """Bans each token that would end an n-gram of the source: ``EncoderNoRepeatNGramLogitsProcessor``."""
+    if len(source) >= size and len(ids) >= size - 1:
+        windows = sliding_window_view(source, size)
         begun = (windows[:, :-1] == ids[len(ids) - size + 1 :]).all(axis=1)
         logits[windows[begun, -1]] = NO
     return logits

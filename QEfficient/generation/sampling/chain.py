@@ -33,11 +33,13 @@ class Place:
         prompt: Tokens of the prompt.
         length: Most tokens, the prompt's with them.
         vocabulary: Tokens that the logits are of.
+        source: What an encoder has read, where there is one, else the prompt's tokens.
     """
 
     prompt: int
     length: int
     vocabulary: int
+    source: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,9 @@ def _divided(ids: Ids, logits: Logits, *, temperature: float) -> Logits:
 def _shifts(settings: GenerationSettings, place: Place) -> Iterator[Processor]:
     if settings.biases:
         yield Biases.of(settings.biases)
+    source = np.array(place.source, np.int64)
     if settings.encoder_repetition_penalty != 1.0:
-        yield partial(penalties.of_prompt, prompt=place.prompt, penalty=settings.encoder_repetition_penalty)
+        yield partial(penalties.of_source, source=source, penalty=settings.encoder_repetition_penalty)
     if settings.repetition_penalty != 1.0:
         yield partial(penalties.repetition, penalty=settings.repetition_penalty)
     presence, frequency = settings.presence_penalty, settings.frequency_penalty
@@ -181,7 +184,7 @@ def _shifts(settings: GenerationSettings, place: Place) -> Iterator[Processor]:
     if settings.no_repeat_ngram_size:
         yield partial(bans.repeated_ngrams, size=settings.no_repeat_ngram_size)
     if settings.encoder_no_repeat_ngram_size:
-        yield partial(bans.ngrams_of_prompt, prompt=place.prompt, size=settings.encoder_no_repeat_ngram_size)
+        yield partial(bans.ngrams_of_source, source=source, size=settings.encoder_no_repeat_ngram_size)
     if settings.banned:
         yield Biases.of(dict.fromkeys(settings.banned, -np.inf))
 

@@ -27,18 +27,9 @@ def repetition(ids: Ids, logits: Logits, *, penalty: float) -> Logits:
     return logits
 
 
-def of_prompt(ids: Ids, logits: Logits, *, prompt: int, penalty: float) -> Logits:
-    """Multiplies a positive logit, and divides a negative one, of each token of the prompt.
-
-    ``EncoderRepetitionPenaltyLogitsProcessor``, which transformers has for decoders too.
-
-    Args:
-        ids: As everywhere.
-        logits: As everywhere.
-        prompt: Tokens of the prompt.
-        penalty: Above 1 the prompt's tokens become likelier.
-    """
-    return repetition(ids[:prompt], logits, penalty=1 / penalty)
+def of_source(ids: Ids, logits: Logits, *, source: Ids, penalty: float) -> Logits:
+    """Raises the tokens of the source, where the penalty is above 1: ``EncoderRepetitionPenaltyLogitsProcessor``."""
+    return repetition(source, logits, penalty=1 / penalty)
 
 
 def presence_and_frequency(ids: Ids, logits: Logits, *, prompt: int, presence: float, frequency: float) -> Logits:

@@ -137,8 +137,16 @@ SLOTS = (
     TensorSpec("past_key.0", "float32", ("full_batch_size", 2, "ctx_len", 8)),
     TensorSpec("past_key.1", "float32", ("full_batch_size", 2, "sliding_window", 8)),
 )
+SOURCES = (
+    TensorSpec("encoder_input_ids", "int64", ("batch_size", "encoder_len")),
+    *IDS[:1],
+    TensorSpec("batch_index", "int64", ("batch_size", 1)),
+    TensorSpec("past_key_self.0", "float32", ("full_batch_size", 2, "decoder_ctx_len", 8)),
+    TensorSpec("past_key_cross.0", "float32", ("full_batch_size", 2, "encoder_ctx_len", 8)),
+)
 KEPT = (*SLOTS[:3], TensorSpec("num_logits_to_keep", "int64", ("num_logits_to_keep", 1)))
 CACHES = {"ctx_len": 128, "full_batch_size": 9, "sliding_window": 16}
+SOURCE_CACHES = {"decoder_ctx_len": 150, "encoder_ctx_len": 512, "full_batch_size": 9}
 # name → inputs, shapes
 DECODER_SHAPES: dict[str, tuple[tuple[TensorSpec, ...], list[Shape]]] = {
     "plain": (PLAIN, [Shape(1, 2, CACHES), Shape(32, 2, CACHES)]),
@@ -150,6 +158,17 @@ DECODER_SHAPES: dict[str, tuple[tuple[TensorSpec, ...], list[Shape]]] = {
         [
             Shape(length, rows, {**CACHES, "num_logits_to_keep": kept})
             for length, rows, kept in ((1, 4, 1), (4, 1, 1), (4, 4, 4))
+        ],
+    ),
+    "sources": (
+        SOURCES,
+        [Shape(1, rows, {**SOURCE_CACHES, "encoder_len": read}) for read, rows in ((512, 1), (1, 4))],
+    ),
+    "sources_and_prompts": (
+        SOURCES,
+        [
+            Shape(length, rows, {**SOURCE_CACHES, "encoder_len": read})
+            for read, length, rows in ((512, 8, 1), (1, 8, 1), (1, 1, 4))
         ],
     ),
 }
