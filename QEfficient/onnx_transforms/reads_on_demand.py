@@ -64,6 +64,8 @@ def _branch(
     width, count, reads, batch = (
         ir.Value(name=names.new(f"source_{name}")) for name in ("width", "count", "is", "batch")
     )
+    indices = {node.inputs[1] for node in writes}
+    states = {value: node.inputs[0] for node in writes for value in node.inputs[1:]}
     one = new_values.initializer(graph, np.array(1), names.new("no_source"))
     results = [ir.Value(name=names.new(f"{value.name}_read"), type=value.type) for value in values]
     for value, result in zip(values, results, strict=True):
@@ -71,9 +73,7 @@ def _branch(
             if user not in moved:
                 user.replace_input_with(place, result)
     graph.remove(list(moved))
-    heads = {value: writes[0].inputs[0] for value in values}
-    heads |= {node.inputs[2]: node.inputs[0] for node in writes if node.inputs[2] is not None}
-    empty = [_empty(value, heads[value], batch, names) for value in values]
+    empty = [_empty(states[value], batch, names, of_indices=value in indices) for value in values]
     branches = {
         "then_branch": ir.Graph([], values, nodes=list(moved), name="reads_source"),
         "else_branch": ir.Graph(
@@ -95,15 +95,13 @@ def _branch(
     graph.sort()
 
 
-def _empty(value: ir.Value, state: ir.Value | None, batch: ir.Value, names: new_values.Names) -> list[ir.Node]:
+def _empty(state: ir.Value | None, batch: ir.Value, names: new_values.Names, *, of_indices: bool) -> list[ir.Node]:
     """Nodes of which the last gives what a scatter writes nothing from: indices, or numbers, of no position."""
     assert state is not None and state.shape is not None
-    is_index = value.type is not None and value.type.dtype == ir.DataType.INT64
-    rest = new_values.constant(
-        np.array([state.shape[1], 0, 3 if is_index else state.shape[3]], np.int64), names.new("no_rows")
-    )
-    size, made = ir.Value(name=names.new("no_size")), ir.Value(name=names.new("nothing"), type=value.type)
-    fill = ir.tensor(np.zeros(1, np.int64 if is_index else np.float32))
+    width = 3 if of_indices else state.shape[3]
+    rest = new_values.constant(np.array([state.shape[1], 0, width], np.int64), names.new("no_rows"))
+    size, made = (ir.Value(name=names.new(name)) for name in ("no_size", "nothing"))
+    fill = ir.tensor(np.zeros(1, np.int64 if of_indices else np.float32))
     return [
         rest,
         ir.node("Concat", [batch, rest.outputs[0]], {"axis": 0}, outputs=[size], name=f"node_{size.name}"),
