@@ -45,8 +45,8 @@ def write_generation_files(origin: Origin, folder: Path, *, chats: bool) -> None
 def generation_config(origin: Origin) -> dict[str, Json]:
     """What the model's ``generation_config`` says; without one, the special tokens of its config.
 
-    Old repos of models with an encoder have all of it in there: beams, forced tokens, lengths. Transformers reads it so.
-    Whoever holds the module may have changed it, so it goes before the file.
+    Old repos of models with an encoder have all of it in there: beams, forced tokens, lengths. Whoever holds the
+    module may have changed it, so it goes before the file.
     """
     if not isinstance(origin, Checkpoint) or origin.handed_out:
         own: Any = getattr(origin.module(), "generation_config", None)

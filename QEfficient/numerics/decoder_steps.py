@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,31 @@ class Part:
     sequence: int
     start: int
     end: int
+
+
+class Calls(Protocol):
+    """What :func:`worst_difference` runs: :class:`Steps`, or those of a graph with an encoder."""
+
+    @property
+    def sequences(self) -> Sequence[Sequence[int]]:
+        """Ids."""
+        ...
+
+    def calls(self) -> Iterator[list[Part]]:
+        """The chunks of each call, until every sequence is at its end."""
+        ...
+
+    def asked(self, part: Part) -> range:
+        """Positions of a chunk whose logits the graph gives."""
+        ...
+
+    def inputs(self, parts: Sequence[Part], number: int) -> Arrays:
+        """What the graph is given in a call."""
+        ...
+
+    def rows(self, parts: Sequence[Part]) -> Sequence[int]:
+        """The row of each chunk."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +123,7 @@ class Steps:
         return range(len(parts)) if self.continuous else [part.sequence for part in parts]
 
 
-def worst_difference(steps: Steps, run: Callable[[Arrays], Arrays], wanted: Sequence[Logits]) -> tuple[float, str]:
+def worst_difference(steps: Calls, run: Callable[[Arrays], Arrays], wanted: Sequence[Logits]) -> tuple[float, str]:
     """Runs the steps.
 
     Args:

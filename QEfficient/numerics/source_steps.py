@@ -44,7 +44,7 @@ class SourceSteps:
         """The chunks of each call, until every sequence is at its end."""
         at, number = [0] * len(self.sequences), 0
         while any(place < len(ids) for place, ids in zip(at, self.sequences, strict=True)):
-            parts = []
+            parts: list[Part] = []
             for one, ids in enumerate(self.sequences):
                 taken = any(part.sequence < one and _ROWS[part.sequence] == _ROWS[one] for part in parts)
                 if at[one] < len(ids) and number >= _BEGINS[one] and not taken:

@@ -40,10 +40,11 @@ class SourceModule(nn.Module):
 
     def __init__(self, model: nn.Module, caches: Caches, inputs: Sequence[str], limit: int | None) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self._caches, self._limit = caches, limit
-        self._pad = int(self.model.config.pad_token_id or 0)
-        decoder = self.model.get_decoder()
+        theirs: Any = model
+        self._pad = int(theirs.config.pad_token_id or 0)
+        decoder = theirs.get_decoder()
         self._table: PositionTable | None = None
         if hasattr(decoder, "embed_positions"):
             self._table = decoder.embed_positions = PositionTable(decoder.embed_positions)
@@ -59,7 +60,8 @@ class SourceModule(nn.Module):
         own = SlotCache(self._caches, Placement(positions, slots, arrays[KEY_POSITIONS.name]), arrays, "_self")
         of_source = SourceCache(source, Placement(positions, slots, arrays[SOURCE_POSITIONS.name]), arrays)
         real = source >= 0
-        states = self.model.get_encoder()(
+        model: Any = self.model
+        states = model.get_encoder()(
             input_ids=torch.where(real, source, self._pad), attention_mask=additive_mask(real)
         ).last_hidden_state
         mask = own.mask
@@ -68,7 +70,7 @@ class SourceModule(nn.Module):
             mask = mask + self.bias(positions, arrays[KEY_POSITIONS.name])
         given: dict[str, Any] = {self._cache_name: BothCaches(own, of_source)}
         with head_of(self.model, last_places(positions, None)), self._placed(arrays["input_ids"], positions):
-            output = self.model(
+            output = model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=of_source.mask,
                 decoder_input_ids=arrays["input_ids"],

@@ -43,6 +43,17 @@ and models of images or sound are refused at once.
 |---|---|---|
 """
 
+ABOUT_SOURCES = """
+## Models that write about a source
+
+`QEFFAutoModelForSeq2SeqLM` takes these, an encoder with its decoder; other types are refused by name. A tiny model of
+each writes the tokens of HuggingFace's in `tests/generation/`, greedily and with beams. *Longest source* is the limit
+with the default config, of `encoder_ctx_len` and `ctx_len` alike.
+
+| type | longest source | note |
+|---|---|---|
+"""
+
 HEAD = """# Supported models
 
 Each type of this page is a tiny random model in `tests/sweep/`, where its program on the host and on an emulated card
@@ -83,6 +94,9 @@ def page() -> str:
             parts.extend(f"| `{name}` | {_reason(cases[name])} |\n" for name in refused)
     parts.append(WRITERS)
     parts.extend(_writer(find(name)) for name in sorted(TABLE) if find(name).caches is not None)
+    parts.append(ABOUT_SOURCES)
+    sources = [find(name) for name in sorted(TABLE) if find(name).crosses is not None]
+    parts.extend(f"| `{facts.model_type}` | {_limit(facts)} | {_note(facts)} |\n" for facts in sources)
     return "".join(parts)
 
 
