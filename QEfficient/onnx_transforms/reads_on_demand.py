@@ -30,10 +30,16 @@ class ReadsOnDemand(ir.passes.InPlacePass):
         writes = [node for node in graph if node.op_type in SCATTERS and _is_cross(node.inputs[0])]
         values = dict.fromkeys(value for node in writes for value in node.inputs[1:] if value is not None)
         moved = _only_for(graph, values)
-        if source is None or not writes or any(value.producer() not in moved for value in values):
+        makers = [value.producer() for value in values]
+        if source is None or not writes or not all(_is_moved(maker, moved) for maker in makers):
             return ir.passes.PassResult(model, modified=False)
         _branch(model, source, writes, list(values), moved)
         return ir.passes.PassResult(model, modified=True)
+
+
+def _is_moved(maker: ir.Node | None, moved: dict[ir.Node, None]) -> bool:
+    """Whether a node can go into the branch, and is none itself."""
+    return maker is not None and maker in moved and maker.op_type != "If"
 
 
 def _is_cross(value: ir.Value | None) -> bool:

@@ -281,7 +281,7 @@ def test_the_card_s_arithmetic_is_emulated(repo: Path) -> None:
     report = other.device_report()
     assert report["decoder"] | {"room": 0} == {
         **{"ctx_len": 128, "cache_slots": 1, "decode_rows": 1, "prefill_len": 32, "continuous": False},
-        **{"kept_logits": 1, "rewinds": True, "speculated": 0, "room": 0},
+        **{"kept_logits": 1, "rewinds": True, "speculated": 0, "encoder_ctx_len": None, "room": 0},
     }
     assert 0.99 < report["verify"]["min_cosine"] < 1
     assert "emulated" in report["verify"]["where"]
@@ -360,10 +360,19 @@ def test_a_token_counts_but_where_huggingface_itself_all_but_ties(got: Any, equa
 
 
 def test_what_does_not_fit_is_left_out() -> None:
+    from QEfficient.records import DecoderFacts
+
     one = continuation(np.eye(4), prompt=range(10))
-    assert [len(each.tokens) for each in fitting([one], 13)] == [4]  # the last token is not written
-    assert [len(each.tokens) for each in fitting([one], 11)] == [2]
-    assert fitting([one], 9) == []
+
+    def steps(room: int, source: int = 0, encoder_ctx_len: int | None = None) -> list[int]:
+        facts = DecoderFacts(room, 2, 2, 4, encoder_ctx_len=encoder_ctx_len)
+        return [len(each.tokens) for each in fitting([dataclasses.replace(one, source=(1,) * source)], facts)]
+
+    assert steps(13) == [4]  # the last token is not written
+    assert steps(11) == [2]
+    assert steps(9) == []
+    assert steps(13, source=7, encoder_ctx_len=7) == [4]
+    assert steps(13, source=8, encoder_ctx_len=7) == []
 
 
 def test_a_large_vocabulary_keeps_fewer() -> None:

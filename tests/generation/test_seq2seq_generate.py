@@ -89,8 +89,7 @@ def check(pair: Pair, **keywords: Any) -> None:
 TYPES = pytest.mark.parametrize("model_type", CONFIGS)
 
 
-@pytest.mark.parametrize("model_type", ["t5", "marian"])
-@pytest.mark.parametrize("slots", [True, False])
+@pytest.mark.parametrize(("model_type", "slots"), [("t5", True), ("t5", False), ("marian", True)])
 def test_greedy_tokens_are_transformers(model_type: str, slots: bool, compiled: Callable[..., Pair]) -> None:
     check(compiled(model_type, slots), max_new_tokens=16)
 
