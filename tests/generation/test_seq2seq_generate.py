@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,7 @@ import transformers
 
 from QEfficient import QEFFAutoModelForSeq2SeqLM
 from QEfficient.backends.state_session import StateSession
+from QEfficient.build.generation_files import generation_config
 from QEfficient.errors import InputError, OptionError, UsageError
 from tests.generation.tiny_seq2seq import CONFIGS, LIMIT, VOCAB, sources, theirs, tiny_seq2seq
 
@@ -232,13 +236,44 @@ def test_what_does_not_fit_is_refused(compiled: Callable[..., Pair]) -> None:
     assert LIMIT > 48  # the program's bound, not the model's
 
 
-def test_a_saved_program_writes_the_same(compiled: Callable[..., Pair], tmp_path: Path) -> None:
+def test_a_saved_program_writes_the_same_without_torch(compiled: Callable[..., Pair], tmp_path: Path) -> None:
     model, _ = compiled("marian")
     wanted = model.generate(sources(LENGTHS), max_new_tokens=9, num_beams=4)
-    saved = QEFFAutoModelForSeq2SeqLM.from_pretrained(model.save_pretrained(tmp_path / "saved"))
-    assert np.array_equal(saved.generate(sources(LENGTHS), max_new_tokens=9, num_beams=4), wanted)
-    assert saved.device_report()["decoder"]["encoder_ctx_len"] == 48
-    saved.close()
+    script = """
+import json, sys
+sys.modules["torch"] = sys.modules["transformers"] = sys.modules["onnx"] = None
+from QEfficient import QEFFAutoModelForSeq2SeqLM
+saved = QEFFAutoModelForSeq2SeqLM.from_pretrained(sys.argv[1])
+assert saved.device_report()["decoder"]["encoder_ctx_len"] == 48
+print(json.dumps(saved.generate(json.loads(sys.argv[2]), max_new_tokens=9, num_beams=4).tolist()))
+"""
+    asked = [model.save_pretrained(tmp_path / "saved"), json.dumps(sources(LENGTHS))]
+    done = subprocess.run([sys.executable, "-c", script, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == wanted.tolist()
+
+
+def test_an_old_repo_says_in_its_config_how_it_writes(tmp_path: Path) -> None:
+    """Without a ``generation_config.json``, as transformers reads it."""
+    said = {
+        "num_beams": 4,
+        "length_penalty": 2.0,
+        "forced_eos_token_id": 2,
+        "no_repeat_ngram_size": 3,
+        "max_length": 60,
+    }
+    config = {
+        **transformers.BartConfig(**CONFIGS["bart"]).to_dict(),
+        **said,
+        "architectures": ["BartForConditionalGeneration"],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = QEFFAutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert model._origin is not None
+    found = generation_config(model._origin)
+    theirs_own = transformers.GenerationConfig.from_model_config(dict(config))
+    for name in (*said, "decoder_start_token_id", "eos_token_id", "bos_token_id", "pad_token_id"):
+        assert found[name] == getattr(theirs_own, name), name
 
 
 def test_the_torch_model_answers_too(compiled: Callable[..., Pair]) -> None:

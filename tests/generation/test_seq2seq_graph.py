@@ -26,6 +26,7 @@ def checked(model_type: str, folder: Path, form: SourceForm | None = None, **cha
     export_seq2seq(seq2seq_recipe(tiny_seq2seq(model_type, **changes), "on"), form or SourceForm(), folder / "graph")
 
 
+@pytest.mark.slow
 @pytest.mark.sweep
 @pytest.mark.parametrize("continuous", [True, False])
 @pytest.mark.parametrize("model_type", CONFIGS)
