@@ -20,9 +20,9 @@ from QEfficient.onnx_transforms.used_source import SOURCE_COUNT
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.pytorch_transforms.decoder import KEY_POSITIONS
 from QEfficient.pytorch_transforms.seq2seq import NAME, SOURCE_POSITIONS, SourceModule
-from QEfficient.records import Caches, OnnxModel
+from QEfficient.records import SOURCE_DIM, Caches, OnnxModel
 from QEfficient.runtime.spans import span
-from QEfficient.tasks.text2text_generation import SOURCE_DIM, SourceForm
+from QEfficient.tasks.text2text_generation import SourceForm
 
 if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe

@@ -12,9 +12,9 @@ from QEfficient.export.isolated import isolated
 from QEfficient.numerics.decoder_steps import CACHE_SLOTS, Logits, worst_difference
 from QEfficient.numerics.source_steps import DECODED, PADDING, SOURCES, SourceSteps
 from QEfficient.pytorch_transforms.blocks import exportable
-from QEfficient.records import Caches, OnnxModel, Shape
+from QEfficient.records import SOURCE_DIM, Caches, OnnxModel, Shape
 from QEfficient.runtime.freed import give_back
-from QEfficient.tasks.text2text_generation import OWN_CTX_DIM, SOURCE_CTX_DIM, SOURCE_DIM, SourceForm
+from QEfficient.tasks.text2text_generation import OWN_CTX_DIM, SOURCE_CTX_DIM, SourceForm
 from QEfficient.tasks.text_generation import SLOTS_DIM
 
 if TYPE_CHECKING:

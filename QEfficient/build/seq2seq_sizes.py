@@ -9,8 +9,8 @@ from QEfficient.arguments import unless_left_out
 from QEfficient.build.decoder_sizes import HOST_CHUNK, is_continuous, plain_rows, rows_and_slots
 from QEfficient.errors import NotYetSupportedError, OptionError
 from QEfficient.generation.session_decoder import LEAST_SOURCE
-from QEfficient.records import DecoderFacts, Shape
-from QEfficient.tasks.text2text_generation import OWN_CTX_DIM, SOURCE_CTX_DIM, SOURCE_DIM
+from QEfficient.records import SOURCE_DIM, DecoderFacts, Shape
+from QEfficient.tasks.text2text_generation import OWN_CTX_DIM, SOURCE_CTX_DIM
 from QEfficient.tasks.text_generation import SLOTS_DIM
 
 LONGEST = 512

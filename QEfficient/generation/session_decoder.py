@@ -11,16 +11,13 @@ from QEfficient.backends.base import Arrays, Closing, OfOneProcess, Retaining, S
 from QEfficient.errors import UsageError
 from QEfficient.generation.chunk_checks import check_decode, check_length, check_prefill, check_slot
 from QEfficient.generation.decoder import Chunk
-from QEfficient.records import DecoderFacts, Shape
+from QEfficient.records import SOURCE, SOURCE_DIM, DecoderFacts, Shape
 
 KEPT = "num_logits_to_keep"
 """Input of which only the length counts, and the dim that is this length."""
 
-SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
-"""Input of what an encoder reads, −1 behind it, and the dim that is its width."""
-
 LEAST_SOURCE = 2
-"""Least width of that input where there is a source: by its width a device tells a source from none."""
+"""Least width of an encoder's input where there is a source: by its width a device tells a source from none."""
 
 Floats = NDArray[np.float32]
 

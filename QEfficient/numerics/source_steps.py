@@ -13,7 +13,7 @@ import numpy as np
 
 from QEfficient.backends.base import Arrays
 from QEfficient.numerics.decoder_steps import CHUNKS, LENGTHS, Part
-from QEfficient.tasks.text2text_generation import SOURCE
+from QEfficient.records import SOURCE
 
 DECODED, SOURCES = (*LENGTHS, 9), (23, 31, 1, 5)
 """Usual lengths of the sequences, and of their sources."""

@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from QEfficient.onnx_transforms import new_values
 from QEfficient.onnx_transforms.in_place import SCATTERS
+from QEfficient.records import SOURCE
 
-SOURCE = "encoder_input_ids"
 _CROSS = re.compile(r"past_(key|value)_cross\.\d+")
 
 

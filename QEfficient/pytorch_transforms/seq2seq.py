@@ -18,8 +18,7 @@ from QEfficient.pytorch_transforms.forward import forward_by_name
 from QEfficient.pytorch_transforms.grouped_attention import grouped_attention
 from QEfficient.pytorch_transforms.slot_cache import Placement, SlotCache, slots_of
 from QEfficient.pytorch_transforms.source_cache import BothCaches, SourceCache
-from QEfficient.records import Caches, TensorSpec
-from QEfficient.tasks.text2text_generation import SOURCE
+from QEfficient.records import SOURCE, Caches, TensorSpec
 
 NAME = "qefficient_biased"
 """transformers' name for :func:`biased_attention`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import EncoderDecoderCache
 
 from QEfficient.pytorch_transforms.slot_cache import NOWHERE, Placement, SlotCache, additive
-from QEfficient.tasks.text2text_generation import SOURCE_MASK
+from QEfficient.records import SOURCE_MASK
 
 
 class SourceCache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from QEfficient.records.caches import Caches, LayerCache
+from QEfficient.records.caches import SOURCE, SOURCE_DIM, SOURCE_MASK, Caches, LayerCache
 from QEfficient.records.facts import CONFIG_KEY, DecoderFacts, FileFacts, ModelFacts
 from QEfficient.records.options import CompileOptions, Target, Tuning
 from QEfficient.records.programs import MODEL, GraphFacts, Manifest, Program, Shape
@@ -17,6 +17,9 @@ __all__ = [
     "LENGTH_DIM",
     "MODEL",
     "ROW_SLOTS",
+    "SOURCE",
+    "SOURCE_DIM",
+    "SOURCE_MASK",
     "Caches",
     "CompileOptions",
     "DecoderFacts",

@@ -24,5 +24,11 @@ class LayerCache:
     kind: str = ""
 
 
+SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
+"""A graph's input of what an encoder reads, −1 behind it; and the dim that is its width, 1 where it reads nothing."""
+
+SOURCE_MASK = "past_mask_cross"
+"""State: 1 where a slot's cross caches hold a token of its source, else 0. Both are exact in every precision."""
+
 Caches = tuple[LayerCache, ...]
 """One entry a layer."""

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from QEfficient.backends.retained import RETAINED
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, Caches, TensorSpec
+from QEfficient.records import BATCH_DIM, LENGTH_DIM, SOURCE, SOURCE_DIM, SOURCE_MASK, Caches, TensorSpec
 from QEfficient.tasks.task import Task
 from QEfficient.tasks.text_generation import SLOTS_DIM
 
-SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
 SOURCE_CTX_DIM, OWN_CTX_DIM = "encoder_ctx_len", "decoder_ctx_len"
 """Lengths of the caches, by the vendor's names."""
-SOURCE_MASK = "past_mask_cross"
-"""State: 1 where a slot's cross caches hold a token of its source, else 0. Both are exact in every precision."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from QEfficient.backends.card_options import MXINT8, TABLE, raw_file_name
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
-from QEfficient.records import CompileOptions, Json, Shape, Target, TensorSpec
+from QEfficient.records import SOURCE_DIM, CompileOptions, Json, Shape, Target, TensorSpec
 
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
 ENCODER, PREFILL, DECODE = "Encoder", "Prefill", "Decode"
-SLOTS_DIM, SOURCE_DIM = "full_batch_size", "encoder_len"
+SLOTS_DIM = "full_batch_size"
 
 
 @dataclass(frozen=True, slots=True)
