@@ -234,8 +234,9 @@ class Architecture:
         return _cache_rule(self.caches or "as_configured")
 
     def cross_layers_keep(self) -> Callable[[Config], Caches] | None:
-        """As :meth:`layers_keep`, of a decoder's layers, and of the source that its encoder reads; ``None``: no type
-        is tried that is not known to write about one.
+        """As :meth:`layers_keep`, of a decoder that writes about what an encoder reads; ``None``: its type does not.
+
+        No type is tried that is not known to.
         """
         return None if self.crosses is None else _cache_rule(self.crosses)
 
