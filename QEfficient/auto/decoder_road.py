@@ -228,7 +228,7 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             self._check_onnx_path(given["onnx_path"])
             recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
             text, limit, rope = self._text(recipe), self._limit(recipe), other_angles(recipe.origin.config())
-            request = parse_decoder(given, options, text, self._continuous, limit, rope, sizes)
+            request = parse_decoder(given, options, text, self._continuous, limit, rope, sizes=sizes)
             program = decoder_stage(recipe, request, Cache())
             loaded = self._keep_program(program, request.backend, request.reason, given)
         _tell_of_caches(recipe.origin.name, loaded)

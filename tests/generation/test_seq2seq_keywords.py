@@ -29,7 +29,7 @@ def request(continuous: bool | None = None, limit: int | None = 1024, **keywords
     options = {name: value for name, value in keywords.items() if name not in DEFAULTS}
     text = TextFacts(tokenizer=None, max_length=10**9)
     backend = given["backend"] or HOST
-    return parse_decoder({**given, "backend": backend}, options, text, continuous, limit, seq2seq_facts)
+    return parse_decoder({**given, "backend": backend}, options, text, continuous, limit, sizes=seq2seq_facts)
 
 
 @pytest.mark.parametrize(
