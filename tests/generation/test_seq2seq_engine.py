@@ -40,8 +40,8 @@ class SourceDecoder(HashDecoder):
         super().decode(rows)
         return np.stack([self._behind(row)[None] for row in rows])
 
-    def copy(self, source: int, target: int) -> None:
-        super().copy(source, target)
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        super().copy(source, target, length)
         self.sources[target] = self.sources[source]
 
     def _behind(self, chunk: Chunk) -> NDArray[np.float32]:
