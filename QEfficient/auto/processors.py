@@ -49,8 +49,14 @@ def own_processor(origin: Origin, task: Task, tokenizer: Any, processor: Any) ->
     return SpeechProcessor(_loaded(origin, "AutoFeatureExtractor"), _loaded(origin, "AutoTokenizer"))
 
 
-def own_tokenizer(origin: Origin, given: Any) -> Any:
-    """The model's own, or the caller's."""
+def own_tokenizer(origin: Origin, given: Any, *, slow: bool = False) -> Any:
+    """The model's own, or the caller's.
+
+    Args:
+        origin: The model.
+        given: The caller's; ``None``: the model's own.
+        slow: Whether one without a fast form will do, as Marian's.
+    """
     if given is None and origin.folder is None:
         raise UsageError(
             "A model in memory has no tokenizer, and texts can't be read without one.",
@@ -59,7 +65,7 @@ def own_tokenizer(origin: Origin, given: Any) -> Any:
             do="pass the tokenizer that the model was made for",
         )
     given = _loaded(origin, "AutoTokenizer") if given is None else given
-    if not getattr(given, "is_fast", False):
+    if not slow and not getattr(given, "is_fast", False):
         raise UsageError(
             "The tokenizer has no fast form.",
             got=type(given).__name__,

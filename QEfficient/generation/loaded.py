@@ -19,6 +19,7 @@ from QEfficient.errors import UsageError
 from QEfficient.generation.engine import Engine
 from QEfficient.generation.schedule import CARD_TOKEN, HOST_TOKEN, EngineSettings
 from QEfficient.generation.session_decoder import SessionDecoder
+from QEfficient.generation.two_sided import TwoSidedTokenizer
 from QEfficient.inference.session_handle import SessionHandle
 from QEfficient.records import DecoderFacts, Json, Manifest, Program, Shape, TextFacts
 from QEfficient.text.tokenizer import Tokenizer
@@ -41,6 +42,7 @@ class LoadedGenerator:
     def __init__(self, program: Program, backend: Backend, reason: str, *, strict: bool = False) -> None:
         self.program, self.backend, self.reason, self.strict = program, backend, reason, strict
         self._tokenizer: Tokenizer | None = None
+        self._two_sides: TwoSidedTokenizer | None = None
         self._begin()
         fork.in_child(self._begin)
 
@@ -90,6 +92,17 @@ class LoadedGenerator:
         if self._tokenizer is None:  # two threads may both read it; either copy serves
             self._tokenizer = Tokenizer.from_folder(self.program.path, self.text)
         return self._tokenizer
+
+    @property
+    def two_sides(self) -> TwoSidedTokenizer:
+        """The tokenizer of a program that reads one text and writes another; it shortens nothing.
+
+        Raises:
+            LoadError: It has none that works without transformers; the message says why.
+        """
+        if self._two_sides is None:
+            self._two_sides = TwoSidedTokenizer.from_folder(self.program.path, self.text)
+        return self._two_sides
 
     @property
     def generation_config(self) -> dict[str, Json]:

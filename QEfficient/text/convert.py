@@ -32,8 +32,8 @@ def portable_tokenizer(folder: Path, keywords: Mapping[str, Json] | None = None)
         keywords: As ``AutoTokenizer.from_pretrained`` takes them.
     """
     try:
-        return _converted(_load(folder, keywords or {}))
-    except _NotPortableError as reason:
+        return converted(_load(folder, keywords or {}))
+    except NotPortableError as reason:
         _log.warning("The program of %s takes ids only, not strings: %s.", folder, reason)
         return None
 
@@ -52,7 +52,7 @@ def chat_facts(
     """
     try:
         tokenizer = _load(folder, keywords or {})
-    except _NotPortableError as reason:
+    except NotPortableError as reason:
         raise LoadError(
             f"There is no tokenizer to render chats with: {reason}.",
             got=str(folder),
@@ -62,7 +62,7 @@ def chat_facts(
     return tokenizer.chat_template, dict(tokenizer.special_tokens_map)
 
 
-class _NotPortableError(Exception):
+class NotPortableError(Exception):
     """Why a tokenizer needs transformers at run time."""
 
 
@@ -74,13 +74,13 @@ def _load(folder: Path, keywords: Mapping[str, Json]) -> PreTrainedTokenizerBase
             folder, **{**keywords, "local_files_only": True, "trust_remote_code": False}
         )
     except Exception as error:  # tokenizer classes raise whatever their readers raise
-        raise _NotPortableError(f"transformers can't load its tokenizer ({error})") from error
+        raise NotPortableError(f"transformers can't load its tokenizer ({error})") from error
     if not tokenizer.is_fast:
-        raise _NotPortableError(f"{type(tokenizer).__name__} has no fast form")
+        raise NotPortableError(f"{type(tokenizer).__name__} has no fast form")
     return tokenizer
 
 
-def _converted(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
+def converted(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
     """The fast tokenizer, with what its transformers class does around it.
 
     - Type ids are 0 where the class does not return them. Models such as XLM-R have one token type only; HuggingFace
@@ -100,7 +100,7 @@ def _converted(tokenizer: PreTrainedTokenizerBase) -> FastTokenizer:
     content["padding"] = None
     backend = FastTokenizer.from_str(json.dumps(content))
     if not keeps_types and any(backend.encode("a", "b").type_ids):
-        raise _NotPortableError("it gives token type ids that its transformers class drops")
+        raise NotPortableError("it gives token type ids that its transformers class drops")
     return backend
 
 

@@ -30,6 +30,9 @@ _FILES = (
     "sentencepiece.model",
     "tokenizer.model",
     "spm.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
     "chat_template.jinja",
     "chat_template.json",
 )

@@ -145,9 +145,21 @@ class Tokenizer:
         Raises:
             InputError: It is no string, or not valid Unicode.
         """
+        return list(self.encoding(text, add_special_tokens=add_special_tokens).ids)
+
+    def encoding(self, text: str, *, add_special_tokens: bool = True) -> Encoding:
+        """All that the tokenizers library says of one text: ids, and the pieces that they stand for.
+
+        Args:
+            text: As :meth:`ids` takes it.
+            add_special_tokens: Likewise.
+
+        Raises:
+            InputError: It is no string, or not valid Unicode.
+        """
         string(0, text)
         try:
-            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+            return self._backend.encode(text, add_special_tokens=add_special_tokens)
         except TypeError as error:
             raise _not_unicode(0, text) or error from error
 
@@ -249,6 +261,11 @@ class Tokenizer:
     def token(self, token_id: int) -> str | None:
         """The token of an id; ``None`` where there is none."""
         found: str | None = self._backend.id_to_token(token_id)
+        return found
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token; ``None`` where there is none."""
+        found: int | None = self._backend.token_to_id(token)
         return found
 
     def _is_special(self, token_id: int) -> bool:

@@ -1,0 +1,179 @@
+"""Texts in, translations or summaries out: what ``translate`` and ``summarize`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from QEfficient import arguments
+from QEfficient.errors import UsageError
+from QEfficient.generation.call import read_call
+from QEfficient.generation.forms import devices_of
+from QEfficient.generation.from_sources import answer_sources
+from QEfficient.generation.loaded import LoadedGenerator
+from QEfficient.generation.program_parts import repo
+from QEfficient.generation.requests import Ticket
+from QEfficient.generation.settings_fields import OBEYED
+from QEfficient.generation.source_pieces import Piece, Source, pieces_of
+from QEfficient.progress import progress
+from QEfficient.text.languages import (
+    SUMMARIZATION,
+    PrefixTask,
+    choose_languages,
+    prefix_tasks,
+    translation_task,
+)
+from QEfficient.text.stopping import StopText
+
+_WINDOW = 512
+"""Pieces that are asked for at once: so many requests are in memory, however many texts there are."""
+_NOT_HERE = ("streamer", "prompts", "input_ids", "inputs", "attention_mask", "tokenizer", "return_dict_in_generate")
+
+
+class SourceTexts:
+    """One call of ``translate`` or ``summarize``.
+
+    Args:
+        loaded: The program.
+        keywords: The caller's: ``device_id``, ``device_ids``, and those that say how tokens are chosen.
+        overlong: ``"error"`` or ``"split"``.
+        prefix: What stands before each text; ``None``: what the repo has for the task.
+        show_progress: A bar; ``None``: for many texts and somebody who watches.
+
+    Raises:
+        LoadError: The program takes ids only.
+        UsageError: A keyword does not fit.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedGenerator,
+        keywords: Mapping[str, Any],
+        *,
+        overlong: str = "error",
+        prefix: str | None = None,
+        show_progress: bool | None = None,
+    ) -> None:
+        left = dict(keywords)
+        for name in _NOT_HERE:
+            if left.pop(name, None) is not None:
+                raise UsageError(
+                    f"{name} is of generate.", got=f"{name}=…", allowed="texts as first argument", do=f"drop {name}"
+                )
+        self._split = arguments.one_of("overlong", overlong, ("error", "split")) == "split"
+        if prefix is not None and not isinstance(prefix, str):
+            raise UsageError(
+                "prefix is no string.", got=f"prefix={prefix!r}", allowed="a string, or None", do="pass a string"
+            )
+        self._loaded, self._prefix, self._shown = loaded, prefix, show_progress
+        self._devices = devices_of(left)
+        self._tokenizer = loaded.two_sides
+        self._keywords = left
+        self._tasks = prefix_tasks(loaded.config, OBEYED.__contains__)
+
+    def translate(self, texts: Any, source: str | None, target: str | None) -> str | list[str]:
+        """The translation of one text, or of each of a list; see ``QEFFAutoModelForSeq2SeqLM.translate``."""
+        rows = _read(texts)
+        for side, language in (("source", source), ("target", target)):
+            if language is not None and not isinstance(language, str):
+                raise UsageError(
+                    f"{side} is no language.", got=f"{side}={language!r}", allowed="a string, or None", do="name it"
+                )
+        task = PrefixTask() if self._prefix is not None else translation_task(self._tasks, source, target, rows)
+        if task is None or self._prefix is not None:
+            written = self._written(rows, task or PrefixTask(), source, target)
+        else:
+            written = self._written(rows, task, None, None)
+        return written[0] if isinstance(texts, str) else written
+
+    def summarize(self, texts: Any, language: str | None) -> str | list[str]:
+        """The summary of one text, or of each of a list; see ``QEFFAutoModelForSeq2SeqLM.summarize``."""
+        rows = _read(texts)
+        task = self._tasks.get(SUMMARIZATION, PrefixTask())
+        written = self._written(rows, task, language, language)
+        return written[0] if isinstance(texts, str) else written
+
+    def _written(
+        self, texts: Sequence[str], task: PrefixTask, source: str | None, target: str | None
+    ) -> list[str]:
+        sides, reader = self._tokenizer.sides, self._tokenizer.reader
+        said = repo(self._loaded)
+        languages = choose_languages(sides, source, target, said, texts, reader)
+        keywords = {**self._of_task(task), **languages.settings, **self._keywords}
+        settings = read_call(keywords, said, self._tokenizer).settings  # checked before anything is read
+        if settings.num_return_sequences > 1:
+            raise UsageError(
+                "A text has one answer here.",
+                got=f"num_return_sequences={settings.num_return_sequences}",
+                allowed="1",
+                do="use generate for more",
+            )
+        sources = [self._source(text, task) for text in texts]
+        pieces = pieces_of(
+            sources,
+            lambda text: reader.ids(text, languages.chosen),
+            self._loaded.facts.source_room,
+            split=self._split,
+        )
+        parts: list[list[str]] = [[] for _ in texts]
+        for piece, ids in zip(pieces, self._answers(pieces, keywords, len(texts)), strict=True):
+            cut = StopText(settings.stop_strings)
+            parts[piece.owner].append((cut.put(self._tokenizer.text(ids)) + cut.end()).strip())
+        return [" ".join(part for part in mine if part) for mine in parts]
+
+    def _of_task(self, task: PrefixTask) -> dict[str, Any]:
+        """What the repo has for the task; a length that the program has no room for is what there is room for."""
+        found = dict(task.settings)
+        if isinstance(found.get("max_length"), int):
+            found["max_length"] = min(found["max_length"], self._loaded.facts.room)
+        return found
+
+    def _source(self, text: str, task: PrefixTask) -> Source:
+        """The text with what stands before each of its pieces: its own beginning where it has one."""
+        code, rest = self._tokenizer.reader.split(text)
+        if code is not None:
+            return Source(text[: len(text) - len(rest)], rest)
+        if self._prefix is not None:
+            return Source(self._prefix, text)
+        for one in self._tasks.values():
+            if one.prefix and text.startswith(one.prefix):
+                return Source(one.prefix, text[len(one.prefix) :])
+        return Source(task.prefix, text)
+
+    def _answers(self, pieces: Sequence[Piece], keywords: Mapping[str, Any], texts: int) -> list[Sequence[int]]:
+        found: list[Sequence[int]] = []
+        left = [0] * texts
+        for piece in pieces:
+            left[piece.owner] += 1
+        with progress(texts, self._shown, "writing", "text") as advance:
+            if advance is not None:
+                advance(left.count(0))
+            for start in range(0, len(pieces), _WINDOW):
+                window = pieces[start : start + _WINDOW]
+                watch = None if advance is None else _Counting(window, left, advance)
+                sources = [piece.ids for piece in window]
+                ran = answer_sources(
+                    self._loaded, sources, keywords, tokenizer=self._tokenizer, devices=self._devices, watch=watch
+                )
+                found += [answers[0].ids for answers in ran.answers]
+        return found
+
+
+class _Counting:
+    """Tells a bar of each text whose last piece has ended."""
+
+    def __init__(self, pieces: Sequence[Piece], left: list[int], advance: Any) -> None:
+        self._pieces, self._left, self._advance = pieces, left, advance
+        self._seen: set[int] = set()
+
+    def __call__(self, number: int, ticket: Ticket) -> None:
+        if ticket.done and number not in self._seen:
+            self._seen.add(number)
+            owner = self._pieces[number].owner
+            self._left[owner] -= 1
+            if not self._left[owner]:
+                self._advance(1)
+
+
+def _read(texts: Any) -> list[str]:
+    return [texts] if isinstance(texts, str) else arguments.strings("texts", texts)
