@@ -1,7 +1,7 @@
 """A Marian model that translates numbers into words, and what it was never trained on.
 
-``examples/toy_translation.py`` makes it on first use, through our own training; it is kept in ``.data/`` of the checkout,
-in a folder that is named by the script's content, so that a change of it makes another model.
+``examples/toy_translation.py`` makes it on first use, through our own training. It is kept in ``.data/`` of the
+checkout, in a folder that is named by the script's content, so that a change of it makes another model.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from QEfficient.auto.decoder_road import DecoderRoad
-from QEfficient.auto.seq2seq_road import Seq2SeqRoad
 from QEfficient.auto.processors import own_tokenizer
+from QEfficient.auto.seq2seq_road import Seq2SeqRoad
 from QEfficient.auto.training import Columns, check_score, own_module, written
 from QEfficient.evaluate.record import Examples
 from QEfficient.source.checkpoint import Checkpoint

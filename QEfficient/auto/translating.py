@@ -56,9 +56,7 @@ class Translating(Seq2SeqGenerating):
             InputError: A text is too long; nothing was run.
             DeviceError: The device failed.
         """
-        call = SourceTexts(
-            self._need_loaded(), kwargs, overlong=overlong, prefix=prefix, show_progress=show_progress
-        )
+        call = SourceTexts(self._need_loaded(), kwargs, overlong=overlong, prefix=prefix, show_progress=show_progress)
         return call.translate(texts, source, target)
 
     def summarize(
@@ -90,9 +88,7 @@ class Translating(Seq2SeqGenerating):
             InputError: A text is too long; nothing was run.
             DeviceError: The device failed.
         """
-        call = SourceTexts(
-            self._need_loaded(), kwargs, overlong=overlong, prefix=prefix, show_progress=show_progress
-        )
+        call = SourceTexts(self._need_loaded(), kwargs, overlong=overlong, prefix=prefix, show_progress=show_progress)
         return call.summarize(texts, language)
 
     def fine_tune(

@@ -44,7 +44,7 @@ def generate(
 ) -> None:
     """Write on from prompts, without a chat template. Of one prompt only what is written is printed, as it comes."""
     keywords = text_options.keywords(locals())
-    texts = _texts(prompt, prompts)
+    texts = texts_of(prompt, prompts, "--prompts", "PROMPT")
     with said_in_options():
         loaded = text_options.load(model, ctx_len, backend)
         if as_json:
@@ -60,23 +60,31 @@ def generate(
             loaded.generate(prompts=texts, **keywords)
 
 
-def _texts(given: list[str] | None, file: Path | None) -> list[str]:
+def texts_of(given: list[str] | None, file: Path | None, option: str, argument: str) -> list[str]:
+    """The texts of a command: its arguments, else the lines of a file, else all of stdin as one.
+
+    Args:
+        given: The arguments.
+        file: The file.
+        option: The option that names the file.
+        argument: What the arguments are called.
+    """
     if given and file is not None:
-        raise typer.BadParameter("prompts are given as arguments too", param_hint="--prompts")
+        raise typer.BadParameter("texts are given as arguments too", param_hint=option)
     if given:
         return given
     if file is not None:
-        return models.lines_of(file, "--prompts")
+        return models.lines_of(file, option)
     if is_terminal(sys.stdin):
         raise typer.BadParameter(
-            "there is none: as an argument, in a file (--prompts) or on stdin", param_hint="PROMPT"
+            f"there is none: as an argument, in a file ({option}) or on stdin", param_hint=argument
         )
     try:
         text = sys.stdin.read().removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"stdin is not UTF-8: {error}", param_hint="PROMPT") from error
+        raise typer.BadParameter(f"stdin is not UTF-8: {error}", param_hint=argument) from error
     if not text:
-        raise typer.BadParameter("stdin is empty", param_hint="PROMPT")
+        raise typer.BadParameter("stdin is empty", param_hint=argument)
     return [text]
 
 

@@ -20,6 +20,7 @@ from QEfficient.cli import (
     prune,
     prune_vocabulary,
     quantize,
+    translate,
     verify,
 )
 from QEfficient.errors import QEfficientError
@@ -33,6 +34,8 @@ app = typer.Typer(
 )
 app.command()(generate.generate)
 app.command()(chat.chat)
+app.command()(translate.translate)
+app.command()(translate.summarize)
 app.command()(analyze.analyze)
 app.command()(verify.verify)
 app.command()(evaluate.evaluate)

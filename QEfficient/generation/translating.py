@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from QEfficient import arguments
 from QEfficient.errors import UsageError
-from QEfficient.generation.call import read_call
+from QEfficient.generation.call import Call
 from QEfficient.generation.forms import devices_of
-from QEfficient.generation.from_sources import answer_sources
+from QEfficient.generation.from_prompts import text_of
+from QEfficient.generation.from_sources import read_source_call
 from QEfficient.generation.loaded import LoadedGenerator
-from QEfficient.generation.program_parts import repo
+from QEfficient.generation.program_parts import repo, vocabulary
 from QEfficient.generation.requests import Ticket
+from QEfficient.generation.running_calls import run
 from QEfficient.generation.settings_fields import OBEYED
 from QEfficient.generation.source_pieces import Piece, Source, pieces_of
+from QEfficient.generation.strategy import Answer
 from QEfficient.progress import progress
 from QEfficient.text.languages import (
     SUMMARIZATION,
@@ -23,7 +27,6 @@ from QEfficient.text.languages import (
     prefix_tasks,
     translation_task,
 )
-from QEfficient.text.stopping import StopText
 
 _WINDOW = 512
 """Pieces that are asked for at once: so many requests are in memory, however many texts there are."""
@@ -93,33 +96,33 @@ class SourceTexts:
         written = self._written(rows, task, language, language)
         return written[0] if isinstance(texts, str) else written
 
-    def _written(
-        self, texts: Sequence[str], task: PrefixTask, source: str | None, target: str | None
-    ) -> list[str]:
+    def _written(self, texts: Sequence[str], task: PrefixTask, source: str | None, target: str | None) -> list[str]:
         sides, reader = self._tokenizer.sides, self._tokenizer.reader
-        said = repo(self._loaded)
-        languages = choose_languages(sides, source, target, said, texts, reader)
+        languages = choose_languages(sides, source, target, repo(self._loaded), texts, reader)
         keywords = {**self._of_task(task), **languages.settings, **self._keywords}
-        settings = read_call(keywords, said, self._tokenizer).settings  # checked before anything is read
-        if settings.num_return_sequences > 1:
-            raise UsageError(
-                "A text has one answer here.",
-                got=f"num_return_sequences={settings.num_return_sequences}",
-                allowed="1",
-                do="use generate for more",
-            )
-        sources = [self._source(text, task) for text in texts]
+        call, start = self._call(keywords)
         pieces = pieces_of(
-            sources,
+            [self._source(text, task) for text in texts],
             lambda text: reader.ids(text, languages.chosen),
             self._loaded.facts.source_room,
             split=self._split,
         )
         parts: list[list[str]] = [[] for _ in texts]
-        for piece, ids in zip(pieces, self._answers(pieces, keywords, len(texts)), strict=True):
-            cut = StopText(settings.stop_strings)
-            parts[piece.owner].append((cut.put(self._tokenizer.text(ids)) + cut.end()).strip())
+        for piece, answer in zip(pieces, self._answers(pieces, call, start, len(texts)), strict=True):
+            parts[piece.owner].append(text_of(answer, call, self._tokenizer).strip())
         return [" ".join(part for part in mine if part) for mine in parts]
+
+    def _call(self, keywords: Mapping[str, Any]) -> tuple[Call, int]:
+        """How tokens are chosen, and the one that the decoder begins with: checked before anything is read."""
+        call, [start] = read_source_call(self._loaded, keywords, 1)
+        if call.settings.num_return_sequences > 1:
+            raise UsageError(
+                "A text has one answer here.",
+                got=f"num_return_sequences={call.settings.num_return_sequences}",
+                allowed="1",
+                do="use generate for more",
+            )
+        return dataclasses.replace(call, tokenizer=self._tokenizer), start
 
     def _of_task(self, task: PrefixTask) -> dict[str, Any]:
         """What the repo has for the task; a length that the program has no room for is what there is room for."""
@@ -140,29 +143,30 @@ class SourceTexts:
                 return Source(one.prefix, text[len(one.prefix) :])
         return Source(task.prefix, text)
 
-    def _answers(self, pieces: Sequence[Piece], keywords: Mapping[str, Any], texts: int) -> list[Sequence[int]]:
-        found: list[Sequence[int]] = []
+    def _answers(self, pieces: Sequence[Piece], call: Call, start: int, texts: int) -> list[Answer]:
+        """What is written about each piece."""
+        found: list[Answer] = []
         left = [0] * texts
         for piece in pieces:
             left[piece.owner] += 1
+        engine = self._loaded.engine(self._devices)
         with progress(texts, self._shown, "writing", "text") as advance:
             if advance is not None:
                 advance(left.count(0))
-            for start in range(0, len(pieces), _WINDOW):
-                window = pieces[start : start + _WINDOW]
+            for first in range(0, len(pieces), _WINDOW):
+                window = pieces[first : first + _WINDOW]
                 watch = None if advance is None else _Counting(window, left, advance)
                 sources = [piece.ids for piece in window]
-                ran = answer_sources(
-                    self._loaded, sources, keywords, tokenizer=self._tokenizer, devices=self._devices, watch=watch
-                )
-                found += [answers[0].ids for answers in ran.answers]
+                begun = [[start]] * len(window)
+                requests = call.requests(begun, self._loaded.facts, vocabulary(self._loaded), sources=sources)
+                found += [answers[0] for answers in run(engine, requests, watch).answers]
         return found
 
 
 class _Counting:
     """Tells a bar of each text whose last piece has ended."""
 
-    def __init__(self, pieces: Sequence[Piece], left: list[int], advance: Any) -> None:
+    def __init__(self, pieces: Sequence[Piece], left: list[int], advance: Callable[[int], None]) -> None:
         self._pieces, self._left, self._advance = pieces, left, advance
         self._seen: set[int] = set()
 

@@ -171,14 +171,13 @@ def translation_task(
     begun = [task.prefix for task in tasks.values() if task.prefix]
     if source is None and target is None and texts and all(text.startswith(tuple(begun)) for text in texts):
         return PrefixTask()
-    fitting = [
-        task for (one, other), task in pairs.items() if source in (None, one) and target in (None, other)
-    ]
+    fitting = [task for (one, other), task in pairs.items() if source in (None, one) and target in (None, other)]
     if len(fitting) == 1:
         return fitting[0]
     raise UsageError(
-        "The model does not translate between these languages." if not fitting else "It is not said between which "
-        "languages to translate.",
+        "The model does not translate between these languages."
+        if not fitting
+        else "It is not said between which languages to translate.",
         got=f"source={source!r}, target={target!r}",
         allowed=", ".join(f"source={one!r} with target={other!r}" for one, other in pairs),
         do="pass one of these pairs",

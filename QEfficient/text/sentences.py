@@ -18,9 +18,8 @@ _PARAGRAPH = re.compile(r"\s*\n\s*\n\s*")
 _ENDS = re.compile("|".join(f"(?:{one.pattern})" for one in (_PARAGRAPH, _ALONE, _SPACED)))
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“‘„«])([^\s(\[\"'“‘„«]*)$")
 _ABBREVIATED = frozenset(
-    "mr mrs ms dr prof st jr sr vs etc e.g i.e cf al no nos vol fig eq pp approx dept inc ltd co corp gen col sgt capt rev "
-    "hr fr bzw z.b d.h u.a ca usw nr evtl ggf vgl bd abb mme mlle p.ex sra dña núm ud art pag sig dott т.е т.д др г ул"
-    .split()
+    "mr mrs ms dr prof st jr sr vs etc e.g i.e cf al vol fig eq pp approx dept inc ltd co corp gen col sgt capt rev "
+    "hr fr bzw z.b d.h u.a ca usw nr evtl ggf vgl bd abb mme mlle p.ex sra dña núm ud pag dott т.е т.д др г ул".split()
 )
 
 
@@ -46,4 +45,4 @@ def _goes_on(text: str, dot: int, after: int) -> bool:
     """Whether a dot is one of an abbreviation or an initial, or a word without a capital follows it."""
     word = _LAST_WORD.search(text, 0, dot)
     name = word.group(1) if word else ""
-    return text[after].islower() or name.lower() in _ABBREVIATED or (len(name) == 1 and name.isupper())
+    return text[after].islower() or name.lower() in _ABBREVIATED or (len(name) == 1 and name.isalpha())

@@ -1,6 +1,6 @@
 """The two sides of a translation model's tokenizer: what reads a source, and what writes a target. No transformers.
 
-Most models have one tokenizer for both. Marian reads with one sentencepiece model and writes with the vocabulary of two;
+Most models have one tokenizer for both. Marian reads with one sentencepiece model and writes with another one's pieces;
 mBART, M2M100 and NLLB put a token for the language beside the text. ``sides.json`` of a program says which it is.
 """
 
