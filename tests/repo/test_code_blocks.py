@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from QEfficient.cli import cache
-from tests import smollm2
+from tests import smollm2, toy_translation
 from tests.repo import backend_guide
 from tests.repo.conftest import Child
 from tests.repo.run_blocks import blocks
@@ -23,7 +23,8 @@ CARD = ROOT / "docs" / "how-to" / "compile_for_a_card.md"
 OF_THEIR_OWN = (CARD, backend_guide.PAGE)  # pages with a test of their own
 MODULES = [path for path in library_files() if ">>> " in path.read_text()]
 WRITING = [path for path in DOCUMENTS if any(smollm2.REPO in code for _, code in blocks(path.read_text()))]
-OTHERS = [path for path in [*DOCUMENTS, *MODULES] if path not in (*OF_THEIR_OWN, *WRITING)]
+TRANSLATING = [path for path in DOCUMENTS if any(toy_translation.REPO in code for _, code in blocks(path.read_text()))]
+OTHERS = [path for path in [*DOCUMENTS, *MODULES] if path not in (*OF_THEIR_OWN, *WRITING, *TRANSLATING)]
 Run = Callable[..., dict[str, str]]
 
 
@@ -60,6 +61,12 @@ def test_blocks_with_the_real_language_model_run(run: Run, offline_smollm2: dict
     """It is compiled once: the pages compile it alike."""
     assert ROOT / "README.md" in WRITING
     assert run(WRITING, offline_smollm2) == {str(path): "" for path in WRITING}
+
+
+@pytest.mark.slow
+def test_blocks_with_the_toy_that_translates_run(run: Run, offline_toy_translation: dict[str, str]) -> None:
+    assert TRANSLATING
+    assert run(TRANSLATING, offline_toy_translation) == {str(path): "" for path in TRANSLATING}
 
 
 def test_blocks_of_the_card_run_on_the_fake_sdk(run: Run, offline: dict[str, str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests import toy_translation
 from tests.repo.conftest import Child
 from tests.repo.source import ROOT
 
@@ -56,6 +57,14 @@ def test_make_quickstart_generate_s_driver(child: Child, tmp_path: Path) -> None
     assert "Paris" in " ".join(answer)
     assert done.stderr == ""
     assert not list(tmp_path.glob("qefficient-*"))
+
+
+@pytest.mark.slow
+def test_translate(child: Child, offline_toy_translation: dict[str, str]) -> None:
+    command = [str(EXAMPLES / "translate.py"), toy_translation.REPO, "num", "deu"]
+    done = child(command, offline_toy_translation, stdin="21\n4711\n")
+    assert done.stdout.splitlines() == [toy_translation.german(21), toy_translation.german(4711)]
+    assert done.stderr == ""
 
 
 def test_quick_start(child: Child, offline: dict[str, str]) -> None:
