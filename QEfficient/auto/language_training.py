@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @one_at_a_time()
 def fine_tune_language(
-    model: DecoderRoad | Seq2SeqRoad,
+    model: DecoderRoad,
     rows: tuple[object, object],
     columns: Columns | None,
     tokenizer: Any,
