@@ -2,7 +2,7 @@
 
 It is a Marian model as the hub has them: sentencepiece models for source and target, one vocabulary for both, and a
 target language that the first token names, ``>>eng<<`` or ``>>deu<<``. Our own training makes it on first use, of the
-numbers from 0 to 9,999 but for those that are held out, in about two minutes of one CPU. It is kept in ``.data/`` of
+numbers from 0 to 9,999 but for those that are held out, in about a minute of one CPU. It is kept in ``.data/`` of
 the checkout, in a folder that is named by this file's content, so that a change makes another model; nothing is
 committed. A number may end with a full stop, and its words then do.
 """
@@ -172,13 +172,13 @@ def write(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as checkpoints:
         how = parse_request(
             {
-                "max_steps": 2_000,
-                "batch_size": 256,
+                "max_steps": 800,
+                "batch_size": 128,
                 "learning_rate": 4e-3,
                 "weight_decay": 0.0,
                 "precision": None,
                 "output_dir": checkpoints,
-                "save_steps": 2_000,
+                "save_steps": 800,
             }
         )
         trained = fine_tune_seq2seq(new_model(folder), reader, rows, request=how)

@@ -53,7 +53,7 @@ def theirs(num_beams: int) -> tuple[tuple[int, ...], ...]:
     with torch.inference_mode():
         for start in range(0, len(sources), 250):
             batch = tokenizer(sources[start : start + 250], return_tensors="pt", padding=True)
-            rows = module.generate(**batch, num_beams=num_beams, max_new_tokens=23).tolist()
+            rows = module.generate(**batch, num_beams=num_beams).tolist()
             found += [tuple(row[1 : row.index(0) + 1]) for row in rows]
     return tuple(found)
 
@@ -78,7 +78,7 @@ def test_the_program_writes_transformers_tokens(toy: Toy, num_beams: int) -> Non
     tokenizer, ids = toy_translation.tokenizer(), theirs(num_beams)
     for place in range(0, len(sources), 199):
         batch = tokenizer(sources[place], return_tensors="pt")
-        [row] = toy.model.generate(**batch, num_beams=num_beams, max_new_tokens=23).tolist()
+        [row] = toy.model.generate(**batch, num_beams=num_beams, max_length=24).tolist()
         assert tuple(row[1:]) == ids[place]
 
 
