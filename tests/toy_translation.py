@@ -155,6 +155,19 @@ def new_model(folder: Path) -> Any:
     return model
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """While it is entered, torch takes one CPU: such small matrices gain nothing by two, and wait where others work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def write(folder: Path) -> Path:
     """Trains the model and writes it with its tokenizer into ``folder``, as a repo of the hub has them."""
     from transformers import MarianTokenizer
@@ -169,7 +182,7 @@ def write(folder: Path) -> Path:
         reader = MarianTokenizer.from_pretrained(folder)
     kept, _ = split()
     rows = read_language_rows([*pairs(kept), *pairs(random.Random(1).sample(kept, 3_000), ".")], SEQ2SEQ)
-    with tempfile.TemporaryDirectory() as checkpoints:
+    with tempfile.TemporaryDirectory() as checkpoints, _one_thread():
         how = parse_request(
             {
                 "max_steps": 800,

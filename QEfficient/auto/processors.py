@@ -9,6 +9,7 @@ from QEfficient.source.checkpoint import Checkpoint
 from QEfficient.source.origin import Origin
 from QEfficient.tasks.catalogue import AUDIO_CLASSIFICATION, IMAGE_CLASSIFICATION, SPEECH_RECOGNITION
 from QEfficient.tasks.task import Task
+from QEfficient.text.convert import without_advice
 
 
 def own_processor(origin: Origin, task: Task, tokenizer: Any, processor: Any) -> Any:
@@ -80,4 +81,5 @@ def _loaded(origin: Origin, kind: str) -> Any:
 
     trusted = {"trust_remote_code": True} if isinstance(origin, Checkpoint) and origin.remote_code else {}
     keywords = {**origin.tokenizer_keywords, **trusted}
-    return getattr(transformers, kind).from_pretrained(str(origin.folder), **keywords)
+    with without_advice():
+        return getattr(transformers, kind).from_pretrained(str(origin.folder), **keywords)

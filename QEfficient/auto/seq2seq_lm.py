@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient.auto.causal_lm import check_continuous
-from QEfficient.auto.seq2seq_generating import Seq2SeqGenerating
+from QEfficient.auto.translating import Translating
 from QEfficient.errors import UsageError
 from QEfficient.tasks.catalogue import TEXT2TEXT_GENERATION
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ENDINGS = ("ForConditionalGeneration", "MTModel")
 
 
-class QEFFAutoModelForSeq2SeqLM(Seq2SeqGenerating):
+class QEFFAutoModelForSeq2SeqLM(Translating):
     """An encoder with its decoder on the card or the host: T5, mT5, Marian, BART, mBART, M2M-100 (NLLB), PEGASUS.
 
     Args:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,14 @@ def chat_facts(
             do="tokenise with transformers and pass ids",
         ) from reason
     return tokenizer.chat_template, dict(tokenizer.special_tokens_map)
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """While it is entered, Marian's tokenizer does not recommend sacremoses, of which it makes no use."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
+        yield
 
 
 class NotPortableError(Exception):

@@ -91,8 +91,9 @@ def writer_of(tokens: Mapping[int, str], unknown: str, added: Iterable[AddedToke
 
 
 def _proto(model: Path) -> Any:
-    from sentencepiece import sentencepiece_model_pb2 as messages
+    from sentencepiece import sentencepiece_model_pb2
 
+    messages: Any = sentencepiece_model_pb2
     proto = messages.ModelProto()
     proto.ParseFromString(model.read_bytes())
     return proto

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from QEfficient.records import Json, TextFacts
-from QEfficient.text.convert import NotPortableError, converted
+from QEfficient.text.convert import NotPortableError, converted, without_advice
 from QEfficient.text.convert_sentencepiece import OddModelError, Vocabulary, reader_of, writer_of
 from QEfficient.text.facts import NO_LIMIT, TOKENIZER, tokenizer_files
 from QEfficient.text.samples import SAMPLES
@@ -108,8 +107,7 @@ def load_tokenizer(folder: Path, keywords: Mapping[str, Json] | None = None) -> 
         )
     own = {**(keywords or {}), "local_files_only": True, "trust_remote_code": False}
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")  # of nothing that is used
+        with without_advice():
             return AutoTokenizer.from_pretrained(folder, **own)
     except Exception as error:  # tokenizer classes raise whatever their readers raise
         raise NotPortableError(f"transformers can't load its tokenizer ({error})") from error
@@ -130,7 +128,7 @@ def first_difference(tokenizer: PreTrainedTokenizerBase, made: Converted) -> str
                 if source.ids(text, chosen) != tokenizer(coded, verbose=False)["input_ids"]:
                     return f"without transformers it reads a text otherwise ({coded!r:.60})"
                 ids = tokenizer(text_target=text, verbose=False)["input_ids"]
-                wanted = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                wanted = str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
                 if writer.decode(ids, skip_special_tokens=True).strip() != wanted.strip():
                     return f"without transformers it writes a text otherwise ({text!r:.60})"
     return ""

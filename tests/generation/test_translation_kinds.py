@@ -70,6 +70,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     start = getattr(tokenizer, f"{kind.start}_id")
     special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     theirs = tiny_seq2seq(kind.model_type, vocab_size=len(tokenizer), decoder_start_token_id=start, **special).eval()
+    theirs.generation_config.num_beams = 2
     theirs.save_pretrained(folder)
     if kind.model_type == "t5":
         config = json.loads((folder / "config.json").read_text())
