@@ -27,6 +27,7 @@ from QEfficient.text.languages import (
     prefix_tasks,
     translation_task,
 )
+from QEfficient.text.sides import SOURCE, TARGET
 
 _WINDOW = 512
 """Pieces that are asked for at once: so many requests are in memory, however many texts there are."""
@@ -93,7 +94,8 @@ class SourceTexts:
         """The summary of one text, or of each of a list; see ``QEFFAutoModelForSeq2SeqLM.summarize``."""
         rows = _read(texts)
         task = self._tasks.get(SUMMARIZATION, PrefixTask())
-        written = self._written(rows, task, language, language)
+        chosen = self._tokenizer.sides.names or (SOURCE,)  # where there is none to choose, one that is named is refused
+        written = self._written(rows, task, *(language if side in chosen else None for side in (SOURCE, TARGET)))
         return written[0] if isinstance(texts, str) else written
 
     def _written(self, texts: Sequence[str], task: PrefixTask, source: str | None, target: str | None) -> list[str]:

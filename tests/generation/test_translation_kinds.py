@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.generation.tiny_seq2seq import tiny_seq2seq
 
 from QEfficient import QEFFAutoModelForSeq2SeqLM
 from QEfficient.text.convert_sides import load_tokenizer
+from tests.generation.tiny_seq2seq import tiny_seq2seq
 from tests.text.translation_tokenizers import tokenizer_folder
 
 pytestmark = pytest.mark.slow
