@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ReadText:
     """A text, as it is to be read.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
     text: str
 
 
-def pieces_of(sources: Sequence[Source], encode: Encode, limit: int, *, split: bool) -> list[Piece]:
+def pieces_of(sources: Sequence[ReadText], encode: Encode, limit: int, *, split: bool) -> list[Piece]:
     """The pieces of all texts, in order; a text without a word has none.
 
     A text that is too long is cut into as long runs of whole sentences as fit.
@@ -69,7 +69,7 @@ def pieces_of(sources: Sequence[Source], encode: Encode, limit: int, *, split: b
     return found
 
 
-def _runs(source: Source, row: int, encode: Encode, limit: int) -> list[list[int]]:
+def _runs(source: ReadText, row: int, encode: Encode, limit: int) -> list[list[int]]:
     parts, found, start = sentences(source.text), [], 0
     while start < len(parts):
         ids = encode(source.head + parts[start].strip())

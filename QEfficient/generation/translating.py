@@ -17,7 +17,7 @@ from QEfficient.generation.program_parts import repo, vocabulary
 from QEfficient.generation.requests import Ticket
 from QEfficient.generation.running_calls import run
 from QEfficient.generation.settings_fields import OBEYED
-from QEfficient.generation.source_pieces import Piece, Source, pieces_of
+from QEfficient.generation.source_pieces import Piece, ReadText, pieces_of
 from QEfficient.generation.strategy import Answer
 from QEfficient.progress import progress
 from QEfficient.text.languages import (
@@ -133,17 +133,17 @@ class SourceTexts:
             found["max_length"] = min(found["max_length"], self._loaded.facts.room)
         return found
 
-    def _source(self, text: str, task: PrefixTask) -> Source:
+    def _source(self, text: str, task: PrefixTask) -> ReadText:
         """The text with what stands before each of its pieces: its own beginning where it has one."""
         code, rest = self._tokenizer.reader.split(text)
         if code is not None:
-            return Source(text[: len(text) - len(rest)], rest)
+            return ReadText(text[: len(text) - len(rest)], rest)
         if self._prefix is not None:
-            return Source(self._prefix, text)
+            return ReadText(self._prefix, text)
         for one in self._tasks.values():
             if one.prefix and text.startswith(one.prefix):
-                return Source(one.prefix, text[len(one.prefix) :])
-        return Source(task.prefix, text)
+                return ReadText(one.prefix, text[len(one.prefix) :])
+        return ReadText(task.prefix, text)
 
     def _answers(self, pieces: Sequence[Piece], call: Call, start: int, texts: int) -> list[Answer]:
         """What is written about each piece."""

@@ -21,11 +21,11 @@ from tokenizers.processors import TemplateProcessing
 
 from QEfficient.records import Json, TextFacts
 from QEfficient.text.convert import NotPortableError, converted, without_advice
-from QEfficient.text.convert_sentencepiece import OddModelError, Vocabulary, reader_of, writer_of
 from QEfficient.text.facts import NO_LIMIT, TOKENIZER, tokenizer_files
 from QEfficient.text.samples import SAMPLES
 from QEfficient.text.sides import SOURCE, TARGET, WRITER, Place, SourceReader, TextSides, save_sides
 from QEfficient.text.tokenizer import Tokenizer
+from QEfficient.text.translation_pieces import OddModelError, Vocabulary, reader_of, writer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

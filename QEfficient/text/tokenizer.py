@@ -21,6 +21,7 @@ from QEfficient.errors import InputError, LoadError
 from QEfficient.records import Json, Rows, TextFacts
 from QEfficient.text.decoders import token_bytes
 from QEfficient.text.replacing import clean_up_spaces
+from QEfficient.text.shortening import kept, sequences
 
 Text: TypeAlias = str | tuple[str, str]
 Overlong: TypeAlias = Literal["truncate", "error", "chunk"]
@@ -128,7 +129,7 @@ class Tokenizer:
         if overlong == "chunk":
             return _chunked(encodings, arrays, set(long), limit)
         for i in long:
-            keep = _kept(encodings[i], limit, from_end=self._from_end)
+            keep = kept(encodings[i], limit, from_end=self._from_end)
             arrays[i] = (arrays[i][0][keep], arrays[i][1][keep])
         return Tokens(_rows(arrays), overlong=long)
 
@@ -413,33 +414,6 @@ def _new_constant(value: int, length: int) -> NDArray[np.int64]:
 _kept_constant = cache(_new_constant)
 
 
-def _sequences(encoding: Encoding) -> NDArray[np.int64]:
-    """Which text each token comes from: 0 or 1; -1 for the special tokens that the tokenizer adds."""
-    return np.array([-1 if part is None else part for part in encoding.sequence_ids], dtype=np.int64)
-
-
-def _kept(encoding: Encoding, limit: int, *, from_end: bool) -> NDArray[np.intp]:
-    """Positions that stay when a row is shortened: all special tokens, and the start or the end of each text."""
-    parts = _sequences(encoding)
-    special, first, second = (np.flatnonzero(parts == part) for part in (-1, 0, 1))
-    n_first, n_second = _longest_first(len(first), len(second), limit - len(special))
-    if from_end:
-        first, second = first[len(first) - n_first :], second[len(second) - n_second :]
-    return np.sort(np.concatenate([special, first[:n_first], second[:n_second]]))
-
-
-def _longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """Lengths of two texts that share ``room`` tokens: the longer gives first, then both get half.
-
-    The odd token goes to the longer text, to the second one when they are equal: as tokenizers' ``longest_first``.
-    """
-    short, long = sorted((first, second))
-    long = min(long, max(short, room - short))
-    if short + long > room:
-        short, long = room // 2, room // 2 + room % 2
-    return (short, long) if first <= second else (long, short)
-
-
 def _chunked(
     encodings: Sequence[Encoding],
     arrays: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
@@ -454,7 +428,7 @@ def _chunked(
             rows.append((ids, types))
             owners.append(i)
             continue
-        parts = _sequences(encodings[i])
+        parts = sequences(encodings[i])
         special, own = np.flatnonzero(parts < 0), np.flatnonzero(parts == 0)
         room = limit - len(special)
         for start in range(0, len(own), room):

@@ -29,7 +29,7 @@ WITHOUT_TORCH = (
 )
 HEAVY = {"torch", "transformers", "onnx", "onnx_ir", "onnxscript"}
 # Not on the warm path although its room is: it runs only while a program is being made.
-COLD = {"QEfficient.text.convert", "QEfficient.text.convert_sentencepiece", "QEfficient.text.convert_sides"}
+COLD = {"QEfficient.text.convert", "QEfficient.text.translation_pieces", "QEfficient.text.convert_sides"}
 # These may be imported only when a function needs them.
 LAZY = {"huggingface_hub", "onnxruntime", "google", "sentence_transformers"}
 REEXPORTS = ("transformers",)

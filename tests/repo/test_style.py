@@ -84,7 +84,7 @@ def test_dependencies_are_ranges() -> None:
 def test_what_the_library_imports_is_declared() -> None:
     core = {canonicalize_name(one.name) for one in requirements()}
     # an extra's packages are for the room that needs them, or the file: of a backend, torch's transforms, generation
-    names = ("adapters", "evaluate", "grammar", "openvino", "train")
+    names = ("adapters", "evaluate", "grammar", "openvino", "train", "translation")
     extras = {extra: {canonicalize_name(one.name) for one in requirements(extra)} for extra in names}
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
     found = {one for file in library_files() for one in imports(file)}
@@ -97,14 +97,14 @@ def test_what_the_library_imports_is_declared() -> None:
 
 def _extra_of(module: str) -> str:
     room = room_of(module)
-    by_file = room in ("backends", "pytorch_transforms", "generation")
+    by_file = room in ("backends", "pytorch_transforms", "generation", "text")
     return module.rpartition(".")[2].partition("_")[0] if by_file else room
 
 
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
         canonicalize_name(one.name)
-        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "train", "docs", "test")
+        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "train", "translation", "docs", "test")
         for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}
