@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from QEfficient.generation.call import repo_settings
 from QEfficient.generation.engine import Engine
 from QEfficient.generation.tokenizing import CallersTokenizer, GenerationTokenizer, OwnTokenizer
+from QEfficient.generation.two_sided import TwoSidedTokenizer
 from QEfficient.records import DecoderFacts, Json, Program
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -25,6 +26,11 @@ class WritesText(Protocol):
     @property
     def tokenizer(self) -> Tokenizer:
         """Its own tokenizer."""
+        ...
+
+    @property
+    def two_sides(self) -> TwoSidedTokenizer:
+        """Of a program that reads sources: what reads them, and what writes about them."""
         ...
 
     @property
@@ -59,4 +65,6 @@ def tokenizer_of(loaded: WritesText, callers: Any = None) -> GenerationTokenizer
     Raises:
         LoadError: The program has none that works without transformers.
     """
-    return OwnTokenizer(loaded.tokenizer) if callers is None else CallersTokenizer(callers)
+    if callers is not None:
+        return CallersTokenizer(callers)
+    return OwnTokenizer(loaded.tokenizer) if loaded.facts.encoder_ctx_len is None else loaded.two_sides

@@ -162,6 +162,13 @@ def test_settings_are_those_of_generate(toy: Toy) -> None:
         toy.model.translate("7", target="deu", input_ids=[[1]])
 
 
+def test_a_stop_string_is_one_of_the_target(toy: Toy) -> None:
+    tokenizer = toy_translation.tokenizer()
+    batch = tokenizer(">>eng<< 1234", return_tensors="pt")
+    [row] = toy.model.generate(**batch, num_beams=1, max_length=24, stop_strings=["hundred"])
+    assert tokenizer.decode(row, skip_special_tokens=True) == "one thousand two hundred"
+
+
 def test_a_bar_counts_texts(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
     toy.model.translate(["1", "", "3"], target="eng", show_progress=True)
     assert "3/3" in capsys.readouterr().err
