@@ -24,7 +24,7 @@ from tests.unit.test_torch_free import BLOCK
 pytestmark = pytest.mark.slow
 
 LENGTHS = {"ctx_len": 24, "encoder_ctx_len": 16}
-EVERY = 200  # held-out items of a comparison of all back ends
+EVERY = 100  # held-out items of a comparison of all back ends
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from QEfficient import QEFFAutoModelForSeq2SeqLM
+from QEfficient.errors import UsageError
 from QEfficient.text.convert_sides import load_tokenizer
 from tests.generation.tiny_seq2seq import tiny_seq2seq
 from tests.text.translation_tokenizers import tokenizer_folder
@@ -102,3 +103,42 @@ def test_a_translation_is_transformers(made: Made, num_beams: int) -> None:
     found = made.model.translate(TEXTS, made.kind.source, made.kind.target, num_beams=num_beams, max_new_tokens=NEW)
     assert found == [theirs(made, text, num_beams=num_beams) for text in TEXTS]
     assert any(found)
+
+
+T5 = pytest.mark.parametrize("made", [KINDS[0]], indirect=True, ids=["t5"])
+
+
+@T5
+def test_a_task_brings_its_prefix_and_its_settings(made: Made) -> None:
+    room = 15  # behind the decoder's start
+    assert made.model.translate(TEXTS, "en", "de") == [
+        theirs(made, text, num_beams=3, max_new_tokens=room) for text in TEXTS
+    ]
+    assert made.model.translate(TEXTS, target="de", num_beams=1, max_new_tokens=NEW) == [
+        theirs(made, text) for text in TEXTS
+    ]
+    short = {"num_beams": 2, "min_length": 4, "max_new_tokens": room}
+    for text in TEXTS:
+        batch = made.tokenizer("summarize: " + text, return_tensors="pt")
+        with torch.inference_mode():
+            [row] = made.theirs.generate(**batch, **short).tolist()
+        wanted = made.tokenizer.decode(row, skip_special_tokens=True).strip()
+        assert made.model.summarize(text) == made.model.summarize("summarize: " + text) == wanted
+
+
+@T5
+def test_a_prefix_of_the_callers_stands_in_its_place(made: Made) -> None:
+    begun = "translate English to German: "
+    found = made.model.translate(TEXTS, prefix=begun, num_beams=1, max_new_tokens=NEW)
+    assert found == [theirs(made, text) for text in TEXTS]
+    assert made.model.translate([begun + text for text in TEXTS], num_beams=1, max_new_tokens=NEW) == found
+    assert made.model.translate(TEXTS, prefix="", num_beams=1, max_new_tokens=NEW) != found
+
+
+@T5
+def test_pairs_that_there_are_not_list_those_that_there_are(made: Made) -> None:
+    for named in ({}, {"source": "de"}, {"source": "en"}, {"target": "ro"}):
+        with pytest.raises(UsageError, match="source='en' with target='fr'"):
+            made.model.translate(TEXTS, **named)
+    with pytest.raises(UsageError, match="no source language to choose"):
+        made.model.summarize(TEXTS, language="en")
