@@ -115,7 +115,7 @@ def test_a_task_brings_its_prefix_and_its_settings(made: Made) -> None:
         theirs(made, text, num_beams=3, max_new_tokens=room) for text in TEXTS
     ]
     assert made.model.translate(TEXTS, target="de", num_beams=1, max_new_tokens=NEW) == [
-        theirs(made, text) for text in TEXTS
+        theirs(made, text, num_beams=1) for text in TEXTS
     ]
     short = {"num_beams": 2, "min_length": 4, "max_new_tokens": room}
     for text in TEXTS:
@@ -130,7 +130,7 @@ def test_a_task_brings_its_prefix_and_its_settings(made: Made) -> None:
 def test_a_prefix_of_the_callers_stands_in_its_place(made: Made) -> None:
     begun = "translate English to German: "
     found = made.model.translate(TEXTS, prefix=begun, num_beams=1, max_new_tokens=NEW)
-    assert found == [theirs(made, text) for text in TEXTS]
+    assert found == [theirs(made, text, num_beams=1) for text in TEXTS]
     assert made.model.translate([begun + text for text in TEXTS], num_beams=1, max_new_tokens=NEW) == found
     assert made.model.translate(TEXTS, prefix="", num_beams=1, max_new_tokens=NEW) != found
 
