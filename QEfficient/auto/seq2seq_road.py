@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Seq2SeqRoad(DecoderRoad):
     """What a model has whose program reads sources and writes about them: its export and compile."""
 
-    _of_saved: ClassVar[str] = "generate, save_pretrained, config, device_report"
+    _of_saved: ClassVar[str] = "generate, translate, summarize, save_pretrained, config, device_report"
 
     def export(  # type: ignore[override]
         self,

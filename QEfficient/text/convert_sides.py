@@ -177,6 +177,8 @@ def _codes(tokenizer: Any) -> dict[str, int]:
 
 
 def _marian(tokenizer: Any) -> Converted:
+    if tokenizer.separate_vocabs:
+        raise NotPortableError("it has a vocabulary for each side")
     source, _ = tokenizer.spm_files
     vocabulary = _vocabulary(tokenizer, tokenizer.encoder)
     end = int(tokenizer.eos_token_id)
@@ -189,7 +191,7 @@ def _marian(tokenizer: Any) -> Converted:
         place="row" if codes else None,
         source=tokenizer.source_lang,
         target=tokenizer.target_lang,
-        coded=bool(codes),
+        coded=True,
         known=vocabulary.size,
         unknown=vocabulary.ids[vocabulary.unknown],
     )
@@ -261,4 +263,4 @@ def _speaking(tokenizer: Any, chosen: Mapping[str, str]) -> Iterator[None]:
 
 def _coded(text: str, sides: TextSides, chosen: Mapping[str, str]) -> str:
     """The text as transformers' users write it: with its code before it, where a model is told so."""
-    return f">>{chosen[TARGET]}<<{text}" if sides.coded else text
+    return f">>{chosen[TARGET]}<<{text}" if sides.coded and TARGET in chosen else text

@@ -39,7 +39,7 @@ class TextSides:
             Without ``codes`` the tokenizer knows it by itself.
         place: Where the target's language is said.
         source, target: The languages that the repo names as its own.
-        coded: Whether a text may begin with its code, ``>>deu<<``.
+        coded: Whether what a text begins with is taken for a code where it looks like ``>>deu<<``.
         known: Ids from here on are of pieces that the source's sentencepiece model makes and the vocabulary lacks.
         unknown: The token for what the model does not know.
         ids_only: Why there is no tokenizer that works without transformers; empty where there is one.
@@ -128,10 +128,10 @@ class SourceReader:
             InputError: It is no string, or not valid Unicode.
         """
         sides = self._sides
-        if not sides.codes:
-            return self._looked_up(self._tokenizer.encoding(text))
         code, rest = self.split(text)
         own = [] if code is None else [sides.codes.get(code, sides.unknown)]
+        if not sides.codes:
+            return [*own, *self._looked_up(self._tokenizer.encoding(rest))]
         body = self._looked_up(self._tokenizer.encoding(rest, add_special_tokens=False))
         before = self._around([one for one in sides.before if not (own and one == TARGET)], languages)
         return [*before, *own, *body, *self._around(sides.after, languages)]

@@ -68,7 +68,7 @@ def test_two_thousand_real_texts_are_read_and_written_as_transformers_does(made:
     kind = made.folder.name
     chosen = CHOSEN.get(kind, {})
     _speak(made, chosen)
-    code = f">>{chosen[TARGET]}<<" if made.own.sides.coded else ""
+    code = f">>{chosen[TARGET]}<<" if kind == "marian_of_languages" else ""
     read, written = [], []
     for text in texts():
         ids = made.theirs(text_target=text, verbose=False)["input_ids"]
@@ -84,12 +84,16 @@ def test_two_thousand_real_texts_are_read_and_written_as_transformers_does(made:
     assert all("****" in text or "====" in text or "\u05b0" in text for text in read)
 
 
-def test_a_text_may_begin_with_its_code(folders: Path) -> None:
-    made = _made("marian_of_languages", folders)
+@pytest.mark.parametrize("kind", ["marian", "marian_of_languages"])
+def test_a_text_may_begin_with_its_code(kind: str, folders: Path) -> None:
+    made = _made(kind, folders)
     for text in (">>deu<< Hello there", ">>jpn<<x", ">>odd<< unknown", ">> no code", "a >>deu<< within", ">>deu<<"):
         without = made.own.reader.ids(text)
         assert without == made.theirs(text)["input_ids"]
-    assert made.own.reader.ids(">>deu<< a", {TARGET: "fra"}) == made.theirs(">>deu<< a")["input_ids"]
+    assert (
+        made.own.reader.ids(">>deu<< a", dict.fromkeys(made.own.sides.names, "fra"))
+        == made.theirs(">>deu<< a")["input_ids"]
+    )
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -134,6 +138,14 @@ def test_what_has_no_form_here_takes_ids_only(folders: Path, tmp_path: Path) -> 
 
     sentencepiece_model(folder / "source.spm", byte_fallback=True, vocab_size=1000)
     assert "falls back to bytes" in portable_sides(folder).sides.ids_only
+
+
+def test_a_vocabulary_for_each_side_has_no_form_here(folders: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(_made("marian", folders).folder, tmp_path / "odd"))
+    shutil.copyfile(folder / "vocab.json", folder / "target_vocab.json")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "separate_vocabs": True}))
+    assert "a vocabulary for each side" in portable_sides(folder).sides.ids_only
 
 
 def test_without_sentencepiece_the_reason_names_the_extra(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
