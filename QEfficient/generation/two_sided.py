@@ -38,7 +38,7 @@ class TwoSidedTokenizer(OwnTokenizer):
         """
         sides = read_sides(folder)
         if facts.tokenizer is None:
-            why = sides.ids_only or "its tokenizer has no form that works without transformers"
+            why = sides.ids_only or "a model in memory has no tokenizer"
             raise LoadError(
                 f"This program takes ids only, not texts: {why}.",
                 got=str(folder),

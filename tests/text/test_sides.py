@@ -184,3 +184,8 @@ def test_the_file_is_read_as_it_was_written(made: Made) -> None:
     assert read_sides(made.program) == made.own.sides
     assert (made.program / SIDES).is_file()
     assert (made.program / WRITER).is_file() == (made.folder.name in SLOW)
+
+
+def test_a_program_of_a_model_in_memory_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="ids only, not texts: a model in memory has no tokenizer"):
+        TwoSidedTokenizer.from_folder(tmp_path, TextFacts(tokenizer=None, max_length=10))
