@@ -13,7 +13,7 @@ Encode = Callable[[str], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SourcePiece:
     """A source that is read at once.
 
     Attributes:
@@ -38,7 +38,7 @@ class ReadText:
     text: str
 
 
-def pieces_of(sources: Sequence[ReadText], encode: Encode, limit: int, *, split: bool) -> list[Piece]:
+def pieces_of(sources: Sequence[ReadText], encode: Encode, limit: int, *, split: bool) -> list[SourcePiece]:
     """The pieces of all texts, in order; a text without a word has none.
 
     A text that is too long is cut into as long runs of whole sentences as fit.
@@ -52,16 +52,16 @@ def pieces_of(sources: Sequence[ReadText], encode: Encode, limit: int, *, split:
     Raises:
         InputError: A text is too long, or with ``split`` a single sentence is. All that are too long are counted.
     """
-    found: list[Piece] = []
+    found: list[SourcePiece] = []
     long: list[tuple[int, int]] = []
     for row, source in enumerate(sources):
         if not source.text.strip():
             continue
         ids = encode(source.head + source.text)
         if len(ids) <= limit:
-            found.append(Piece(row, tuple(ids)))
+            found.append(SourcePiece(row, tuple(ids)))
         elif split:
-            found += [Piece(row, tuple(part)) for part in _runs(source, row, encode, limit)]
+            found += [SourcePiece(row, tuple(part)) for part in _runs(source, row, encode, limit)]
         else:
             long.append((row, len(ids)))
     if long:

@@ -17,7 +17,7 @@ from QEfficient.generation.program_parts import repo, vocabulary
 from QEfficient.generation.requests import Ticket
 from QEfficient.generation.running_calls import run
 from QEfficient.generation.settings_fields import OBEYED
-from QEfficient.generation.source_pieces import Piece, ReadText, pieces_of
+from QEfficient.generation.source_pieces import SourcePiece, ReadText, pieces_of
 from QEfficient.generation.strategy import Answer
 from QEfficient.progress import progress
 from QEfficient.text.languages import (
@@ -145,7 +145,7 @@ class SourceTexts:
                 return ReadText(one.prefix, text[len(one.prefix) :])
         return ReadText(task.prefix, text)
 
-    def _answers(self, pieces: Sequence[Piece], call: Call, start: int, texts: int) -> list[Answer]:
+    def _answers(self, pieces: Sequence[SourcePiece], call: Call, start: int, texts: int) -> list[Answer]:
         """What is written about each piece."""
         found: list[Answer] = []
         left = [0] * texts
@@ -168,7 +168,7 @@ class SourceTexts:
 class _Counting:
     """Tells a bar of each text whose last piece has ended."""
 
-    def __init__(self, pieces: Sequence[Piece], left: list[int], advance: Callable[[int], None]) -> None:
+    def __init__(self, pieces: Sequence[SourcePiece], left: list[int], advance: Callable[[int], None]) -> None:
         self._pieces, self._left, self._advance = pieces, left, advance
         self._seen: set[int] = set()
 
