@@ -17,7 +17,7 @@ from QEfficient.generation.program_parts import repo, vocabulary
 from QEfficient.generation.requests import Ticket
 from QEfficient.generation.running_calls import run
 from QEfficient.generation.settings_fields import OBEYED
-from QEfficient.generation.source_pieces import SourcePiece, ReadText, pieces_of
+from QEfficient.generation.source_pieces import ReadText, SourcePiece, pieces_of
 from QEfficient.generation.strategy import Answer
 from QEfficient.progress import progress
 from QEfficient.text.languages import (
