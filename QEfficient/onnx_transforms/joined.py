@@ -18,7 +18,6 @@ from QEfficient.onnx_transforms.cached_attention import JoinCachedAttention
 from QEfficient.onnx_transforms.graph_file import make_relative, read
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.join_norms import JoinNorms
-from QEfficient.onnx_transforms.join_products import JoinProducts
 from QEfficient.onnx_transforms.move_biases import MoveBiases
 from QEfficient.onnx_transforms.reads_on_demand import ReadsOnDemand
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
@@ -50,7 +49,7 @@ def write_joined(source: Path, target: Path) -> bool:
     run(model, [RemoveDeadCode()])
     decodes |= run(model, [UsedPositions(), UsedSource()])
     if decodes:
-        run(model, [JoinNorms(), InlineFunctions(), TransposedWeights(), JoinProducts()])
+        run(model, [JoinNorms(), InlineFunctions(), TransposedWeights()])
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention(), ReadsOnDemand()]) and not decodes:
         return False

@@ -63,14 +63,12 @@ def ties(model: Any, prompt: Sequence[int], new: Sequence[int]) -> int:
     return 0
 
 
-def test_onnxruntime_has_one_operator_for_each_attention_and_norm_and_few_products(
-    ours: QEFFAutoModelForCausalLM,
-) -> None:
+def test_onnxruntime_has_one_operator_for_each_attention_and_norm(ours: QEFFAutoModelForCausalLM) -> None:
     graph = onnx.load(ours._need_loaded().program.joined_path, load_external_data=False).graph
     kinds = Counter(node.op_type for node in graph.node)
     assert kinds["GroupQueryAttention"] == 30 and kinds["SimplifiedLayerNormalization"] == 61
     assert not kinds.keys() & {"ScatterND", "GatherND", "ScatterElements", "Softmax"}
-    assert kinds["MatMul"] == 120 and kinds["Slice"] == 2 and len(graph.node) < 550  # both tables are cut at the start
+    assert kinds["Slice"] == 2 and len(graph.node) < 500  # both tables are cut when the graph is loaded
 
 
 @pytest.mark.sweep
