@@ -30,7 +30,7 @@ ONLY_FEED_FORWARD: Mapping[str, str] = {
 """Why → the cases of the sweep whose heads can't be cut."""
 
 ONLY_HEADS: Mapping[str, str] = {
-    "experts": "mixtral qwen2_moe qwen3_moe nllb-moe",
+    "experts": "mixtral qwen2_moe qwen3_moe granitemoe nllb-moe",
     "a convolution inside of the feed-forward": "segformer",
     "two feed-forwards a layer": "wav2vec2-bert wav2vec2-bert-adapter",
 }
@@ -38,7 +38,7 @@ ONLY_HEADS: Mapping[str, str] = {
 NEITHER: Mapping[str, str] = {
     "convolutions": "bit convnext convnextv2 dinov3_convnext poolformer regnet resnet squeezebert pvt_v2",
     "experts, and heads that share something": "switch_transformers openai_privacy_filter",
-    "layers of another kind": "ibert",
+    "layers of another kind": "ibert mpt",
     "two feed-forwards a layer, and heads that share something": "wav2vec2-bert-relative wav2vec2-bert-rotary "
         "wav2vec2-conformer",
     "inputs that the check has none of": "bros perceiver xclip_vision_model",
