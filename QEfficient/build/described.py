@@ -5,26 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from QEfficient.build.tokenizer import write_recipe_tokenizer
 from QEfficient.onnx_transforms import tables
 from QEfficient.records import Json, Manifest, ModelFacts, OnnxModel, Program, TextFacts
-from QEfficient.tasks.catalogue import TEXT2TEXT_GENERATION
-from QEfficient.text.facts import copy_preprocessing, write_tokenizer
+from QEfficient.text.facts import copy_preprocessing
 from QEfficient.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe
 
 CONFIG_FILE = "config.json"
-
-
-def _write_sides(folder: Path, dest: Path, keywords: Mapping[str, Json] | None) -> str | None:
-    """The tokenizer of a model that reads one text and writes another; transformers is imported."""
-    from QEfficient.text.convert_sides import write_sides
-
-    return write_sides(folder, dest, keywords)
 
 
 def described(
@@ -43,8 +35,7 @@ def described(
     (made.path / CONFIG_FILE).write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
     tokenizer = None
     if origin.folder is not None:
-        write = _write_sides if recipe.task == TEXT2TEXT_GENERATION else write_tokenizer
-        tokenizer = write(origin.folder, made.path, origin.tokenizer_keywords)
+        tokenizer = write_recipe_tokenizer(recipe, origin.folder, made.path)
         copy_preprocessing(origin.folder, made.path)
     text = dataclasses.replace(text, tokenizer=tokenizer)
     width = model.outputs[0].shape[-1]

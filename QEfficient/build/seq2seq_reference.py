@@ -32,7 +32,8 @@ def source_continuations(
         longest: Tokens after which a source is cut.
     """
     vocabulary = int(recipe.origin.config()["vocab_size"])
-    named = named_texts(recipe, text, texts, longest, vocabulary)
+    limit = recipe.architecture.max_length(recipe.origin.config())  # a small model may know fewer positions than that
+    named = named_texts(recipe, text, texts, min(longest, limit or longest), vocabulary)
     start = decoder_start({**recipe.origin.config(), **generation_config(recipe.origin)})
     return _continued(recipe, named, start)
 

@@ -16,6 +16,7 @@ from QEfficient.inference.prompts import all_prompts, find_prompt
 from QEfficient.records import Json, Program, TextFacts
 from QEfficient.runtime.stream import WINDOW
 from QEfficient.source.recipe import Recipe
+from QEfficient.tasks.catalogue import TEXT2TEXT_GENERATION
 from QEfficient.text.facts import TOKENIZER, preprocessing_key, write_tokenizer
 from QEfficient.text.tokenizer import Tokenizer
 
@@ -42,6 +43,19 @@ def model_tokenizer(recipe: Recipe, text: TextFacts) -> Tokenizer | None:
     return Tokenizer.from_folder(kept, replace(text, tokenizer=TOKENIZER, max_length=NO_LIMIT))
 
 
+def write_recipe_tokenizer(recipe: Recipe, folder: Path, dest: Path) -> str | None:
+    """Writes a model's tokenizer into ``dest``: both sides of one that reads a text and writes another.
+
+    Returns:
+        The name of the file that reads texts, or ``None`` where there is none; the reason is logged.
+    """
+    if recipe.task == TEXT2TEXT_GENERATION:
+        from QEfficient.text.convert_sides import write_sides  # transformers
+
+        return write_sides(folder, dest, recipe.origin.tokenizer_keywords)
+    return write_tokenizer(folder, dest, recipe.origin.tokenizer_keywords)
+
+
 def _kept(recipe: Recipe, folder: Path) -> Path:
     """The folder of the cache that holds the model's tokenizer in its portable form, if it has one."""
     keywords = recipe.origin.tokenizer_keywords
@@ -49,9 +63,11 @@ def _kept(recipe: Recipe, folder: Path) -> Path:
         "config": json.loads(json.dumps(recipe.origin.config(), default=str)),
         "versions": library_versions(),
     } | preprocessing_key(folder, keywords)
+    if recipe.task == TEXT2TEXT_GENERATION:
+        ingredients["sides"] = True
 
     def build(workdir: Path) -> None:
-        write_tokenizer(folder, workdir, keywords)
+        write_recipe_tokenizer(recipe, folder, workdir)
         write_envelope(workdir, stage=STAGE, key=ingredients, versions=library_versions(), body={})
 
     path, _ = Cache().get_or_build(recipe.origin.name, STAGE, ingredients, build)

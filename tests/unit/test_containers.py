@@ -20,7 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import QEfficient
-from QEfficient import QEFFAutoModel, QEFFAutoModelForCausalLM, QEFFAutoModelForSequenceClassification, arguments
+from QEfficient import (
+    QEFFAutoModel,
+    QEFFAutoModelForCausalLM,
+    QEFFAutoModelForSeq2SeqLM,
+    QEFFAutoModelForSequenceClassification,
+    arguments,
+)
 from QEfficient.auto import multiple_choice
 from QEfficient.diagnostics import analyze as analysis
 from QEfficient.errors import InputError, OptionError, UsageError
@@ -29,12 +35,14 @@ from QEfficient.records import Shape, TensorSpec
 from QEfficient.runtime.signals import from_signals
 from QEfficient.runtime.suggest import suggest_buckets
 from tests.containers import LISTS, OF_PAIRS, OF_STRINGS, PAIR_ROWS_REFUSED, REFUSED, ROWS_REFUSED, objects, series
-from tests.generation.decoder_repos import decoder_repo
+from tests.generation.decoder_repos import VOCAB, byte_tokenizer, decoder_repo
 from tests.reranker_repos import bert_reranker
 from tests.tiny_repo import tiny_repo
+from tests.train import language_models
 
 TEXTS = ["A cat.", "the quick brown fox jumps over the lazy dog", "ünïcödé ☃", "a dog"]
 PAIRS = list(zip(TEXTS, reversed(TEXTS), strict=True))
+SMALL: dict[str, Any] = {"ctx_len": 16, "encoder_ctx_len": 96, "full_batch_size": 2}
 TASK = SimpleNamespace(name="any", type="any")
 
 
@@ -47,6 +55,8 @@ class Bench:
     ranker: QEFFAutoModelForSequenceClassification
     texts_repo: Path
     writer: QEFFAutoModelForCausalLM
+    sources_repo: Path
+    translator: QEFFAutoModelForSeq2SeqLM
 
     def fresh(self) -> QEFFAutoModel:
         return QEFFAutoModel.from_pretrained(self.repo, pooling="mean")
@@ -58,6 +68,11 @@ class Bench:
         """Its weights are random: what it goes on with is checked elsewhere."""
         model = QEFFAutoModelForCausalLM.from_pretrained(self.texts_repo)
         return model.compile(ctx_len=96, full_batch_size=2, texts=texts, limits={"min_label_agreement": 0.0})
+
+    def compiled_translator(self, texts: Any) -> str:
+        """Likewise."""
+        model = QEFFAutoModelForSeq2SeqLM.from_pretrained(self.sources_repo)
+        return model.compile(**SMALL, texts=texts, limits={"min_label_agreement": 0.0})
 
     def column(self, texts: Any) -> list[dict[str, Any]]:
         return [{"text": texts}]
@@ -123,6 +138,9 @@ CALLS: dict[tuple[str, str], Call] = {
     ("Generating.perplexity", "texts"): Call(
         lambda b, v: [round(loss, 3) for loss in b.writer.perplexity(v).losses], single=True
     ),
+    ("Seq2SeqRoad.compile", "texts"): Call(Bench.compiled_translator, optional=True, step=8),
+    ("Translating.translate", "texts"): Call(lambda b, v: b.translator.translate(v, max_new_tokens=3), single=True),
+    ("Translating.summarize", "texts"): Call(lambda b, v: b.translator.summarize(v, max_new_tokens=3), single=True),
     ("Insight.verify", "texts"): Call(lambda b, v: b.encoder.verify(v).to_json(), optional=True, ordered=False, step=3),
     ("Insight.doctor", "texts"): Call(lambda b, v: b.encoder.doctor(v).to_json(), optional=True, step=3),
     ("Insight.analyze", "texts"): Call(
@@ -167,7 +185,9 @@ NO_CONTAINERS = {
     ("Pruning.mask", "columns"): "role → column",
     ("VocabularyPruning.prune_vocabulary", "columns"): "role → column",
 }
-NO_CONTAINERS |= {(f"{kind}.fine_tune", "columns"): "role → column" for kind in ("FineTuning", "LanguageTuning")}
+NO_CONTAINERS |= {
+    (f"{kind}.fine_tune", "columns"): "role → column" for kind in ("FineTuning", "LanguageTuning", "Translating")
+}
 NO_CONTAINERS |= {
     ("Generating.stream", "prompt"): "one text, or one conversation",
     ("QEFFAutoModelForCausalLM.from_pretrained", "qaic_config"): "key → value",
@@ -239,8 +259,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         texts_repo = decoder_repo(tmp_path_factory.mktemp("writer") / "tiny")
         writer = QEFFAutoModelForCausalLM.from_pretrained(texts_repo)
         writer.compile(ctx_len=96, full_batch_size=2, verify="off")
-        yield Bench(repo, encoder, ranker, texts_repo, writer)
+        sources_repo = tmp_path_factory.mktemp("translator")
+        language_models.model("t5", vocab_size=VOCAB).save_pretrained(sources_repo)
+        byte_tokenizer().save_pretrained(sources_repo)
+        translator = QEFFAutoModelForSeq2SeqLM.from_pretrained(sources_repo)
+        translator.compile(**SMALL, verify="off")
+        yield Bench(repo, encoder, ranker, texts_repo, writer, sources_repo, translator)
         writer.close()
+        translator.close()
 
 
 @pytest.fixture(autouse=True)
