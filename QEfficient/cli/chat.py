@@ -16,6 +16,7 @@ from QEfficient.cli import models, text_options
 from QEfficient.cli.options import said_in_options
 from QEfficient.errors import InputError
 from QEfficient.progress import is_terminal
+from QEfficient.tasks.catalogue import TEXT_GENERATION
 
 if TYPE_CHECKING:
     from QEfficient.auto.causal_lm import QEFFAutoModelForCausalLM
@@ -48,7 +49,7 @@ def chat(
     """Talk with a model. Each line is a message; /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."""
     keywords = text_options.keywords(locals())
     with said_in_options():
-        loaded = text_options.load(model, ctx_len, backend)
+        loaded = text_options.load(model, TEXT_GENERATION, backend, {"ctx_len": ctx_len})
     conversation = Conversation(loaded, system, keywords)
     for line in _lines():
         if line == "/exit":

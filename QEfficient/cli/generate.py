@@ -12,6 +12,7 @@ import typer
 from QEfficient.cli import models, text_options
 from QEfficient.cli.options import said_in_options
 from QEfficient.progress import is_terminal
+from QEfficient.tasks.catalogue import TEXT_GENERATION
 
 Prompts = Annotated[
     list[str] | None,
@@ -46,7 +47,7 @@ def generate(
     keywords = text_options.keywords(locals())
     texts = texts_of(prompt, prompts, "--prompts", "PROMPT")
     with said_in_options():
-        loaded = text_options.load(model, ctx_len, backend)
+        loaded = text_options.load(model, TEXT_GENERATION, backend, {"ctx_len": ctx_len})
         if as_json:
             answers = loaded.generate(prompts=texts, stream=False, **keywords).generated_texts
             for text, answer in zip(texts, _flat(answers), strict=True):

@@ -46,6 +46,8 @@ _OPTIONS = {
     "stop_strings": "--stop",
     "json_schema": "--json-schema",
     "ctx_len": "--ctx-len",
+    "encoder_ctx_len": "--encoder-ctx-len",
+    "num_beams": "--num-beams",
 }
 """Keyword → the option by which a command takes it."""
 
@@ -57,6 +59,8 @@ def reworded(text: str) -> str:
     'choose another --output, or pass --resume'
     >>> reworded("batch_size=0 leaves no layers")
     '--batch-size 0 leaves no layers'
+    >>> reworded("pass overlong='split'")
+    'pass --split'
     """
 
     def option(found: re.Match[str]) -> str:
@@ -66,7 +70,8 @@ def reworded(text: str) -> str:
         return _OPTIONS[name] + ("" if value == "=True" else " ")
 
     names = "|".join(_OPTIONS)
-    return re.sub(rf"(?<![\w.-])(?P<name>{names})\b(?P<value>=True\b|=)?", option, text)
+    flagged = text.replace("overlong='split'", "--split")  # the one value that is an option itself
+    return re.sub(rf"(?<![\w.-])(?P<name>{names})\b(?P<value>=True\b|=)?", option, flagged)
 
 
 def max_drop(given: list[str] | None) -> dict[str, float] | None:

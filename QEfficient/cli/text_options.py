@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from QEfficient import hub
 from QEfficient.cli import models
-from QEfficient.tasks.catalogue import TEXT_GENERATION
-
-if TYPE_CHECKING:
-    from QEfficient.auto.causal_lm import QEFFAutoModelForCausalLM
+from QEfficient.tasks.task import Task
 
 MaxNewTokens = Annotated[
     int | None,
@@ -52,19 +49,24 @@ Backend = Annotated[
 _DRAWS = ("temperature", "top_k", "top_p", "min_p", "seed")
 
 
-def load(name: str, ctx_len: int | None, backend: str | None) -> QEFFAutoModelForCausalLM:
-    """The model, compiled unless it is a saved program."""
-    if hub.is_program(hub.resolve(name).folder):
-        if ctx_len is not None:
-            raise typer.BadParameter(
-                f"{name} is a saved program: its length is as it was compiled", param_hint="--ctx-len"
-            )
-        chosen = {} if backend is None else {"backend": backend}
-        return cast("QEFFAutoModelForCausalLM", models.load(name, TEXT_GENERATION.name, None, **chosen))
-    model = cast("QEFFAutoModelForCausalLM", models.load(name, TEXT_GENERATION.name, None))
-    lengths: dict[str, Any] = {} if ctx_len is None else {"ctx_len": ctx_len}
-    model.compile(backend=backend, **lengths)
-    return model
+def load(name: str, task: Task, backend: str | None, lengths: Mapping[str, int | None]) -> Any:
+    """The model, compiled unless it is a saved program.
+
+    Args:
+        name: As the command was given it.
+        task: Whose class it is loaded by.
+        backend: As ``compile`` and ``from_pretrained`` take it.
+        lengths: Keywords of ``compile``; ``None`` for what was left out.
+    """
+    given: dict[str, Any] = {keyword: length for keyword, length in lengths.items() if length is not None}
+    if not hub.is_program(hub.resolve(name).folder):
+        model: Any = models.load(name, task.name, None)
+        model.compile(backend=backend, **given)
+        return model
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise typer.BadParameter(f"{name} is a saved program: its lengths are as it was compiled", param_hint=option)
+    return models.load(name, task.name, None, **({} if backend is None else {"backend": backend}))
 
 
 def keywords(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
-from QEfficient import hub
 from QEfficient.cli import models, text_options
 from QEfficient.cli.generate import texts_of
 from QEfficient.cli.options import said_in_options
 from QEfficient.tasks.catalogue import TEXT2TEXT_GENERATION
-
-if TYPE_CHECKING:
-    from QEfficient.auto.seq2seq_lm import QEFFAutoModelForSeq2SeqLM
 
 Texts = Annotated[
     list[str] | None,
@@ -59,11 +55,7 @@ def translate(
     as_json: AsJson = False,
 ) -> None:
     """Translate texts: one line for each."""
-    found = texts_of(text, texts, "--texts", "TEXT")
-    with said_in_options():
-        loaded = _load(model, backend, encoder_ctx_len=encoder_ctx_len, ctx_len=ctx_len)
-        how = _how(num_beams, max_new_tokens, prefix, split)
-        _print(found, loaded.translate(found, source, target, **how), as_json)
+    _write("translate", locals(), "source", "target")
 
 
 def summarize(
@@ -81,35 +73,23 @@ def summarize(
     as_json: AsJson = False,
 ) -> None:
     """Summarise texts: one line for each."""
-    found = texts_of(text, texts, "--texts", "TEXT")
+    _write("summarize", locals(), "language")
+
+
+def _write(method: str, given: Mapping[str, Any], *languages: str) -> None:
+    """Prints what a model writes about each text.
+
+    Args:
+        method: Of the model's class.
+        given: The command's own parameters.
+        languages: Those of them that name one.
+    """
+    texts = texts_of(given["text"], given["texts"], "--texts", "TEXT")
+    lengths = {name: given[name] for name in ("encoder_ctx_len", "ctx_len")}
+    named = {name: given[name] for name in (*languages, "prefix", "num_beams", "max_new_tokens")}
+    how = {name: value for name, value in named.items() if value is not None}
     with said_in_options():
-        loaded = _load(model, backend, encoder_ctx_len=encoder_ctx_len, ctx_len=ctx_len)
-        how = _how(num_beams, max_new_tokens, prefix, split)
-        _print(found, loaded.summarize(found, language=language, **how), as_json)
-
-
-def _load(name: str, backend: str | None, **lengths: int | None) -> QEFFAutoModelForSeq2SeqLM:
-    """The model, compiled unless it is a saved program."""
-    given = {option: length for option, length in lengths.items() if length is not None}
-    if hub.is_program(hub.resolve(name).folder):
-        if given:
-            option = "--" + next(iter(given)).replace("_", "-")
-            raise typer.BadParameter(
-                f"{name} is a saved program: its lengths are as it was compiled", param_hint=option
-            )
-        chosen = {} if backend is None else {"backend": backend}
-        return cast("QEFFAutoModelForSeq2SeqLM", models.load(name, TEXT2TEXT_GENERATION.name, None, **chosen))
-    model = cast("QEFFAutoModelForSeq2SeqLM", models.load(name, TEXT2TEXT_GENERATION.name, None))
-    model.compile(backend=backend, **cast("dict[str, Any]", given))
-    return model
-
-
-def _how(num_beams: int | None, max_new_tokens: int | None, prefix: str | None, split: bool) -> Mapping[str, Any]:
-    named = {"num_beams": num_beams, "max_new_tokens": max_new_tokens, "prefix": prefix}
-    found: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    return {**found, "overlong": "split" if split else "error"}
-
-
-def _print(texts: Sequence[str], answers: Sequence[str], as_json: bool) -> None:
+        loaded = text_options.load(given["model"], TEXT2TEXT_GENERATION, given["backend"], lengths)
+        answers = getattr(loaded, method)(texts, overlong="split" if given["split"] else "error", **how)
     for text, answer in zip(texts, answers, strict=True):
-        print(json.dumps({"source": text, "text": answer}, ensure_ascii=False) if as_json else answer)
+        print(json.dumps({"source": text, "text": answer}, ensure_ascii=False) if given["as_json"] else answer)

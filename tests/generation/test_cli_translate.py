@@ -53,6 +53,7 @@ def test_what_is_wrong_is_said(saved: str) -> None:
     assert "several target languages" in str(run("translate", saved, "21").exception)
     long = run("translate", saved, "--target", "deu", "123456789012345678")
     assert "longer than the program reads" in str(long.exception)
+    assert "pass --split" in str(long.exception) and "a larger --encoder-ctx-len" in str(long.exception)
     split = run("translate", saved, "--target", "deu", "--split", "1234567. 1234567. 1234567.")
     assert split.exit_code == 0 and split.stdout.strip()
     lengths = run("translate", saved, "--encoder-ctx-len", "8", "21")
