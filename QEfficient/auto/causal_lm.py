@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from QEfficient import arguments
+from QEfficient.auto.decoder_road import Classes
 from QEfficient.auto.generating import Generating
 from QEfficient.build.refused_keywords import LOAD, checked_qaic_config, refuse_changed
-from QEfficient.errors import OptionError, UsageError
+from QEfficient.errors import OptionError
 from QEfficient.tasks.catalogue import TEXT_GENERATION
 
 if TYPE_CHECKING:
     from torch import nn
-
-_ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
 class QEFFAutoModelForCausalLM(Generating):
@@ -36,6 +35,7 @@ class QEFFAutoModelForCausalLM(Generating):
     """
 
     _task = TEXT_GENERATION
+    _classes = Classes(("ForCausalLM", "LMHeadModel"), "writes text", "QEFFAutoModel for encoders (docs: Task heads)")
 
     def __init__(
         self,
@@ -94,48 +94,9 @@ class QEFFAutoModelForCausalLM(Generating):
         return self
 
     def _set(self, continuous: object, qaic_config: object, longest: object) -> None:
-        self._continuous = check_continuous(continuous)
         checked_qaic_config(qaic_config)
         self._longest = None if longest is None else arguments.positive("max_seq_len_cached", longest, "positions")
-        if self._origin is not None:
-            _check_class(self._origin.class_name(), self._origin.name)
-        elif continuous not in (None, self._need_loaded().facts.continuous):
-            raise UsageError(
-                "The saved program has another form.",
-                got=f"continuous_batching={continuous}",
-                allowed=f"continuous_batching={self._need_loaded().facts.continuous}, or leave it out",
-                do="load the original model by name and compile it so",
-            )
-
-    def can_generate(self) -> bool:
-        """True: text comes out."""
-        return True
-
-
-def check_continuous(value: object) -> bool | None:
-    """A checked ``continuous_batching``.
-
-    Raises:
-        OptionError: It is neither True, False nor None.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    raise OptionError(
-        "continuous_batching is neither True, False nor None.",
-        got=f"continuous_batching={value!r}",
-        allowed="True: slots; False: the vendor's plain form; None: what suits the backend",
-        do="pass the number of rows as compile(full_batch_size=…)",
-    )
-
-
-def _check_class(name: str, model: str) -> None:
-    if not name.endswith(_ENDINGS):
-        raise UsageError(
-            f"{model!r} is no model that writes text.",
-            got=name,
-            allowed=" or ".join(f"a class that ends in {ending}" for ending in _ENDINGS),
-            do="load it with the class of its task: QEFFAutoModel for encoders (docs: Task heads)",
-        )
+        self._take_form(continuous)
 
 
 def _refuse_unknown(kwargs: Mapping[str, Any]) -> None:

@@ -1,43 +1,70 @@
-"""A decoder's road to a program: how it is exported and compiled.
+"""The road to a program that writes text, of a decoder alone and of one with an encoder: what both have.
 
-``export`` and ``compile`` import what only they need: a saved program starts without it.
+Exporting and compiling import what only they need: a saved program starts without it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from QEfficient import arguments, progress
 from QEfficient.architectures.record import other_angles
-from QEfficient.arguments import Unset
 from QEfficient.auto.sharing import Sharing
-from QEfficient.build.refused_keywords import COMPILE, refuse_changed
-from QEfficient.build.request import CORES
 from QEfficient.build.saved import Opened
 from QEfficient.cache import Cache
-from QEfficient.errors import NotYetSupportedError
+from QEfficient.errors import NotYetSupportedError, OptionError, UsageError
 from QEfficient.generation.loaded import NO_LIMIT, LoadedGenerator
+from QEfficient.generation.program_parts import repo
 from QEfficient.records import TextFacts
 from QEfficient.source.head import Head
-from QEfficient.source.recipe import Recipe, recipe_of, verify_mode
+from QEfficient.source.recipe import Recipe, recipe_of
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
     from QEfficient.build.decoder_sizes import Sizes
-    from QEfficient.numerics.verify import Limits
+    from QEfficient.build.decoder_stage import Form
 
 log = logging.getLogger("QEfficient")
 
 
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Which of transformers' classes an Auto class serves.
+
+    Attributes:
+        endings: What their names end in.
+        does: What their models do, as the refusal of another one says it.
+        others: Which Auto classes serve which others.
+    """
+
+    endings: tuple[str, ...]
+    does: str
+    others: str
+
+    def check(self, name: str, model: str) -> None:
+        """Refuses a model of another class.
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        if not name.endswith(self.endings):
+            raise UsageError(
+                f"{model!r} is no model that {self.does}.",
+                got=name,
+                allowed=" or ".join(f"a class that ends in {ending}" for ending in self.endings),
+                do=f"load it with the class of its task: {self.others}",
+            )
+
+
 class DecoderRoad(Sharing[LoadedGenerator]):
-    """What a model has whose program writes text: whether it is compiled with slots, its export and compile."""
+    """What a model has whose program writes text: its form, with slots or without, and how it becomes a program."""
 
-    _of_saved: ClassVar[str] = "generate, chat, stream, perplexity, save_pretrained, config, device_report"
-
+    _classes: ClassVar[Classes]
     _continuous: bool | None = None
     _longest: int | None = None  # positions that a caller bounds the model to
 
@@ -56,168 +83,49 @@ class DecoderRoad(Sharing[LoadedGenerator]):
         known = [limit for limit in (recipe.reach.limit, self._longest) if limit is not None]
         return min(known, default=None)
 
-    def export(
-        self,
-        export_dir: str | Path | None = None,
-        prefill_only: bool | None = False,
-        prefill_seq_len: int | None = None,
-        num_cores: int = CORES,
-        moe_prefill_packed_chunk_size: int = 256,
-        layerwise: bool = False,
-        layerwise_window_size: int = 1,
-        kv_cache_prefix: str | None = None,
-        dynamo: bool = False,
-        *,
-        use_onnx_subfunctions: bool = False,
-        offload_pt_weights: bool = True,
-        enable_chunking: bool = False,
-        retain_full_kv: bool | None = None,
-        num_speculative_tokens: int | Sequence[int] | None = None,
-        verify: str = "on",
-    ) -> str:
-        """Exports the model to ONNX, or finds the same export in the cache.
-
-        One graph reads prompts and decodes, whatever lengths, rows and slots it is compiled for later. A model that was
-        loaded with ``continuous_batching=False`` gives the vendor's plain graph, without ``batch_index``.
-
-        Args:
-            export_dir: Parent folder for a copy; left out, the graph stays in the cache (``QEFF_HOME``).
-            prefill_only: The graph is the same for prompts and for decoding: either value gives it.
-            prefill_seq_len: Lengths are free in the graph: any number gives it.
-            num_cores: The graph does not depend on it.
-            moe_prefill_packed_chunk_size: Not built; see :meth:`compile`.
-            layerwise: Likewise.
-            layerwise_window_size: Likewise.
-            kv_cache_prefix: Likewise.
-            dynamo: torch's dynamo exporter is used in any case.
-            use_onnx_subfunctions: Write repeated layers as ONNX functions; cache updates are functions in any case.
-            offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.
-            enable_chunking: Not built; see :meth:`compile`.
-            retain_full_kv: Likewise.
-            num_speculative_tokens: As :meth:`compile` takes it. 0: the graph has no ``num_logits_to_keep``; left out,
-                it has it, as a host's programs do.
-            verify: ``"on"`` checks the graph's numbers against HuggingFace float32; ``"off"`` is recorded.
-
-        Returns:
-            Path of the ``.onnx`` file; external data stands beside it.
+    def _take_form(self, continuous: object) -> None:
+        """Keeps how the caller wants it compiled, and refuses what this class does not serve so.
 
         Raises:
-            NotYetSupportedError: A model type that does not write text here yet, or a keyword that is not built.
-            ExportError: The exporter refused the model.
-            NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
+            OptionError: ``continuous_batching`` is neither True, False nor None.
+            UsageError: The model is of another class, or the saved program of another form.
         """
-        from QEfficient.build.decoder_sizes import speculated
+        self._continuous = _checked_form(continuous)
+        if self._origin is not None:
+            self._classes.check(self._origin.class_name(), self._origin.name)
+        elif continuous not in (None, self._need_loaded().facts.continuous):
+            raise UsageError(
+                "The saved program has another form.",
+                got=f"continuous_batching={continuous}",
+                allowed=f"continuous_batching={self._need_loaded().facts.continuous}, or leave it out",
+                do="load the original model by name and compile it so",
+            )
+
+    def can_generate(self) -> bool:
+        """True: text comes out."""
+        return True
+
+    @property
+    def generation_config(self) -> Any:
+        """Transformers' ``GenerationConfig`` of the repo: what holds where a call says nothing else. A copy."""
+        from transformers import GenerationConfig
+
+        return GenerationConfig.from_dict(repo(self._need_loaded()))
+
+    @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """``("text",)``, as pipelines ask for it."""
+        return ("text",)
+
+    def _exported(self, recipe: Recipe, form: Form, export_dir: str | Path | None) -> str:
+        """Exports the graph of this form, and copies it where the caller wants it."""
         from QEfficient.build.decoder_stage import decoder_export_stage
         from QEfficient.build.graph_stage import copy_onnx
-        from QEfficient.tasks.text_generation import DecoderForm
 
-        refuse_changed(locals(), COMPILE)
-        recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
-        keeps_logits = num_speculative_tokens is None or speculated(num_speculative_tokens) > 0
-        form = DecoderForm(self._continuous is not False, keeps_logits)
         with self._lock:
             graph = decoder_export_stage(recipe, form, self._text(recipe), Cache())
             self._onnx_path = graph.path if export_dir is None else copy_onnx(graph, Path(export_dir))
             return str(self._onnx_path)
-
-    def compile(
-        self,
-        onnx_path: str | Path | None = None,
-        compile_dir: str | Path | None = None,
-        *,
-        prefill_seq_len: int = Unset(32),
-        ctx_len: int = Unset(128),
-        comp_ctx_lengths_prefill: Sequence[int] | None = None,
-        comp_ctx_lengths_decode: Sequence[int] | None = None,
-        batch_size: int = Unset(1),
-        full_batch_size: int | None = None,
-        kv_cache_batch_size: int | None = None,
-        num_devices: int = 1,
-        num_cores: int = Unset(CORES),
-        mxfp6_matmul: bool = False,
-        mxint8_kv_cache: bool = False,
-        num_speculative_tokens: int | Sequence[int] | None = None,
-        prefill_only: bool | None = None,
-        use_onnx_subfunctions: bool = False,
-        offload_pt_weights: bool = True,
-        enable_chunking: bool = False,
-        retain_full_kv: bool | None = None,
-        moe_prefill_packed_chunk_size: int = 256,
-        layerwise: bool = False,
-        layerwise_window_size: int = 1,
-        kv_cache_prefix: str | None = None,
-        backend: str | None = None,
-        compute: str | None = None,
-        strict: bool = False,
-        verify: str = "on",
-        texts: Iterable[str] | None = None,
-        limits: Limits | Mapping[str, float | None] | None = None,
-        **compiler_options: Any,
-    ) -> str:
-        """Compiles the model, or finds the same program in the cache.
-
-        What is left out depends on where it is to run. The host takes any number of prompts and any length, so it gets
-        8 slots and the model's own limit, at most 2,048 positions. A card takes exactly what was compiled, so it gets
-        the vendor's defaults: the plain form, 32 and 128. Whoever names a number gets it on both. How many bytes the
-        caches take is told where somebody watches (stderr is a terminal, or a notebook), logged (INFO), and stands in
-        ``device_report()["cache_bytes"]``. A program that is in use ends what it is writing.
-
-        Args:
-            onnx_path: What :meth:`export` gave; left out, the model is exported.
-            compile_dir: Parent folder for a copy of the program; left out, it stays in the cache (``QEFF_HOME``).
-            prefill_seq_len: Tokens of a prompt that are read at once. Left out: 32 on the card, up to 256 on the host.
-                1: prompts are read by the entry that decodes.
-            ctx_len: Positions of a slot: a prompt and its answer together. Left out: 128 on the card, the model's
-                limit, at most 2,048, on the host.
-            comp_ctx_lengths_prefill: Not built: anything but ``None`` is refused, as with all that follow this word.
-            comp_ctx_lengths_decode: Not built.
-            batch_size: Rows that are decoded at once, where no slots are compiled.
-            full_batch_size: Rows that are decoded at once, where slots are; left out, 8. It asks for slots.
-            kv_cache_batch_size: Slots, as many as ``full_batch_size`` or more; left out, as many. It asks for slots.
-            num_devices: Devices (SoCs) that one program spans.
-            num_cores: AI cores (NSP) of an instance on the card; the host ignores it.
-            mxfp6_matmul: Store matrix-multiply weights as MXFP6 on the card.
-            mxint8_kv_cache: Keep the caches as MXINT8 on the card.
-            num_speculative_tokens: Tokens that may be proposed to the model at once: it then gives the logits of one
-                more position in a step, and ``generate`` drafts so many out of the text so far (prompt look-up), unless
-                ``prompt_lookup_num_tokens`` says otherwise. The tokens are the same. Left out, a card's program takes
-                none; a host's takes up to 10, of calls that ask for them.
-            prefill_only: True: only the entry for prompts; False: only the one that decodes; ``None``: both.
-            use_onnx_subfunctions: Export repeated layers as ONNX functions and keep them on the card.
-            offload_pt_weights: Torch's weights are dropped in any case, and read again when they are needed.
-            enable_chunking: Not built: long prompts are read in chunks in any case.
-            retain_full_kv: Not built.
-            moe_prefill_packed_chunk_size: Not built.
-            layerwise: Not built.
-            layerwise_window_size: Not built.
-            kv_cache_prefix: Not built.
-            backend: ``"onnxruntime"``, ``"openvino"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host, with its
-                defaults) or ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
-            compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
-            strict: On the host, run exactly the compiled shapes, as a card does.
-            verify: ``"on"`` lets the program go on with built-in texts, and compares its logits and its tokens with
-                those of HuggingFace in float32; a card's arithmetic is emulated for it, fp16 caches and all. ``"off"``
-                is recorded.
-            texts: Further texts to go on with.
-            limits: What must hold in place of the defaults, for example ``{"min_label_agreement": 1.0}``: the share of
-                HuggingFace's tokens that the program chooses too; see :class:`QEfficient.numerics.verify.Limits`.
-            **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``
-                forces others.
-
-        Returns:
-            On the card the folder with ``programqpc.bin``; on the host the program's folder.
-
-        Raises:
-            OptionError: An unknown keyword, a value out of range, or numbers that do not go together.
-            NotYetSupportedError: A keyword of the vendor's that is not built, or a model type that is not served yet.
-            BackendUnavailableError: What was asked for can't be had here.
-            CompileError: The compiler failed; its output is kept.
-            VerificationError: The numbers are past a limit; no program is kept.
-        """
-        given = locals()
-        from QEfficient.build.decoder_sizes import decoder_facts
-
-        return self._compiled(given, compiler_options, decoder_facts)
 
     def _compiled(self, given: Mapping[str, Any], options: Mapping[str, Any], sizes: Sizes) -> str:
         """Compiles what the arguments of ``compile`` ask for."""
@@ -264,6 +172,22 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             NotYetSupportedError: Always.
         """
         raise _of_encoders("prune", "choose a smaller model")
+
+
+def _checked_form(value: object) -> bool | None:
+    """A checked ``continuous_batching``.
+
+    Raises:
+        OptionError: It is neither True, False nor None.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    raise OptionError(
+        "continuous_batching is neither True, False nor None.",
+        got=f"continuous_batching={value!r}",
+        allowed="True: slots; False: the vendor's plain form; None: what suits the backend",
+        do="pass the number of rows as compile(full_batch_size=…)",
+    )
 
 
 def _tell_of_caches(name: str, loaded: LoadedGenerator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from QEfficient.auto.language_tuning import LanguageTuning
+from QEfficient.auto.torch_generation import as_asked, torch_generate
 from QEfficient.generation.answer_stream import AnswerStream
 from QEfficient.generation.conversation import Template
 from QEfficient.generation.forms import read_form
@@ -13,7 +14,6 @@ from QEfficient.generation.from_ids import generate_ids
 from QEfficient.generation.from_prompts import generate_texts
 from QEfficient.generation.from_text import TextCall, text_ids
 from QEfficient.generation.perplexity import Perplexity, perplexity
-from QEfficient.generation.program_parts import repo
 
 
 class Generating(LanguageTuning):
@@ -72,18 +72,11 @@ class Generating(LanguageTuning):
         given = {"prompts": prompts, "device_id": device_id, "runtime_ai100": runtime_ai100}
         asked = read_form(args, given, kwargs)
         if not asked.on_program:
-            from QEfficient.auto.torch_generation import torch_generate
-
             return torch_generate(self.model, asked)
         loaded = self._need_loaded()
         if asked.prompts is not None:
             return generate_texts(loaded, asked)
-        found, whole, tensors = generate_ids(loaded, asked)
-        if tensors:
-            from QEfficient.auto.torch_generation import as_tensors
-
-            return as_tensors(found) if whole else as_tensors(found).sequences
-        return found if whole else found.sequences
+        return as_asked(*generate_ids(loaded, asked))
 
     def chat(
         self,
@@ -150,20 +143,6 @@ class Generating(LanguageTuning):
         """
         template = Template(tools, documents, continue_final_message, template_kwargs)
         return TextCall(self._need_loaded(), template, kwargs).stream(prompt)
-
-    # ------------------------------------------------------------------------------------ as transformers has it
-
-    @property
-    def generation_config(self) -> Any:
-        """Transformers' ``GenerationConfig`` of the repo: what holds where a call says nothing else. A copy."""
-        from transformers import GenerationConfig
-
-        return GenerationConfig.from_dict(repo(self._need_loaded()))
-
-    @property
-    def output_modalities(self) -> tuple[str, ...]:
-        """``("text",)``, as pipelines ask for it."""
-        return ("text",)
 
     def perplexity(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from QEfficient.auto.decoder_road import DecoderRoad
+from QEfficient.auto.causal_road import CausalRoad
 
 if TYPE_CHECKING:
     from QEfficient.train.record import Trained
 
 
-class LanguageTuning(DecoderRoad):
+class LanguageTuning(CausalRoad):
     """Trains the model further."""
 
     def fine_tune(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from QEfficient.auto.seq2seq_road import Seq2SeqRoad
+from QEfficient.auto.torch_generation import as_asked, torch_generate
 from QEfficient.errors import UsageError
-from QEfficient.generation.forms import Asked, read_form
+from QEfficient.generation.forms import read_form
 from QEfficient.generation.from_sources import generate_about
-from QEfficient.generation.program_parts import repo
 
 
 class Seq2SeqGenerating(Seq2SeqRoad):
@@ -57,28 +57,6 @@ class Seq2SeqGenerating(Seq2SeqRoad):
                 allowed="input_ids, or what the tokenizer gives",
                 do="tokenise the texts first",
             )
-        return self._generate(asked)
-
-    def _generate(self, asked: Asked) -> Any:
         if not asked.on_program:
-            from QEfficient.auto.torch_generation import torch_generate
-
             return torch_generate(self.model, asked)
-        found, whole, tensors = generate_about(self._need_loaded(), asked)
-        if tensors:
-            from QEfficient.auto.torch_generation import as_tensors
-
-            return as_tensors(found, encoded=True) if whole else as_tensors(found).sequences
-        return found if whole else found.sequences
-
-    @property
-    def generation_config(self) -> Any:
-        """Transformers' ``GenerationConfig`` of the repo: what holds where a call says nothing else. A copy."""
-        from transformers import GenerationConfig
-
-        return GenerationConfig.from_dict(repo(self._need_loaded()))
-
-    @property
-    def output_modalities(self) -> tuple[str, ...]:
-        """``("text",)``, as pipelines ask for it."""
-        return ("text",)
+        return as_asked(*generate_about(self._need_loaded(), asked), encoded=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from QEfficient.auto.causal_lm import check_continuous
+from QEfficient.auto.decoder_road import Classes
 from QEfficient.auto.translating import Translating
-from QEfficient.errors import UsageError
 from QEfficient.tasks.catalogue import TEXT2TEXT_GENERATION
 
 if TYPE_CHECKING:
     from torch import nn
-
-_ENDINGS = ("ForConditionalGeneration", "MTModel")
 
 
 class QEFFAutoModelForSeq2SeqLM(Translating):
@@ -30,10 +27,15 @@ class QEFFAutoModelForSeq2SeqLM(Translating):
     """
 
     _task = TEXT2TEXT_GENERATION
+    _classes = Classes(
+        ("ForConditionalGeneration", "MTModel"),
+        "writes about what an encoder has read",
+        "QEFFAutoModelForCausalLM for decoders, QEFFAutoModel for encoders",
+    )
 
     def __init__(self, model: nn.Module, continuous_batching: bool | None = None) -> None:
         super().__init__(model)
-        self._set(continuous_batching)
+        self._take_form(continuous_batching)
 
     @classmethod
     def from_pretrained(
@@ -58,31 +60,5 @@ class QEFFAutoModelForSeq2SeqLM(Translating):
             UsageError: A model of another class, or a saved program of another task or form.
         """
         self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        self._set(continuous_batching)
+        self._take_form(continuous_batching)
         return self
-
-    def _set(self, continuous: object) -> None:
-        self._continuous = check_continuous(continuous)
-        if self._origin is not None:
-            _check_class(self._origin.class_name(), self._origin.name)
-        elif continuous not in (None, self._need_loaded().facts.continuous):
-            raise UsageError(
-                "The saved program has another form.",
-                got=f"continuous_batching={continuous}",
-                allowed=f"continuous_batching={self._need_loaded().facts.continuous}, or leave it out",
-                do="load the original model by name and compile it so",
-            )
-
-    def can_generate(self) -> bool:
-        """True: text comes out."""
-        return True
-
-
-def _check_class(name: str, model: str) -> None:
-    if not name.endswith(_ENDINGS):
-        raise UsageError(
-            f"{model!r} is no model that writes about what an encoder has read.",
-            got=name,
-            allowed=" or ".join(f"a class that ends in {ending}" for ending in _ENDINGS),
-            do="load it with the class of its task: QEFFAutoModelForCausalLM for decoders, QEFFAutoModel for encoders",
-        )

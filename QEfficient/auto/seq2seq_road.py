@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from QEfficient.arguments import Unset
 from QEfficient.auto.decoder_road import DecoderRoad
 from QEfficient.build.request import CORES
-from QEfficient.cache import Cache
 from QEfficient.source.recipe import verify_mode
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Seq2SeqRoad(DecoderRoad):
 
     _of_saved: ClassVar[str] = "generate, translate, summarize, save_pretrained, config, device_report"
 
-    def export(  # type: ignore[override]
+    def export(
         self,
         export_dir: str | Path | None = None,
         *,
@@ -51,18 +50,12 @@ class Seq2SeqRoad(DecoderRoad):
             ExportError: The exporter refused the model.
             NumericsError: The weights hold NaN or Inf, or the graph differs from HuggingFace.
         """
-        from QEfficient.build.decoder_stage import decoder_export_stage
-        from QEfficient.build.graph_stage import copy_onnx
         from QEfficient.tasks.text2text_generation import SourceForm
 
         recipe = self._recipe(use_onnx_subfunctions, verify_mode(verify))
-        with self._lock:
-            form = SourceForm(self._continuous is not False)
-            graph = decoder_export_stage(recipe, form, self._text(recipe), Cache())
-            self._onnx_path = graph.path if export_dir is None else copy_onnx(graph, Path(export_dir))
-            return str(self._onnx_path)
+        return self._exported(recipe, SourceForm(self._continuous is not False), export_dir)
 
-    def compile(  # type: ignore[override]
+    def compile(
         self,
         onnx_path: str | Path | None = None,
         compile_dir: str | Path | None = None,

@@ -13,13 +13,21 @@ from QEfficient.generation.id_rows import padded
 from QEfficient.generation.results import CloudAI100ExecInfo, GenerationOutput, PerfMetrics
 
 
-def as_tensors(found: GenerationOutput, *, encoded: bool = False) -> Any:
-    """The record as transformers' own, of torch's tensors.
+def as_asked(found: GenerationOutput, whole: bool, tensors: bool, *, encoded: bool = False) -> Any:
+    """What a program wrote, in the form that the call by ids asked for.
 
     Args:
         found: What was written.
+        whole: Whether the caller wants the record, not its ids alone.
+        tensors: Whether tensors came in, so that tensors are given.
         encoded: Whether the model has an encoder.
     """
+    record = _as_tensors(found, encoded) if tensors else found
+    return record if whole else record.sequences
+
+
+def _as_tensors(found: GenerationOutput, encoded: bool) -> Any:
+    """The record as transformers' own, of torch's tensors."""
     import torch
     from transformers.generation import utils
 

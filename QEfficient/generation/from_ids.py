@@ -42,24 +42,68 @@ def generate_ids(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bo
         DeviceError: The device failed.
     """
     keywords = dict(asked.keywords)
-    no_types(keywords.pop("token_type_ids", None))
+    streamer = take_streamer(keywords, "prompts")
+    call = read_call(keywords, repo(loaded), tokenizer_if_needed(loaded, keywords, asked.tokenizer))
+    rows = read_ids(asked.ids, asked.attention_mask, vocabulary(loaded))
+    return write(loaded, call, rows, streamer, asked.devices)
+
+
+def take_streamer(keywords: dict[str, Any], others: str) -> Streamer | None:
+    """Takes what is of calls by ids alone out of their keywords: ``streamer``, and what says nothing here.
+
+    Args:
+        keywords: The caller's.
+        others: Those to whom ``stream`` belongs.
+
+    Raises:
+        UsageError: ``stream``, or something that is no streamer.
+        InputError: ``token_type_ids`` that mean something.
+    """
+    _no_types(keywords.pop("token_type_ids", None))
     if keywords.pop("stream", False):
         raise UsageError(
-            "stream belongs to prompts.", got="input_ids and stream=True", allowed="streamer=", do="pass a streamer"
+            f"stream belongs to {others}.", got="input_ids and stream=True", allowed="streamer=", do="pass a streamer"
         )
     streamer = keywords.pop("streamer", None)
-    tokenizer = tokenizer_if_needed(loaded, keywords, asked.tokenizer)
-    call = read_call(keywords, repo(loaded), tokenizer)
-    rows = read_ids(asked.ids, asked.attention_mask, vocabulary(loaded))
-    watch = None if streamer is None else streaming(Streamer(streamer), rows, call)
-    width = rows.given.shape[1]
-    requests = call.requests(rows.prompts, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, width=width)
+    return None if streamer is None else Streamer(streamer)
+
+
+def write(
+    loaded: WritesText,
+    call: Call,
+    rows: IdRows,
+    streamer: Streamer | None,
+    devices: Sequence[int] | None,
+    sources: Sequence[Sequence[int]] | None = None,
+) -> tuple[GenerationOutput, bool, bool]:
+    """Writes on from rows of ids.
+
+    Args:
+        loaded: The program.
+        call: How tokens are chosen.
+        rows: What is gone on from.
+        streamer: Sees the tokens.
+        devices: Of the card.
+        sources: What an encoder reads for each row.
+
+    Returns:
+        As :func:`generate_ids`.
+    """
+    watch = None if streamer is None else _streaming(streamer, rows, call)
+    requests = call.requests(
+        rows.prompts,
+        loaded.facts,
+        vocabulary(loaded),
+        otherwise=NEW_TOKENS,
+        width=rows.given.shape[1],
+        sources=sources,
+    )
     if streamer is not None:
-        Streamer(streamer).begin(rows.given)
-    ran = run(loaded.engine(asked.devices), requests, watch)
+        streamer.begin(rows.given)
+    ran = run(loaded.engine(devices), requests, watch)
     if streamer is not None:
-        Streamer(streamer).end()
-    return output(rows, ran.answers, call), call.settings.return_dict_in_generate, rows.tensors
+        streamer.end()
+    return _output(rows, ran.answers, call), call.settings.return_dict_in_generate, rows.tensors
 
 
 def tokenizer_if_needed(loaded: WritesText, keywords: Mapping[str, Any], callers: Any) -> GenerationTokenizer | None:
@@ -74,12 +118,7 @@ def tokenizer_if_needed(loaded: WritesText, keywords: Mapping[str, Any], callers
     return tokenizer_of(loaded, callers) if asks or callers is not None else None
 
 
-def no_types(types: Any) -> None:
-    """Refuses token types that mean something.
-
-    Raises:
-        InputError: One is not 0.
-    """
+def _no_types(types: Any) -> None:
     if types is not None and np.asarray(arguments.on_host(types)).any():
         raise InputError(
             "token_type_ids are not all 0.",
@@ -89,12 +128,8 @@ def no_types(types: Any) -> None:
         )
 
 
-def streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
-    """Hands tokens over as they come.
-
-    Raises:
-        UsageError: There is more than one sequence.
-    """
+def _streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
+    """Hands tokens over as they come."""
     count = len(rows.prompts) * call.settings.num_return_sequences
     if count > 1 or call.settings.num_beams > 1:
         raise UsageError(
@@ -114,14 +149,7 @@ def streaming(streamer: Streamer, rows: IdRows, call: Call) -> Watch:
     return watch
 
 
-def output(rows: IdRows, answers: Sequence[Sequence[Answer]], call: Call) -> GenerationOutput:
-    """The record of a call.
-
-    Args:
-        rows: What its prompts were.
-        answers: Of each.
-        call: What it asked for.
-    """
+def _output(rows: IdRows, answers: Sequence[Sequence[Answer]], call: Call) -> GenerationOutput:
     flat = [answer for of_prompt in answers for answer in of_prompt]
     sequences = rows.with_answers([answer.ids for answer in flat], pad_id(call))
     settings = call.settings

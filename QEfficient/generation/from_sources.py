@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from QEfficient import arguments
 from QEfficient.arguments import on_host
-from QEfficient.errors import InputError, OptionError, UsageError
+from QEfficient.errors import InputError, OptionError
 from QEfficient.generation.call import Call, read_call
-from QEfficient.generation.callers_objects import Streamer
 from QEfficient.generation.forms import Asked
-from QEfficient.generation.from_ids import NEW_TOKENS, no_types, output, streaming, tokenizer_if_needed
-from QEfficient.generation.id_rows import IdRows, check_prompts, read_ids
+from QEfficient.generation.from_ids import take_streamer, tokenizer_if_needed, write
+from QEfficient.generation.id_rows import IdRows, read_ids
 from QEfficient.generation.program_parts import WritesText, repo, vocabulary
 from QEfficient.generation.results import GenerationOutput
-from QEfficient.generation.running_calls import Ran, Watch, run
 
 START = "decoder_start_token_id"
 
@@ -78,47 +76,6 @@ def read_source_call(
     return call, [decoder_start({**of_repo, "bos_token_id": call.settings.bos_token_id})] * rows
 
 
-def answer_sources(
-    loaded: WritesText,
-    sources: Sequence[Sequence[int]],
-    keywords: Mapping[str, Any],
-    *,
-    starts: Sequence[Sequence[int]] | None = None,
-    tokenizer: Any = None,
-    devices: Sequence[int] | None = None,
-    watch: Watch | None = None,
-) -> Ran:
-    """Writes about sources, however many there are.
-
-    Args:
-        loaded: The program.
-        sources: The encoder's ids of each, without padding.
-        keywords: How tokens are chosen: fields of transformers' ``GenerationConfig``, ``seed``, ….
-        starts: What the decoder begins with, of each; ``None``: ``decoder_start_token_id`` alone.
-        tokenizer: The caller's, where something that is asked for is about text.
-        devices: Of the card.
-        watch: Sees tokens as they come.
-
-    Returns:
-        The answers of each source, without what the decoder began with.
-
-    Raises:
-        UsageError: A keyword does not fit.
-        InputError: A source is empty, or too long, or a length that was named does not fit.
-        DeviceError: The device failed.
-    """
-    check_prompts(sources, source_vocabulary(loaded))
-    call, tokens = read_source_call(loaded, keywords, len(sources), tokenizer)
-    begins = [[token] for token in tokens] if starts is None else starts
-    requests = call.requests(begins, loaded.facts, vocabulary(loaded), otherwise=NEW_TOKENS, sources=sources)
-    return run(loaded.engine(devices), requests, watch)
-
-
-def source_vocabulary(loaded: WritesText) -> int:
-    """Tokens that the encoder knows: others than the decoder's where a model has two tables."""
-    return arguments.whole(loaded.config.get("vocab_size")) or vocabulary(loaded)
-
-
 def generate_about(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, bool, bool]:
     """HuggingFace's ``generate`` of a model with an encoder.
 
@@ -136,33 +93,18 @@ def generate_about(loaded: WritesText, asked: Asked) -> tuple[GenerationOutput, 
         DeviceError: The device failed.
     """
     keywords = dict(asked.keywords)
-    no_types(keywords.pop("token_type_ids", None))
-    if keywords.pop("stream", False):
-        raise UsageError(
-            "stream belongs to texts.", got="input_ids and stream=True", allowed="streamer=", do="pass a streamer"
-        )
-    streamer = keywords.pop("streamer", None)
+    streamer = take_streamer(keywords, "texts")
     begun, mask = keywords.pop("decoder_input_ids", None), keywords.pop("decoder_attention_mask", None)
     given = read_ids(asked.ids, None)
     call, starts = read_source_call(loaded, keywords, len(given.given), asked.tokenizer)
-    sources = read_ids(asked.ids, _mask(asked, given.given, call), source_vocabulary(loaded))
+    sources = read_ids(asked.ids, _mask(asked, given.given, call), _source_vocabulary(loaded))
     rows = _begun(begun, mask, starts, vocabulary(loaded), sources.tensors)
-    watch = None if streamer is None else streaming(Streamer(streamer), rows, call)
-    width = rows.given.shape[1]
-    requests = call.requests(
-        rows.prompts,
-        loaded.facts,
-        vocabulary(loaded),
-        otherwise=NEW_TOKENS,
-        width=width,
-        sources=sources.prompts,
-    )
-    if streamer is not None:
-        Streamer(streamer).begin(rows.given)
-    ran = run(loaded.engine(asked.devices), requests, watch)
-    if streamer is not None:
-        Streamer(streamer).end()
-    return output(rows, ran.answers, call), call.settings.return_dict_in_generate, rows.tensors
+    return write(loaded, call, rows, streamer, asked.devices, sources.prompts)
+
+
+def _source_vocabulary(loaded: WritesText) -> int:
+    """Tokens that the encoder knows: others than the decoder's where a model has two tables."""
+    return arguments.whole(loaded.config.get("vocab_size")) or vocabulary(loaded)
 
 
 def _mask(asked: Asked, ids: NDArray[np.int64], call: Call) -> Any:
