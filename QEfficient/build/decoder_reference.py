@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from QEfficient.export.isolated import isolated
 from QEfficient.numerics.continuations import STEPS, Continuation, how_many
 from QEfficient.numerics.sentences import SENTENCES
 from QEfficient.pytorch_transforms.blocks import exportable
+from QEfficient.pytorch_transforms.decoder import cache_name
 
 if TYPE_CHECKING:
     from QEfficient.records import TextFacts
@@ -70,11 +70,6 @@ def named_texts(
     ]
 
 
-def cache_name(model: Any) -> str:
-    """What a model calls the caches that it takes and gives: another name until transformers 5.23."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
 def _random_prompts(vocabulary: int, count: int) -> list[tuple[str, tuple[int, ...]]]:
     rng = np.random.default_rng(0)
     lengths = [(3, 40, 11, 24)[number % 4] for number in range(count)]
@@ -85,22 +80,31 @@ def _random_prompts(vocabulary: int, count: int) -> list[tuple[str, tuple[int, .
 
 @isolated
 def _continued(recipe: Recipe, prompts: Sequence[tuple[str, tuple[int, ...]]]) -> list[Continuation]:
-    model, _ = exportable(recipe.origin.module())
+    model: Any = exportable(recipe.origin.module())[0]
     found = []
     with torch.no_grad():
         for name, prompt in prompts:
-            logits = _greedy(model, prompt)
+            logits = greedy(model, prompt)
             found.append(Continuation(name, prompt, tuple(logits.argmax(-1).tolist()), logits))
     return found
 
 
-def _greedy(model: Any, prompt: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The logits that each of :data:`STEPS` tokens is chosen from."""
+def greedy(
+    model: Any, begun: Sequence[int], ids: str = "input_ids", **beside: Any
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The logits that each of :data:`STEPS` tokens is chosen from.
+
+    Args:
+        model: HuggingFace's.
+        begun: What its decoder goes on from.
+        ids: What it calls that.
+        **beside: What else it takes at each step.
+    """
     kept = cache_name(model)
-    given: dict[str, Any] = {"input_ids": torch.tensor([list(prompt)])}
+    given: dict[str, Any] = {ids: torch.tensor([list(begun)])}
     rows = []
     for _ in range(STEPS):
-        output = model(**given, use_cache=True)
+        output = model(**beside, **given, use_cache=True)
         rows.append(output.logits[0, -1].float())
-        given = {"input_ids": rows[-1].argmax().reshape(1, 1), kept: output[kept]}
+        given = {ids: rows[-1].argmax().reshape(1, 1), kept: output[kept]}
     return torch.stack(rows).numpy()

@@ -59,20 +59,14 @@ def decoder_facts(
     Raises:
         OptionError: A number is none, or two do not go together; both are named.
     """
-    slots = is_continuous(given, continuous, on_host)
-    rows, held = rows_and_slots(given) if slots else plain_rows(given)
-    context = _context(given, limit, on_host, rope)
+    slots, rows, held = form_and_rows(given, continuous, on_host)
+    context = unless_left_out("ctx_len", given["ctx_len"], "positions")
+    context = within(limit, "ctx_len", context, "The context", _why(rope))
+    context = context or min(HOST_CONTEXT if on_host else CARD_CONTEXT, limit or HOST_CONTEXT)
     named = given["num_speculative_tokens"]
     ahead = speculated(named)
     kept = 1 + (min(HOST_DRAFT, context - 1) if named is None and on_host else ahead)
-    chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
-    if chunk is not None and chunk > context:
-        raise OptionError(
-            "A prompt's chunk does not fit the context.",
-            got=f"prefill_seq_len={chunk}, ctx_len={context}",
-            allowed=f"prefill_seq_len up to {context}",
-            do="pass a smaller prefill_seq_len or a larger ctx_len",
-        )
+    chunk = chunk_within(context, given, "A prompt's chunk does not fit the context.")
     chunk = chunk or min(HOST_CHUNK if on_host else CARD_CHUNK, context)
     only = _prefill_only(given)
     if only is False:
@@ -82,12 +76,24 @@ def decoder_facts(
     return DecoderFacts(context, held, rows, chunk, slots, kept, speculated=ahead)
 
 
-def is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:
-    """Whether there are slots.
+def form_and_rows(given: Mapping[str, Any], continuous: bool | None, on_host: bool) -> tuple[bool, int, int]:
+    """Whether there are slots, rows of a decode, and slots, which the plain form has as many of as rows.
+
+    Args:
+        given: As :func:`decoder_facts` takes it, as all that follow.
+        continuous: Likewise.
+        on_host: Likewise.
 
     Raises:
-        OptionError: A keyword is about slots, and the model was loaded without them.
+        OptionError: A number is none, two do not go together, or a keyword is about slots, and there are to be none.
     """
+    if _is_continuous(given, continuous, on_host):
+        return True, *_rows_and_slots(given)
+    rows = arguments.positive("batch_size", given["batch_size"], "rows")
+    return False, rows, rows
+
+
+def _is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -> bool:
     named = [name for name in ("full_batch_size", "kv_cache_batch_size") if given[name] is not None]
     if asked is False and named:
         raise OptionError(
@@ -101,12 +107,7 @@ def is_continuous(given: Mapping[str, Any], asked: bool | None, on_host: bool) -
     return asked
 
 
-def rows_and_slots(given: Mapping[str, Any]) -> tuple[int, int]:
-    """Rows of a decode, and slots.
-
-    Raises:
-        OptionError: A number is none, or two do not go together.
-    """
+def _rows_and_slots(given: Mapping[str, Any]) -> tuple[int, int]:
     rows, held = given["full_batch_size"], given["kv_cache_batch_size"]
     asked = unless_left_out("batch_size", given["batch_size"], "rows")
     rows = None if rows is None else arguments.positive("full_batch_size", rows, "rows")
@@ -130,30 +131,56 @@ def rows_and_slots(given: Mapping[str, Any]) -> tuple[int, int]:
     return rows, held
 
 
-def plain_rows(given: Mapping[str, Any]) -> tuple[int, int]:
-    """As :func:`rows_and_slots`, of the plain form."""
-    rows = arguments.positive("batch_size", given["batch_size"], "rows")
-    return rows, rows
+def within(limit: int | None, name: str, asked: int | None, what: str, why: str = "") -> int | None:
+    """A length that the model has room for; ``None`` where it was left out.
 
+    Args:
+        limit: As :func:`decoder_facts` takes it.
+        name: Of the length's keyword.
+        asked: The length.
+        what: What is as long.
+        why: What bounds the model, in a sentence.
 
-def _context(given: Mapping[str, Any], limit: int | None, on_host: bool, rope: str | None) -> int:
-    asked = unless_left_out("ctx_len", given["ctx_len"], "positions")
-    if asked is None:
-        return min(HOST_CONTEXT if on_host else CARD_CONTEXT, limit or HOST_CONTEXT)
-    if limit is not None and asked > limit:
+    Raises:
+        OptionError: It is longer than the model takes.
+    """
+    if asked is not None and limit is not None and asked > limit:
         raise OptionError(
-            "The context is longer than the model takes."
-            + (
-                ""
-                if rope is None
-                else f" Its rotary positions ({rope}) turn longer texts by other angles, from the "
-                "first token on, and a cache holds keys that are turned."
-            ),
-            got=f"ctx_len={asked}",
+            f"{what} is longer than the model takes.{why}",
+            got=f"{name}={asked}",
             allowed=f"1 to {limit} positions",
-            do="pass a smaller ctx_len",
+            do=f"pass a smaller {name}",
         )
     return asked
+
+
+def _why(rope: str | None) -> str:
+    if rope is None:
+        return ""
+    turned = "turn longer texts by other angles, from the first token on, and a cache holds keys that are turned"
+    return f" Its rotary positions ({rope}) {turned}."
+
+
+def chunk_within(context: int, given: Mapping[str, Any], what: str) -> int | None:
+    """Tokens that are read at once; ``None`` where ``prefill_seq_len`` was left out.
+
+    Args:
+        context: Positions that there are.
+        given: As :func:`decoder_facts` takes it.
+        what: What is wrong with more, in a sentence.
+
+    Raises:
+        OptionError: It is no number, or more than there are positions.
+    """
+    chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
+    if chunk is not None and chunk > context:
+        raise OptionError(
+            what,
+            got=f"prefill_seq_len={chunk}, ctx_len={context}",
+            allowed=f"prefill_seq_len up to {context}",
+            do="pass a smaller prefill_seq_len or a larger ctx_len",
+        )
+    return chunk
 
 
 def speculated(value: object) -> int:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from QEfficient.build.decoder_graph_check import finite, poisoned, refuse_difference
+from QEfficient.build.steps_check import check_steps, finite
 from QEfficient.export.isolated import isolated
-from QEfficient.numerics.decoder_steps import CACHE_SLOTS, Logits, worst_difference
+from QEfficient.numerics.decoder_steps import CACHE_SLOTS, Logits
 from QEfficient.numerics.source_steps import DECODED, PADDING, SOURCES, SourceSteps
 from QEfficient.pytorch_transforms.blocks import exportable
 from QEfficient.records import SOURCE_DIM, Caches, OnnxModel, Shape
-from QEfficient.runtime.freed import give_back
 from QEfficient.tasks.text2text_generation import OWN_CTX_DIM, SOURCE_CTX_DIM, SourceForm
 from QEfficient.tasks.text_generation import SLOTS_DIM
 
@@ -44,8 +43,6 @@ def check_seq2seq(recipe: Recipe, form: SourceForm, caches: Caches, model: OnnxM
         _random(recipe, SOURCES, limit - PADDING, 0), _random(recipe, DECODED, limit, 1), form.continuous
     )
     wanted = _reference(recipe, steps)
-    recipe.origin.release()
-    give_back()  # torch's weights go before onnxruntime holds the graph's
     longest, decoded = max(map(len, steps.sources)), max(map(len, steps.sequences))
     sizes = {
         SOURCE_DIM: longest + PADDING,
@@ -56,11 +53,7 @@ def check_seq2seq(recipe: Recipe, form: SourceForm, caches: Caches, model: OnnxM
     rows = _ROWS if form.continuous else _ROWS - 1
     free = {dim for spec in model.inputs for dim in spec.shape}
     shape = Shape(decoded, rows, {dim: size for dim, size in sizes.items() if dim in free})
-    with poisoned(model, shape) as session:
-        worst, wrong = worst_difference(steps, session.run, wanted)
-    give_back()
-    refuse_difference(recipe, wrong)
-    return worst
+    return check_steps(recipe, model, steps, wanted, shape)
 
 
 def _random(recipe: Recipe, lengths: tuple[int, ...], most: int, seed: int) -> list[list[int]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from QEfficient.build.decoder_reference import CUT, cache_name, named_texts
+from QEfficient.build.decoder_reference import CUT, greedy, named_texts
 from QEfficient.build.generation_files import generation_config
 from QEfficient.export.isolated import isolated
 from QEfficient.generation.from_sources import decoder_start
-from QEfficient.numerics.continuations import STEPS, Continuation
+from QEfficient.numerics.continuations import Continuation
 from QEfficient.pytorch_transforms.blocks import exportable
 
 if TYPE_CHECKING:
@@ -44,19 +43,7 @@ def _continued(recipe: Recipe, sources: Sequence[tuple[str, tuple[int, ...]]], s
     found = []
     with torch.no_grad():
         for name, source in sources:
-            logits = _greedy(model, source, start)
+            encoded = model.get_encoder()(torch.tensor([list(source)]))
+            logits = greedy(model, (start,), "decoder_input_ids", encoder_outputs=encoded)
             found.append(Continuation(name, (start,), tuple(logits.argmax(-1).tolist()), logits, source))
     return found
-
-
-def _greedy(model: Any, source: Sequence[int], start: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The logits that each of :data:`STEPS` tokens is chosen from."""
-    kept = cache_name(model)
-    encoded = model.get_encoder()(torch.tensor([list(source)]))
-    given: dict[str, Any] = {"decoder_input_ids": torch.tensor([[start]])}
-    rows = []
-    for _ in range(STEPS):
-        output = model(encoder_outputs=encoded, **given, use_cache=True)
-        rows.append(output.logits[0, -1].float())
-        given = {"decoder_input_ids": rows[-1].argmax().reshape(1, 1), kept: output[kept]}
-    return torch.stack(rows).numpy()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from QEfficient.arguments import unless_left_out
-from QEfficient.build.decoder_sizes import HOST_CHUNK, is_continuous, plain_rows, rows_and_slots
+from QEfficient.build.decoder_sizes import HOST_CHUNK, chunk_within, form_and_rows, within
 from QEfficient.errors import NotYetSupportedError, OptionError
 from QEfficient.generation.session_decoder import LEAST_SOURCE
 from QEfficient.records import SOURCE_DIM, DecoderFacts, Shape
@@ -42,8 +42,7 @@ def seq2seq_facts(
             allowed="None",
             do="leave it out",
         )
-    slots = is_continuous(given, continuous, on_host)
-    rows, held = rows_and_slots(given) if slots else plain_rows(given)
+    slots, rows, held = form_and_rows(given, continuous, on_host)
     most = limit or LONGEST
     context = _positions("ctx_len", given, limit) or min(LONGEST if on_host else CARD_CONTEXT, most)
     source = _positions("encoder_ctx_len", given, limit) or min(LONGEST, most)
@@ -54,28 +53,14 @@ def seq2seq_facts(
             allowed=f"encoder_ctx_len from {LEAST_SOURCE} on",
             do="pass a larger encoder_ctx_len",
         )
-    chunk = unless_left_out("prefill_seq_len", given["prefill_seq_len"], "tokens")
-    if chunk is not None and chunk > context:
-        raise OptionError(
-            "A chunk of what the decoder begins with does not fit its context.",
-            got=f"prefill_seq_len={chunk}, ctx_len={context}",
-            allowed=f"prefill_seq_len up to {context}",
-            do="pass a smaller prefill_seq_len or a larger ctx_len",
-        )
+    chunk = chunk_within(context, given, "A chunk of what the decoder begins with does not fit its context.")
     chunk = chunk or (min(HOST_CHUNK, context) if on_host else 1)
     return DecoderFacts(context, held, rows, chunk, slots, encoder_ctx_len=source)
 
 
 def _positions(name: str, given: Mapping[str, Any], limit: int | None) -> int | None:
     asked = None if given[name] is None else unless_left_out(name, given[name], "positions")
-    if asked is not None and limit is not None and asked > limit:
-        raise OptionError(
-            f"{name} is longer than the model takes.",
-            got=f"{name}={asked}",
-            allowed=f"1 to {limit} positions",
-            do=f"pass a smaller {name}",
-        )
-    return asked
+    return within(limit, name, asked, name)
 
 
 def source_shapes(facts: DecoderFacts, source: int) -> tuple[Shape, ...]:

@@ -104,16 +104,9 @@ class Steps:
     def inputs(self, parts: Sequence[Part], number: int) -> Arrays:
         """What the graph is given in a call, padded on the right, or on the left in every other one."""
         rows = len(parts) + 1 if self.continuous else len(self.sequences)  # one idle row
-        width = max(part.end - part.start for part in parts)
-        ids, positions = np.zeros((rows, width), np.int64), np.full((rows, width), -1, np.int64)
-        for part, row in zip(parts, self.rows(parts), strict=True):
-            length = part.end - part.start
-            place = slice(0, length) if number % 2 == 0 else slice(width - length, width)
-            ids[row, place] = self.sequences[part.sequence][part.start : part.end]
-            positions[row, place] = np.arange(part.start, part.end)
-        found: Arrays = {"input_ids": ids, "position_ids": positions}
+        found = token_inputs(self.sequences, dict(zip(self.rows(parts), parts, strict=True)), rows, number)
         if self.continuous:
-            found["batch_index"] = np.array([[_SLOTS[part.sequence]] for part in parts] + [[-1]], np.int64)
+            found["batch_index"] = slots_of(parts, _SLOTS)
         if self.kept is not None:
             found["num_logits_to_keep"] = np.zeros((self.kept, 1), np.int64)
         return found
@@ -158,3 +151,32 @@ def _difference(want: Floats, got: NDArray[Any]) -> tuple[float, str]:
     if best == found or want[best] - want[found] < NEAR:
         return error, ""
     return error, f"token {found} is best, not {best}"
+
+
+def token_inputs(sequences: Sequence[Sequence[int]], parts: Mapping[int, Part], rows: int, number: int) -> Arrays:
+    """Tokens and positions of a call, padded on the right, or on the left in every other one.
+
+    Args:
+        sequences: Ids.
+        parts: The chunk of each row that has one.
+        rows: Of the call, idle ones with them.
+        number: Of the call.
+    """
+    width = max(part.end - part.start for part in parts.values())
+    ids, positions = np.zeros((rows, width), np.int64), np.full((rows, width), -1, np.int64)
+    for row, part in parts.items():
+        length = part.end - part.start
+        place = slice(0, length) if number % 2 == 0 else slice(width - length, width)
+        ids[row, place] = sequences[part.sequence][part.start : part.end]
+        positions[row, place] = np.arange(part.start, part.end)
+    return {"input_ids": ids, "position_ids": positions}
+
+
+def slots_of(parts: Sequence[Part], slots: Sequence[int]) -> NDArray[np.int64]:
+    """The slot of each row, an idle one's at the end.
+
+    Args:
+        parts: The chunk of each row.
+        slots: Of each sequence.
+    """
+    return np.array([[slots[part.sequence]] for part in parts] + [[-1]], np.int64)

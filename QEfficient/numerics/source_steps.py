@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from QEfficient.backends.base import Arrays
-from QEfficient.numerics.decoder_steps import CHUNKS, LENGTHS, Part
+from QEfficient.numerics.decoder_steps import CHUNKS, LENGTHS, Part, slots_of, token_inputs
 from QEfficient.records import SOURCE
 
 DECODED, SOURCES = (*LENGTHS, 9), (23, 31, 1, 5)
@@ -62,20 +62,15 @@ class SourceSteps:
     def inputs(self, parts: Sequence[Part], number: int) -> Arrays:
         """What the graph is given in a call; tokens are padded on the right, or on the left in every other one."""
         rows = len(parts) + 1 if self.continuous else max(_ROWS) + 1  # one idle row
-        width = max(part.end - part.start for part in parts)
         brought = [len(self.sources[part.sequence]) for part in parts if not part.start]
         source = np.full((rows, max(brought) + PADDING if brought else 1), -1, np.int64)
-        ids, positions = np.zeros((rows, width), np.int64), np.full((rows, width), -1, np.int64)
-        for part, row in zip(parts, self.rows(parts), strict=True):
-            length = part.end - part.start
-            place = slice(0, length) if number % 2 == 0 else slice(width - length, width)
-            ids[row, place] = self.sequences[part.sequence][part.start : part.end]
-            positions[row, place] = np.arange(part.start, part.end)
+        placed = dict(zip(self.rows(parts), parts, strict=True))
+        for row, part in placed.items():
             if not part.start:
                 source[row, : len(self.sources[part.sequence])] = self.sources[part.sequence]
-        found: Arrays = {SOURCE: source, "input_ids": ids, "position_ids": positions}
+        found = {SOURCE: source, **token_inputs(self.sequences, placed, rows, number)}
         if self.continuous:
-            found["batch_index"] = np.array([[_SLOTS[part.sequence]] for part in parts] + [[-1]], np.int64)
+            found["batch_index"] = slots_of(parts, _SLOTS)
         return found
 
     def rows(self, parts: Sequence[Part]) -> Sequence[int]:

@@ -32,8 +32,7 @@ class DecoderModule(nn.Module):
     def __init__(self, model: nn.Module, caches: Caches, inputs: Sequence[str], limit: int | None) -> None:
         super().__init__()
         self.model, self._caches, self._limit = model, caches, limit
-        parameters = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # the name until transformers 5.23
+        self._cache_name = cache_name(model)
         self.forward = forward_by_name(self.finish, inputs)
 
     def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
@@ -49,6 +48,11 @@ class DecoderModule(nn.Module):
                 **given,
             )
         return (output.logits, *cache.updated.values())
+
+
+def cache_name(model: nn.Module) -> str:
+    """What a model calls the caches that it takes and gives: another name until transformers 5.23."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def last_places(positions: Tensor, kept: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_outputs import BaseModelOutput
 
-from QEfficient.pytorch_transforms.decoder import KEY_POSITIONS, head_of, last_places
+from QEfficient.pytorch_transforms.decoder import KEY_POSITIONS, cache_name, head_of, last_places
 from QEfficient.pytorch_transforms.embedding import additive_mask
 from QEfficient.pytorch_transforms.forward import forward_by_name
 from QEfficient.pytorch_transforms.grouped_attention import grouped_attention
@@ -48,8 +47,7 @@ class SourceModule(nn.Module):
         if hasattr(decoder, "embed_positions"):
             self._table = decoder.embed_positions = PositionTable(decoder.embed_positions)
         self.bias = None if self._table is not None else DistanceBias(decoder.block[0].layer[0].SelfAttention)
-        parameters = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # the name until transformers 5.23
+        self._cache_name = cache_name(model)
         self.forward = forward_by_name(self.finish, inputs)
 
     def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
