@@ -120,7 +120,7 @@ class StateSession(OwnedState, OfOneProcess, Closing):
                 buffer[slot] = state[name]
 
     def copy(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and all rings."""
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and what has none."""
         check_slot(source, self.states)
         check_slot(target, self.states)
         with self._owned():

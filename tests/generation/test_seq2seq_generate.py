@@ -19,6 +19,8 @@ from QEfficient import QEFFAutoModelForSeq2SeqLM
 from QEfficient.backends.state_session import StateSession
 from QEfficient.build.generation_files import generation_config
 from QEfficient.errors import InputError, OptionError, UsageError
+from QEfficient.generation.decoder import Chunk
+from QEfficient.generation.session_decoder import SessionDecoder
 from tests.generation.tiny_seq2seq import CONFIGS, LIMIT, VOCAB, sources, theirs, tiny_seq2seq
 
 LENGTHS = (11, 1, 29, 40)
@@ -134,6 +136,19 @@ def test_every_type_writes_transformers_tokens(model_type: str, compiled: Callab
 )
 def test_settings_are_obeyed(keywords: dict[str, Any], compiled: Callable[..., Pair]) -> None:
     check(compiled("marian"), **keywords)
+
+
+def test_a_copy_moves_the_source_and_the_positions_in_use(compiled: Callable[..., Pair]) -> None:
+    loaded = compiled("t5")[0]._need_loaded()
+    with SessionDecoder(loaded.backend.open(loaded.program), loaded.facts) as decoder:
+        decoder.prefill([Chunk(0, (0, 5, 6), 0, tuple(sources((7,))[0]))])
+        held = decoder.read(0)
+        decoder.write(1, {name: np.full_like(array, 9) for name, array in held.items()})
+        decoder.copy(0, 1, 2)
+        for name, array in decoder.read(1).items():
+            moved = slice(2 if "_self" in name else None)
+            assert np.array_equal(array[:, moved], held[name][:, moved], equal_nan=True), name
+            assert "_self" not in name or (array[:, 2:] == 9).all(), name
 
 
 def test_padding_on_either_side_changes_nothing(compiled: Callable[..., Pair]) -> None:
