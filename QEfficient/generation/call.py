@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from QEfficient.errors import UsageError
+from QEfficient.errors import InputError, UsageError
 from QEfficient.generation.callers_objects import allowed_tokens, callables, criterion, processor
 from QEfficient.generation.grammar import GrammarKind, GrammarVocabulary
 from QEfficient.generation.prompt_lookup import PromptLookup
 from QEfficient.generation.refused import refuse
 from QEfficient.generation.requests import Request
-from QEfficient.generation.settings import GenerationSettings
+from QEfficient.generation.settings import FILE, GenerationSettings
 from QEfficient.generation.settings_reading import parse_settings
 from QEfficient.generation.strategies import Hooks, strategies
 from QEfficient.generation.tokenizing import GenerationTokenizer
@@ -67,10 +67,11 @@ class Call:
             sources: Of a program with an encoder, what it reads for each prompt, without padding.
 
         Raises:
-            InputError: A prompt, or a length that the caller named, does not fit.
+            InputError: A prompt, a length that the caller named, or the number of beams does not fit.
             OptionError: The settings do not fit the vocabulary.
             UsageError: Tokens are to be drafted, and the program was not compiled for it.
         """
+        self._check_beams(facts)
         grammars = None
         if self.grammar is not None and self.tokenizer is not None:
             grammars = GrammarVocabulary(self.tokenizer.fast, vocabulary, self.settings.eos_token_id)
@@ -87,6 +88,23 @@ class Call:
             for request in requests:
                 request.check(facts)
         return found
+
+    def _check_beams(self, facts: DecoderFacts) -> None:
+        """Refuses more beams than slots; many repos of translators ask for four without the caller's knowledge.
+
+        Raises:
+            InputError: Says who asks for them, and what to compile.
+        """
+        beams, slots = self.settings.num_beams, facts.cache_slots
+        if beams > slots:
+            keyword = "kv_cache_batch_size" if facts.continuous else "batch_size"
+            who = "" if "num_beams" in self.settings.named else f" of {FILE}"
+            raise InputError(
+                "The program has fewer slots than there are beams, and each beam needs one.",
+                got=f"num_beams={beams}{who}, and a program with {keyword}={slots}",
+                allowed=f"num_beams from 1 to {slots}",
+                do=f"compile with {keyword}={beams}, or pass num_beams={slots}",
+            )
 
     def _drafted(self, facts: DecoderFacts) -> int:
         """Tokens that are drafted at once, at most.

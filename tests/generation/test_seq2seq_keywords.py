@@ -10,8 +10,9 @@ import pytest
 from QEfficient import QEFFAutoModelForSeq2SeqLM
 from QEfficient.build.decoder_request import DecoderRequest, parse_decoder
 from QEfficient.build.seq2seq_sizes import seq2seq_facts
-from QEfficient.errors import NotYetSupportedError, OptionError, UsageError
-from QEfficient.records import TextFacts
+from QEfficient.errors import InputError, NotYetSupportedError, OptionError, UsageError
+from QEfficient.generation.call import read_call
+from QEfficient.records import DecoderFacts, TextFacts
 from QEfficient.tasks.text2text_generation import SourceForm
 from tests.generation.tiny_decoders import tiny_decoder
 from tests.generation.tiny_seq2seq import tiny_seq2seq
@@ -100,3 +101,16 @@ def test_models_of_other_classes() -> None:
         QEFFAutoModelForSeq2SeqLM(tiny_decoder("llama"))
     with pytest.raises(OptionError, match="continuous_batching"):
         QEFFAutoModelForSeq2SeqLM(tiny_seq2seq("t5"), continuous_batching=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("continuous", "keyword"), [(False, "batch_size"), (True, "kv_cache_batch_size")])
+def test_more_beams_than_slots_are_refused_with_what_to_compile(continuous: bool, keyword: str) -> None:
+    facts = DecoderFacts(32, 2, 2, 1, continuous, encoder_ctx_len=16)
+    said = {"num_beams": 4}
+    for named, repo, who in ((said, {}, "num_beams=4, and"), ({}, said, "num_beams=4 of the repo's generation_config")):
+        call = read_call(named, repo, None)
+        with pytest.raises(InputError) as caught:
+            call.requests([[1]], facts, 97, sources=[[5]])
+        assert who in str(caught.value) and f"a program with {keyword}=2" in str(caught.value)
+        assert f"compile with {keyword}=4, or pass num_beams=2" in str(caught.value)
+    assert read_call({"num_beams": 2}, said, None).requests([[1]], facts, 97, sources=[[5]])
