@@ -111,8 +111,9 @@ def test_neither_chunk_nor_order_nor_neighbours_change_a_token(chunk: int | None
         assert engine.run_until(ticket)[0].ids == tokens(prompt)
 
 
-def test_what_is_written_waits_for_one_chunk_at_most() -> None:
-    engine, decoder = opened(copy_saves=None)
+def runs_of_a_second_prompt(**settings: Any) -> list[str]:
+    """What is run from when a prompt comes in, beside one that is written, until its first token."""
+    engine, decoder = opened(copy_saves=None, **settings)
     first = asked(engine, most=20)
     while not first.tokens:
         engine.step()
@@ -120,19 +121,15 @@ def test_what_is_written_waits_for_one_chunk_at_most() -> None:
     second = asked(engine, [9, *PROMPT])
     while not second.tokens:
         engine.step()
-    assert names(decoder)[begun:] == ["decode", "prefill"] * 3 + ["decode", "prefill"]
+    return names(decoder)[begun:]
+
+
+def test_what_is_written_waits_for_one_chunk_at_most() -> None:
+    assert runs_of_a_second_prompt() == ["decode", "prefill"] * 3 + ["decode", "prefill"]
 
 
 def test_more_runs_of_prompts_between_decode_steps_can_be_asked_for() -> None:
-    engine, decoder = opened(copy_saves=None, prefill_runs=3)
-    first = asked(engine, most=20)
-    while not first.tokens:
-        engine.step()
-    begun = len(decoder.log)
-    second = asked(engine, [9, *PROMPT])
-    while not second.tokens:
-        engine.step()
-    assert names(decoder)[begun:] == ["decode", *["prefill"] * 3, "decode", "prefill"]
+    assert runs_of_a_second_prompt(prefill_runs=3) == ["decode", *["prefill"] * 3, "decode", "prefill"]
 
 
 def test_patient_requests_let_all_prompts_run_first() -> None:

@@ -136,18 +136,24 @@ def test_an_interrupt_while_anothers_token_is_chosen_fails_that_one() -> None:
         engine.run_until(other)
 
 
-def test_a_cancel_from_another_thread_ends_a_wait() -> None:
-    engine, decoder = opened()
-    running = asked(engine, most=None)
+def slowed(decoder: HashDecoder, seconds: float) -> threading.Event:
+    """Each run takes so long from now on; set when one begins."""
     begun = threading.Event()
     called = decoder._called
 
     def slow(*args: Any, **kwargs: Any) -> None:
         begun.set()
-        time.sleep(0.01)
+        time.sleep(seconds)
         called(*args, **kwargs)
 
     decoder._called = slow  # type: ignore[method-assign]
+    return begun
+
+
+def test_a_cancel_from_another_thread_ends_a_wait() -> None:
+    engine, decoder = opened()
+    running = asked(engine, most=None)
+    begun = slowed(decoder, 0.01)
 
     def cancel() -> None:
         begun.wait(10)
@@ -160,15 +166,7 @@ def test_a_cancel_from_another_thread_ends_a_wait() -> None:
 @pytest.mark.parametrize("act", ["step", "close"])
 def test_a_step_or_a_close_goes_between_the_steps_of_another_thread(act: str) -> None:
     engine, decoder = opened(replace(FACTS, ctx_len=2000))
-    begun = threading.Event()
-    called = decoder._called
-
-    def slow(*args: Any, **kwargs: Any) -> None:
-        begun.set()
-        time.sleep(0.002)
-        called(*args, **kwargs)
-
-    decoder._called = slow  # type: ignore[method-assign]
+    begun = slowed(decoder, 0.002)
     ticket = asked(engine, most=None)
 
     def meanwhile() -> None:

@@ -108,20 +108,17 @@ def moved_no_state(sdk: FakeSdk, slots: bool, chunk: int) -> None:
     assert min(run["state_bytes"] for run in runs) > 100 * decode[0]
 
 
+@pytest.mark.parametrize("generation", ["new", "old"])
 @pytest.mark.parametrize("model_type", FIRST)
 def test_the_card(
-    model_type: str, checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
+    model_type: str,
+    generation: str,
+    checked: Checked,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Any,
 ) -> None:
-    equal = on_card(model_type, "new", checked, tmp_path, monkeypatch)
-    record_property("equal_tokens", equal)
-    assert sum(equal) > 0.5 * 3 * sum(EQUAL)
-
-
-@pytest.mark.parametrize("model_type", FIRST)
-def test_the_card_with_the_older_sdk(
-    model_type: str, checked: Checked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
-) -> None:
-    equal = on_card(model_type, "old", checked, tmp_path, monkeypatch)
+    equal = on_card(model_type, generation, checked, tmp_path, monkeypatch)
     record_property("equal_tokens", equal)
     assert sum(equal) > 0.5 * 3 * sum(EQUAL)
 
