@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
+from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.onnxruntime_state import OnnxRuntimeStateSession
 from QEfficient.numerics.formats import BLOCK, mxint8
 from QEfficient.records import Program, TensorSpec
-
-MXINT8 = "mxint8_kv_cache"
-"""The option that asks for it, of ``Manifest.options.flags``."""
 
 
 class EmulatedStateSession(OnnxRuntimeStateSession):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 
 from QEfficient import QEFFAutoModelForSeq2SeqLM
 from QEfficient.backends.qaic import native
+from QEfficient.backends.retained import state_pairs
 from QEfficient.backends.state_session import StateSession
+from QEfficient.records import Shape
 from tests.generation.tiny_seq2seq import CONFIGS, VOCAB, sources, theirs, tiny_seq2seq
 from tests.sdk import FakeSdk, make_sdk
 
@@ -22,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 LENGTHS, NEW, ROWS, SLOTS = (11, 1, 29, 5, 17), 12, 2, 3
 SPREAD = 0.2
 HOW = {"max_new_tokens": NEW, "min_new_tokens": NEW}
-FP16, FP32 = 5e-2, 1e-3
+FP16, FP32, MXINT8 = 5e-2, 1e-3, 0.3
 """Logits that are nearer may change places."""
 SIZES = {"encoder_ctx_len": 40, "ctx_len": 24}
 FORMS = {True: {"full_batch_size": ROWS, "kv_cache_batch_size": SLOTS}, False: {"batch_size": ROWS}}
@@ -112,6 +115,26 @@ def test_the_card(model_type: str, generation: str, tmp_path: Path, monkeypatch:
         if generation == "new":
             assert [entry["name"] for entry in entries] == ["Encoder", "Decode"]
         model.close()
+
+
+@pytest.mark.parametrize("backend", ["emulator", "qaic"])
+@pytest.mark.parametrize("model_type", ["t5", "marian"])
+def test_caches_in_mxint8(model_type: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own and cross caches alike: the mask of the source, of one number a position, stays what it is."""
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk").root))
+    own = tiny_seq2seq(model_type, spread=SPREAD)
+    for slots in (True, False):
+        model = compiled(own, slots, backend=backend, num_cores=4, mxint8_kv_cache=True)
+        assert equal_tokens(model, own, MXINT8) > 0.5 * ALL
+        assert numbers_kept(model) < model._need_loaded().cache_bytes < 1.2 * numbers_kept(model)
+        model.close()
+
+
+def numbers_kept(model: QEFFAutoModelForSeq2SeqLM) -> int:
+    """Of all caches and their mask."""
+    manifest = model._need_loaded().program.manifest
+    sizes, states = Shape.largest(manifest.shapes), state_pairs(manifest.inputs, manifest.outputs)
+    return sum(math.prod(spec.at(sizes)) for spec in manifest.inputs if spec.name in states)
 
 
 def moved_no_state(sdk: FakeSdk, slots: bool) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from QEfficient.backends.base import Backend, Retaining
+from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.state_session import StateSession
 from QEfficient.generation.session_decoder import SessionDecoder
-from QEfficient.numerics.emulated_state import MXINT8
 from QEfficient.numerics.emulator import EmulatorBackend
 from QEfficient.numerics.formats import mxint8
 from QEfficient.records import MODEL, CompileOptions, Program, Target

@@ -128,7 +128,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode_iter", "inputs"): Call(lambda b, v: list(b.encoder.encode_iter(v))),
     ("QEFFAutoModel.encode_iter", "sentences"): Call(lambda b, v: list(b.encoder.encode_iter(sentences=v))),
     ("EncoderRoad.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
-    ("DecoderRoad.compile", "texts"): Call(Bench.compiled_writer, optional=True, step=4),
+    ("CausalRoad.compile", "texts"): Call(Bench.compiled_writer, optional=True, step=4),
     # without prompts a call of generate is one of ids
     ("Generating.generate", "prompts"): Call(
         lambda b, v: b.writer.generate(prompts=v, max_new_tokens=3, stream=False).generated_texts,
