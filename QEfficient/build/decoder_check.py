@@ -70,7 +70,7 @@ def _kept(recipe: Recipe, request: DecoderRequest, facts: DecoderFacts, model: O
 
 
 def _reference(recipe: Recipe, request: DecoderRequest, facts: DecoderFacts) -> list[Continuation]:
-    if facts.encoder_ctx_len is not None:
+    if facts.has_encoder:
         from QEfficient.build.seq2seq_reference import source_continuations  # torch
 
         return source_continuations(recipe, request.text, request.texts or None, facts.source_room)

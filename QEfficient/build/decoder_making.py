@@ -44,7 +44,7 @@ def make_decoder(
         verified = check_made(recipe, request, facts, model, made)
     manifest = described(made, recipe, request.text, model)
     has_tokenizer = manifest.text is not None and manifest.text.tokenizer is not None
-    chats = has_tokenizer and facts.encoder_ctx_len is None  # what reads sources has no chats
+    chats = has_tokenizer and not facts.has_encoder  # what reads sources has no chats
     write_generation_files(recipe.origin, workdir, chats=chats)
     manifest = dataclasses.replace(manifest, decoder=facts, key=key, verify=verified)
     programs.write(Program(workdir, manifest), {MODEL: model})

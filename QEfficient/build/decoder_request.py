@@ -11,7 +11,7 @@ from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import check_names
 from QEfficient.backends.host import WEIGHT_ONLY
-from QEfficient.build.decoder_sizes import Sizes, decoder_facts
+from QEfficient.build.decoder_sizes import Sizes, decoder_facts, decoder_shapes
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
 from QEfficient.build.request import CORES, NOT_IN_ANY_KEY, content, served, verify_limits
 from QEfficient.build.seq2seq_sizes import source_shapes
@@ -19,7 +19,7 @@ from QEfficient.errors import NotYetSupportedError
 from QEfficient.records import CompileOptions, DecoderFacts, Json, Shape, Target, TensorSpec, TextFacts
 from QEfficient.source.recipe import verify_mode
 from QEfficient.tasks.text2text_generation import SourceForm
-from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
+from QEfficient.tasks.text_generation import DecoderForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class DecoderRequest:
     @property
     def form(self) -> DecoderForm | SourceForm:
         """Which of the model's graphs it is compiled from."""
-        if self.decoder.encoder_ctx_len is not None:
+        if self.decoder.has_encoder:
             return SourceForm(self.decoder.continuous)
         return DecoderForm(self.decoder.continuous, self.decoder.kept_logits > 1)
 
@@ -70,7 +70,7 @@ class DecoderRequest:
         return found
 
     def shapes(self, inputs: tuple[TensorSpec, ...], window: int | None) -> tuple[Shape, ...]:
-        """What the graph is compiled for: an entry that reads prompts and one that decodes, or one for both.
+        """What the graph is compiled for.
 
         Args:
             inputs: Of the graph; it tells which dims there are.
@@ -79,18 +79,7 @@ class DecoderRequest:
         facts = self.decoder
         if facts.encoder_ctx_len is not None:
             return source_shapes(facts, facts.encoder_ctx_len)
-        free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
-        held = {CTX_DIM: facts.ctx_len, SLOTS_DIM: facts.cache_slots + 1, WINDOW_DIM: window}  # a slot more: scratch
-
-        def entry(length: int, rows: int, kept: int) -> Shape:
-            sizes = {name: size for name, size in {**held, KEPT_DIM: kept}.items() if name in free and size}
-            return Shape(length, rows, sizes)
-
-        prompts = entry(facts.prefill_len, 1 if facts.continuous else facts.cache_slots, 1)
-        if self.prefill_only:
-            return (prompts,)
-        one, most = entry(1, facts.decode_rows, 1), entry(facts.kept_logits, facts.decode_rows, facts.kept_logits)
-        return tuple(sorted({one, most} | ({prompts} if facts.prefill_len > 1 else set())))
+        return decoder_shapes(facts, inputs, window, self.prefill_only)
 
 
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {

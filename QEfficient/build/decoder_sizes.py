@@ -1,4 +1,4 @@
-"""How large a decoder is compiled: the keywords about slots, rows and lengths become ``DecoderFacts``.
+"""How large a decoder is compiled: keywords about slots, rows and lengths become ``DecoderFacts``, these the entries.
 
 What a caller leaves out depends on where the program is to run. A host takes any number of rows and any length up to
 the largest, so it gets slots and a long context. A card takes exactly what was compiled, so it gets the vendor's plain
@@ -7,13 +7,14 @@ form and lengths. Nothing here asks the machine: the numbers are part of the key
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from QEfficient import arguments
 from QEfficient.arguments import unless_left_out
 from QEfficient.errors import OptionError
-from QEfficient.records import DecoderFacts
+from QEfficient.records import DecoderFacts, Shape, TensorSpec
+from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM
 
 SLOTS = 8
 """Rows, and slots, where slots are compiled and nobody says how many."""
@@ -215,3 +216,28 @@ def _prefill_only(given: Mapping[str, Any]) -> bool | None:
             do="leave it out for a program that writes text",
         )
     return only
+
+
+def decoder_shapes(
+    facts: DecoderFacts, inputs: Sequence[TensorSpec], window: int | None, prefill_only: bool
+) -> tuple[Shape, ...]:
+    """What the graph is compiled for: an entry that reads prompts and one that decodes, or one for both.
+
+    Args:
+        facts: Slots, rows and lengths.
+        inputs: Of the graph; it tells which dims there are.
+        window: Positions of a layer that keeps its last ones only.
+        prefill_only: Only the entry that reads prompts.
+    """
+    free = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}
+    held = {CTX_DIM: facts.ctx_len, SLOTS_DIM: facts.cache_slots + 1, WINDOW_DIM: window}  # a slot more: scratch
+
+    def entry(length: int, rows: int, kept: int) -> Shape:
+        sizes = {name: size for name, size in {**held, KEPT_DIM: kept}.items() if name in free and size}
+        return Shape(length, rows, sizes)
+
+    prompts = entry(facts.prefill_len, 1 if facts.continuous else facts.cache_slots, 1)
+    if prefill_only:
+        return (prompts,)
+    one, most = entry(1, facts.decode_rows, 1), entry(facts.kept_logits, facts.decode_rows, facts.kept_logits)
+    return tuple(sorted({one, most} | ({prompts} if facts.prefill_len > 1 else set())))

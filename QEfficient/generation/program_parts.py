@@ -67,4 +67,4 @@ def tokenizer_of(loaded: WritesText, callers: Any = None) -> GenerationTokenizer
     """
     if callers is not None:
         return CallersTokenizer(callers)
-    return OwnTokenizer(loaded.tokenizer) if loaded.facts.encoder_ctx_len is None else loaded.two_sides
+    return loaded.two_sides if loaded.facts.has_encoder else OwnTokenizer(loaded.tokenizer)

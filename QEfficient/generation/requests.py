@@ -79,14 +79,14 @@ class Request:
             )
 
     def _check_source(self, facts: DecoderFacts) -> None:
-        if facts.encoder_ctx_len is None and self.source:
+        if not facts.has_encoder and self.source:
             raise InputError(
                 "The program has no encoder to read a source.",
                 got=f"{len(self.source)} tokens",
                 allowed="a prompt alone",
                 do="put what it is to read into the prompt",
             )
-        if facts.encoder_ctx_len is not None and not 1 <= len(self.source) <= facts.source_room:
+        if facts.has_encoder and not 1 <= len(self.source) <= facts.source_room:
             raise InputError(
                 "The source does not fit the program's encoder.",
                 got=f"{len(self.source)} tokens",

@@ -57,7 +57,7 @@ class SessionDecoder(OfOneProcess, Closing):
         self._dtypes = {spec.name: spec.dtype for spec in session.inputs}
         self._rows = facts.decode_rows if facts.continuous else facts.cache_slots
         if session.fixed_shapes:
-            sourced = facts.encoder_ctx_len is not None
+            sourced = facts.has_encoder
             self._fixed_shape(self._prefill_rows(sourced), facts.prefill_len, sourced)
             self._fixed_shape(self._rows, 1)
 
@@ -157,7 +157,7 @@ class SessionDecoder(OfOneProcess, Closing):
         arrays = {"input_ids": ids, "position_ids": positions}
         if self.facts.continuous:
             arrays["batch_index"] = slots
-        if self.facts.encoder_ctx_len is not None:
+        if self.facts.has_encoder:
             arrays[SOURCE] = np.full((shape[0], read), -1, np.int64)
             for place, chunk in zip(places, chunks, strict=True):
                 arrays[SOURCE][place, : len(chunk.source)] = chunk.source

@@ -70,6 +70,11 @@ class DecoderFacts:
         """Most tokens of a source, by the same rule; 0 where there is no encoder to read one."""
         return 0 if self.encoder_ctx_len is None else self.encoder_ctx_len - (not self.continuous)
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the program reads sources."""
+        return self.encoder_ctx_len is not None
+
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
