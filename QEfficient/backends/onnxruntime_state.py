@@ -12,9 +12,9 @@ from QEfficient import fork
 from QEfficient.backends.base import Arrays
 from QEfficient.backends.host_session import check_names
 from QEfficient.backends.onnxruntime_session import load, onnxruntime, run_error
-from QEfficient.backends.slot_runs import POSITIONS, SLOTS, RowSlots
+from QEfficient.backends.slot_runs import RowSlots
 from QEfficient.backends.state_session import StateSession
-from QEfficient.records import ROW_SLOTS, Json
+from QEfficient.records import BATCH_INDEX, POSITION_IDS, ROW_SLOTS, Json
 
 _MOST_VIEWS = 128  # of which the bindings are kept; 16 slots have so many runs of slots side by side
 
@@ -53,8 +53,8 @@ class OnnxRuntimeStateSession(StateSession):
         return RowSlots(
             count=count,
             length=length,
-            tokens=tuple(name for name, shape in shapes.items() if shape == shapes[POSITIONS]),
-            whole=SLOTS not in shapes and len(self._of_rows) < len(self._pairs),
+            tokens=tuple(name for name, shape in shapes.items() if shape == shapes[POSITION_IDS]),
+            whole=BATCH_INDEX not in shapes and len(self._of_rows) < len(self._pairs),
             fixed=self.fixed_shapes,
         )
 
@@ -63,7 +63,7 @@ class OnnxRuntimeStateSession(StateSession):
         if slots is None:
             return self._run(arrays, 0, len(self._buffers[next(iter(self._pairs))]))
         runs = [(run, self._run(slots.inputs(run, arrays), run.first, run.rows)) for run in slots.runs(arrays)]
-        return slots.results(runs, len(arrays[POSITIONS]))
+        return slots.results(runs, len(arrays[POSITION_IDS]))
 
     def _run(self, arrays: Mapping[str, NDArray[np.generic]], first: int, rows: int) -> Arrays:
         """One run; of states of rows it has so many slots from the first one on."""

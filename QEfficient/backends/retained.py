@@ -10,7 +10,7 @@ RETAINED = "_RetainedState"
 INTERNAL = "_InternalRetainedState"
 """What the vendor's exporter puts behind a name inside functions; both spellings are understood."""
 
-POSITIONS = ("ctx_len", "decoder_ctx_len")
+POSITION_DIMS = ("ctx_len", "decoder_ctx_len")
 """The dims along which a slot's state has its positions, from 0 on. State without one, as a ring or the caches of a
 source, is one whole."""
 
@@ -40,4 +40,4 @@ def first_positions(state: TensorSpec, length: int | None) -> tuple[slice, ...]:
     Returns:
         Of each axis behind the slots' one.
     """
-    return tuple(slice(length if dim in POSITIONS else None) for dim in state.shape[1:])
+    return tuple(slice(length if dim in POSITION_DIMS else None) for dim in state.shape[1:])

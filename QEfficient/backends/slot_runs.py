@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
-
-POSITIONS, SLOTS = "position_ids", "batch_index"
+from QEfficient.records import BATCH_INDEX, POSITION_IDS
 
 HOLES = 3
 """Slots in between that are taken along. Each costs a row; another run reads all weights once more, as much as five."""
@@ -83,7 +82,7 @@ class RowSlots:
         runs: list[SlotRun] = []
         while queues:
             now = [queues[slot].pop() for slot in sorted(queues)]
-            runs += self._side_by_side(now, arrays[POSITIONS].shape)
+            runs += self._side_by_side(now, arrays[POSITION_IDS].shape)
             queues = {slot: queue for slot, queue in queues.items() if queue}
         return runs or [SlotRun(0, self.count if self.whole else 1, 1, ())]
 
@@ -91,15 +90,15 @@ class RowSlots:
         """What a run of a call with these arrays is given: a row's tokens stand at its start, −1 behind them."""
         found = dict(arrays)
         for name in self.tokens:
-            found[name] = np.full((run.rows, run.width), -1 if name == POSITIONS else 0, arrays[name].dtype)
-        if SLOTS in arrays:
-            found[SLOTS] = np.full((run.rows, 1), -1, arrays[SLOTS].dtype)
+            found[name] = np.full((run.rows, run.width), -1 if name == POSITION_IDS else 0, arrays[name].dtype)
+        if BATCH_INDEX in arrays:
+            found[BATCH_INDEX] = np.full((run.rows, 1), -1, arrays[BATCH_INDEX].dtype)
         for piece in run.pieces:
             place = piece.slot - run.first
             for name in self.tokens:
                 found[name][place, : len(piece.columns)] = arrays[name][piece.row, piece.columns]
-            if SLOTS in arrays:
-                found[SLOTS][place] = piece.slot
+            if BATCH_INDEX in arrays:
+                found[BATCH_INDEX][place] = piece.slot
         return found
 
     def results(self, runs: Sequence[tuple[SlotRun, Arrays]], rows: int) -> Arrays:
@@ -123,9 +122,9 @@ class RowSlots:
         return found
 
     def _pieces(self, arrays: Inputs) -> Iterator[Piece]:
-        positions, longest = arrays[POSITIONS], self.length - self.whole
-        named = SLOTS in arrays
-        slots = arrays[SLOTS][:, 0].tolist() if named else range(len(positions))
+        positions, longest = arrays[POSITION_IDS], self.length - self.whole
+        named = BATCH_INDEX in arrays
+        slots = arrays[BATCH_INDEX][:, 0].tolist() if named else range(len(positions))
         for row, slot in enumerate(slots):
             if not 0 <= slot < self.count - named:
                 continue

@@ -12,8 +12,8 @@ from QEfficient.build.steps_check import check_steps, finite
 from QEfficient.export.isolated import isolated
 from QEfficient.numerics.decoder_steps import CACHE_SLOTS, LENGTHS, Logits, Steps
 from QEfficient.pytorch_transforms.blocks import exportable
-from QEfficient.records import Caches, OnnxModel, Shape
-from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
+from QEfficient.records import NUM_LOGITS_TO_KEEP, Caches, OnnxModel, Shape
+from QEfficient.tasks.text_generation import CTX_DIM, SLOTS_DIM, WINDOW_DIM, DecoderForm
 
 if TYPE_CHECKING:
     from QEfficient.source.recipe import Recipe
@@ -51,7 +51,12 @@ def check_decoder(recipe: Recipe, form: DecoderForm, caches: Caches, model: Onnx
     steps = Steps(ids, form.continuous, KEPT if form.keeps_logits else None)
     wanted = _reference(recipe, steps)
     rings = [cache.window for cache in caches if cache.ring and cache.window is not None]
-    sizes = {CTX_DIM: len(ids[0]) + 1, SLOTS_DIM: CACHE_SLOTS, WINDOW_DIM: max(rings, default=1), KEPT_DIM: KEPT}
+    sizes = {
+        CTX_DIM: len(ids[0]) + 1,
+        SLOTS_DIM: CACHE_SLOTS,
+        WINDOW_DIM: max(rings, default=1),
+        NUM_LOGITS_TO_KEEP: KEPT,
+    }
     return check_steps(recipe, model, steps, wanted, Shape(len(ids[0]), len(ids) + form.continuous, sizes))
 
 

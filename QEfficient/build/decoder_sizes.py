@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from QEfficient import arguments
 from QEfficient.arguments import unless_left_out
 from QEfficient.errors import OptionError
-from QEfficient.records import DecoderFacts, Shape, TensorSpec
-from QEfficient.tasks.text_generation import CTX_DIM, KEPT_DIM, SLOTS_DIM, WINDOW_DIM
+from QEfficient.records import NUM_LOGITS_TO_KEEP, DecoderFacts, Shape, TensorSpec
+from QEfficient.tasks.text_generation import CTX_DIM, SLOTS_DIM, WINDOW_DIM
 
 SLOTS = 8
 """Rows, and slots, where slots are compiled and nobody says how many."""
@@ -233,7 +233,7 @@ def decoder_shapes(
     held = {CTX_DIM: facts.ctx_len, SLOTS_DIM: facts.cache_slots + 1, WINDOW_DIM: window}  # a slot more: scratch
 
     def entry(length: int, rows: int, kept: int) -> Shape:
-        sizes = {name: size for name, size in {**held, KEPT_DIM: kept}.items() if name in free and size}
+        sizes = {name: size for name, size in {**held, NUM_LOGITS_TO_KEEP: kept}.items() if name in free and size}
         return Shape(length, rows, sizes)
 
     prompts = entry(facts.prefill_len, 1 if facts.continuous else facts.cache_slots, 1)

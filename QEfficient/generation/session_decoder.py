@@ -11,10 +11,16 @@ from QEfficient.backends.base import Arrays, Closing, OfOneProcess, Retaining, S
 from QEfficient.errors import UsageError
 from QEfficient.generation.chunk_checks import check_decode, check_length, check_prefill, check_slot
 from QEfficient.generation.decoder import Chunk
-from QEfficient.records import SOURCE, SOURCE_DIM, DecoderFacts, Shape
-
-KEPT = "num_logits_to_keep"
-"""Input of which only the length counts, and the dim that is this length."""
+from QEfficient.records import (
+    BATCH_INDEX,
+    INPUT_IDS,
+    NUM_LOGITS_TO_KEEP,
+    POSITION_IDS,
+    SOURCE,
+    SOURCE_DIM,
+    DecoderFacts,
+    Shape,
+)
 
 LEAST_SOURCE = 2
 """Least width of an encoder's input where there is a source: by its width a device tells a source from none."""
@@ -91,7 +97,7 @@ class SessionDecoder(OfOneProcess, Closing):
         read = max(longest, LEAST_SOURCE) if longest else 1
         if self._session.fixed_shapes:
             shape = self._fixed_shape(rows, self.facts.prefill_len, longest > 0)
-            width, kept, read = shape.length, shape.sizes.get(KEPT, 1), shape.sizes.get(SOURCE_DIM, 1)
+            width, kept, read = shape.length, shape.sizes.get(NUM_LOGITS_TO_KEEP, 1), shape.sizes.get(SOURCE_DIM, 1)
         return self._run(chunks, (rows, width), kept, read)[:, -1]
 
     def decode(self, rows: Sequence[Chunk]) -> Floats:
@@ -112,7 +118,7 @@ class SessionDecoder(OfOneProcess, Closing):
         height, width, kept = len(rows) if self.facts.continuous else self._rows, tokens, tokens
         if self._session.fixed_shapes:
             shape = self._fixed_shape(self._rows, tokens)
-            height, width, kept = self._rows, shape.length, shape.sizes.get(KEPT, 1)
+            height, width, kept = self._rows, shape.length, shape.sizes.get(NUM_LOGITS_TO_KEEP, 1)
         return self._run(rows, (height, width), kept)[:, -tokens:]
 
     def _fixed_shape(self, rows: int, tokens: int, sourced: bool = False) -> Shape:
@@ -154,15 +160,15 @@ class SessionDecoder(OfOneProcess, Closing):
             ids[place, :length] = chunk.ids
             positions[place, :length] = np.arange(chunk.start, chunk.start + length)
             slots[place] = chunk.slot
-        arrays = {"input_ids": ids, "position_ids": positions}
+        arrays = {INPUT_IDS: ids, POSITION_IDS: positions}
         if self.facts.continuous:
-            arrays["batch_index"] = slots
+            arrays[BATCH_INDEX] = slots
         if self.facts.has_encoder:
             arrays[SOURCE] = np.full((shape[0], read), -1, np.int64)
             for place, chunk in zip(places, chunks, strict=True):
                 arrays[SOURCE][place, : len(chunk.source)] = chunk.source
         if self.facts.kept_logits > 1:
-            arrays[KEPT] = np.zeros((kept, 1), np.int64)
+            arrays[NUM_LOGITS_TO_KEEP] = np.zeros((kept, 1), np.int64)
         results = self._session.run({name: array.astype(self._dtypes[name]) for name, array in arrays.items()})
         return results["logits"][list(places)].astype(np.float32, copy=False)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
+from QEfficient.records import BATCH_INDEX, INPUT_IDS, NUM_LOGITS_TO_KEEP, POSITION_IDS
 
 LARGEST_ERROR = 2e-4
 """Of a logit, ÷ the largest logit of its row: rounding in float32 gives 1e-6 to 5e-5."""
@@ -106,9 +107,9 @@ class Steps:
         rows = len(parts) + 1 if self.continuous else len(self.sequences)  # one idle row
         found = token_inputs(self.sequences, dict(zip(self.rows(parts), parts, strict=True)), rows, number)
         if self.continuous:
-            found["batch_index"] = slots_of(parts, _SLOTS)
+            found[BATCH_INDEX] = slots_of(parts, _SLOTS)
         if self.kept is not None:
-            found["num_logits_to_keep"] = np.zeros((self.kept, 1), np.int64)
+            found[NUM_LOGITS_TO_KEEP] = np.zeros((self.kept, 1), np.int64)
         return found
 
     def rows(self, parts: Sequence[Part]) -> Sequence[int]:
@@ -169,7 +170,7 @@ def token_inputs(sequences: Sequence[Sequence[int]], parts: Mapping[int, Part], 
         place = slice(0, length) if number % 2 == 0 else slice(width - length, width)
         ids[row, place] = sequences[part.sequence][part.start : part.end]
         positions[row, place] = np.arange(part.start, part.end)
-    return {"input_ids": ids, "position_ids": positions}
+    return {INPUT_IDS: ids, POSITION_IDS: positions}
 
 
 def slots_of(parts: Sequence[Part], slots: Sequence[int]) -> NDArray[np.int64]:

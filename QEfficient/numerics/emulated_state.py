@@ -12,7 +12,7 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.card_options import MXINT8
 from QEfficient.backends.onnxruntime_state import OnnxRuntimeStateSession
 from QEfficient.numerics.formats import BLOCK, mxint8
-from QEfficient.records import Program, TensorSpec
+from QEfficient.records import BATCH_INDEX, Program, TensorSpec
 
 
 class EmulatedStateSession(OnnxRuntimeStateSession):
@@ -60,7 +60,7 @@ class EmulatedStateSession(OnnxRuntimeStateSession):
 
 def _touched(arrays: Mapping[str, NDArray[np.generic]], slots: int) -> list[int]:
     """The slots that a run may have written into: those it names and the scratch slot; all, without ``batch_index``."""
-    if "batch_index" not in arrays:
+    if BATCH_INDEX not in arrays:
         return list(range(slots))
-    named = {int(slot) for slot in arrays["batch_index"].flat}
+    named = {int(slot) for slot in arrays[BATCH_INDEX].flat}
     return sorted({slot if 0 <= slot < slots else slots - 1 for slot in named} | {slots - 1})

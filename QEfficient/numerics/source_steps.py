@@ -13,7 +13,7 @@ import numpy as np
 
 from QEfficient.backends.base import Arrays
 from QEfficient.numerics.decoder_steps import CHUNKS, LENGTHS, Part, slots_of, token_inputs
-from QEfficient.records import SOURCE
+from QEfficient.records import BATCH_INDEX, SOURCE
 
 DECODED, SOURCES = (*LENGTHS, 9), (23, 31, 1, 5)
 """Usual lengths of the sequences, and of their sources."""
@@ -70,7 +70,7 @@ class SourceSteps:
                 source[row, : len(self.sources[part.sequence])] = self.sources[part.sequence]
         found = {SOURCE: source, **token_inputs(self.sequences, placed, rows, number)}
         if self.continuous:
-            found["batch_index"] = slots_of(parts, _SLOTS)
+            found[BATCH_INDEX] = slots_of(parts, _SLOTS)
         return found
 
     def rows(self, parts: Sequence[Part]) -> Sequence[int]:

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from QEfficient.onnx_transforms import match
 from QEfficient.onnx_transforms.cache_functions import DOMAIN
 from QEfficient.onnx_transforms.formulas import formula
+from QEfficient.records import BATCH_INDEX
 
-SLOTS = "batch_index"
 FIT = 8
 """Widths of a head that onnxruntime's operator takes are multiples of it."""
 
@@ -90,7 +90,7 @@ def cached_layers(model: ir.Model) -> Iterator[CachedLayer]:
 
 def slots_are_counted(model: ir.Model) -> bool:
     """Whether a graph that is addressed by slots uses their number for more than which slot a row has."""
-    if all(value.name != SLOTS for value in model.graph.inputs):
+    if all(value.name != BATCH_INDEX for value in model.graph.inputs):
         return False
     waiting = []
     for value in model.graph.inputs:

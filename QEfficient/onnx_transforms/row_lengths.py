@@ -8,22 +8,21 @@ import numpy as np
 import onnx_ir as ir
 
 from QEfficient.onnx_transforms import new_values
-
-POSITIONS = "position_ids"
+from QEfficient.records import POSITION_IDS
 
 
 class RowLengths:
     """Values at a graph's start, each made once; int32.
 
     Args:
-        graph: It has an input :data:`POSITIONS`, ``(batch, length)``, −1 behind a row's last token.
+        graph: It has an input ``position_ids``, ``(batch, length)``, −1 behind a row's last token.
         names: Free ones.
     """
 
     def __init__(self, graph: ir.Graph, names: new_values.Names) -> None:
         self._graph, self._names = graph, names
         self._first = graph[0]
-        self._positions = next(value for value in graph.inputs if value.name == POSITIONS)
+        self._positions = next(value for value in graph.inputs if value.name == POSITION_IDS)
 
     @cached_property
     def tokens(self) -> ir.Value:

@@ -6,8 +6,7 @@ import onnx_ir as ir
 
 from QEfficient.onnx_transforms import new_values
 from QEfficient.onnx_transforms.key_positions import COUNT
-
-POSITIONS = "position_ids"
+from QEfficient.records import POSITION_IDS
 
 
 class UsedPositions(ir.passes.InPlacePass):
@@ -20,7 +19,7 @@ class UsedPositions(ir.passes.InPlacePass):
         """Changes ``model`` in place."""
         graph = model.graph
         count = next((node for node in graph if node.op_type == "Range" and node.outputs[0].name == COUNT), None)
-        positions = next((value for value in graph.inputs if value.name == POSITIONS), None)
+        positions = next((value for value in graph.inputs if value.name == POSITION_IDS), None)
         if count is None or positions is None or count.inputs[1] is None or count.inputs[2] is None:
             return ir.passes.PassResult(model, modified=False)
         length, one = count.inputs[1], count.inputs[2]

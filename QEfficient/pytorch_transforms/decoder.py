@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from QEfficient.pytorch_transforms.forward import forward_by_name
 from QEfficient.pytorch_transforms.slot_cache import Placement, SlotCache, slots_of
-from QEfficient.records import Caches, TensorSpec
+from QEfficient.records import BATCH_INDEX, INPUT_IDS, NUM_LOGITS_TO_KEEP, POSITION_IDS, Caches, TensorSpec
 
 KEY_POSITIONS = TensorSpec("key_positions", "int64", ("key_positions",))
 """Positions at which caches are read, 0, 1, …: an input of the trace only. A pass puts the count in its place, so that
@@ -37,13 +37,13 @@ class DecoderModule(nn.Module):
 
     def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """The logits, and the state afterwards."""
-        positions, index = arrays["position_ids"], arrays.get("batch_index")
+        positions, index = arrays[POSITION_IDS], arrays.get(BATCH_INDEX)
         slots = None if index is None else slots_of(index, arrays["past_key.0"])
         cache = SlotCache(self._caches, Placement(positions, slots, arrays[KEY_POSITIONS.name]), arrays)
         given: dict[str, Any] = {self._cache_name: cache, "attention_mask": cache.mask}
-        with head_of(self.model, last_places(positions, arrays.get("num_logits_to_keep"))):
+        with head_of(self.model, last_places(positions, arrays.get(NUM_LOGITS_TO_KEEP))):
             output = self.model(
-                input_ids=arrays["input_ids"],
+                input_ids=arrays[INPUT_IDS],
                 position_ids=positions.clamp(0, None if self._limit is None else self._limit - 1),
                 **given,
             )

@@ -17,7 +17,7 @@ from QEfficient.pytorch_transforms.forward import forward_by_name
 from QEfficient.pytorch_transforms.grouped_attention import grouped_attention
 from QEfficient.pytorch_transforms.slot_cache import Placement, SlotCache, slots_of
 from QEfficient.pytorch_transforms.source_cache import BothCaches, SourceCache
-from QEfficient.records import SOURCE, Caches, TensorSpec
+from QEfficient.records import BATCH_INDEX, INPUT_IDS, POSITION_IDS, SOURCE, Caches, TensorSpec
 
 NAME = "qefficient_biased"
 """transformers' name for :func:`biased_attention`."""
@@ -52,7 +52,7 @@ class SourceModule(nn.Module):
 
     def finish(self, arrays: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """The logits, and the state afterwards."""
-        source, positions, index = arrays[SOURCE], arrays["position_ids"], arrays.get("batch_index")
+        source, positions, index = arrays[SOURCE], arrays[POSITION_IDS], arrays.get(BATCH_INDEX)
         slots = None if index is None else slots_of(index, arrays["past_key_self.0"])
         own = SlotCache(self._caches, Placement(positions, slots, arrays[KEY_POSITIONS.name]), arrays, "_self")
         of_source = SourceCache(source, Placement(positions, slots, arrays[SOURCE_POSITIONS.name]), arrays)
@@ -66,11 +66,11 @@ class SourceModule(nn.Module):
         if self.bias is not None:
             mask = mask + self.bias(positions, arrays[KEY_POSITIONS.name])
         given: dict[str, Any] = {self._cache_name: BothCaches(own, of_source)}
-        with head_of(self.model, last_places(positions, None)), self._placed(arrays["input_ids"], positions):
+        with head_of(self.model, last_places(positions, None)), self._placed(arrays[INPUT_IDS], positions):
             output = model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=of_source.mask,
-                decoder_input_ids=arrays["input_ids"],
+                decoder_input_ids=arrays[INPUT_IDS],
                 decoder_attention_mask=mask,
                 **given,
             )

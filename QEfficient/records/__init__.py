@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import warnings
 
-from QEfficient.records.caches import SOURCE, SOURCE_DIM, SOURCE_MASK, Caches, LayerCache
+from QEfficient.records.caches import (
+    BATCH_INDEX,
+    INPUT_IDS,
+    NUM_LOGITS_TO_KEEP,
+    POSITION_IDS,
+    SOURCE,
+    SOURCE_DIM,
+    SOURCE_MASK,
+    Caches,
+    LayerCache,
+)
 from QEfficient.records.facts import CONFIG_KEY, DecoderFacts, FileFacts, ModelFacts
 from QEfficient.records.options import CompileOptions, Target, Tuning
 from QEfficient.records.programs import MODEL, GraphFacts, Manifest, Program, Shape
@@ -13,9 +23,13 @@ from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, ROW_SLOTS, Json, O
 
 __all__ = [
     "BATCH_DIM",
+    "BATCH_INDEX",
     "CONFIG_KEY",
+    "INPUT_IDS",
     "LENGTH_DIM",
     "MODEL",
+    "NUM_LOGITS_TO_KEEP",
+    "POSITION_IDS",
     "ROW_SLOTS",
     "SOURCE",
     "SOURCE_DIM",

@@ -24,6 +24,12 @@ class LayerCache:
     kind: str = ""
 
 
+INPUT_IDS, POSITION_IDS, BATCH_INDEX = "input_ids", "position_ids", "batch_index"
+"""A decoder's inputs, by the vendor's names: tokens, the position of each, −1 for padding, and the slot of each row."""
+
+NUM_LOGITS_TO_KEEP = "num_logits_to_keep"
+"""An input of which only the length counts, and the dim that is this length: last positions of a row with logits."""
+
 SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
 """A graph's input of what an encoder reads, −1 behind it; and the dim that is its width, 1 where it reads nothing."""
 

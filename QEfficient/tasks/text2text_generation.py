@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from QEfficient.backends.retained import RETAINED
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, SOURCE, SOURCE_DIM, SOURCE_MASK, Caches, TensorSpec
+from QEfficient.records import (
+    BATCH_DIM,
+    BATCH_INDEX,
+    INPUT_IDS,
+    LENGTH_DIM,
+    POSITION_IDS,
+    SOURCE,
+    SOURCE_DIM,
+    SOURCE_MASK,
+    Caches,
+    TensorSpec,
+)
 from QEfficient.tasks.task import Task
 from QEfficient.tasks.text_generation import SLOTS_DIM
 
@@ -34,9 +45,9 @@ class SourceForm:
     def inputs(self, caches: Caches) -> tuple[TensorSpec, ...]:
         """The graph's inputs, in order: the source, tokens, then the state layer by layer."""
         source = TensorSpec(SOURCE, "int64", (BATCH_DIM, SOURCE_DIM))
-        rows = [TensorSpec(name, "int64", (BATCH_DIM, LENGTH_DIM)) for name in ("input_ids", "position_ids")]
+        rows = [TensorSpec(name, "int64", (BATCH_DIM, LENGTH_DIM)) for name in (INPUT_IDS, POSITION_IDS)]
         if self.continuous:
-            rows.append(TensorSpec("batch_index", "int64", (BATCH_DIM, 1)))
+            rows.append(TensorSpec(BATCH_INDEX, "int64", (BATCH_DIM, 1)))
         return (source, *rows, *self._states(caches, ""))
 
     def outputs(self, caches: Caches) -> tuple[TensorSpec, ...]:

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from QEfficient.backends.retained import RETAINED
-from QEfficient.records import BATCH_DIM, LENGTH_DIM, Caches, LayerCache, TensorSpec
+from QEfficient.records import (
+    BATCH_DIM,
+    BATCH_INDEX,
+    INPUT_IDS,
+    LENGTH_DIM,
+    NUM_LOGITS_TO_KEEP,
+    POSITION_IDS,
+    Caches,
+    LayerCache,
+    TensorSpec,
+)
 from QEfficient.tasks.task import Task
 
-CTX_DIM, SLOTS_DIM, WINDOW_DIM, KEPT_DIM = "ctx_len", "full_batch_size", "sliding_window", "num_logits_to_keep"
+CTX_DIM, SLOTS_DIM, WINDOW_DIM = "ctx_len", "full_batch_size", "sliding_window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +45,18 @@ class DecoderForm:
 
     def inputs(self, caches: Caches) -> tuple[TensorSpec, ...]:
         """The graph's inputs, in order: tokens first, then the state layer by layer."""
-        rows = [TensorSpec(name, "int64", (BATCH_DIM, LENGTH_DIM)) for name in ("input_ids", "position_ids")]
+        rows = [TensorSpec(name, "int64", (BATCH_DIM, LENGTH_DIM)) for name in (INPUT_IDS, POSITION_IDS)]
         if self.continuous:
-            rows.append(TensorSpec("batch_index", "int64", (BATCH_DIM, 1)))
+            rows.append(TensorSpec(BATCH_INDEX, "int64", (BATCH_DIM, 1)))
         if self.keeps_logits:
-            rows.append(TensorSpec(KEPT_DIM, "int64", (KEPT_DIM, 1)))
+            rows.append(TensorSpec(NUM_LOGITS_TO_KEEP, "int64", (NUM_LOGITS_TO_KEEP, 1)))
         return (*rows, *self._states(caches, ""))
 
     def outputs(self, caches: Caches) -> tuple[TensorSpec, ...]:
         """The graph's outputs, in order: the logits, then the state as it is afterwards."""
-        logits = TensorSpec("logits", "float32", (BATCH_DIM, KEPT_DIM if self.keeps_logits else 1, "vocab_size"))
+        logits = TensorSpec(
+            "logits", "float32", (BATCH_DIM, NUM_LOGITS_TO_KEEP if self.keeps_logits else 1, "vocab_size")
+        )
         return (logits, *self._states(caches, RETAINED))
 
     def _states(self, caches: Caches, suffix: str) -> list[TensorSpec]:

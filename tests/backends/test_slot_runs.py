@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from QEfficient.backends.slot_runs import HOLES, POSITIONS, SLOTS, RowSlots, SlotRun
+from QEfficient.backends.slot_runs import HOLES, RowSlots, SlotRun
+from QEfficient.records import BATCH_INDEX, POSITION_IDS
 
 IDS, KEPT = "input_ids", "num_logits_to_keep"
-SOME = RowSlots(count=9, length=32, tokens=(IDS, POSITIONS), whole=False, fixed=False)
+SOME = RowSlots(count=9, length=32, tokens=(IDS, POSITION_IDS), whole=False, fixed=False)
 NOTHING = -9
 
 
@@ -33,7 +34,7 @@ class Machine:
         return self._numbers.setdefault(ids.tobytes(), len(self._numbers) + 1)
 
     def run(self, run: SlotRun, arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-        positions, ids = arrays[POSITIONS], arrays[IDS]
+        positions, ids = arrays[POSITION_IDS], arrays[IDS]
         assert positions.shape == ids.shape == (run.rows, run.width)
         assert 0 <= run.first and run.first + run.rows <= self.slots.count
         assert not self.slots.whole or (run.first, run.rows) == (0, self.slots.count)
@@ -44,8 +45,8 @@ class Machine:
             start = int(positions[row, 0]) if tokens else 1
             assert positions[row].tolist() == [*range(start, start + tokens), *[-1] * (run.width - tokens)][: run.width]
             assert start + run.width <= self.slots.length
-            if SLOTS in arrays:
-                assert arrays[SLOTS][row, 0] == (run.first + row if tokens else -1)
+            if BATCH_INDEX in arrays:
+                assert arrays[BATCH_INDEX][row, 0] == (run.first + row if tokens else -1)
             held = self.held[run.first + row]
             held[start : start + tokens] = ids[row, :tokens]
             for place in range(kept):
@@ -55,7 +56,7 @@ class Machine:
 
     def call(self, arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
         runs = [(run, {"logits": self.run(run, self.slots.inputs(run, arrays))}) for run in self.slots.runs(arrays)]
-        return self.slots.results(runs, len(arrays[POSITIONS]))["logits"]
+        return self.slots.results(runs, len(arrays[POSITION_IDS]))["logits"]
 
 
 def call(rows: list[tuple[int, list[int]]], *, named: bool = True, kept: int = 0) -> dict[str, NDArray[np.generic]]:
@@ -65,9 +66,9 @@ def call(rows: list[tuple[int, list[int]]], *, named: bool = True, kept: int = 0
     for row, (_, positions) in enumerate(rows):
         places[row, : len(positions)] = positions
     arrays: dict[str, NDArray[np.generic]] = {IDS: np.arange(1000, 1000 + places.size).reshape(places.shape)}
-    arrays[POSITIONS] = places
+    arrays[POSITION_IDS] = places
     if named:
-        arrays[SLOTS] = np.array([[slot] for slot, _ in rows])
+        arrays[BATCH_INDEX] = np.array([[slot] for slot, _ in rows])
     return arrays | ({KEPT: np.zeros((kept, 1), np.int64)} if kept else {})
 
 

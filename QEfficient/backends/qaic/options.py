@@ -13,7 +13,7 @@ from pathlib import Path
 from QEfficient.backends.card_options import MXINT8, TABLE, raw_file_name
 from QEfficient.backends.qaic.sdk import Compiler
 from QEfficient.errors import CompileError, OptionError
-from QEfficient.records import SOURCE_DIM, CompileOptions, Json, Shape, Target, TensorSpec
+from QEfficient.records import NUM_LOGITS_TO_KEEP, SOURCE_DIM, CompileOptions, Json, Shape, Target, TensorSpec
 
 MAX_DEVICES = 16  # SoCs that the vendor's partitioning spans over p2p
 ENCODER, PREFILL, DECODE = "Encoder", "Prefill", "Decode"
@@ -178,7 +178,7 @@ def _decoder_entries(buckets: Sequence[Shape]) -> tuple[list[str], list[Shape]]:
     if reads:
         labels, others = _decoder_entries([bucket for bucket in buckets if bucket not in reads])
         return [ENCODER, *labels], [*reads, *others]
-    prompt, *steps = sorted(buckets, key=lambda b: (-b.length, b.sizes.get("num_logits_to_keep", 1), b.batch))
+    prompt, *steps = sorted(buckets, key=lambda b: (-b.length, b.sizes.get(NUM_LOGITS_TO_KEEP, 1), b.batch))
     if not steps:
         return [DECODE if prompt.length == 1 else PREFILL], [prompt]
     return [PREFILL, *_numbered(DECODE, len(steps))], [prompt, *sorted(steps)]

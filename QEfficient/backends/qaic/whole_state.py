@@ -17,12 +17,12 @@ from QEfficient.backends.base import Arrays
 from QEfficient.backends.qaic.descriptor import OPAQUE, Descriptor, Dims
 from QEfficient.backends.qaic.slot import Layout
 from QEfficient.errors import UsageError
-from QEfficient.records import SOURCE, TensorSpec
+from QEfficient.records import BATCH_INDEX, POSITION_IDS, SOURCE, TensorSpec
 
 MXINT8 = "mxint8"
 """Dtype of state whose form no host knows."""
 _BLOCK = 32  # numbers of MXINT8 that share a scale of one byte
-_IDLE = ("position_ids", "batch_index", SOURCE)
+_IDLE = (POSITION_IDS, BATCH_INDEX, SOURCE)
 """Inputs whose -1 makes a row idle."""
 
 
