@@ -159,7 +159,7 @@ class Retaining(Protocol):
         ...
 
     def copy(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and what has none."""
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions, source and rings."""
         ...
 
     def clear(self, slot: int | None = None) -> None:

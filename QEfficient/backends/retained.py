@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from QEfficient.records import TensorSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from QEfficient.records import SOURCE_MASK, TensorSpec
 
 RETAINED = "_RetainedState"
 INTERNAL = "_InternalRetainedState"
 """What the vendor's exporter puts behind a name inside functions; both spellings are understood."""
 
 POSITION_DIMS = ("ctx_len", "decoder_ctx_len")
-"""The dims along which a slot's state has its positions, from 0 on. State without one, as a ring or the caches of a
-source, is one whole."""
+"""The dims along which a slot's state has its positions, from 0 on. State without one, as a ring, is one whole."""
+
+SOURCE_POSITION_DIM = "encoder_ctx_len"
+"""Likewise, of the caches of a source."""
 
 
 def state_pairs(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Mapping[str, str]:
@@ -30,14 +35,27 @@ def paired_names(inputs: Iterable[str], outputs: Iterable[str]) -> Mapping[str, 
     return {name: next(one for one in both if one in given) for name, both in found.items() if given.intersection(both)}
 
 
-def first_positions(state: TensorSpec, length: int | None) -> tuple[slice, ...]:
-    """Which part of a slot's state its first positions are.
+def copy_slot(
+    states: Iterable[TensorSpec],
+    held: Mapping[str, NDArray[np.generic]],
+    source: int,
+    target: int,
+    length: int | None,
+) -> None:
+    """Makes slot ``target`` hold what ``source`` does.
 
     Args:
-        state: As the graph has it, with the names of its dims.
-        length: Positions; ``None``: all.
-
-    Returns:
-        Of each axis behind the slots' one.
+        states: As the graph has them, with the names of their dims.
+        held: Name of each → what all slots hold.
+        source: Which slot.
+        target: Which other.
+        length: Its first positions, with what was read of its source; ``None``: all positions.
     """
-    return tuple(slice(length if dim in POSITION_DIMS else None) for dim in state.shape[1:])
+    sizes = dict.fromkeys(POSITION_DIMS, length)
+    if length is not None and SOURCE_MASK in held:
+        read = np.flatnonzero(held[SOURCE_MASK][source])
+        sizes[SOURCE_POSITION_DIM] = int(read[-1]) + 1 if len(read) else 0
+    for state in states:
+        whole = state.name == SOURCE_MASK  # it also says what the target no longer has
+        part = tuple(slice(None if whole else sizes.get(dim)) for dim in state.shape[1:])
+        held[state.name][target][part] = held[state.name][source][part]

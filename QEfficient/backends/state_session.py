@@ -23,7 +23,7 @@ from QEfficient.backends.base import Arrays, Closing, OfOneProcess
 from QEfficient.backends.host import usable_cpus
 from QEfficient.backends.input_check import InputCheck
 from QEfficient.backends.owned_state import OwnedState
-from QEfficient.backends.retained import first_positions, state_pairs
+from QEfficient.backends.retained import copy_slot, state_pairs
 from QEfficient.backends.state_checks import check_slot, check_state
 from QEfficient.backends.threads import ENDING
 from QEfficient.records import Json, Program, Shape, TensorSpec
@@ -120,14 +120,12 @@ class StateSession(OwnedState, OfOneProcess, Closing):
                 buffer[slot] = state[name]
 
     def copy(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and what has none."""
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions, source and rings."""
         check_slot(source, self.states)
         check_slot(target, self.states)
         with self._owned():
-            for spec in self._specs[0]:
-                if spec.name in self._buffers:
-                    of_slot, part = self._buffers[spec.name], first_positions(spec, length)
-                    of_slot[target][part] = of_slot[source][part]
+            kept = [spec for spec in self._specs[0] if spec.name in self._buffers]
+            copy_slot(kept, self._buffers, source, target, length)
 
     def clear(self, slot: int | None = None) -> None:
         """Zeroes a slot, or all."""

@@ -16,7 +16,7 @@ from QEfficient.backends.qaic.layouts import agreed
 from QEfficient.backends.qaic.replica import Replica
 from QEfficient.backends.qaic.slot import Layout, Slot
 from QEfficient.backends.qaic.whole_state import WholeState
-from QEfficient.backends.retained import first_positions, state_pairs
+from QEfficient.backends.retained import copy_slot, state_pairs
 from QEfficient.backends.state_checks import check_slot, check_state
 from QEfficient.errors import DeviceError, OptionError
 from QEfficient.records import Json, Manifest
@@ -130,14 +130,12 @@ class RetainingSession(OwnedState, CardSession):
             self._pass(found)
 
     def copy(self, source: int, target: int, length: int | None = None) -> None:
-        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions and what has none."""
+        """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions, source and rings."""
         check_slot(source, self.states)
         check_slot(target, self.states)
         with self._owned():
             found = self._fetch()
-            for spec in self._kept:
-                part = first_positions(spec, length)
-                found[spec.name][target][part] = found[spec.name][source][part]
+            copy_slot(self._kept, found, source, target, length)
             self._pass(found)
 
     def clear(self, slot: int | None = None) -> None:
