@@ -84,10 +84,18 @@ def test_the_program_writes_transformers_tokens(toy: Toy, num_beams: int) -> Non
         assert tuple(row[1:]) == ids[place]
 
 
-@pytest.mark.parametrize("form", ["slots", "plain"])
-def test_the_card_does_too(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("form", "generation"),
+    [
+        ("slots", "new"),
+        ("plain", "old"),
+        pytest.param("slots", "old", marks=pytest.mark.sweep),
+        pytest.param("plain", "new", marks=pytest.mark.sweep),
+    ],
+)
+def test_the_card_does_too(form: str, generation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QEFF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", devices=1).root))
+    monkeypatch.setenv("QEFF_QAIC_SDK", str(make_sdk(tmp_path / "sdk", devices=1, generation=generation).root))
     folder = toy_translation.folder()
     model = QEFFAutoModelForSeq2SeqLM.from_pretrained(folder, continuous_batching=form == "slots")
     rows = {"full_batch_size": 8} if form == "slots" else {"batch_size": 8}
