@@ -32,6 +32,20 @@ class Refusal:
 OURS = ("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "seed")
 """Parameters that transformers has not."""
 
+OF_CALLS = (
+    "generation_config",
+    "generation_len",
+    "logits_processor",
+    "stopping_criteria",
+    "prefix_allowed_tokens_fn",
+    "tokenizer",
+    "json_schema",
+    "json_compact",
+    "regex",
+    "grammar",
+)
+"""What a call may name beside the fields; none of these is read as one."""
+
 OBEYED: dict[str, Read] = {
     "max_length": Whole(1),
     "max_new_tokens": Whole(1),

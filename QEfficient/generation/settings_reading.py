@@ -12,7 +12,7 @@ from typing import Any
 
 from QEfficient.errors import OptionError, unknown
 from QEfficient.generation.settings import FILE, GenerationSettings
-from QEfficient.generation.settings_fields import MACHINERY, NOTES, OBEYED, REFUSED
+from QEfficient.generation.settings_fields import MACHINERY, NOTES, OBEYED, OF_CALLS, REFUSED
 
 
 def parse_settings(
@@ -68,11 +68,10 @@ def _config(config: Any) -> dict[str, Any]:
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    known = [*OBEYED, *REFUSED, *MACHINERY]
     for name in given:
-        if name not in known and name not in NOTES:
+        if not any(name in names for names in (OBEYED, REFUSED, MACHINERY, NOTES)):
             what = f"There is no generation parameter {name!r}."
-            raise unknown(OptionError, what, name, known, do="correct the name, or leave it out")
+            raise unknown(OptionError, what, name, [*OBEYED, *OF_CALLS], do="correct the name, or leave it out")
 
 
 def _refuse(name: str, value: Any, shown: str, *, own: bool) -> None:

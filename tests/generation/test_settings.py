@@ -219,6 +219,16 @@ def test_a_typo_is_told_its_nearest_names() -> None:
         parse_settings(config=3)
 
 
+def test_a_typo_is_told_what_does_something_and_nothing_else() -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_settings(keywords={"jsonschema": {}})
+    assert "Did you mean 'json_schema'" in str(caught.value)
+    assert caught.value.allowed is not None
+    named = caught.value.allowed.replace("'", "").split(", ")
+    assert {"regex", "max_new_tokens", "generation_config"} <= set(named)
+    assert not set(named) & {*REFUSED, *MACHINERY}
+
+
 def test_a_bad_value_of_the_repos_file_says_where_it_stands() -> None:
     with pytest.raises(OptionError, match="top_p of the repo's generation_config.json"):
         parse_settings({"top_p": 3})
