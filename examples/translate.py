@@ -8,8 +8,7 @@ import sys
 
 from QEfficient import QEFFAutoModelForSeq2SeqLM
 
-name, *languages = sys.argv[1:]
-source, target = languages if languages else (None, None)
+name, source, target = {2: [*sys.argv[1:], None, None], 4: sys.argv[1:]}.get(len(sys.argv)) or sys.exit(__doc__)
 model = QEFFAutoModelForSeq2SeqLM.from_pretrained(name)
 model.compile()
 for text in model.translate(sys.stdin.read().splitlines(), source, target, overlong="split"):

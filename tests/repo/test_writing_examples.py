@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -112,19 +113,25 @@ def test_a_batch_goes_on_where_ctrl_c_has_stopped_it(
     assert len(json.loads(answers["json"]["text"])) <= 10
 
 
-@pytest.mark.parametrize("line", ['{"id": 1}', "not json", '{"prompt": "x"}', "[1]", '{"id": [1], "prompt": "x"}'])
-def test_a_line_that_is_no_request_is_named(line: str, tmp_path: Path) -> None:
-    (tmp_path / "requests").write_text('{"id": 0, "prompt": "x"}\n' + line + "\n")
+@pytest.mark.parametrize("script", ["batch", "summarize", "translate"])
+def test_a_script_without_what_it_needs_says_how_it_is_called(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "batch.py"), REPO, "requests", "answers"],
-        cwd=tmp_path,
+        [sys.executable, str(EXAMPLES / f"{script}.py")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1 and done.stderr.startswith("requests, line 2 is no request: "), done.stderr
+    assert done.returncode == 1 and f"python examples/{script}.py " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ['{"id": 1}', "not json", '{"prompt": "x"}', "[1]", '{"id": [1], "prompt": "x"}'])
+def test_a_line_that_is_no_request_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text('{"id": 0, "prompt": "x"}\n' + line + "\n")
+    read = runpy.run_path(str(EXAMPLES / "batch.py"))["read"]
+    with pytest.raises(SystemExit, match="requests, line 2 is no request: "):
+        read(tmp_path / "requests")
 
 
 @pytest.mark.slow
