@@ -157,6 +157,8 @@ class CausalRoad(DecoderRoad):
             backend: ``"onnxruntime"``, ``"openvino"``, ``"qaic"``, ``"emulator"`` (its arithmetic on the host, with its
                 defaults) or ``"auto"`` (the default; ``QEFF_BACKEND`` sets another).
             compute: Precision of the arithmetic; left out, the backend's default (fp32 on the host, fp16 on the card).
+                On a host weights may have few bits: ``"int4_weights"``, ``"int8_weights"``, and with products in int8
+                ``"int4_weights_int8"``, ``"int8_weights_int8"``. They write other texts; :meth:`quantize` says more.
             strict: On the host, run exactly the compiled shapes, as a card does.
             verify: ``"on"`` lets the program go on with built-in texts, and compares its logits and its tokens with
                 those of HuggingFace in float32; a card's arithmetic is emulated for it, fp16 caches and all. ``"off"``
@@ -177,7 +179,4 @@ class CausalRoad(DecoderRoad):
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        given = locals()
-        from QEfficient.build.decoder_sizes import decoder_facts
-
-        return self._compiled(given, compiler_options, decoder_facts)
+        return self._compiled(locals(), compiler_options)

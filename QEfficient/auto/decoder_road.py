@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from QEfficient import arguments, progress
 from QEfficient.architectures.record import other_angles
+from QEfficient.auto.compression.quantized import Quantized
 from QEfficient.auto.sharing import Sharing
 from QEfficient.build.saved import Opened
 from QEfficient.cache import Cache
 from QEfficient.errors import NotYetSupportedError, OptionError, UsageError
 from QEfficient.generation.loaded import NO_LIMIT, LoadedGenerator
 from QEfficient.generation.program_parts import repo
-from QEfficient.records import TextFacts
+from QEfficient.records import Json, TextFacts
 from QEfficient.source.head import Head
+from QEfficient.source.origin import Origin
 from QEfficient.source.recipe import Recipe, recipe_of
 from QEfficient.source.text import text_facts
 
 if TYPE_CHECKING:
+    from QEfficient.build.decoder_request import DecoderRequest
     from QEfficient.build.decoder_sizes import Sizes
     from QEfficient.build.decoder_stage import Form
+    from QEfficient.numerics.verify import Limits
 
 log = logging.getLogger("QEfficient")
 
@@ -67,6 +71,7 @@ class DecoderRoad(Sharing[LoadedGenerator]):
     _classes: ClassVar[Classes]
     _continuous: bool | None = None
     _longest: int | None = None  # positions that a caller bounds the model to
+    _quantized: Quantized | None = None  # how it is compiled, where quantize made it
 
     @staticmethod
     def _open(opened: Opened) -> LoadedGenerator:
@@ -78,6 +83,19 @@ class DecoderRoad(Sharing[LoadedGenerator]):
     def _text(self, recipe: Recipe) -> TextFacts:
         """A prompt is never shortened: one that does not fit is refused."""
         return dataclasses.replace(text_facts(recipe), max_length=NO_LIMIT)
+
+    def _own_steps(self) -> tuple[Mapping[str, Json], ...]:
+        return self._quantized.steps if self._quantized else ()
+
+    def _become(self, origin: Origin) -> None:
+        super()._become(origin)
+        self._quantized = None
+
+    def _sizes(self) -> Sizes:
+        """What makes facts of the keywords about slots, rows and lengths."""
+        from QEfficient.build.decoder_sizes import decoder_facts
+
+        return decoder_facts
 
     def _limit(self, recipe: Recipe) -> int | None:
         known = [limit for limit in (recipe.reach.limit, self._longest) if limit is not None]
@@ -127,20 +145,27 @@ class DecoderRoad(Sharing[LoadedGenerator]):
             self._onnx_path = graph.path if export_dir is None else copy_onnx(graph, Path(export_dir))
             return str(self._onnx_path)
 
-    def _compiled(self, given: Mapping[str, Any], options: Mapping[str, Any], sizes: Sizes) -> str:
+    def _compiled(self, given: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         """Compiles what the arguments of ``compile`` ask for."""
-        from QEfficient.build.decoder_request import parse_decoder
         from QEfficient.build.decoder_stage import decoder_stage
 
         with self._lock:
-            self._check_onnx_path(given["onnx_path"])
-            recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
-            text, limit, rope = self._text(recipe), self._limit(recipe), other_angles(recipe.origin.config())
-            request = parse_decoder(given, options, text, self._continuous, limit, rope, sizes=sizes)
-            program = decoder_stage(recipe, request, Cache())
+            if self._quantized is not None:
+                given = self._quantized.filled_in(given)
+            recipe, request = self._asked(given, options)
+            program = decoder_stage(recipe, request, Cache(), self._own_steps())
             loaded = self._keep_program(program, request.backend, request.reason, given)
         _tell_of_caches(recipe.origin.name, loaded)
         return str(loaded.program.binary_path or loaded.program.path)
+
+    def _asked(self, given: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Recipe, DecoderRequest]:
+        """What the arguments of ``compile`` ask for."""
+        from QEfficient.build.decoder_request import parse_decoder
+
+        self._check_onnx_path(given["onnx_path"])
+        recipe = self._recipe(given["use_onnx_subfunctions"], given["verify"])
+        text, limit, rope = self._text(recipe), self._limit(recipe), other_angles(recipe.origin.config())
+        return recipe, parse_decoder(given, options, text, self._continuous, limit, rope, sizes=self._sizes())
 
     def _check_onnx_path(self, path: object) -> None:
         """A decoder's graph is this library's own: its caches are addressed in a way that no other exporter knows."""
@@ -155,15 +180,52 @@ class DecoderRoad(Sharing[LoadedGenerator]):
                 do="leave onnx_path out",
             )
 
-    def quantize(self, *args: object, **keywords: object) -> NoReturn:
-        """Not built for decoders yet.
+    def quantize(
+        self,
+        to: str,
+        *,
+        texts: Iterable[str] | None = None,
+        backend: str | None = None,
+        limits: Limits | Mapping[str, float | None] | None = None,
+        **compile_options: Any,
+    ) -> Self:
+        """Compiles the model with weights of few bits, measures what that costs, and gives it as another object.
+
+        - ``"int4_weights"``: weights in 4 bits, groups of 32 with a step each; numbers are computed in fp32.
+        - ``"int4_weights_int8"``: the same weights, multiplied by int8: each product rounds what it reads, 32 numbers
+          with a step of their own. The fastest, and other texts than ``"int4_weights"`` writes.
+        - ``"int8_weights"``: weights in 8 bits, numbers in fp32: nearly the same texts in a quarter of the bytes. In
+          onnxruntime it saves bytes on disk and no time.
+        - ``"int8_weights_int8"``: the same weights, multiplied by int8.
+
+        A table of words has 8 bits in any case. All are forms of a host; ``compile(mxfp6_matmul=True)`` makes a card's
+        program smaller.
+
+        This object and its program stay as they are. What is given is compiled; ``compile`` of it does the same again,
+        for other sizes or another backend. :attr:`compressed`, ``device_report()`` and the manifest tell what was
+        measured: how many of HuggingFace's tokens are chosen too, the first that is not and how far HuggingFace's was
+        ahead there, the change of perplexity, bytes before and after.
+
+        Args:
+            to: One of these.
+            texts: Texts such as the model will be given; it is measured on them, besides the built-in ones.
+            backend: As :meth:`compile` takes it.
+            limits: What must hold against HuggingFace in float32, in place of the form's defaults:
+                ``min_label_agreement``, the share of its tokens, and ``max_perplexity_change``.
+            **compile_options: Further keywords of :meth:`compile`, such as ``ctx_len``.
+
+        Returns:
+            Another object of this class.
 
         Raises:
-            NotYetSupportedError: Always; it says what makes a card's program smaller.
+            VerificationError: A limit does not hold. Nothing is kept.
+            UsageError: A form that is unknown, a saved program, or a model that is quantized already.
+            OptionError: A backend that does not compute so.
+            NotYetSupportedError: A form of encoders.
         """
-        raise _of_encoders(
-            "quantize", "compile(mxfp6_matmul=True, mxint8_kv_cache=True) makes a card's program smaller"
-        )
+        from QEfficient.auto.compression.decoder_quantizing import quantize_decoder
+
+        return quantize_decoder(self, to, texts, backend, limits, compile_options)
 
     def prune(self, *args: object, **keywords: object) -> NoReturn:
         """Not built for decoders yet.

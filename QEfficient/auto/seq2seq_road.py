@@ -15,6 +15,7 @@ from QEfficient.build.request import CORES
 from QEfficient.source.recipe import verify_mode
 
 if TYPE_CHECKING:
+    from QEfficient.build.decoder_sizes import Sizes
     from QEfficient.numerics.verify import Limits
 
 
@@ -126,7 +127,9 @@ class Seq2SeqRoad(DecoderRoad):
             CompileError: The compiler failed; its output is kept.
             VerificationError: The numbers are past a limit; no program is kept.
         """
-        given = locals()
+        return self._compiled(locals(), compiler_options)
+
+    def _sizes(self) -> Sizes:
         from QEfficient.build.seq2seq_sizes import seq2seq_facts
 
-        return self._compiled(given, compiler_options, seq2seq_facts)
+        return seq2seq_facts

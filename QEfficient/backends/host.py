@@ -17,6 +17,12 @@ from QEfficient.records import Tuning
 WEIGHT_ONLY: Mapping[str, int] = MappingProxyType({"int8_weights": 8, "int4_weights": 4})
 """Precisions in which weights alone have fewer bits, and how many."""
 
+ROUNDED: Mapping[str, int] = MappingProxyType({"int8_weights_int8": 8, "int4_weights_int8": 4})
+"""Precisions of decoders in which such weights are multiplied by int8: each product rounds what it reads."""
+
+NARROW: Mapping[str, int] = MappingProxyType({**WEIGHT_ONLY, **ROUNDED})
+"""All precisions in which weights have fewer bits, and how many."""
+
 BATCH_TOKENS = 256
 """Positions of one stream's batch, before anything is measured: its widest activations then fit a core's cache.
 

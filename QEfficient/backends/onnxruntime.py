@@ -12,7 +12,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW, ROUNDED
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.onnxruntime_session import OnnxRuntimeSession, load, onnxruntime
 from QEfficient.backends.onnxruntime_state import OnnxRuntimeStateSession
@@ -29,7 +29,7 @@ class OnnxRuntimeBackend(HostBackend):
     """Compiles a graph by copying it, and runs it on the CPU in fp32 or int8, or in fp32 with weights of few bits."""
 
     name = runtime = "onnxruntime"
-    compute: tuple[str, ...] = ("fp32", "int8", *WEIGHT_ONLY)
+    compute: tuple[str, ...] = ("fp32", "int8", *NARROW)
     session, state_session = OnnxRuntimeSession, OnnxRuntimeStateSession
 
     def _find_version(self) -> str:
@@ -50,7 +50,7 @@ class OnnxRuntimeBackend(HostBackend):
         from QEfficient.onnx_transforms.joined import write_joined  # imports onnx, which a session must not need
 
         graph, path = program.manifest.graph, program.onnx_path.with_suffix(".onnxruntime.onnx")
-        if not write_joined(program.onnx_path, path):
+        if not write_joined(program.onnx_path, path, _level(program)):
             return graph
         try:
             load(path, threads=1, check_only=True)
@@ -59,6 +59,16 @@ class OnnxRuntimeBackend(HostBackend):
             path.unlink()
             return graph
         return replace(graph, joined=path.relative_to(program.path).as_posix())
+
+
+def _level(program: Program) -> int | None:
+    """How a decoder's products by weights of few bits are computed; an encoder's are turned back."""
+    from QEfficient.onnx_transforms.narrow_products import FP32, INT8
+
+    graph, compute = program.manifest.graph, program.manifest.target.compute
+    if compute not in NARROW or not state_pairs(graph.inputs, graph.outputs):
+        return None
+    return INT8 if compute in ROUNDED else FP32
 
 
 def in_place(graph: GraphFacts, path: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.host import WEIGHT_ONLY, sums_int8_in_32_bits
+from QEfficient.backends.host import NARROW, sums_int8_in_32_bits
 from QEfficient.backends.host_session import HostSession, check_names
 from QEfficient.backends.refusals import corrupt_graph, no_row, refused
 from QEfficient.errors import BackendUnavailableError, DeviceError, InputError
@@ -106,9 +106,10 @@ def load(path: Path, *, threads: int, compute: str = "fp32", check_only: bool = 
     # still do when the next text comes, 1.03 times. More than 200 µs gain nothing, and as they are set by default they
     # go on for 40 ms after the run: streams and other sessions beside them then run at half their speed.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200")
-    if compute in WEIGHT_ONLY:
+    if compute in NARROW:
         # Weights are turned back into fp32 once, here. onnxruntime's product with such weights as they are either turns
-        # them back in each run, which makes a short text several times as slow, or rounds each row to int8 first.
+        # them back in each run, which makes a short text several times as slow, or rounds each row to int8 first. A
+        # decoder's are multiplied as they are where its joined form says so (``narrow_products``).
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not sums_int8_in_32_bits():
         # weights as uint8, whose kernel is slower and exact; else sums that leave 16 bits are cut off in silence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from QEfficient.backends import openvino_graph
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW
 from QEfficient.backends.host_program import HostBackend
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.backends.openvino_state import OpenVinoStateSession
@@ -20,7 +20,7 @@ class OpenVinoBackend(HostBackend):
     """Compiles a graph by copying it, and runs it on the CPU in fp32, bf16 or int8, or with weights of few bits."""
 
     name = runtime = "openvino"
-    compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8, *WEIGHT_ONLY)
+    compute = ("fp32", openvino_graph.BF16, openvino_graph.INT8, *NARROW)
     session, state_session = OpenVinoSession, OpenVinoStateSession
 
     def _find_version(self) -> str:

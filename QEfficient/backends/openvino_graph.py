@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW
 from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
@@ -232,7 +232,7 @@ def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], shapes: 
         ) from error
 
 
-def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
+def compiled(model: Any, compute: str, *, streams: int, threads: int, together: int | None = None) -> Any:
     """An ``openvino.CompiledModel``.
 
     Args:
@@ -241,6 +241,8 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
             else in fp32. With weights in few bits their products are computed in int8 where the CPU has VNNI.
         streams: Calls at once.
         threads: Threads of each.
+        together: Numbers of a row that are rounded with one step where weights have few bits; 0: they stay in fp32.
+            Left out, :data:`ROUNDED_TOGETHER`.
 
     Raises:
         BackendUnavailableError: The CPU does not compute so.
@@ -254,7 +256,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int) -> Any:
     settings = {
         "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
         # in int8 it would round once more what the graph's own scales have rounded
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ROUNDED_TOGETHER if compute in WEIGHT_ONLY else 0,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": (ROUNDED_TOGETHER if together is None else together) * (compute in NARROW),
         "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * threads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW
 from QEfficient.backends.threads import leave
 from QEfficient.errors import CorruptArtefactError, DeviceError, InputError, OptionError, unknown
 
@@ -14,7 +14,7 @@ def other_precision(backend: str, wanted: str, known: Sequence[str]) -> OptionEr
     """The error of a precision that a backend does not compute in."""
     what = f"The backend {backend!r} does not compute in this precision."
     do = "choose one, or leave compute out" if len(known) > 1 else "leave compute out, or compile for another backend"
-    if wanted in WEIGHT_ONLY and "fp16" in known:  # a card's, or its emulation
+    if wanted in NARROW and "fp16" in known:  # a card's, or its emulation
         do = "pass mxfp6_matmul=True, which stores weights in 6 bits on the card, or compile for the host"
     return unknown(OptionError, what, wanted, known, argument="compute", do=do)
 

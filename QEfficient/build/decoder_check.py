@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import MXINT8
+from QEfficient.backends.host import NARROW
 from QEfficient.build.check import EMULATED
 from QEfficient.build.decoder_request import DecoderRequest
 from QEfficient.cache import Cache
+from QEfficient.generation.engine import Engine
+from QEfficient.generation.perplexity import perplexity
 from QEfficient.generation.session_decoder import SessionDecoder
 from QEfficient.numerics import continuations
 from QEfficient.numerics.continuations import Continuation
 from QEfficient.numerics.emulate import computed_in, limits_name
-from QEfficient.numerics.verify import limits_for, refuse
+from QEfficient.numerics.verify import LIMITS, WRITING_LIMITS, limits_for, refuse
 from QEfficient.records import MODEL, DecoderFacts, Json, OnnxModel, Program, Shape, Target
 
 if TYPE_CHECKING:
@@ -93,10 +99,28 @@ def _checked(
     coarsest = limits_name(precision, target)
     if request.options.flags.get(MXINT8) and coarsest == "fp16":
         coarsest = "mxint8"
-    limits = limits_for(coarsest, request.limits, routed=recipe.architecture.routed)
+    table = WRITING_LIMITS if coarsest in NARROW else LIMITS
+    limits = limits_for(coarsest, request.limits, routed=recipe.architecture.routed, table=table)
     where = EMULATED if is_emulated(request) or backend.name == EMULATOR else f"{target.compute} on {backend.name}"
     with closing(SessionDecoder(backend.open(program), facts)) as decoder:
         result, tokens = continuations.compare(kept, decoder, limits, name, where)
+        found = _perplexities(kept, decoder) if target.compute in NARROW else {}
+    if found:
+        result = dataclasses.replace(result, perplexity_change=found["change"])
     more = "" if tokens.first is None else f"The first token that differs: {tokens.first}."
     refuse(result, name, more, "pass looser limits={…}, or another backend or precision")
-    return continuations.to_json(result, tokens)
+    return continuations.to_json(result, tokens) | ({"perplexity": found} if found else {})
+
+
+def _perplexities(kept: Sequence[Continuation], decoder: SessionDecoder) -> dict[str, float]:
+    """How well HuggingFace's model predicts the prompts that both have read, and how well the program does."""
+    told = [
+        (one.prompt, one.loss) for one in kept if one.loss is not None and 1 < len(one.prompt) <= decoder.facts.room
+    ]
+    if not told or decoder.facts.encoder_ctx_len is not None:
+        return {}
+    texts = [prompt for prompt, _ in told]
+    count = sum(len(prompt) - 1 for prompt in texts)
+    wanted = math.exp(sum(loss for _, loss in told) / count)
+    got = perplexity(Engine(decoder), texts).value
+    return {"tokens": count, "huggingface": wanted, "program": got, "change": got / wanted - 1}

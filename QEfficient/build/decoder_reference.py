@@ -85,8 +85,15 @@ def _continued(recipe: Recipe, prompts: Sequence[tuple[str, tuple[int, ...]]]) -
     with torch.no_grad():
         for name, prompt in prompts:
             logits = greedy(model, prompt)
-            found.append(Continuation(name, prompt, tuple(logits.argmax(-1).tolist()), logits))
+            tokens = tuple(logits.argmax(-1).tolist())
+            found.append(Continuation(name, prompt, tokens, logits, loss=_loss(model, prompt)))
     return found
+
+
+def _loss(model: Any, prompt: Sequence[int]) -> float:
+    """The sum of −log p of a prompt's tokens from the second one on."""
+    logits = model(input_ids=torch.tensor([list(prompt)]), use_cache=False).logits[0, :-1]
+    return float(torch.nn.functional.cross_entropy(logits.double(), torch.tensor(list(prompt[1:])), reduction="sum"))
 
 
 def greedy(

@@ -10,7 +10,7 @@ from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import check_names
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW
 from QEfficient.build.decoder_sizes import Sizes, decoder_facts, decoder_shapes
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
 from QEfficient.build.request import CORES, NOT_IN_ANY_KEY, content, served, verify_limits
@@ -118,7 +118,7 @@ def parse_decoder(
     refuse_options(options)
     texts = arguments.optional_strings("texts", given["texts"])
     verify_mode(given["verify"], texts, given["limits"])
-    _refuse_narrow(given["compute"])
+    _refuse_int8(given["compute"])
     backend, reason = registry.choose(given["backend"], given["compute"])
     keywords = served(options)
     check_names(keywords, [name for name in given if name not in ("self", "compiler_options")])
@@ -149,11 +149,11 @@ _AS_OPTIONS = {
 }
 
 
-def _refuse_narrow(compute: object) -> None:
-    if compute in ("int8", *WEIGHT_ONLY):
+def _refuse_int8(compute: object) -> None:
+    if compute == "int8":
         raise NotYetSupportedError(
-            "Decoders are not compiled to few bits yet.",
+            "Decoders are not compiled to int8 with scales of their own.",
             got=f"compute={compute!r}",
-            allowed="the backend's own precision: fp32 on the host, fp16 on the card",
-            do="leave compute out; mxfp6_matmul and mxint8_kv_cache make a card's program smaller",
+            allowed="fp32 and weights of few bits on the host, fp16 on the card",
+            do=f"pass one of {', '.join(NARROW)} on the host; mxfp6_matmul makes a card's program smaller",
         )

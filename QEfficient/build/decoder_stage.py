@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from QEfficient.build.graph_stage import exported
 from QEfficient.build.layer_caches import save_caches
 from QEfficient.build.program_stage import of_model, of_recipe, program_of
 from QEfficient.cache import Cache
+from QEfficient.program import copy_as
 from QEfficient.records import Caches, Json, OnnxModel, Program, TextFacts
 from QEfficient.runtime.freed import give_back
 from QEfficient.runtime.spans import span
@@ -40,10 +41,24 @@ def decoder_export_stage(recipe: Recipe, form: Form, text: TextFacts, cache: Cac
     return exported(recipe, _of_graph(recipe, form), partial(_export, recipe, form, text), cache)
 
 
-def decoder_stage(recipe: Recipe, request: DecoderRequest, cache: Cache) -> Program:
-    """The program for a request, from the cache or compiled now."""
+def decoder_stage(
+    recipe: Recipe,
+    request: DecoderRequest,
+    cache: Cache,
+    steps: Sequence[Mapping[str, Json]] = (),
+    made: Program | None = None,
+) -> Program:
+    """The program for a request, from the cache or compiled now.
+
+    Args:
+        recipe: Which model.
+        request: What to compile it for.
+        cache: Looked into first.
+        steps: By what the program makes the model smaller, beyond what was done to the model itself.
+        made: The same program without these steps: it is taken as it is.
+    """
     form = request.form
-    ingredients = request.ingredients() | of_model(recipe.origin) | generation_key(recipe.origin)
+    ingredients = request.ingredients() | of_model(recipe.origin, steps) | generation_key(recipe.origin)
     graph, source = None, _of_graph(recipe, form)
     if source is not None:
         ingredients["onnx"] = source
@@ -52,10 +67,13 @@ def decoder_stage(recipe: Recipe, request: DecoderRequest, cache: Cache) -> Prog
         ingredients |= {"graph": graph.digest, **of_recipe(recipe)}
 
     def build(workdir: Path) -> None:
+        if made is not None:
+            copy_as(made, workdir, ingredients)
+            return
         from QEfficient.build.decoder_making import make_decoder  # a warm cache needs neither onnx nor safetensors
 
-        made = graph or decoder_export_stage(recipe, form, request.text, cache)
-        make_decoder(recipe, request, made, ingredients, workdir)
+        model = graph or decoder_export_stage(recipe, form, request.text, cache)
+        make_decoder(recipe, request, model, ingredients, workdir, cache)
 
     return program_of(recipe.origin.name, ingredients, build, cache)
 

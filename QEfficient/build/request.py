@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
+from QEfficient.backends.host import ROUNDED, WEIGHT_ONLY
 from QEfficient.build.buckets import buckets_of, most_buckets, named_lengths, of_each_length
 from QEfficient.cache import file_digest, to_json
-from QEfficient.errors import NotYetSupportedError
+from QEfficient.errors import NotYetSupportedError, OptionError
 from QEfficient.records import CompileOptions, Json, OnnxModel, Shape, Target, TextFacts
 from QEfficient.source.recipe import verify_mode
 
@@ -121,6 +122,7 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
     if lengths is None and most is None and given["seq_len"] is not None:
         lengths = tuple(named_lengths(given["seq_len"]))
     verify_mode(given["verify"], None if most else texts, given["limits"])
+    _refuse_rounded(given["compute"])
     backend, reason = registry.choose(given["backend"], given["compute"])
     makes_file = options.get(PRECISION_FILE) is True
     if makes_file or options.get(PRECISION_FILE) in (None, False):  # a diagnosis that needs no file has the path None
@@ -147,6 +149,16 @@ def parse(given: Mapping[str, Any], options: Mapping[str, Any], text: TextFacts)
         onnx_path=None if given["onnx_path"] is None else Path(given["onnx_path"]),
         buckets=buckets,
     )
+
+
+def _refuse_rounded(compute: object) -> None:
+    if compute in ROUNDED:
+        raise OptionError(
+            "Only models that write text have products in int8 with weights of few bits.",
+            got=f"compute={compute!r}",
+            allowed=f"int8, whose scales come from texts, or {', '.join(WEIGHT_ONLY)}",
+            do='pass compute="int8"',
+        )
 
 
 def with_defaults(request: CompileRequest, subject: ModelSubject) -> CompileRequest:

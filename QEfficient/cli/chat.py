@@ -45,11 +45,12 @@ def chat(
     json_schema: text_options.JsonSchema = None,
     ctx_len: text_options.CtxLen = None,
     backend: text_options.Backend = None,
+    compute: text_options.Compute = None,
 ) -> None:
     """Talk with a model. Each line is a message; /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."""
     keywords = text_options.keywords(locals())
     with said_in_options():
-        loaded = text_options.load(model, TEXT_GENERATION, backend, {"ctx_len": ctx_len})
+        loaded = text_options.load(model, TEXT_GENERATION, backend, {"compute": compute, "ctx_len": ctx_len})
     conversation = Conversation(loaded, system, keywords)
     for line in _lines():
         if line == "/exit":

@@ -41,13 +41,14 @@ def generate(
     json_schema: text_options.JsonSchema = None,
     ctx_len: text_options.CtxLen = None,
     backend: text_options.Backend = None,
+    compute: text_options.Compute = None,
     as_json: AsJson = False,
 ) -> None:
     """Write on from prompts, without a chat template. Of one prompt only what is written is printed, as it comes."""
     keywords = text_options.keywords(locals())
     texts = texts_of(prompt, prompts, "--prompts", "PROMPT")
     with said_in_options():
-        loaded = text_options.load(model, TEXT_GENERATION, backend, {"ctx_len": ctx_len})
+        loaded = text_options.load(model, TEXT_GENERATION, backend, {"compute": compute, "ctx_len": ctx_len})
         if as_json:
             answers = loaded.generate(prompts=texts, stream=False, **keywords).generated_texts
             for text, answer in zip(texts, _flat(answers), strict=True):

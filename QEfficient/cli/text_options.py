@@ -46,26 +46,31 @@ CtxLen = Annotated[
 Backend = Annotated[
     str | None, typer.Option(help="onnxruntime, openvino, qaic or emulator. Left out: as compile does.")
 ]
+Compute = Annotated[
+    str | None,
+    typer.Option(help="Precision, such as int4_weights or int4_weights_int8. Left out: as compile does."),
+]
 _DRAWS = ("temperature", "top_k", "top_p", "min_p", "seed")
 
 
-def load(name: str, task: Task, backend: str | None, lengths: Mapping[str, int | None]) -> Any:
+def load(name: str, task: Task, backend: str | None, asked: Mapping[str, int | str | None]) -> Any:
     """The model, compiled unless it is a saved program.
 
     Args:
         name: As the command was given it.
         task: Whose class it is loaded by.
         backend: As ``compile`` and ``from_pretrained`` take it.
-        lengths: Keywords of ``compile``; ``None`` for what was left out.
+        asked: Lengths and precision as ``compile`` takes them; ``None`` for what was left out.
     """
-    given: dict[str, Any] = {keyword: length for keyword, length in lengths.items() if length is not None}
+    given: dict[str, Any] = {keyword: value for keyword, value in asked.items() if value is not None}
     if not hub.is_program(hub.resolve(name).folder):
         model: Any = models.load(name, task.name, None)
         model.compile(backend=backend, **given)
         return model
     if given:
         option = "--" + next(iter(given)).replace("_", "-")
-        raise typer.BadParameter(f"{name} is a saved program: its lengths are as it was compiled", param_hint=option)
+        what = "precision is" if "compute" in given else "lengths are"
+        raise typer.BadParameter(f"{name} is a saved program: its {what} as it was compiled", param_hint=option)
     return models.load(name, task.name, None, **({} if backend is None else {"backend": backend}))
 
 

@@ -94,11 +94,11 @@ class _Stored:
 def _compress(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, names: Names, bits: int) -> StoredWeight:
     """Stores one weight in few bits, if that can be."""
     readers, kept = readers_of(value)
-    kept = kept or _not_finite(tensor)
+    kept = kept or not_finite(tensor)
     if kept:
         return StoredWeight(str(value.name), tensor.nbytes, tensor.nbytes, tensor.nbytes, kept=kept)
     by_row, turned = bool(readers & BY_ROW), TURNED in readers
-    matrix = _matrix(tensor, turned)
+    matrix = numbers_of(tensor, turned)
     group = GROUP if bits == 4 and not by_row and len(matrix) % GROUP == 0 else None
     grid = find_grid(matrix, bits if group else 8, int(by_row), group)
     flat = not by_row and group is None  # a step for each column stands in a vector
@@ -106,7 +106,7 @@ def _compress(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, names
     stored = _Stored(
         initializer(graph, _codes(tensor, grid, turned), names.new(f"{value.name}_codes")),
         initializer(graph, step, names.new(f"{value.name}_step")),
-        initializer(graph, _narrow(zero, grid.bits), names.new(f"{value.name}_zero")),
+        initializer(graph, narrow(zero, grid.bits), names.new(f"{value.name}_zero")),
         group,
     )
     for node, place in list(value.uses()):
@@ -120,12 +120,13 @@ def _compress(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, names
     return StoredWeight(str(value.name), tensor.nbytes, stored.nbytes, held, grid.bits)
 
 
-def _not_finite(tensor: ir.TensorProtocol) -> str:
+def not_finite(tensor: ir.TensorProtocol) -> str:
+    """Why a weight stays in fp32 whose numbers are not all finite; else empty."""
     finite = all(np.isfinite(block).all() for block in weights.blocks(tensor))
     return "" if finite else "it holds numbers that are not finite"
 
 
-def _matrix(tensor: ir.TensorProtocol, turned: bool) -> NDArray[np.float32]:
+def numbers_of(tensor: ir.TensorProtocol, turned: bool) -> NDArray[np.float32]:
     """A weight as it will be stored, read in pieces: a mapped file would stay in memory."""
     found, done = np.empty(tensor.size, np.float32), 0
     for block in weights.blocks(tensor):
@@ -139,10 +140,10 @@ def _codes(tensor: ir.TensorProtocol, grid: Grid, turned: bool) -> ir.TensorProt
     """The codes of a weight, which are made when they are written."""
     shape = ir.Shape(reversed(tensor.shape.numpy()) if turned else tensor.shape.numpy())
     kind = ir.DataType.UINT8 if grid.bits == 8 else ir.DataType.UINT4
-    return ir.LazyTensor(lambda: _narrow(grid.codes(_matrix(tensor, turned)), grid.bits), dtype=kind, shape=shape)
+    return ir.LazyTensor(lambda: narrow(grid.codes(numbers_of(tensor, turned)), grid.bits), dtype=kind, shape=shape)
 
 
-def _narrow(codes: NDArray[np.uint8], bits: int) -> ir.TensorProtocol:
+def narrow(codes: NDArray[np.uint8], bits: int) -> ir.TensorProtocol:
     """Codes as a tensor; of 4 bits there are two in a byte, the first one in its lower half."""
     if bits == 8:
         return ir.tensor(codes)
@@ -158,7 +159,7 @@ def _turn_back(reader: ir.Node, stored: _Stored, name: str, shape: Sequence[int]
     if by_row:  # those of a table stand in a column
         step, zero = (insert(reader, "Squeeze", [one], f"{name}_{one.name}") for one in (step, zero))
     made = insert(reader, "DequantizeLinear", [stored.codes, step, zero], name, like, **attributes)
-    return _as_of(reader, made)
+    return as_of(reader, made)
 
 
 def _look_up(gather: ir.Node, stored: _Stored, names: Names) -> None:
@@ -167,7 +168,7 @@ def _look_up(gather: ir.Node, stored: _Stored, names: Names) -> None:
     assert ids is not None and gather.graph is not None  # Gather has two inputs, and was found in a graph
 
     def put(kind: str, inputs: Sequence[ir.Value], what: str, like: ir.Value | None = None, **given: int) -> ir.Value:
-        return _as_of(gather, insert(gather, kind, inputs, names.new(f"{rows.name}_{what}"), like, **given))
+        return as_of(gather, insert(gather, kind, inputs, names.new(f"{rows.name}_{what}"), like, **given))
 
     codes = put("Gather", [stored.codes, ids], "codes", axis=0)
     zero = put("Gather", [stored.zero, ids], "zero", axis=0)
@@ -178,7 +179,7 @@ def _look_up(gather: ir.Node, stored: _Stored, names: Names) -> None:
     gather.graph.remove(gather, safe=True)
 
 
-def _as_of(node: ir.Node, made: ir.Value) -> ir.Value:
+def as_of(node: ir.Node, made: ir.Value) -> ir.Value:
     """A value whose node says that it came from the same module of torch as another one."""
     producer = made.producer()
     if producer is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_ir.passes import common
 
 from QEfficient.compress.compress_weights import GROUP, SMALLEST, CompressWeights, StoredWeight
+from QEfficient.compress.group_weights import GroupWeights
 from QEfficient.errors import UsageError
 from QEfficient.onnx_transforms import apply
+from QEfficient.onnx_transforms.apply import PassFactory
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.records import Json, OnnxModel
 
@@ -65,9 +68,30 @@ def to_weight_only(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
     Raises:
         UsageError: The graph has no such weight.
     """
-    compress = CompressWeights(bits)
     inline = (common.InlinePass,) if model.functions else ()
-    made = apply(model, folder, passes=(*inline, lambda: compress, RemoveDeadCode))
+    return _written(model, CompressWeights(bits), folder, inline)
+
+
+def to_grouped(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
+    """As :func:`to_weight_only`, of a decoder: a product's matrix has a step for each group of inputs of each output.
+
+    In 4 bits a table is stored in 8, for looking rows up, and once more in 4 where a product reads it too.
+
+    Args:
+        model: The graph in fp32.
+        bits: 8 or 4.
+        folder: An empty folder for the graph.
+
+    Raises:
+        UsageError: The graph has no weight that can be stored so.
+    """
+    return _written(model, GroupWeights(bits), folder)
+
+
+def _written(
+    model: OnnxModel, compress: CompressWeights | GroupWeights, folder: Path, before: Sequence[PassFactory] = ()
+) -> WeightOnly:
+    made = apply(model, folder, passes=(*before, lambda: compress, RemoveDeadCode))
     if all(one.kept for one in compress.found):
         raise UsageError(
             "The graph has no weights that can be stored in fewer bits.",
@@ -75,4 +99,4 @@ def to_weight_only(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
             allowed="a graph with matrix products or tables whose weights are constants in float32",
             do="leave compute out",
         )
-    return WeightOnly(made, bits, tuple(compress.found), compress.rest)
+    return WeightOnly(made, compress.bits, tuple(compress.found), compress.rest)

@@ -230,6 +230,7 @@ class LoadedGenerator:
             "shapes": [shape.sizes for shape in manifest.shapes],
             "program": str(self.program.path),
             "verify": dict(manifest.verify),
+            **({"weights": copy.deepcopy(dict(manifest.weights))} if manifest.weights else {}),
             **{name: copy.deepcopy(manifest.key[name]) for name in ("trained", "compressed") if name in manifest.key},
             "session": None if self._session is None else self._session.report(),
             "work": None if self._engine is None else dataclasses.asdict(self._engine.counts()),

@@ -44,6 +44,7 @@ class Continuation:
         tokens: What follows, an end token like any other.
         logits: What each of them was chosen from, ``(tokens, vocabulary)``.
         source: Ids that its encoder reads.
+        loss: The sum of −log p of the prompt's tokens from the second one on; ``None`` where nobody asked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Continuation:
     tokens: tuple[int, ...]
     logits: Floats
     source: tuple[int, ...] = ()
+    loss: float | None = None
 
     @property
     def gaps(self) -> Floats:
@@ -69,12 +71,14 @@ class TokenAgreement:
         equal: Of them, those that are chosen too.
         near: Of the others, those where HuggingFace's two best logits lie within :data:`NEAR`.
         first: The first other one that is no such near tie, in words.
+        before: Tokens that come before the first other one of each text: so far the texts would be the same.
     """
 
     compared: int
     equal: int
     near: int
     first: str | None = None
+    before: int = 0
 
     @property
     def share(self) -> float:
@@ -90,7 +94,10 @@ def how_many(vocabulary: int) -> int:
 def save(folder: Path, kept: Sequence[Continuation]) -> None:
     """Writes continuations into a folder."""
     arrays = {str(number): np.ascontiguousarray(one.logits) for number, one in enumerate(kept)}
-    notes = [{"name": one.name, "prompt": one.prompt, "tokens": one.tokens, "source": one.source} for one in kept]
+    notes = [
+        {"name": one.name, "prompt": one.prompt, "tokens": one.tokens, "source": one.source, "loss": one.loss}
+        for one in kept
+    ]
     save_file(arrays, folder / FILE, metadata={"continuations": json.dumps(notes)})
 
 
@@ -107,6 +114,7 @@ def load(folder: Path) -> list[Continuation]:
                 tuple(note["tokens"]),
                 file.get_tensor(str(number)),
                 tuple(note["source"]),
+                note.get("loss"),
             )
             for number, note in enumerate(notes)
         ]
@@ -154,15 +162,18 @@ def compare(
 
 def to_json(result: Verification, tokens: TokenAgreement) -> dict[str, Json]:
     """For the manifest."""
-    found = {"compared": tokens.compared, "equal": tokens.equal, "near_ties": tokens.near, "first": tokens.first}
+    found: dict[str, Json] = {"compared": tokens.compared, "equal": tokens.equal, "near_ties": tokens.near}
+    found |= {"first": tokens.first, "equal_before_first": tokens.before}
     return {"verify": "on", **result.to_json(), "tokens": found}
 
 
 def _agreement(kept: Sequence[Continuation], got: Sequence[Floats]) -> TokenAgreement:
-    compared = equal = near = 0
+    compared = equal = near = before = 0
     first = None
     for one, logits in zip(kept, got, strict=True):
         chosen, gaps = logits.argmax(-1), one.gaps
+        same = np.append(chosen == np.array(one.tokens), False)
+        before += int(same.argmin())
         for step, (wanted, other) in enumerate(zip(one.tokens, chosen.tolist(), strict=True)):
             compared += 1
             if wanted == other:
@@ -171,7 +182,7 @@ def _agreement(kept: Sequence[Continuation], got: Sequence[Floats]) -> TokenAgre
                 near += 1
             elif first is None:
                 first = f"{one.name}: token {step} is {other}, not {wanted}, which is ahead by {gaps[step]:.3g}"
-    return TokenAgreement(compared, equal, near, first)
+    return TokenAgreement(compared, equal, near, first, before)
 
 
 def _forced(kept: Sequence[Continuation], decoder: Decoder) -> Iterator[Floats]:

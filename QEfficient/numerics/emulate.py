@@ -22,7 +22,7 @@ from onnx_ir.passes import common
 
 from QEfficient.backends.base import Session
 from QEfficient.backends.card_options import raw_file_name
-from QEfficient.backends.host import WEIGHT_ONLY
+from QEfficient.backends.host import NARROW
 from QEfficient.backends.onnxruntime import OnnxRuntimeSession
 from QEfficient.backends.retained import state_pairs
 from QEfficient.cache import Cache
@@ -72,7 +72,7 @@ class Precision:
 
 
 FULL = Precision(half=False)
-LOWER = ("bf16", "int8", *WEIGHT_ONLY)
+LOWER = ("bf16", "int8", *NARROW)
 """Precisions of a host."""
 
 

@@ -35,6 +35,8 @@ class Limits:
         min_label_agreement: Least share of rows, or tokens, with the reference's label. Those whose two best scores
             lie nearer together than ``max_difference`` of the scores' norm have no label to speak of.
         max_logit_error: Largest absolute difference of a score.
+        max_perplexity_change: Of a program that writes text with weights of few bits: how much the perplexity of texts
+            may grow, as a share of HuggingFace's.
     """
 
     min_cosine: float | None = 0.99999
@@ -43,6 +45,7 @@ class Limits:
     min_label_agreement: float | None = 0.99
     max_logit_error: float | None = None
     min_mean_cosine: float | None = None
+    max_perplexity_change: float | None = None
 
     def tightened(self, share: float) -> Limits:
         """Limits that allow this share of the error that these allow."""
@@ -68,6 +71,16 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
     }
 )
 """The default limits of each precision; the coarsest of a program's counts."""
+
+WRITING_LIMITS: Mapping[str, Limits] = MappingProxyType(
+    {
+        "int8_weights": Limits(None, None, None, 0.9, max_perplexity_change=0.05),
+        "int8_weights_int8": Limits(None, None, None, 0.85, max_perplexity_change=0.1),
+        "int4_weights": Limits(None, None, None, 0.5, max_perplexity_change=0.3),
+        "int4_weights_int8": Limits(None, None, None, 0.5, max_perplexity_change=0.3),
+    }
+)
+"""Those of a program that writes text with weights of few bits: what it writes counts, not how far logits moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +121,8 @@ class Verification:
         rows: How many rows were run.
         vectors: How many vectors were compared: one a row, or one a token.
         not_finite: How many of them hold NaN or Inf; they count as cosine -1.
-        min_cosine, mean_cosine, max_difference, rank_agreement, label_agreement, max_logit_error: See
-            :class:`Limits`; ``None`` where there is nothing to compare.
+        min_cosine, mean_cosine, max_difference, rank_agreement, label_agreement, max_logit_error, perplexity_change:
+            See :class:`Limits`; ``None`` where there is nothing to compare.
         histogram: Vectors a bin of :data:`HISTOGRAM`.
         limits: What had to hold.
         worst: The rows that agree least, the worst first.
@@ -129,6 +142,7 @@ class Verification:
     histogram: tuple[int, ...]
     limits: Limits
     worst: tuple[WorstRow, ...]
+    perplexity_change: float | None = None
 
     @property
     def figures(self) -> tuple[tuple[str, float, float | None, str], ...]:
@@ -142,6 +156,7 @@ class Verification:
             ("rank agreement", self.rank_agreement, limits.min_rank_agreement, "≥"),
             ("label agreement", self.label_agreement, limits.min_label_agreement, "≥"),
             ("logit error", self.max_logit_error, limits.max_logit_error, "≤"),
+            ("perplexity change", self.perplexity_change, limits.max_perplexity_change, "≤"),
         )
         return tuple((name, value, limit, sign) for name, value, limit, sign in every if value is not None)
 
@@ -168,7 +183,7 @@ class Verification:
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> Verification:
         """Of what :meth:`to_json` gave."""
-        own = {field.name: value[field.name] for field in fields(cls)}
+        own = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         own["limits"] = Limits(**own["limits"])
         own["worst"] = tuple(WorstRow(**row) for row in own["worst"])
         return cls(**own | {"histogram": tuple(own["histogram"])})
@@ -181,19 +196,22 @@ class Verification:
         return "\n".join(lines)
 
 
-def limits_for(precision: str, wanted: object = None, *, routed: bool = False) -> Limits:
+def limits_for(
+    precision: str, wanted: object = None, *, routed: bool = False, table: Mapping[str, Limits] = LIMITS
+) -> Limits:
     """The limits of a precision, with those that the caller names in place of the default.
 
     Args:
         precision: A name of :data:`LIMITS`.
         wanted: ``None``, :class:`Limits`, or a mapping of their names to numbers.
         routed: As ``Architecture.routed``: below fp32 single tokens may then be far off, and their mean counts.
+        table: Whose the precision is.
 
     Raises:
         OptionError: A name that is no limit, or no number.
     """
-    usual = LIMITS[precision]
-    if routed and precision != "fp32":
+    usual = table[precision]
+    if table is LIMITS and routed and precision != "fp32":
         usual = replace(usual, min_cosine=0.5, max_difference=None, min_mean_cosine=0.97)
     if wanted is None:
         return usual

@@ -19,6 +19,7 @@ from QEfficient.onnx_transforms.graph_file import make_relative, read
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.join_norms import JoinNorms
 from QEfficient.onnx_transforms.move_biases import MoveBiases
+from QEfficient.onnx_transforms.narrow_products import NarrowProducts
 from QEfficient.onnx_transforms.reads_on_demand import ReadsOnDemand
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
@@ -33,11 +34,17 @@ LARGEST = 2**24
 """Most bytes of a graph file that may be there twice. Without weights it has a few hundred kB."""
 
 
-def write_joined(source: Path, target: Path) -> bool:
+def write_joined(source: Path, target: Path, level: int | None = None) -> bool:
     """Writes what :class:`MoveBiases` and :class:`JoinAttention` make of a graph, or a decoder's passes, beside it.
 
     Both graphs read the same external data; only moved biases are the second one's own. A graph that holds its weights
     itself is left alone, since they would be there twice; so is one whose data has the second graph's name.
+
+    Args:
+        source: The graph.
+        target: Where the second one goes.
+        level: How products by weights of few bits are computed, a level of ``narrow_products``; ``None``: such weights
+            are turned back.
 
     Returns:
         Whether there was anything to join; else nothing is written.
@@ -50,6 +57,8 @@ def write_joined(source: Path, target: Path) -> bool:
     decodes |= run(model, [UsedPositions(), UsedSource()])
     if decodes:
         run(model, [JoinNorms(), InlineFunctions(), TransposedWeights()])
+    if level is not None:
+        decodes |= run(model, [NarrowProducts(level)])
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention(), ReadsOnDemand()]) and not decodes:
         return False
