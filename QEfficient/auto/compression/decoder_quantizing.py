@@ -65,7 +65,8 @@ def quantize_decoder(
     made = copied(model)
     made._loaded = made._onnx_path = None
     made._quantized = asked
-    given = inspect.signature(type(model).compile).bind(made, **options)
+    road: Any = type(model)  # CausalRoad or Seq2SeqRoad: each has its own compile
+    given = inspect.signature(road.compile).bind(made, **options)
     given.apply_defaults()
     further = given.arguments.pop("compiler_options")
     filled = asked.filled_in(given.arguments)
