@@ -238,8 +238,9 @@ def _check_graph(where: str, graph: GraphFacts, files: Mapping[str, FileFacts]) 
     if not shapes or list(shapes) != sorted(set(shapes)) or min(min(shape.sizes.values()) for shape in shapes) < 1:
         raise _inconsistent(f"{where}.shapes", list(map(str, shapes)), "at least one, ascending, sizes from 1 up")
     _listed(f"{where}.onnx", graph.onnx, files)
-    if graph.joined is not None:
-        _listed(f"{where}.joined", graph.joined, files)
+    for kind, name in (("joined", graph.joined), ("paged", graph.paged)):
+        if name is not None:
+            _listed(f"{where}.{kind}", name, files)
     if graph.binary is not None and not any(name.startswith(f"{graph.binary}/") for name in files):
         raise _inconsistent(f"{where}.binary", graph.binary, "a folder with files that the manifest lists")
 

@@ -224,7 +224,7 @@ def complete(body: str, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
 
 BEGINNING = """
 embedded = Gather (embeddings, input_ids)
-final_row = Sub (ctx_number, i1)
+final_row = Constant <value = int64 {$last}> ()
 safe_places = Clip (position_ids, i0, final_row)
 placed = Gather (places, safe_places)
 states_0 = Add (embedded, placed)
@@ -237,7 +237,7 @@ ${part}_$n = Transpose <perm = [0, 2, 1, 3]> (split_${part}_$n)  # float[batch_s
 """
 END = """
 out_$n = MatMul (result_$n, "out.$n")
-states_$m = Add (states_$n, out_$n)
+states_$m = Add (states_$n, out_$n)  # float[batch_size, seq_len, $size]
 """
 LOGITS = """
 largest = ArgMax <axis = 1, keepdims = 1> (position_ids)
@@ -261,11 +261,13 @@ def make(folder: Path, form: Form) -> OnnxModel:
     assert form.window is None
     given = stateful_graphs.make(folder, form)
     one = Layer(HEADS, HEADS, DIM, form.continuous, rotary=False, scale=DIM**-0.5)
-    body = shared_part(one) + BEGINNING
+    body = shared_part(one) + Template(BEGINNING).substitute(last=form.ctx_len - 1)
     sizes = {"size": WIDTH, "heads": HEADS, "width": DIM}
     for n in range(LAYERS):
         body += "".join(Template(PROJECTED).substitute(part=part, n=n, **sizes) for part in PARTS[:3])
-        body += attention(one, n, *(f"{part}_{n}" for part in PARTS[:3])) + Template(END).substitute(n=n, m=n + 1)
+        body += attention(one, n, *(f"{part}_{n}" for part in PARTS[:3])) + Template(END).substitute(
+            n=n, m=n + 1, size=WIDTH
+        )
     picked = KEPT if form.kept > 1 else "picked = Identity (largest)"
     body += Template(LOGITS).substitute(picked=picked, last=LAYERS)
     kinds = {"int64": "int64", "float32": "float"}

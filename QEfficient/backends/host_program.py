@@ -123,8 +123,13 @@ class HostBackend(ABC):
             BackendUnavailableError: The runtime is not installed, or the CPU does not have the precision.
         """
         refuse_devices(devices)
-        kind = self.state_session if state_pairs(program.manifest.inputs, program.manifest.outputs) else self.session
-        return kind(program, strict=strict)
+        if state_pairs(program.manifest.inputs, program.manifest.outputs):
+            return self._open_with_state(program, strict=strict)
+        return self.session(program, strict=strict)
+
+    def _open_with_state(self, program: Program, *, strict: bool) -> StateSession:
+        """Loads a program whose graph has state."""
+        return self.state_session(program, strict=strict)
 
 
 def make(

@@ -6,14 +6,21 @@ copy of the weights on disk; its cache of compiled models saves 0.07 s, for a co
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-from QEfficient.backends import openvino_graph
+from QEfficient.backends import openvino_graph, openvino_paged
 from QEfficient.backends.host import NARROW
 from QEfficient.backends.host_program import HostBackend
+from QEfficient.backends.openvino_paged_state import OpenVinoPagedSession
 from QEfficient.backends.openvino_session import OpenVinoSession
 from QEfficient.backends.openvino_state import OpenVinoStateSession
-from QEfficient.records import MODEL, CompileOptions, OnnxModel, Program, Target
+from QEfficient.backends.retained import state_pairs
+from QEfficient.backends.state_session import StateSession
+from QEfficient.errors import CorruptArtefactError, DeviceError
+from QEfficient.records import MODEL, CompileOptions, GraphFacts, OnnxModel, Program, Target
+
+log = logging.getLogger("QEfficient")
 
 
 class OpenVinoBackend(HostBackend):
@@ -49,3 +56,33 @@ class OpenVinoBackend(HostBackend):
     def _try(self, program: Program) -> None:
         read = openvino_graph.read(program.joined_path)
         openvino_graph.check_longest(read, program.joined_path, program.manifest.inputs, program.manifest.shapes)
+
+    def _complete(self, program: Program, model: OnnxModel, options: CompileOptions) -> GraphFacts:
+        """A decoder has a further graph, whose caches are blocks, where it can be had and this version reads it.
+
+        See ``onnx_transforms.paged``. A session whose shapes are free runs it.
+        """
+        graph, path = program.manifest.graph, program.onnx_path.with_suffix(".openvino_paged.onnx")
+        if not state_pairs(graph.inputs, graph.outputs) or not openvino_paged.is_there():
+            return graph
+        from QEfficient.onnx_transforms.paged import write_paged  # imports onnx, which a session must not need
+
+        if not write_paged(program.onnx_path, path):
+            return graph
+        try:
+            openvino_paged.read(path, program.manifest.target.compute)
+        except (CorruptArtefactError, DeviceError) as error:  # to be faster is no reason to fail
+            log.warning("OpenVINO does not load %s and copies its caches: %s", path.name, error.got)
+            path.unlink()
+            return graph
+        return replace(graph, paged=path.relative_to(program.path).as_posix())
+
+    def _open_with_state(self, program: Program, *, strict: bool) -> StateSession:
+        """Fixed shapes are for rows that change nothing for one another, which rows of one sequence do not promise."""
+        if program.paged_path is not None and not strict and openvino_paged.is_there():
+            try:
+                return OpenVinoPagedSession(program, strict=False)
+            except DeviceError as error:
+                what = "This version of OpenVINO does not run %s, and copies its caches: %s"
+                log.warning(what, program.paged_path.name, error.got)
+        return super()._open_with_state(program, strict=strict)

@@ -127,10 +127,14 @@ def missing(compute: str) -> BackendUnavailableError | None:
     )
 
 
-def read(path: Path) -> Any:
+def read(path: Path, operators: Sequence[Any] = ()) -> Any:
     """The graph as an ``openvino.Model``, its weights still on disk.
 
     OpenVINO refuses external data whose location, or a link, leads out of the graph's folder, before it reads it.
+
+    Args:
+        path: The graph.
+        operators: What makes OpenVINO's of operators that it does not read itself, as its ``ConversionExtension``.
 
     Raises:
         CorruptArtefactError: A file is missing, short, altered or outside the folder.
@@ -139,6 +143,8 @@ def read(path: Path) -> Any:
     ov = openvino()
     # by name: left to guess, each of its readers tries its luck, and prints what it thinks of the file
     onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
+    for operator in operators:
+        onnx.add_extension(operator)
     with _without_links(path) as plain:
         try:
             return _with_whole_batches(ov.Model(onnx.convert(onnx.load(str(plain)))))
@@ -250,11 +256,12 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, together: 
     """
     if error := missing(compute):
         raise error
-    half = compute == BF16 or (compute == INT8 and missing(BF16) is None)
+    half = is_half(compute)
     if half:
         keep_in_fp32(model)
     settings = {
         "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
+        "KV_CACHE_PRECISION": BF16 if half else "f32",  # of caches in blocks; by itself it would round them to 8 bits
         # in int8 it would round once more what the graph's own scales have rounded
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": (ROUNDED_TOGETHER if together is None else together) * (compute in NARROW),
         "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
@@ -266,6 +273,11 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, together: 
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise refused(f"openvino {version()}", "compile", error) from error
+
+
+def is_half(compute: str) -> bool:
+    """Whether products are in bf16."""
+    return compute == BF16 or (compute == INT8 and missing(BF16) is None)
 
 
 def keep_in_fp32(model: Any) -> None:

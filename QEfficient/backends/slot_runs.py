@@ -7,7 +7,7 @@ no row names is a row without tokens; its cache stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,17 +74,20 @@ class RowSlots:
         Tokens without a slot, or at no position of it, are left out. Where several rows name a slot, or a row's
         positions are not consecutive, tokens are run in the order of their positions.
         """
+        shape = arrays[POSITION_IDS].shape
+        runs = [run for pieces in self.rounds(arrays) for run in self._side_by_side(pieces, shape)]
+        return runs or [SlotRun(0, self.count if self.whole else 1, 1, ())]
+
+    def rounds(self, arrays: Inputs) -> Iterator[list[Piece]]:
+        """The same in parts, which are run one after the other: pieces of different slots, by their slots."""
         queues: dict[int, list[Piece]] = {}
         for piece in self._pieces(arrays):
             queues.setdefault(piece.slot, []).append(piece)
         for queue in queues.values():
             queue.sort(key=lambda piece: -piece.start)
-        runs: list[SlotRun] = []
         while queues:
-            now = [queues[slot].pop() for slot in sorted(queues)]
-            runs += self._side_by_side(now, arrays[POSITION_IDS].shape)
+            yield [queues[slot].pop() for slot in sorted(queues)]
             queues = {slot: queue for slot, queue in queues.items() if queue}
-        return runs or [SlotRun(0, self.count if self.whole else 1, 1, ())]
 
     def inputs(self, run: SlotRun, arrays: Inputs) -> Arrays:
         """What a run of a call with these arrays is given: a row's tokens stand at its start, −1 behind them."""
@@ -118,7 +121,8 @@ class RowSlots:
             return {name: array if whole else array[places] for name, array in runs[0][1].items()}
         found = {name: np.zeros((rows, *array.shape[1:]), array.dtype) for name, array in runs[0][1].items()}
         for name, result in found.items():
-            _fill(result, [(piece, results[name][place]) for piece, place, results in pieces])
+            kept = result.shape[1]
+            fill(result, [(one.row, all_[name][at, max(0, kept - len(one.columns)) :]) for one, at, all_ in pieces])
         return found
 
     def _pieces(self, arrays: Inputs) -> Iterator[Piece]:
@@ -174,11 +178,16 @@ class RowSlots:
         return slots[0], last + 1 - slots[0]
 
 
-def _fill(result: NDArray[np.generic], found: Sequence[tuple[Piece, NDArray[np.generic]]]) -> None:
-    """Puts the results of each row's last tokens into its place, out of its pieces', in the order of the runs."""
+def fill(result: NDArray[np.generic], found: Iterable[tuple[int, NDArray[np.generic]]]) -> None:
+    """Puts the results of each row's last tokens into its place.
+
+    Args:
+        result: ``(rows, last tokens of each, …)``. Where a row has fewer, its first one's stand before them.
+        found: Row → results of its tokens, in the order of these; a row may come several times.
+    """
     kept, parts = result.shape[1], dict[int, list[NDArray[np.generic]]]()
-    for piece, last in found:
-        parts.setdefault(piece.row, []).append(last[max(0, kept - len(piece.columns)) :])
+    for row, last in found:
+        parts.setdefault(row, []).append(last)
     for row, ones in parts.items():
         last = np.concatenate(ones)[-kept:]
         result[row, kept - len(last) :], result[row, : kept - len(last)] = last, last[0]

@@ -109,7 +109,7 @@ class StateSession(OwnedState, OfOneProcess, Closing):
         """What a slot holds: name → a copy, without the first axis."""
         check_slot(slot, self.states)
         with self._owned():
-            return {spec.name: self._buffers[spec.name][slot].astype(spec.dtype) for spec in self.states}
+            return {spec.name: self._read(spec, self._buffers[spec.name][slot]) for spec in self.states}
 
     def write(self, slot: int, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Makes a slot hold ``state``, as :meth:`read` gives it."""
@@ -117,15 +117,14 @@ class StateSession(OwnedState, OfOneProcess, Closing):
         check_state(state, self.states)
         with self._owned():
             for name, buffer in self._buffers.items():
-                buffer[slot] = state[name]
+                self._write(buffer[slot], state[name])
 
     def copy(self, source: int, target: int, length: int | None = None) -> None:
         """Makes slot ``target`` hold what ``source`` does: all, or its first ``length`` positions, source and rings."""
         check_slot(source, self.states)
         check_slot(target, self.states)
         with self._owned():
-            kept = [spec for spec in self._specs[0] if spec.name in self._buffers]
-            copy_slot(kept, self._buffers, source, target, length)
+            self._copy(source, target, length)
 
     def clear(self, slot: int | None = None) -> None:
         """Zeroes a slot, or all."""
@@ -134,6 +133,19 @@ class StateSession(OwnedState, OfOneProcess, Closing):
         with self._owned():
             for buffer in self._buffers.values():
                 buffer[slice(None) if slot is None else slot] = 0
+
+    def _read(self, spec: TensorSpec, held: NDArray[np.generic]) -> NDArray[np.generic]:
+        """A copy of what a slot's part of a buffer holds, as ``spec``, one of :attr:`states`, says."""
+        return held.astype(spec.dtype)
+
+    def _write(self, held: NDArray[np.generic], state: NDArray[np.generic]) -> None:
+        """Makes a slot's part of a buffer hold what :meth:`_read` gave."""
+        held[...] = state
+
+    def _copy(self, source: int, target: int, length: int | None) -> None:
+        """Copies what a slot holds into another: all, or what its first positions need."""
+        kept = [spec for spec in self._specs[0] if spec.name in self._buffers]
+        copy_slot(kept, self._buffers, source, target, length)
 
     @property
     def bytes_held(self) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from QEfficient.onnx_transforms import match, new_values
+from QEfficient.onnx_transforms import new_values
 from QEfficient.onnx_transforms.cached_layers import CachedLayer, cached_layers, slots_are_counted
+from QEfficient.onnx_transforms.layer_values import by_token, give_result, take_place
 from QEfficient.onnx_transforms.rotary_tables import Rotated, half_table, rotated
 from QEfficient.onnx_transforms.row_lengths import RowLengths
 from QEfficient.records import ROW_SLOTS
 
 DOMAIN, OPERATOR = "com.microsoft", "GroupQueryAttention"
 
-_HEADS_FIRST = [0, 2, 1, 3]
 _TURNS = 16  # widths of a head that the operator turns by positions are multiples of it
 
 
@@ -58,7 +57,7 @@ class _Joining:
         query, key, tables = layer.query, layer.key.new, self._tables(layer)
         if tables is not None:
             query, key = tables[0].states, tables[1].states
-        states = [self._by_token(value, last) for value in (query, key, layer.value.new)]
+        states = [by_token(value, last, self._graph, self._names) for value in (query, key, layer.value.new)]
         attributes: dict[str, int | float] = {"num_heads": layer.heads, "kv_num_heads": layer.shared_heads}
         attributes |= {"scale": layer.scale, "do_rotary": int(tables is not None)}
         if layer.window is not None:
@@ -75,7 +74,7 @@ class _Joining:
         joined = ir.node(OPERATOR, inputs, attributes, domain=DOMAIN, outputs=outputs, name=f"{name}_attention")
         joined.metadata_props.update(last.metadata_props)
         last.prepend(joined)
-        self._replace(layer, outputs[0])
+        give_result(layer, outputs[0], self._graph, self._names)
 
     def _tables(self, layer: CachedLayer) -> tuple[Rotated, Rotated] | None:
         """How queries and keys are turned, if that is by the same tables and the operator can do it."""
@@ -89,43 +88,12 @@ class _Joining:
             self._halves[table] = half_table(self._graph, table, self._names)
         return self._halves[table]
 
-    def _by_token(self, heads: ir.Value, place: ir.Node) -> ir.Value:
-        """``(batch, heads, length, width)`` → ``(batch, length, heads · width)``; as it was before, where it was so."""
-        name, size = str(heads.name), list(heads.shape or ())
-        turned = match.made_by(heads, "Transpose", shared=True)
-        if turned is not None and match.perm(turned) == _HEADS_FIRST and turned.inputs[0] is not None:
-            behind = turned.inputs[0]
-        else:
-            behind = ir.Value(name=self._names.new(f"{name}_by_token"), type=heads.type)
-            node = ir.node("Transpose", [heads], {"perm": _HEADS_FIRST}, outputs=[behind], name=f"node_{behind.name}")
-            place.prepend(node)
-        split, width = match.made_by(behind, "Reshape", shared=True), size[1] * size[3]
-        whole = split.inputs[0] if split is not None else None
-        if whole is not None and whole.shape is not None and match.same(whole.shape, [size[0], size[2], width]):
-            return whole
-        wanted = new_values.initializer(self._graph, np.array([0, 0, width]), self._names.new(f"{name}_width"))
-        return new_values.insert(place, "Reshape", [behind, wanted], self._names.new(f"{name}_whole"))
-
     def _afterwards(self, before: ir.Value, after: ir.Value) -> ir.Value:
         """An output in the place of a cache after the run, which has the rows' slots only, as the input has now."""
         before.shape = ir.Shape([ROW_SLOTS, *list(before.shape or ())[1:]])
         made = ir.Value(type=after.type, shape=before.shape)
-        _take_place(after, made)
+        take_place(after, made)
         return made
-
-    def _replace(self, layer: CachedLayer, joined: ir.Value) -> None:
-        """Gives the result to whoever reads the layer's."""
-        flat = match.only_user(layer.result, "Reshape")
-        if flat is not None and match.same(flat.outputs[0].shape or (), joined.shape or ()):
-            _take_place(flat.outputs[0], joined)
-            return
-        last = layer.result.producer()
-        assert last is not None
-        sizes = np.array([0, 0, layer.heads, layer.width])
-        split = new_values.initializer(self._graph, sizes, self._names.new(f"{layer.result.name}_sizes"))
-        name = self._names.new(f"{layer.result.name}_heads")
-        heads = new_values.insert(last, "Reshape", [joined, split], name, like=layer.result)
-        _take_place(layer.result, heads)
 
     def _count_other_slots(self, states: list[ir.Value]) -> None:
         """Lets the slots be counted of a cache that still has them all along its first axis, where one does."""
@@ -134,10 +102,3 @@ class _Joining:
             for node, _ in list(state.uses()) if others else ():
                 if node.op_type == "Shape" and (node.attributes.get_int("start", 0) or 0) == 0:
                     node.replace_input_with(0, others[0])
-
-
-def _take_place(old: ir.Value, new: ir.Value) -> None:
-    """Gives whoever reads a value another one, under its name."""
-    name, old.name = old.name, None
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    new.name = name

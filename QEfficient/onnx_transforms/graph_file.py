@@ -105,6 +105,13 @@ def make_relative(proto: onnx.ModelProto, folder: Path) -> None:
                 entry.value = Path(entry.value).relative_to(folder).as_posix()
 
 
+def write_beside(model: ir.Model, source: Path, target: Path) -> None:
+    """Writes a graph that was made of ``source``'s, as :func:`read` gave it, beside it: both have the same data."""
+    proto = ir.to_proto(model)
+    make_relative(proto, source.parent.absolute())
+    onnx.save_model(proto, target)
+
+
 def _parse(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load_model(path, load_external_data=False)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-import onnx_ir as ir
-
 from QEfficient.onnx_transforms.apply import run
-from QEfficient.onnx_transforms.graph_file import make_relative, read
+from QEfficient.onnx_transforms.graph_file import read, write_beside
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
 from QEfficient.onnx_transforms.used_positions import UsedPositions
@@ -28,6 +25,4 @@ def write_inlined(source: Path, target: Path) -> None:
     """
     model = read(source)
     run(model, [UsedPositions(), InlineFunctions(), RemoveDeadCode()])
-    proto = ir.to_proto(model)
-    make_relative(proto, source.parent.absolute())
-    onnx.save_model(proto, target)
+    write_beside(model, source, target)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 
 from QEfficient.onnx_transforms.apply import run
 from QEfficient.onnx_transforms.cached_attention import JoinCachedAttention
-from QEfficient.onnx_transforms.graph_file import make_relative, read
+from QEfficient.onnx_transforms.graph_file import read, write_beside
 from QEfficient.onnx_transforms.join_attention import JoinAttention
 from QEfficient.onnx_transforms.join_norms import JoinNorms
 from QEfficient.onnx_transforms.move_biases import MoveBiases
@@ -62,17 +61,11 @@ def write_joined(source: Path, target: Path, level: int | None = None) -> bool:
     run(model, [MoveBiases()])
     if not run(model, [JoinAttention(), ReadsOnDemand()]) and not decodes:
         return False
-    _write(model, source, target)
+    run(model, [RemoveDeadCode()])
+    write_beside(model, source, target)
     return True
 
 
 def _is_asked_by_tokens_alone(model: ir.Model) -> bool:
     """Whether a graph's inputs are tokens and caches: a call of it can become several, of some of its rows each."""
     return all(str(value.name) in _ASKED or _CACHE.fullmatch(str(value.name)) for value in model.graph.inputs)
-
-
-def _write(model: ir.Model, source: Path, target: Path) -> None:
-    run(model, [RemoveDeadCode()])
-    proto = ir.to_proto(model)
-    make_relative(proto, source.parent.absolute())
-    onnx.save_model(proto, target)

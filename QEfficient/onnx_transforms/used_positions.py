@@ -24,7 +24,10 @@ class UsedPositions(ir.passes.InPlacePass):
             return ir.passes.PassResult(model, modified=False)
         length, one = count.inputs[1], count.inputs[2]
         names = new_values.Names(model)
-        largest = new_values.insert(count, "ReduceMax", [positions], names.new("largest_position"), keepdims=0)
+        # OpenVINO counts in int32, by way of float32: the largest positions, which no cache has, would be below 0
+        inside = new_values.insert(count, "Less", [positions, length], names.new("position_inside"))
+        bounded = new_values.insert(count, "Where", [inside, positions, length], names.new("position_bounded"))
+        largest = new_values.insert(count, "ReduceMax", [bounded], names.new("largest_position"), keepdims=0)
         used = new_values.insert(count, "Add", [largest, one], names.new("positions_used"))
         least = new_values.insert(count, "Max", [used, one], names.new("positions_read"))  # a call of padding only
         count.replace_input_with(1, new_values.insert(count, "Min", [least, length], names.new("positions_there")))

@@ -79,6 +79,7 @@ class GraphFacts:
         inputs, outputs: In graph order.
         onnx: Its file.
         joined: The file that the host's runtime runs in its place; ``None``: that one itself.
+        paged: Of a decoder for OpenVINO, the file whose caches are blocks (``onnx_transforms.paged``); ``None``: none.
         binary: Folder of its QPC, ``None`` on the host.
         in_place: State inputs that onnxruntime may overwrite while it runs: see ``onnx_transforms.in_place``.
     """
@@ -88,6 +89,7 @@ class GraphFacts:
     outputs: tuple[TensorSpec, ...]
     onnx: str
     joined: str | None = None
+    paged: str | None = None
     binary: str | None = None
     in_place: tuple[str, ...] = ()
 
@@ -187,6 +189,12 @@ class Program:
     def joined_path(self) -> Path:
         """The graph file that the host's runtime runs."""
         return self.path / (self.manifest.graph.joined or self.manifest.graph.onnx)
+
+    @property
+    def paged_path(self) -> Path | None:
+        """The graph file whose caches are blocks; ``None``: there is none."""
+        paged = self.manifest.graph.paged
+        return None if paged is None else self.path / paged
 
     @property
     def binary_path(self) -> Path | None:

@@ -15,6 +15,8 @@ import pytest
 from QEfficient.backends.base import Backend, Retaining
 from QEfficient.backends.onnxruntime import OnnxRuntimeBackend
 from QEfficient.backends.openvino import OpenVinoBackend
+from QEfficient.backends.openvino_paged_state import OpenVinoPagedSession
+from QEfficient.backends.openvino_state import OpenVinoStateSession
 from QEfficient.backends.state_session import StateSession
 from QEfficient.errors import CorruptArtefactError, DeviceError, InputError
 from QEfficient.generation.decoder import Chunk
@@ -96,6 +98,27 @@ class TestOpenVinoState(HostConformance):
         for slot in range(session.states[0].shape[0]):
             session.write(slot, nothing)
         return SessionDecoder(session, form.facts)
+
+
+class TestPagedState(TestOpenVinoState):
+    """The same decoders with caches of blocks; where shapes are fixed, with slots as ever."""
+
+    @pytest.fixture(params=[name for name, form in FORMS.items() if form.window is None])
+    def form(self, request: pytest.FixtureRequest) -> Form:
+        return FORMS[request.param]
+
+    def graph(self, folder: Path, form: Form) -> OnnxModel:
+        return graphs.make(folder, form) if form.window else replace(cached_graphs.make(folder, form), functions=True)
+
+    def test_it_is_paged(self, backend: Backend, program: Program) -> None:
+        """With the version of openvino that is installed: else a decoder is twenty times as slow."""
+        assert program.paged_path is not None
+        found = Counter(node.op_type for node in onnx.load(program.paged_path).graph.node)
+        assert found["PagedAttention"] == graphs.LAYERS
+        assert not found.keys() & {"Softmax", "ScatterND", "CtxScatterCB", "CtxScatter"}
+        with backend.open(program) as free, backend.open(program, strict=True) as fixed:
+            assert (type(free), type(fixed)) == (OpenVinoPagedSession, OpenVinoStateSession)
+            assert free.report()["paged"] and "paged" not in fixed.report()
 
 
 def compiled(backend: Backend, folder: Path, form: Form) -> Program:

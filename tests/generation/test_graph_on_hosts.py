@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx
 import pytest
 
+from QEfficient.architectures import find
 from QEfficient.backends import registry
+from QEfficient.backends.openvino_paged_state import OpenVinoPagedSession
 from QEfficient.numerics.decoder_steps import CACHE_SLOTS, Steps, worst_difference
+from QEfficient.onnx_transforms.paged import write_paged
 from QEfficient.records import MODEL, CompileOptions, Shape, Target
 from QEfficient.tasks.text_generation import DecoderForm
 from tests.generation.test_graph_tokens import prompt
-from tests.generation.tiny_decoders import WINDOW, own_logits, tiny_decoder
+from tests.generation.tiny_decoders import TYPES, WINDOW, own_logits, tiny_decoder
 
 FORMS = [DecoderForm(), DecoderForm(continuous=False, keeps_logits=True)]
+
+NOT_PAGED = {
+    "bloom": "biases by distance",
+    "mpt": "biases by distance",
+    "gemma2": "a soft cap",
+    "gemma3_text": "rings",
+    "opt": "queries that are scaled before",
+}
 
 
 @pytest.mark.parametrize("backend", registry.HOSTS)
@@ -31,6 +44,8 @@ def test_steps_agree_with_transformers(model_type, form, backend, graph_of, tmp_
     assert {node.domain for node in proto.graph.node} == {"", *own}
     wanted = [dict(enumerate(own_logits(model, ids))) for ids in steps.sequences]
     with host.open(program) as session:
+        paged = backend == "openvino" and model_type not in NOT_PAGED
+        assert isinstance(session, OpenVinoPagedSession) == paged
         slots = session.states[0].shape[0]
         for slot in range(int(slots)):
             session.write(slot, {spec.name: np.full(spec.shape[1:], np.nan, np.float32) for spec in session.states})
@@ -54,3 +69,16 @@ def test_caches_of_all_positions_are_read_by_attention_alone(model_type, graph_o
     kinds = {node.op_type for node in nodes}
     assert ("ScatterND" in kinds) == ("Softmax" in kinds) == (model_type == "gemma3_text")
     assert not kinds & {"Reciprocal", "ReduceMean", "Range"} or model_type == "gemma3_text"
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_which_types_have_caches_of_blocks_in_openvino(model_type, graph_of, tmp_path):
+    graph, path = graph_of(model_type), tmp_path / "paged.onnx"
+    for file in graph.path.parent.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    assert write_paged(tmp_path / graph.path.name, path) == path.exists() == (model_type not in NOT_PAGED)
+    if path.exists():
+        kinds = Counter((node.domain, node.op_type) for node in onnx.load(path, load_external_data=False).graph.node)
+        assert kinds["qefficient", "PagedAttention"] == sum(spec.name.startswith("past_key") for spec in graph.inputs)
+        assert ("", "Softmax") not in kinds or find(model_type).routed
+        assert {domain for domain, _ in kinds} == {"", "qefficient"}
