@@ -10,7 +10,7 @@ from QEfficient.onnx_transforms import match
 from QEfficient.onnx_transforms.formulas import formula
 
 OPERATOR = "SimplifiedLayerNormalization"
-"""onnxruntime's name. It stands in ONNX' own domain, where ONNX does not know it."""
+"""onnxruntime's name. It stands in ONNX' own domain, where ONNX does not know it, or in onnxruntime's."""
 
 
 class JoinNorms(ir.passes.InPlacePass):
@@ -18,15 +18,24 @@ class JoinNorms(ir.passes.InPlacePass):
 
     Both as it is exported and as ``ScaleSquares`` leaves it, whose detour keeps fp16 in range: fp32 needs none. It is
     one node for 14, of which a decoder has two in every layer.
+
+    Args:
+        domain: Where the reader of the graph looks for it: onnxruntime in ONNX' own, OpenVINO in onnxruntime's.
     """
+
+    def __init__(self, domain: str = "") -> None:
+        super().__init__()
+        self._domain = domain
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Changes ``model`` in place."""
         modified = False
         for node in list(model.graph):
             if match.is_a(node, "Mul") and (found := _norm(node)) is not None:
-                _join(node, found)
+                _join(node, found, self._domain)
                 modified = True
+        if modified and self._domain:
+            model.graph.opset_imports[self._domain] = 1
         return ir.passes.PassResult(model, modified=modified)
 
 
@@ -101,12 +110,13 @@ def _is_greatest(divisor: ir.Value | None, states: ir.Value | None) -> bool:
     return False
 
 
-def _join(result: ir.Node, found: _Norm) -> None:
+def _join(result: ir.Node, found: _Norm, domain: str) -> None:
     value = result.outputs[0]
     name, value.name = value.name, None
     made = ir.Value(name=name, type=value.type, shape=value.shape)
     attributes = {"axis": -1, "epsilon": found.epsilon, "stash_type": 1}
-    node = ir.node(OPERATOR, [found.states, found.weight], attributes, outputs=[made], name=f"{name}_norm")
+    inputs = [found.states, found.weight]
+    node = ir.node(OPERATOR, inputs, attributes, domain=domain, outputs=[made], name=f"{name}_norm")
     node.metadata_props.update(result.metadata_props)
     result.prepend(node)
     value.replace_all_uses_with(made, replace_graph_outputs=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from QEfficient.onnx_transforms.apply import run
 from QEfficient.onnx_transforms.graph_file import read, write_beside
+from QEfficient.onnx_transforms.join_norms import JoinNorms
 from QEfficient.onnx_transforms.paged_attention import TOKENS, PageAttention, reads_rows
 from QEfficient.onnx_transforms.remove_dead_code import RemoveDeadCode
 from QEfficient.onnx_transforms.standard_operators import InlineFunctions
@@ -31,7 +32,7 @@ def write_paged(source: Path, target: Path) -> bool:
     model = read(source)
     if not run(model, [PageAttention()]):
         return False
-    run(model, [RemoveDeadCode(), InlineFunctions(), RemoveDeadCode()])
+    run(model, [RemoveDeadCode(), JoinNorms("com.microsoft"), InlineFunctions(), RemoveDeadCode()])
     graph = model.graph
     if reads_rows(graph):
         return False
