@@ -89,5 +89,5 @@ def _converted(node: Any) -> Any:
     for name, number in (("num_k_heads", shared), ("k_head_size", width)):
         attention.set_rt_info(number, name)
         attention.set_rt_info(number, name.replace("k_", "v_"))
-    sizes = constant(np.array([1, -1, heads * width]))
+    sizes = constant(np.array([-1, 1, heads * width]))
     return operators.reshape(attention.output(0), sizes, False).outputs()

@@ -75,7 +75,7 @@ class OpenVinoPagedSession(OpenVinoStateSession):
             self._request.infer()
         except RuntimeError as error:
             raise refused(f"openvino {graphs.version()}", "run", error) from error
-        logits = self._request.get_output_tensor(0).data[0].copy()  # the next run writes there
+        logits = self._request.get_output_tensor(0).data[:, 0].copy()  # the next run writes there
         ends = np.cumsum(run.counts)
         yield from zip(run.rows, np.split(logits, ends[:-1]), strict=True)
 

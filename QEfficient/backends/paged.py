@@ -62,8 +62,8 @@ def paged_run(pieces: Sequence[Piece], arrays: Inputs, kept: int, blocks: int) -
     begins, counts = _begins(lengths), np.minimum(lengths, kept)
     slots = [piece.slot * blocks for piece in pieces]
     found = {
-        IDS: np.concatenate([arrays[IDS][piece.row, piece.columns] for piece in pieces])[None],
-        POSITIONS: _ranges(past, lengths)[None].astype(arrays[POSITIONS].dtype),
+        IDS: np.concatenate([arrays[IDS][piece.row, piece.columns] for piece in pieces])[:, None],
+        POSITIONS: _ranges(past, lengths)[:, None].astype(arrays[POSITIONS].dtype),
         LOGIT_ROWS: _ranges(begins[1:] - counts, counts),
         PAST_LENS: past.astype(np.int32),
         SEQUENCE_BEGINS: begins.astype(np.int32),

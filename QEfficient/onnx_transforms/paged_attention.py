@@ -17,10 +17,11 @@ _SCALARS = frozenset({"max_context_len"})
 class PageAttention(ir.passes.InPlacePass):
     """Makes one operator of each layer's attention, whose caches are blocks of :data:`BLOCK` positions.
 
-    All rows' tokens stand in one sequence, ``(1, tokens)``, and no row is padded: what tells rows apart are further
-    inputs (``records.paged``), which only the operator reads. Logits are those of the tokens that :data:`LOGIT_ROWS`
-    names. A cache keeps its name and is ``(blocks, shared heads, BLOCK, width)``; it is written where it stands, so
-    that the logits are the graph's only output.
+    All rows' tokens stand in one sequence, and no row is padded: what tells rows apart are further inputs
+    (``records.paged``), which only the operator reads. The sequence stands along the first axis, ``(tokens, 1)``, where
+    to put heads before tokens moves nothing. Logits are those of the tokens that :data:`LOGIT_ROWS` names. A cache
+    keeps its name and is ``(blocks, shared heads, BLOCK, width)``; it is written where it stands, so that the logits
+    are the graph's only output.
 
     That is done where every cache is one of all positions whose attention :func:`cached_layers` finds, without a soft
     cap, and the last tokens' states are picked by one node. Else nothing is.
@@ -38,10 +39,23 @@ class PageAttention(ir.passes.InPlacePass):
 def reads_rows(graph: ir.Graph) -> bool:
     """Whether a graph still asks for a row what one sequence of all tokens does not tell, once dead code is gone."""
     known = {*TOKENS, LOGIT_ROWS, *PAGED_INPUTS}
-    others = [value for value in graph.inputs if value.name not in known and value.uses()]
-    return any(
-        (user.domain, user.op_type) != (PAGED_DOMAIN, PAGED_ATTENTION) for value in others for user, _ in value.uses()
-    )
+    others = [user for value in graph.inputs if value.name not in known for user, _ in value.uses()]
+    if any((user.domain, user.op_type) != (PAGED_DOMAIN, PAGED_ATTENTION) for user in others):
+        return True
+    return any(_sums_up(value) for value in graph.inputs if value.name == TOKENS[1])
+
+
+def _sums_up(positions: ir.Value) -> bool:
+    """Whether one number is made of several positions, as a row's largest, before numbers are looked up by them."""
+    waiting, seen = [positions], {positions}
+    while waiting:
+        for user, _ in waiting.pop().uses():
+            if user.domain or user.op_type.startswith(("Reduce", "Arg", "Cum", "TopK", "NonZero")):
+                return True
+            if user.op_type not in ("Shape", "Gather", "GatherND", "GatherElements"):
+                waiting += [value for value in user.outputs if value not in seen]
+                seen.update(user.outputs)
+    return False
 
 
 def _are_all(layers: list[CachedLayer], graph: ir.Graph) -> bool:
@@ -74,16 +88,16 @@ def _page(model: ir.Model, layers: list[CachedLayer], pick: ir.Node) -> None:
     for layer in layers:
         _page_layer(layer, told, graph, names)
     picked = ir.Value(name=names.new("picked_states"), type=pick.outputs[0].type)
-    pick.append(ir.node("Gather", [pick.inputs[0], rows], {"axis": 1}, outputs=[picked], name=f"node_{picked.name}"))
+    pick.append(ir.node("Gather", [pick.inputs[0], rows], {"axis": 0}, outputs=[picked], name=f"node_{picked.name}"))
     pick.outputs[0].replace_all_uses_with(picked)
     _count_rows_of_ids(graph)
     graph.inputs.extend([*told, rows])
     graph.opset_imports[PAGED_DOMAIN] = 1
     for value in graph.inputs:
         if value.name in TOKENS:
-            value.shape = ir.Shape([1, "tokens"])
+            value.shape = ir.Shape(["tokens", 1])
     [logits] = graph.outputs
-    logits.shape = ir.Shape([1, "logits_asked", *list(logits.shape or ())[2:]])
+    logits.shape = ir.Shape(["logits_asked", 1, *list(logits.shape or ())[2:]])
 
 
 def _page_layer(layer: CachedLayer, told: list[ir.Value], graph: ir.Graph, names: new_values.Names) -> None:

@@ -81,4 +81,5 @@ def test_which_types_have_caches_of_blocks_in_openvino(model_type, graph_of, tmp
         kinds = Counter((node.domain, node.op_type) for node in onnx.load(path, load_external_data=False).graph.node)
         assert kinds["qefficient", "PagedAttention"] == sum(spec.name.startswith("past_key") for spec in graph.inputs)
         assert ("", "Softmax") not in kinds or find(model_type).routed
-        assert {domain for domain, _ in kinds} == {"", "qefficient"}
+        assert {domain for domain, _ in kinds} - {"com.microsoft"} == {"", "qefficient"}
+        assert {kind for domain, kind in kinds if domain == "com.microsoft"} <= {"SimplifiedLayerNormalization"}
