@@ -16,11 +16,9 @@ from QEfficient.backends.host_session import check_names
 from QEfficient.backends.openvino_session import check_ids, places
 from QEfficient.backends.openvino_state import OpenVinoStateSession
 from QEfficient.backends.refusals import refused
-from QEfficient.backends.slot_runs import POSITIONS, SLOTS, RowSlots, fill
-from QEfficient.records import Json, TensorSpec
+from QEfficient.backends.slot_runs import RowSlots, fill
+from QEfficient.records import BATCH_INDEX, NUM_LOGITS_TO_KEEP, POSITION_IDS, Json, TensorSpec
 from QEfficient.records.paged import BLOCK, LOGIT_ROWS, PAGED_INPUTS
-
-_KEPT = "num_logits_to_keep"
 
 
 class OpenVinoPagedSession(OpenVinoStateSession):
@@ -34,7 +32,7 @@ class OpenVinoPagedSession(OpenVinoStateSession):
         path, compute = self._program.paged_path, self._program.manifest.target.compute
         assert path is not None
         model = openvino_paged.read(path, compute)
-        inputs = [spec for spec in self._specs[0] if spec.name not in (SLOTS, _KEPT)]
+        inputs = [spec for spec in self._specs[0] if spec.name not in (BATCH_INDEX, NUM_LOGITS_TO_KEEP)]
         found = {name: place for place, port in enumerate(model.inputs) for name in port.get_names()}
         check_names(path, "inputs", inputs, [name for name in found if name not in (LOGIT_ROWS, *PAGED_INPUTS)])
         outputs = places(model.outputs, self.outputs)
@@ -57,13 +55,13 @@ class OpenVinoPagedSession(OpenVinoStateSession):
         return graphs.is_half(self._program.manifest.target.compute)
 
     def _call(self, arrays: Mapping[str, NDArray[np.generic]]) -> Arrays:
-        kept = len(arrays[_KEPT]) if _KEPT in arrays else 1
+        kept = len(arrays[NUM_LOGITS_TO_KEEP]) if NUM_LOGITS_TO_KEEP in arrays else 1
         blocks = paged.blocks_of(self._slots.length)
         runs = [paged.paged_run(pieces, arrays, kept, blocks) for pieces in self._slots.rounds(arrays)]
         for run in runs:
             for name, rows in self._tables.items():
                 check_ids(name, run.arrays[name], rows)
-        results = np.zeros((len(arrays[POSITIONS]), kept, self._vocabulary), np.float32)
+        results = np.zeros((len(arrays[POSITION_IDS]), kept, self._vocabulary), np.float32)
         fill(results, [part for run in runs for part in self._run(run)])
         return {self.outputs[0].name: results}
 
@@ -97,10 +95,10 @@ class OpenVinoPagedSession(OpenVinoStateSession):
     def _write(self, held: NDArray[np.generic], state: NDArray[np.generic]) -> None:
         paged.write_blocks(held, paged.as_bf16(state.astype(np.float32)) if self._is_half else state)
 
-    def _copy(
-        self, spec: TensorSpec, source: NDArray[np.generic], target: NDArray[np.generic], length: int | None
-    ) -> None:
-        paged.copy_blocks(source, target, self._slots.length if length is None else min(length, self._slots.length))
+    def _copy(self, source: int, target: int, length: int | None) -> None:
+        positions = self._slots.length if length is None else min(length, self._slots.length)
+        for buffer in self._buffers.values():
+            paged.copy_blocks(buffer[source], buffer[target], positions)
 
     def _bytes(self, spec: TensorSpec) -> int:
         return super()._bytes(spec) // (2 if self._is_half else 1)

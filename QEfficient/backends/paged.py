@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.slot_runs import POSITIONS, Inputs, Piece
+from QEfficient.backends.slot_runs import Inputs, Piece
+from QEfficient.records import INPUT_IDS, POSITION_IDS
 from QEfficient.records.paged import (
     BLOCK,
     BLOCK_BEGINS,
@@ -23,8 +24,6 @@ from QEfficient.records.paged import (
     PAST_LENS,
     SEQUENCE_BEGINS,
 )
-
-IDS = "input_ids"
 
 
 def blocks_of(positions: int) -> int:
@@ -62,8 +61,8 @@ def paged_run(pieces: Sequence[Piece], arrays: Inputs, kept: int, blocks: int) -
     begins, counts = _begins(lengths), np.minimum(lengths, kept)
     slots = [piece.slot * blocks for piece in pieces]
     found = {
-        IDS: np.concatenate([arrays[IDS][piece.row, piece.columns] for piece in pieces])[:, None],
-        POSITIONS: _ranges(past, lengths)[:, None].astype(arrays[POSITIONS].dtype),
+        INPUT_IDS: np.concatenate([arrays[INPUT_IDS][piece.row, piece.columns] for piece in pieces])[:, None],
+        POSITION_IDS: _ranges(past, lengths)[:, None].astype(arrays[POSITION_IDS].dtype),
         LOGIT_ROWS: _ranges(begins[1:] - counts, counts),
         PAST_LENS: past.astype(np.int32),
         SEQUENCE_BEGINS: begins.astype(np.int32),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from QEfficient.onnx_transforms import match, new_values
-from QEfficient.onnx_transforms.cached_layers import SLOTS, CachedLayer, cached_layers
+from QEfficient.onnx_transforms.cached_layers import CachedLayer, cached_layers
 from QEfficient.onnx_transforms.layer_values import by_token, give_result
+from QEfficient.records import BATCH_INDEX, INPUT_IDS, POSITION_IDS
 from QEfficient.records.paged import BLOCK, LOGIT_ROWS, PAGED_ATTENTION, PAGED_DOMAIN, PAGED_INPUTS
 
-TOKENS = ("input_ids", "position_ids")
+TOKENS = (INPUT_IDS, POSITION_IDS)
 _PICKS = {"GatherElements": ("axis", 1), "GatherND": ("batch_dims", 1)}  # the attribute that says: of each row
 _SCALARS = frozenset({"max_context_len"})
 
@@ -42,7 +43,7 @@ def reads_rows(graph: ir.Graph) -> bool:
     others = [user for value in graph.inputs if value.name not in known for user, _ in value.uses()]
     if any((user.domain, user.op_type) != (PAGED_DOMAIN, PAGED_ATTENTION) for user in others):
         return True
-    return any(_sums_up(value) for value in graph.inputs if value.name == TOKENS[1])
+    return any(_sums_up(value) for value in graph.inputs if value.name == POSITION_IDS)
 
 
 def _sums_up(positions: ir.Value) -> bool:
@@ -122,10 +123,10 @@ def _page_layer(layer: CachedLayer, told: list[ir.Value], graph: ir.Graph, names
 def _count_rows_of_ids(graph: ir.Graph) -> None:
     """Lets the rows be counted of the ids, where that is all that the slots' input is asked."""
     given = {str(value.name): value for value in graph.inputs}
-    for node, _ in list(given[SLOTS].uses()) if SLOTS in given else ():
+    for node, _ in list(given[BATCH_INDEX].uses()) if BATCH_INDEX in given else ():
         first = node.attributes.get_int("start", 0) == 0 and node.attributes.get_int("end", None) == 1
         if match.is_a(node, "Shape") and first:
-            node.replace_input_with(0, given[TOKENS[0]])
+            node.replace_input_with(0, given[INPUT_IDS])
 
 
 def _input(name: str, kind: ir.DataType, shape: list[str]) -> ir.Value:

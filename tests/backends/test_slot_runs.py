@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from QEfficient.backends.slot_runs import HOLES, RowSlots, SlotRun
+from QEfficient.backends import paged
+from QEfficient.backends.slot_runs import HOLES, RowSlots, SlotRun, fill
 from QEfficient.records import BATCH_INDEX, POSITION_IDS
 
 IDS, KEPT = "input_ids", "num_logits_to_keep"
@@ -59,6 +60,44 @@ class Machine:
         return self.slots.results(runs, len(arrays[POSITION_IDS]))["logits"]
 
 
+class PagedMachine(Machine):
+    """The same with slots in blocks of 5 positions and all tokens in one sequence (``backends.paged``)."""
+
+    def call(self, arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
+        kept = len(arrays[KEPT]) if KEPT in arrays else 1
+        found, parts = np.zeros((len(arrays[POSITION_IDS]), kept), np.int64), list[tuple[int, NDArray[np.generic]]]()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paged, "BLOCK", 5)
+            each = paged.blocks_of(self.slots.length)
+            self.blocks = np.full((self.slots.count * each, 5), NOTHING)
+            for pieces in self.slots.rounds(arrays):
+                run = paged.paged_run(pieces, arrays, kept, each)
+                results = np.array([self.token(run.arrays, int(row)) for row in run.arrays[paged.LOGIT_ROWS]])
+                parts += zip(run.rows, np.split(results, np.cumsum(run.counts)[:-1]), strict=True)
+        fill(found, parts)
+        self.held = self.blocks.reshape(self.slots.count, -1)[:, : self.slots.length]
+        return found
+
+    def token(self, arrays: Mapping[str, NDArray[np.generic]], asked: int) -> int:
+        """Writes what the operator writes, each time anew, and reads what it reads for one token."""
+        begins, blocks = arrays["subsequence_begins"].tolist(), arrays["block_indices_begins"].tolist()
+        assert begins[-1] == len(arrays[IDS]) == len(arrays[POSITION_IDS]) and blocks[-1] == len(
+            arrays["block_indices"]
+        )
+        number = 0
+        for row, past in enumerate(arrays["past_lens"].tolist()):
+            tokens, own = slice(*begins[row : row + 2]), arrays["block_indices"][slice(*blocks[row : row + 2])]
+            ids = arrays[IDS][tokens, 0]
+            end = past + len(ids)
+            assert arrays[POSITION_IDS][tokens, 0].tolist() == list(range(past, end))
+            assert (len(own) - 1) * 5 < end <= len(own) * 5 and end <= arrays["max_context_len"]
+            for at, one in enumerate(ids.tolist(), past):
+                self.blocks[own[at // 5], at % 5] = one
+            if begins[row] <= asked < begins[row + 1]:
+                number = self.number(self.blocks[own].ravel()[: past + asked - begins[row] + 1])
+        return number
+
+
 def call(rows: list[tuple[int, list[int]]], *, named: bool = True, kept: int = 0) -> dict[str, NDArray[np.generic]]:
     """Rows of a slot and positions; each id is new."""
     width = max(len(positions) for _, positions in rows)
@@ -84,9 +123,10 @@ positions = st.one_of(
     whole=st.booleans(),
     fixed=st.booleans(),
     kept=st.sampled_from([0, 1, 3]),
+    machines=st.sampled_from([Machine, PagedMachine]),
 )
 def test_runs_do_what_the_call_says(
-    rows: list[tuple[int, list[int]]], named: bool, whole: bool, fixed: bool, kept: int
+    rows: list[tuple[int, list[int]]], named: bool, whole: bool, fixed: bool, kept: int, machines: type[Machine]
 ) -> None:
     """Rows of one slot have no position in common: which of two writes stays nobody says."""
     seen: set[tuple[int, int]] = set()
@@ -95,7 +135,7 @@ def test_runs_do_what_the_call_says(
         seen |= {(slot if named else number, at) for at in places}
     count = SOME.count if named else len(rows)
     slots = replace(SOME, count=count, whole=whole and not named, fixed=fixed)
-    arrays, machine = call(rows, named=named, kept=kept), Machine(slots)
+    arrays, machine = call(rows, named=named, kept=kept), machines(slots)
     found = machine.call(arrays)
     wanted = np.full(machine.held.shape, NOTHING)
     for row, (slot, places) in enumerate(rows):
