@@ -57,5 +57,5 @@ def copy_slot(
         sizes[SOURCE_POSITION_DIM] = int(read[-1]) + 1 if len(read) else 0
     for state in states:
         whole = state.name == SOURCE_MASK  # it also says what the target no longer has
-        part = tuple(slice(None if whole else sizes.get(dim)) for dim in state.shape[1:])
+        part = tuple(slice(None if whole else sizes.get(str(dim))) for dim in state.shape[1:])
         held[state.name][target][part] = held[state.name][source][part]
