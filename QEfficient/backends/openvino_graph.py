@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
-from QEfficient.backends.host import NARROW
+from QEfficient.backends.host import ROUNDED, WEIGHT_ONLY
 from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
@@ -40,6 +40,9 @@ ROUNDED_TOGETHER = 16
 weights as they are. Only a CPU with VNNI does; another turns the weights back into fp32, and is not faster for them.
 MiniLM's least cosine in 8 bits and its speed ÷ fp32's: 0.99830 and 0.92 without, 0.99726 and 1.35 with 16, the fewest
 that OpenVINO takes, 0.99661 and 1.65 with 32, 0.99584 with 64, 0.99380 with 128. The limit is 0.997."""
+
+GROUP = 32
+"""Of a decoder's products in int8: those numbers that share a step of its weights."""
 
 _MARK = "DisablePrecisionConversion"
 # The mark is no number and no text, so it can't be made in Python; it can be read.
@@ -238,7 +241,7 @@ def check_longest(model: Any, path: Path, inputs: Sequence[TensorSpec], shapes: 
         ) from error
 
 
-def compiled(model: Any, compute: str, *, streams: int, threads: int, together: int | None = None) -> Any:
+def compiled(model: Any, compute: str, *, streams: int, threads: int, keeps_state: bool = False) -> Any:
     """An ``openvino.CompiledModel``.
 
     Args:
@@ -247,8 +250,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, together: 
             else in fp32. With weights in few bits their products are computed in int8 where the CPU has VNNI.
         streams: Calls at once.
         threads: Threads of each.
-        together: Numbers of a row that are rounded with one step where weights have few bits; 0: they stay in fp32.
-            Left out, :data:`ROUNDED_TOGETHER`.
+        keeps_state: Whether it is a decoder's: its products are computed in int8 only where its precision says so.
 
     Raises:
         BackendUnavailableError: The CPU does not compute so.
@@ -263,7 +265,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, together: 
         "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
         "KV_CACHE_PRECISION": BF16 if half else "f32",  # of caches in blocks; by itself it would round them to 8 bits
         # in int8 it would round once more what the graph's own scales have rounded
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": (ROUNDED_TOGETHER if together is None else together) * (compute in NARROW),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _rounded_together(compute, keeps_state),
         "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": streams * threads,
@@ -273,6 +275,13 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, together: 
         return _core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise refused(f"openvino {version()}", "compile", error) from error
+
+
+def _rounded_together(compute: str, keeps_state: bool) -> int:
+    """Numbers of a row that are rounded to int8 with one step before a product; 0: none are."""
+    if compute in ROUNDED:
+        return GROUP
+    return ROUNDED_TOGETHER if compute in WEIGHT_ONLY and not keeps_state else 0
 
 
 def is_half(compute: str) -> bool:

@@ -39,7 +39,8 @@ class OpenVinoPagedSession(OpenVinoStateSession):
         check_names(path, "outputs", self.outputs, [*outputs, *["?"] * (len(model.outputs) - len(outputs))])
         self._inputs, self._outputs, self._tables = found, outputs, graphs.tables(model)
         self._vocabulary = model.outputs[0].get_partial_shape()[-1].get_length()
-        self._request = graphs.compiled(model, compute, streams=1, threads=self._cpus).create_infer_request()
+        compiled = graphs.compiled(model, compute, streams=1, threads=self._cpus, keeps_state=True)
+        self._request = compiled.create_infer_request()
         self._tensor, ov = graphs.openvino().Tensor, graphs.openvino()
         for name, buffer in self._buffers.items():
             blocks = buffer.reshape(-1, *buffer.shape[2:])

@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from QEfficient import fork
 from QEfficient.backends import openvino_graph as graphs
 from QEfficient.backends.base import Arrays
-from QEfficient.backends.host import ROUNDED
 from QEfficient.backends.openvino_session import check_ids, load, places
 from QEfficient.backends.refusals import refused
 from QEfficient.backends.state_session import StateSession
 from QEfficient.records import Json
-
-_GROUP = 32  # numbers that are rounded to int8 with one step: those that share a step of the weights
 
 
 class OpenVinoStateSession(StateSession):
@@ -33,8 +30,7 @@ class OpenVinoStateSession(StateSession):
         inputs, outputs = self._specs
         self._inputs, self._outputs = places(model.inputs, inputs), places(model.outputs, outputs)
         compute = self._program.manifest.target.compute
-        together = _GROUP if compute in ROUNDED else 0
-        compiled = graphs.compiled(model, compute, streams=1, threads=self._cpus, together=together)
+        compiled = graphs.compiled(model, compute, streams=1, threads=self._cpus, keeps_state=True)
         self._request = compiled.create_infer_request()
         self._tensor = graphs.openvino().Tensor
         for name, buffer in self._buffers.items():
