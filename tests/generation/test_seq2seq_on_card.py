@@ -23,6 +23,8 @@ from tests.sdk import FakeSdk, make_sdk
 pytestmark = [pytest.mark.slow, pytest.mark.sweep]
 
 LENGTHS, NEW, ROWS, SLOTS = (11, 1, 29, 5, 17), 12, 2, 6
+FEW = 3
+"""Sources that beams write about."""
 SPREAD = 0.2
 HOW = {"max_new_tokens": NEW, "min_new_tokens": NEW}
 FP16, FP32, MXINT8 = 5e-2, 1e-3, 0.3
@@ -66,7 +68,7 @@ def written(model: QEFFAutoModelForSeq2SeqLM, own: Any, beams: int, bound: float
     """
     how = {"num_beams": beams, "num_return_sequences": many, "max_new_tokens": 8}
     scored = {"output_scores": True, "return_dict_in_generate": True}
-    rows, equal = sources(LENGTHS), 0
+    rows, equal = sources(LENGTHS[: FEW if beams > 1 else None]), 0
     found = model.generate(rows, **how, **scored)
     for place, row in enumerate(rows):
         wanted = theirs(own, row, **how, **scored)
@@ -86,7 +88,7 @@ def exact(model: QEFFAutoModelForSeq2SeqLM, own: Any) -> None:
     """Greedy search, and all that four and six beams have found."""
     assert written(model, own, 1, 2e-4) == len(LENGTHS)
     for beams, many in ((4, 3), (6, 1)):
-        assert written(model, own, beams, 1e-4, many) == len(LENGTHS)
+        assert written(model, own, beams, 1e-4, many) == FEW
 
 
 def own_logits(own: Any, source: list[int], ids: list[int]) -> np.ndarray:

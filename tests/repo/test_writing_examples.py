@@ -29,6 +29,12 @@ REQUESTS = [
     {"id": 7, "prompt": "Count to ten. " * 20, "max_new_tokens": 16, "do_sample": True, "seed": 3},
     {"id": "json", "prompt": "A name, please.", "json_schema": CUT, "max_new_tokens": 40, "json_compact": True},
 ]
+INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 WRONG = ["too long", "misspelt", "no text"]
 
 
@@ -88,7 +94,11 @@ def test_a_batch_goes_on_where_ctrl_c_has_stopped_it(
     ask(max_new_tokens=1500, min_new_tokens=1500)  # it is at work on this one when it is stopped
     command = [str(EXAMPLES / "batch.py"), REPO, str(source), str(target)]
     process = subprocess.Popen(
-        [sys.executable, *command], env={**os.environ, **offline_writers}, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTIBLE, *command],
+        env={**os.environ, **offline_writers},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while process.poll() is None and (not target.exists() or target.read_text().count("\n") <= len(WRONG)):
         time.sleep(0.02)
