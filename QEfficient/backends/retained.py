@@ -51,7 +51,7 @@ def copy_slot(
         target: Which other.
         length: Its first positions, with what was read of its source; ``None``: all positions.
     """
-    sizes = dict.fromkeys(POSITION_DIMS, length)
+    sizes: dict[int | str, int | None] = dict.fromkeys(POSITION_DIMS, length)
     if length is not None and SOURCE_MASK in held:
         read = np.flatnonzero(held[SOURCE_MASK][source])
         sizes[SOURCE_POSITION_DIM] = int(read[-1]) + 1 if len(read) else 0
