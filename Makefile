@@ -16,7 +16,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quickstart-generate setup test sweep versions lint types docs same-tokens bench peers demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune compression clean
+.PHONY: help quickstart quickstart-generate setup test sweep versions lint types docs same-tokens bench peers peers-generation demos demo-sentiment demo-embeddings demo-reranker demo-entities demo-distill demo-prune compression clean
 BIN := $(VENV)/bin
 # onnxruntime reads it at import; see docs/how-to/run_without_a_card.md.
 export ORT_DISABLE_TELEMETRY := 1
@@ -92,7 +92,7 @@ same-tokens: $(VENV)/.dev $(VENV)/.smollm2  ## SmolLM2 on 200 real prompts besid
 	@$(BIN)/python -m benchmarks.same_tokens --reference .data/smollm2-reference.json $(ARGS)
 
 bench: $(VENV)/.dev $(VENV)/.smollm2  ## start-up beside sentence-transformers, peak memory of an export, gain of each rewrite
-	@for file in $(filter-out benchmarks/peers.py benchmarks/compression.py benchmarks/compression_plot.py benchmarks/same_tokens.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
+	@for file in $(filter-out benchmarks/peers.py benchmarks/peers_generation.py benchmarks/compression.py benchmarks/compression_plot.py benchmarks/same_tokens.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit; done
 
 demo-sentiment: $(VENV)/.dev  ## a sentiment classifier from MiniLM: frozen, fine-tuned, with LoRA; on the host and a fake card
 	@$(BIN)/python -m benchmarks.demos.sentiment
@@ -120,6 +120,10 @@ compression: $(VENV)/.dev  ## one classifier made smaller in every way, side by 
 # Environments of its own, about 5 GB in .bench, on first use.
 peers: $(VENV)/.dev  ## this library beside what people would pick instead; fills docs/explanation/speed.md
 	@$(BIN)/python -m benchmarks.peers --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)')
+
+# Likewise, 15 GB with the models in their forms; one of them is compiled with the C++ compiler that is there.
+peers-generation: $(VENV)/.dev $(VENV)/.smollm2  ## SmolLM2 beside what people would pick instead to write text; fills docs/explanation/generation_speed.md
+	@$(BIN)/python -m benchmarks.peers_generation --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)') $(ARGS)
 
 clean:  ## everything that the other targets made
 	rm -rf $(VENV) $(VENV)-3.* docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data .bench

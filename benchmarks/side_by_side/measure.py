@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +27,10 @@ from benchmarks.side_by_side.contenders import (
     prepare,
 )
 from benchmarks.side_by_side.loaders import MULTIPLY
+from benchmarks.side_by_side.machine import machine, settings, told, versions
 from benchmarks.side_by_side.process import Worker, WorkerError
 from benchmarks.side_by_side.ratios import turns
 
-ROOT = Path(__file__).parents[2]
 ONE = "one"  # the corpus whose texts go in one at a time
 PARTS = 5  # turns of a round in which they do: a turn is short, and what slows a machine lasts for seconds
 PAUSE = 0.1  # seconds before a turn: the threads of who went before may still wait for work at full speed, 40 ms or so
@@ -42,28 +38,6 @@ BATCHES = (32, 8, 16, 64, 128)
 """What is tried in the warm-up; the first is the peers' default."""
 SAMPLE = 12_000  # characters of a corpus that are used for that, evenly from it
 MULTIPLICATIONS = 20  # of one measurement of the limit; five a round
-PACKAGES = (
-    "QEfficient",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "optimum-onnx",
-    "optimum-intel",
-    "fastembed",
-    "onnxruntime",
-    "openvino",
-    "tokenizers",
-    "numpy",
-)
-_VERSIONS = """
-import json, sys
-from importlib.metadata import PackageNotFoundError, version
-found = {}
-for name in sys.argv[1:]:
-    try: found[name] = version(name)
-    except PackageNotFoundError: pass
-print(json.dumps(found))
-"""
 
 
 @dataclass(slots=True)
@@ -96,17 +70,8 @@ class Bench:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment variables of every worker: the same threads for all, and no network."""
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-        fixed = {
-            "HF_HUB_OFFLINE": "1",
-            "ORT_DISABLE_TELEMETRY": "1",
-            "PYTHONPATH": str(ROOT),
-            "QEFF_HOME": str(self.folder / "home"),
-            "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
-        }
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return kept | dict.fromkeys(names, str(self.threads)) | fixed
+        """The environment variables of every worker."""
+        return settings(self.folder, self.threads)
 
     def run(self, contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
         """The whole run; what comes back is plain JSON."""
@@ -189,12 +154,12 @@ class Bench:
         """The best batch size on a sample of each corpus, and how near the vectors are to the reference."""
         for corpus, wanted in reference.items():
             batch = 1 if corpus == ONE else BATCHES[0]
-            if seat.worker.batched and corpus != ONE:
+            if seat.worker.hello["batched"] and corpus != ONE:
                 every = max(1, sum(map(len, self.corpora[corpus])) // SAMPLE)
                 seat.worker.ask("encode", corpus=corpus, batch=batch, every=every)
                 tried = {b: seat.worker.ask("encode", corpus=corpus, batch=b, every=every) for b in BATCHES}
                 batch = min(BATCHES, key=lambda b: float(tried[b]["seconds"]))
-            seat.found["batch"][corpus] = batch if seat.worker.batched else None
+            seat.found["batch"][corpus] = batch if seat.worker.hello["batched"] else None
             seat.found["cosine"][corpus] = least_cosine(self._vectors(seat.worker, corpus, batch), wanted)
             if corpus == ONE:
                 for part in range(PARTS):
@@ -245,13 +210,6 @@ class Bench:
         }
 
 
-def told(reason: str) -> str:
-    """The last error of a traceback, its first line; of what is no traceback, the last line."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Exit)\b", line)]
-    return re.sub(r"^(?:\w+\.)+", "", (errors or lines or ["no reason given"])[-1])[:200]
-
-
 def _turn(seat: Seat, corpus: str, part: int = 0) -> None:
     """One measurement: seconds of a call, or of each text of a part of the corpus whose texts go in one by one."""
     time.sleep(PAUSE)
@@ -279,29 +237,6 @@ def least_cosine(found: Any, wanted: Any) -> float:
         return -1.0
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
     return float(((found * wanted).sum(1) / np.maximum(norms, 1e-30)).min())
-
-
-def machine() -> dict[str, Any]:
-    """What a reader needs to know of this machine."""
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    line = {key.strip(): value.strip() for key, _, value in (row.partition(":") for row in info.splitlines())}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return {
-        "cpu": line.get("model name", platform.machine()),
-        "cpus": len(os.sched_getaffinity(0)),
-        "has": [name for name in wanted if name in line.get("flags", "").split()],
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-        "python": sys.version.split()[0],
-        "system": platform.platform(),
-        "load": os.getloadavg()[0],
-    }
-
-
-def versions(python: Path) -> dict[str, str]:
-    """The packages of an environment that matter."""
-    done = subprocess.run([str(python), "-c", _VERSIONS, *PACKAGES], capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
 
 
 def needed(contenders: Sequence[Contender]) -> list[str]:

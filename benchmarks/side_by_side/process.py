@@ -18,7 +18,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A long-lived process that holds one model.
+    """A long-lived process that holds one model; ``hello`` is what it says of itself once that is loaded.
 
     Args:
         command: What to start; it speaks the protocol of ``worker.py``.
@@ -32,14 +32,14 @@ class Worker:
             command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaint
         )
         try:
-            self.batched = bool(self._read()["batched"])
+            self.hello = self._read()
         except WorkerError:
             self.close()
             raise
 
     @classmethod
     def of(cls, python: Path, loader: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> Worker:
-        """A worker for a loader of ``loaders.py``."""
+        """A worker for a loader, ``module.function`` of a module beside ``worker.py``."""
         return cls([str(python), str(WORKER), loader, json.dumps(dict(options))], environment)
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:

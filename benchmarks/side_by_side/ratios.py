@@ -41,6 +41,30 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     return Ratio(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach))
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How many times as fast one is as another, round by round.
+
+    Attributes:
+        median, least: Of the rounds' ratios.
+    """
+
+    median: float
+    least: float
+
+
+def by_round(ours: Sequence[float], theirs: Sequence[float]) -> Rounds:
+    """Seconds of two in the same rounds → how many times as fast ours was.
+
+    Raises:
+        ValueError: Not the same number of rounds, or none.
+    """
+    if len(ours) != len(theirs) or not ours:
+        raise ValueError(f"{len(ours)} and {len(theirs)} rounds make no pairs")
+    each = [their / our for our, their in zip(ours, theirs, strict=True)]
+    return Rounds(statistics.median(each), min(each))
+
+
 def class_of(cosine: float) -> str | None:
     """The class that a least cosine belongs to, ``None`` below all."""
     return next((name for name, least in CLASSES if cosine >= least), None)

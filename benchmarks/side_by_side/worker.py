@@ -1,6 +1,8 @@
 """A contender in a process of its own: JSON lines in, JSON lines out, one request at a time.
 
-    python worker.py LOADER OPTIONS        # a function of loaders.py, and its options as JSON
+    python worker.py MODULE.LOADER OPTIONS        # a function of a module beside this file, and its options as JSON
+
+One that makes vectors is asked for
 
 | request | answer |
 |---|---|
@@ -11,12 +13,20 @@
 | ``{"do": "encode", "corpus": …, "batch": …, "every": 1}`` | ``seconds`` for every so-manyth text of it in one call |
 | ``{"do": "each", "corpus": …, "part": 0, "parts": 5}`` | ``seconds`` for each text by itself, of a part of it |
 
+and one that writes text for
+
+| request | answer |
+|---|---|
+| ``{"do": "write", "rows": [[…]], "new": …}`` | new ``ids`` of each row; ``seconds``, and ``first`` till all had one |
+
 Every answer has ``peak``. One that fails has ``error`` in place of its result, and the worker goes on. The first line
-is ``{"batched": …}`` once the model is loaded. Whatever a library prints goes to stderr.
+is ``{"batched": …}`` (of a writer empty, but for ``peak``) once the model is loaded. Whatever a library prints goes to
+stderr.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -33,8 +43,8 @@ def peak() -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-class Desk:
-    """Answers requests with one loaded model.
+class VectorDesk:
+    """What a model is asked for that makes vectors.
 
     Args:
         loaded: Has ``encode``, ``batched`` and ``warm``, as :class:`loaders.Loaded`.
@@ -43,20 +53,15 @@ class Desk:
     def __init__(self, loaded: Any) -> None:
         self.loaded = loaded
         self.corpora: dict[str, list[str]] = {}
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request."""
-        tasks: dict[str, Callable[..., Any]] = {
+        self.hello = {"batched": loaded.batched}
+        self.tasks: dict[str, Callable[..., Any]] = {
             "first": self._first,
             "corpus": self._corpus,
-            "warm": self.loaded.warm,
+            "warm": loaded.warm,
             "vectors": self._vectors,
             "encode": self._encode,
             "each": self._each,
         }
-        wanted = dict(request)
-        found = tasks[wanted.pop("do")](**wanted)
-        return (found if isinstance(found, dict) else {}) | {"peak": peak()}
 
     def _first(self, texts: list[str]) -> None:
         self.loaded.encode(texts, 32)
@@ -85,6 +90,24 @@ class Desk:
         return {"seconds": seconds}
 
 
+class WritingDesk:
+    """What a model is asked for that writes text.
+
+    Args:
+        loaded: Has ``write``, as :class:`writing.writers.Writer`.
+    """
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+        self.hello: dict[str, Any] = {}
+        self.tasks: dict[str, Callable[..., Any]] = {"write": self._write}
+
+    def _write(self, rows: list[list[int]], new: int) -> dict[str, Any]:
+        start = time.perf_counter()
+        ids, first = self.loaded.write(rows, new)
+        return {"seconds": time.perf_counter() - start, "first": first - start, "ids": ids}
+
+
 def serve(load: Callable[[], Any], requests: Iterable[str], answers: IO[str]) -> None:
     """Loads, and answers until the requests end."""
 
@@ -93,13 +116,15 @@ def serve(load: Callable[[], Any], requests: Iterable[str], answers: IO[str]) ->
         answers.flush()
 
     try:
-        desk = Desk(load())
+        loaded = load()
     except Exception:
         return say({"error": traceback.format_exc()})
-    say({"batched": desk.loaded.batched, "peak": peak()})
+    desk: VectorDesk | WritingDesk = WritingDesk(loaded) if hasattr(loaded, "write") else VectorDesk(loaded)
+    say(desk.hello | {"peak": peak()})
     for line in requests:
         try:
-            say(desk.answer(json.loads(line)))
+            request = json.loads(line)
+            say((desk.tasks[request.pop("do")](**request) or {}) | {"peak": peak()})
         except Exception:
             say({"error": traceback.format_exc()})
 
@@ -117,9 +142,8 @@ def main() -> None:
     options = json.loads(sys.argv[2])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options["threads"]])
-    import loaders  # stands beside this file
-
-    serve(lambda: getattr(loaders, sys.argv[1])(options), sys.stdin, answers)
+    module, _, name = sys.argv[1].rpartition(".")
+    serve(lambda: getattr(importlib.import_module(module), name)(options), sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,18 @@ def _extra_of(module: str) -> str:
 def test_what_the_tests_import_is_declared() -> None:
     declared = {
         canonicalize_name(one.name)
-        for extra in ("", "quickstart", "openvino", "adapters", "evaluate", "train", "translation", "docs", "test")
+        for extra in (
+            "",
+            "quickstart",
+            "openvino",
+            "adapters",
+            "evaluate",
+            "train",
+            "gguf",
+            "translation",
+            "docs",
+            "test",
+        )
         for one in requirements(extra)
     }
     known = {top: {canonicalize_name(one) for one in names} for top, names in packages_distributions().items()}

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.side_by_side import corpora, figures, report
-from benchmarks.side_by_side.measure import least_cosine, told
+from benchmarks.side_by_side.machine import told
+from benchmarks.side_by_side.measure import least_cosine
 from benchmarks.side_by_side.process import Worker, WorkerError
 from benchmarks.side_by_side.ratios import class_of, paired, turns
 from tests.repo.source import ROOT
@@ -109,7 +110,7 @@ def test_a_worker_answers_in_turn_whatever_is_printed(tmp_path: Path) -> None:
     path.write_text(json.dumps(["a", "bb", "ccc"]))
     worker = trivial()
     try:
-        assert worker.batched and worker.ask("warm")["peak"] > 1
+        assert worker.hello["batched"] and worker.ask("warm")["peak"] > 1
         worker.ask("corpus", name="c", path=str(path))
         worker.ask("vectors", corpus="c", batch=2, path=str(vectors))
         assert np.load(vectors).tolist() == [[1, 2], [2, 2], [3, 2]]
