@@ -12,13 +12,14 @@ from QEfficient.errors import QEfficientError
 def read(path):
     """Requests by their ids."""
     found = {}
-    for number, line in enumerate(open(path, encoding="utf-8"), 1):
-        try:
-            request = json.loads(line)
-            if found.setdefault(request.pop("id"), request) is not request or "prompt" not in request:
-                raise ValueError("it has no prompt, or the id of another line")
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            sys.exit(f"{path}, line {number} is no request: {error!r}")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                request = json.loads(line)
+                if found.setdefault(request.pop("id"), request) is not request or "prompt" not in request:
+                    raise ValueError("it has no prompt, or the id of another line")
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                sys.exit(f"{path}, line {number} is no request: {error!r}")
     return found
 
 

@@ -7,11 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from QEfficient.records import SOURCE_MASK, TensorSpec
-
-RETAINED = "_RetainedState"
-INTERNAL = "_InternalRetainedState"
-"""What the vendor's exporter puts behind a name inside functions; both spellings are understood."""
+from QEfficient.records import INTERNAL, RETAINED, SOURCE_MASK, TensorSpec
 
 POSITION_DIMS = ("ctx_len", "decoder_ctx_len")
 """The dims along which a slot's state has its positions, from 0 on. State without one, as a ring, is one whole."""

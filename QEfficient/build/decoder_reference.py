@@ -93,7 +93,8 @@ def _continued(recipe: Recipe, prompts: Sequence[tuple[str, tuple[int, ...]]]) -
 def _loss(model: Any, prompt: Sequence[int]) -> float:
     """The sum of −log p of a prompt's tokens from the second one on."""
     logits = model(input_ids=torch.tensor([list(prompt)]), use_cache=False).logits[0, :-1]
-    return float(torch.nn.functional.cross_entropy(logits.double(), torch.tensor(list(prompt[1:])), reduction="sum"))
+    wanted = torch.tensor(list(prompt[1:]), dtype=torch.long)  # of a prompt of one token there is none
+    return float(torch.nn.functional.cross_entropy(logits.double(), wanted, reduction="sum"))
 
 
 def greedy(

@@ -7,8 +7,10 @@ import warnings
 from QEfficient.records.caches import (
     BATCH_INDEX,
     INPUT_IDS,
+    INTERNAL,
     NUM_LOGITS_TO_KEEP,
     POSITION_IDS,
+    RETAINED,
     SOURCE,
     SOURCE_DIM,
     SOURCE_MASK,
@@ -22,6 +24,8 @@ from QEfficient.records.rows import RowRules, Rows, TextFacts, TokenInput
 from QEfficient.records.tensors import BATCH_DIM, LENGTH_DIM, ROW_SLOTS, Json, OnnxModel, TensorSpec
 
 __all__ = [
+    "INTERNAL",
+    "RETAINED",
     "BATCH_DIM",
     "BATCH_INDEX",
     "CONFIG_KEY",

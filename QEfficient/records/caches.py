@@ -36,5 +36,9 @@ SOURCE, SOURCE_DIM = "encoder_input_ids", "encoder_len"
 SOURCE_MASK = "past_mask_cross"
 """State: 1 where a slot's cross caches hold a token of its source, else 0. Both are exact in every precision."""
 
+RETAINED, INTERNAL = "_RetainedState", "_InternalRetainedState"
+"""What stands behind a state's name where a graph gives its next value; the vendor's exporter writes the second one
+inside functions."""
+
 Caches = tuple[LayerCache, ...]
 """One entry a layer."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from QEfficient.backends.retained import RETAINED
 from QEfficient.records import (
     BATCH_DIM,
     BATCH_INDEX,
     INPUT_IDS,
     LENGTH_DIM,
     POSITION_IDS,
+    RETAINED,
     SOURCE,
     SOURCE_DIM,
     SOURCE_MASK,

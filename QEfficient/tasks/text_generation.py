@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from QEfficient.backends.retained import RETAINED
 from QEfficient.records import (
     BATCH_DIM,
     BATCH_INDEX,
@@ -13,6 +12,7 @@ from QEfficient.records import (
     LENGTH_DIM,
     NUM_LOGITS_TO_KEEP,
     POSITION_IDS,
+    RETAINED,
     Caches,
     LayerCache,
     TensorSpec,

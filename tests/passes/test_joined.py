@@ -254,7 +254,7 @@ def test_the_manifest_lists_it(tmp_path: Path) -> None:
 
 
 def test_what_does_not_load_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(source: Path, target: Path) -> bool:
+    def wrong(source: Path, target: Path, level: int | None) -> bool:
         target.write_bytes(b"not a graph")
         return True
 

@@ -69,6 +69,12 @@ class Bench:
         model = QEFFAutoModelForCausalLM.from_pretrained(self.texts_repo)
         return model.compile(ctx_len=96, full_batch_size=2, texts=texts, limits={"min_label_agreement": 0.0})
 
+    def quantized_writer(self, texts: Any) -> list[Any]:
+        """Likewise: what is recorded."""
+        model = QEFFAutoModelForCausalLM.from_pretrained(self.texts_repo)
+        limits = {"min_label_agreement": 0.0, "max_perplexity_change": None}
+        return model.quantize("int8_weights", texts=texts, ctx_len=96, full_batch_size=2, limits=limits).compressed
+
     def compiled_translator(self, texts: Any) -> str:
         """Likewise."""
         model = QEFFAutoModelForSeq2SeqLM.from_pretrained(self.sources_repo)
@@ -129,6 +135,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("QEFFAutoModel.encode_iter", "sentences"): Call(lambda b, v: list(b.encoder.encode_iter(sentences=v))),
     ("EncoderRoad.compile", "texts"): Call(Bench.compiled, optional=True, step=2),
     ("CausalRoad.compile", "texts"): Call(Bench.compiled_writer, optional=True, step=4),
+    ("DecoderRoad.quantize", "texts"): Call(Bench.quantized_writer, optional=True, step=16),
     # without prompts a call of generate is one of ids
     ("Generating.generate", "prompts"): Call(
         lambda b, v: b.writer.generate(prompts=v, max_new_tokens=3, stream=False).generated_texts,
