@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
@@ -186,6 +188,8 @@ class WorkThread(Generic[_R]):
         """Hands on what came up; ``False``: the work has not begun, and will not."""
         if self._claim.acquire(blocking=False):
             return False
+        while _starts_a_thread(self._thread):
+            time.sleep(0.001)
         with self._lock:
             shield = "" if at_once else self._shield
             if shield or self._held:
@@ -195,6 +199,20 @@ class WorkThread(Generic[_R]):
         if shield:
             _log.warning("stopping once %s is over; another Ctrl-C stops at once", shield)
         return True
+
+
+def _starts_a_thread(thread: threading.Thread) -> bool:
+    """Whether a thread is about to start another one.
+
+    A new thread has its starter's number until it runs (CPython 3.11): an exception for the starter would end
+    the new one before it has begun, and the starter would wait for it forever.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code is threading.Thread.start.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:

@@ -1,7 +1,9 @@
 """An interruption at any line of our work leaves the process as it was: torch's state, the search for garbage."""
 
 import gc
+import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -121,3 +123,30 @@ def test_one_that_comes_before_the_call_ends_it(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(KeyboardInterrupt):
         isolated(lambda: over.append("done"))()
     assert over == []
+
+
+def test_one_that_comes_while_the_work_starts_a_thread_comes_behind_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, start, ran = threading.Event(), threading.Thread._bootstrap, list[str]()  # type: ignore[attr-defined]
+
+    def late(thread: threading.Thread) -> None:
+        if thread.name == "inner":  # its starter waits in Thread.start
+            begun.wait()
+            time.sleep(0.2)
+        start(thread)
+
+    def ctrl_c() -> None:
+        begun.set()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def work() -> None:
+        threading.Timer(0.05, ctrl_c).start()
+        inner = threading.Thread(target=lambda: ran.append("inner"), name="inner")
+        inner.start()
+        ran.append("started")
+        while True:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(threading.Thread, "_bootstrap", late)
+    with pytest.raises(KeyboardInterrupt):
+        isolated(work)()
+    assert sorted(ran) == ["inner", "started"]
