@@ -5,8 +5,7 @@ import sys
 
 from tqdm import tqdm
 
-from QEfficient import QEFFAutoModelForCausalLM
-from QEfficient.errors import QEfficientError
+from QEfficient import QEFFAutoModelForCausalLM, errors
 
 
 def read(path):
@@ -40,7 +39,7 @@ def answer(model, waiting):
             name, request = waiting.pop(0)
             try:
                 under_way.append((name, model.stream([{"role": "user", "content": request.pop("prompt")}], **request)))
-            except QEfficientError as error:  # too long, or a setting that there is not: the others go on
+            except errors.QEfficientError as error:  # too long, or a setting that there is not: the others go on
                 yield {"id": name, "error": str(error)}
         for _, stream in under_way[:1]:
             next(stream, None)  # who waits for one answer makes all go on
