@@ -45,7 +45,7 @@ def make_decoder(
     verified = check_emulated(recipe, request, facts, model, shapes) if emulated else {}
     graph, weights = model, dict[str, Json]()
     if request.compute in NARROW:
-        graph, weights = group_weights_stage(recipe.origin.name, request.compute, model, cache)
+        graph, weights = group_weights_stage(recipe, request, model, cache)
     made = request.backend.compile({MODEL: graph}, {MODEL: shapes}, request.target, request.options, workdir)
     if not emulated:
         verified = check_made(recipe, request, facts, model, made)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from QEfficient import arguments
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.backends.card_options import check_names
-from QEfficient.backends.host import NARROW
+from QEfficient.backends.host import GROUPED, NARROW
 from QEfficient.build.decoder_sizes import Sizes, decoder_facts, decoder_shapes
 from QEfficient.build.refused_keywords import COMPILE, refuse_changed, refuse_options
 from QEfficient.build.request import CORES, NOT_IN_ANY_KEY, content, served, verify_limits
@@ -67,6 +68,8 @@ class DecoderRequest:
     def ingredients(self) -> dict[str, Json]:
         """The key's ingredients that the model's own do not hold."""
         found: dict[str, Json] = content(self, NOT_IN_KEY)
+        if self.compute in NARROW:
+            found["weights"] = {"group": GROUPED[self.compute], "rounding": ROUNDING[NARROW[self.compute]]}
         return found
 
     def shapes(self, inputs: tuple[TensorSpec, ...], window: int | None) -> tuple[Shape, ...]:
@@ -81,6 +84,9 @@ class DecoderRequest:
             return source_shapes(facts, facts.encoder_ctx_len)
         return decoder_shapes(facts, inputs, window, self.prefill_only)
 
+
+ROUNDING: Mapping[int, str] = MappingProxyType({4: "for texts", 8: "to the nearest"})
+"""How weights of so many bits are rounded."""
 
 NOT_IN_KEY: Mapping[tuple[type, str], str] = {
     (DecoderRequest, "reason"): "it tells of the choice, and changes nothing that is made",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,8 +12,9 @@ from onnxscript import version_converter
 
 from QEfficient.compress.compress_weights import GROUP, SMALLEST, StoredWeight, as_of, narrow, not_finite, numbers_of
 from QEfficient.compress.fit_grid import fit_grid
-from QEfficient.compress.grid import Grid, find_grid
-from QEfficient.compress.weight_readers import BY_ROW, TABLE, TURNED, readers_of
+from QEfficient.compress.grid import Codes, Grid, find_grid
+from QEfficient.compress.rounded_weights import RoundedWeights
+from QEfficient.compress.weight_readers import TABLE, is_by_output, readers_of
 from QEfficient.onnx_transforms import weights
 from QEfficient.onnx_transforms.cache_functions import DOMAIN
 from QEfficient.onnx_transforms.new_values import Names, initializer, insert
@@ -21,8 +22,18 @@ from QEfficient.onnx_transforms.new_values import Names, initializer, insert
 OPSET = 21
 """The first one whose ``DequantizeLinear`` knows groups, and 4 bits."""
 
-GROUPS = (GROUP, 16)
-"""Numbers that share a step: the first of these that divides a product's inputs; of others each output has one step."""
+GROUPS = (64, GROUP, 16)
+"""Numbers that may share a step. Where none of them divides a product's inputs, each output has one step."""
+
+
+def group_of(inputs: int, most: int = GROUP) -> int | None:
+    """Numbers that share a step: of :data:`GROUPS` the first that divides a product's inputs and is not above ``most``.
+
+    >>> group_of(576), group_of(576, 64), group_of(48, 64), group_of(10)
+    (32, 64, 16, None)
+    """
+    return next((size for size in GROUPS if size <= most and inputs % size == 0), None)
+
 
 _CHANGED = frozenset({"AveragePool", "DFT", "GridSample", "GroupNormalization", "Resize"})  # from opset 18 to 21
 
@@ -37,10 +48,12 @@ class GroupWeights(ir.passes.InPlacePass):
 
     Args:
         bits: Of the products' matrices, 8 or 4.
+        group: The most inputs that share a step.
+        rounded: Matrices whose grids and codes are found already; those of the others are nearest to their numbers.
     """
 
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
+    def __init__(self, bits: int, group: int = GROUP, rounded: RoundedWeights | None = None) -> None:
+        self.bits, self.group, self.rounded = bits, group, rounded
         self.found: list[StoredWeight] = []
         self.rest = 0
 
@@ -55,7 +68,7 @@ class GroupWeights(ir.passes.InPlacePass):
             if tensor.size < SMALLEST or len(tensor.shape) < 2:
                 self.rest += tensor.nbytes
             else:
-                self.found.append(_Weight(model.graph, value, tensor, names).store(self.bits))
+                self.found.append(_Weight(model.graph, value, tensor, names, self).store())
         return ir.passes.PassResult(model, modified=any(not one.kept for one in self.found))
 
 
@@ -74,24 +87,31 @@ def _raise_opset(model: ir.Model) -> None:
 class _Weight:
     """One weight, and what reads it."""
 
-    def __init__(self, graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, names: Names) -> None:
-        self._graph, self._value, self._tensor, self._names = graph, value, tensor, names
+    def __init__(
+        self, graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, names: Names, how: GroupWeights
+    ) -> None:
+        self._graph, self._value, self._tensor, self._names, self._how = graph, value, tensor, names, how
         self._by_output = True
         self._bytes = 0
 
-    def store(self, bits: int) -> StoredWeight:
+    def store(self) -> StoredWeight:
         """Stores it in few bits, if that can be."""
         name, before = str(self._value.name), self._tensor.nbytes
         readers, kept = readers_of(self._value)
         kept = kept or not_finite(self._tensor)
         if kept:
             return StoredWeight(name, before, before, before, kept=kept)
-        self._by_output = bool(readers & {*BY_ROW, TURNED})
+        self._by_output = is_by_output(readers)
         uses = list(self._value.uses())
         looked_up = [node for node, _ in uses if node.op_type == "Gather"]
         multiplied = [(node, place) for node, place in uses if node.op_type != "Gather"]
-        grid = self._grid(bits if multiplied else 8)
-        stored = self._stored(grid)
+        bits, rounded = self._how.bits if multiplied else 8, self._how.rounded
+        if rounded is not None and bits == rounded.bits and name in rounded:
+            grid = rounded.grid(name)
+            stored = self._stored(grid, codes=lambda: rounded.codes(name))
+        else:
+            grid = self._grid(bits)
+            stored = self._stored(grid)
         for node in looked_up:
             table = stored if grid.bits == 8 else self._stored(self._grid(8), "_table")
             _look_up(node, table, self._names)
@@ -109,16 +129,17 @@ class _Weight:
 
     def _grid(self, bits: int) -> Grid:
         matrix = self._matrix()
-        group = next((size for size in GROUPS if matrix.shape[1] % size == 0), None)
+        group = group_of(matrix.shape[1], self._how.group)
         return fit_grid(matrix, bits, group) if group else find_grid(matrix, 8, 1)
 
-    def _stored(self, grid: Grid, what: str = "") -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Codes, steps and zeros; the codes are made when they are written."""
+    def _stored(
+        self, grid: Grid, what: str = "", codes: Callable[[], Codes] | None = None
+    ) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Codes, steps and zeros; the codes are made when they are written: nearest to the numbers if nobody says."""
         kind = ir.DataType.UINT8 if grid.bits == 8 else ir.DataType.UINT4
-        codes = ir.LazyTensor(
-            lambda: narrow(grid.codes(self._matrix()), grid.bits), dtype=kind, shape=ir.Shape(self._sizes())
-        )
-        parts = {"codes": codes, "step": ir.tensor(grid.step), "zero": narrow(grid.zero, grid.bits)}
+        made = codes or (lambda: grid.codes(self._matrix()))
+        late = ir.LazyTensor(lambda: narrow(made(), grid.bits), dtype=kind, shape=ir.Shape(self._sizes()))
+        parts = {"codes": late, "step": ir.tensor(grid.step), "zero": narrow(grid.zero, grid.bits)}
         found = [
             initializer(self._graph, one, self._names.new(f"{self._value.name}{what}_{part}"))
             for part, one in parts.items()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx_ir.passes import common
 
 from QEfficient.compress.compress_weights import GROUP, SMALLEST, CompressWeights, StoredWeight
 from QEfficient.compress.group_weights import GroupWeights
+from QEfficient.compress.round_weights import round_weights
+from QEfficient.compress.rounding_texts import RoundingTexts
 from QEfficient.errors import UsageError
 from QEfficient.onnx_transforms import apply
 from QEfficient.onnx_transforms.apply import PassFactory
@@ -26,12 +28,17 @@ class WeightOnly:
         bits: What was asked for.
         weights: Each weight with two dims or more and :data:`SMALLEST` numbers or more.
         rest: Bytes of the others, which stay in fp32: vectors, and what is small.
+        group: The most inputs that share a step; ``None``: all of an output's do.
+        rounding: How products' matrices were rounded, where that was for what they read: on which texts, and how many
+            of the matrices.
     """
 
     model: OnnxModel
     bits: int
     weights: tuple[StoredWeight, ...]
     rest: int
+    group: int | None = None
+    rounding: Mapping[str, Json] = field(default_factory=dict)
 
     def table(self) -> dict[str, Json]:
         """For the manifest: bytes, and what stays in fp32, and why.
@@ -43,14 +50,14 @@ class WeightOnly:
         kept = sorted((one for one in self.weights if one.kept), key=lambda one: (-one.before, one.name))
         return {
             "bits": self.bits,
-            "group": GROUP if self.bits == 4 else None,
+            "group": self.group,
             "weights": {str(bits): sum(one.bits == bits for one in small) for bits in (8, 4)},
             "share": sum(one.before for one in small) / before,
             "bytes_before": before,
             "bytes_after": sum(one.after for one in self.weights) + self.rest,
             "bytes_turned_back": sum(one.held for one in self.weights) + self.rest,
             "left_out": [{"weight": one.name, "bytes": one.before, "reason": one.kept} for one in kept],
-        }
+        } | ({"rounding": dict(self.rounding)} if self.rounding else {})
 
 
 def to_weight_only(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
@@ -72,7 +79,16 @@ def to_weight_only(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
     return _written(model, CompressWeights(bits), folder, inline)
 
 
-def to_grouped(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
+def to_grouped(
+    model: OnnxModel,
+    bits: int,
+    folder: Path,
+    *,
+    group: int = GROUP,
+    texts: RoundingTexts | None = None,
+    scratch: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> WeightOnly:
     """As :func:`to_weight_only`, of a decoder: a product's matrix has a step for each group of inputs of each output.
 
     In 4 bits a table is stored in 8, for looking rows up, and once more in 4 where a product reads it too.
@@ -81,11 +97,20 @@ def to_grouped(model: OnnxModel, bits: int, folder: Path) -> WeightOnly:
         model: The graph in fp32.
         bits: 8 or 4.
         folder: An empty folder for the graph.
+        group: The most inputs that share a step, one of ``group_weights.GROUPS``.
+        texts: What matrices are rounded for; left out, each number is rounded to the nearest code.
+        scratch: Another empty folder; needed with texts.
+        progress: Called after each text that was run, and after each matrix that was rounded for them.
 
     Raises:
         UsageError: The graph has no weight that can be stored so.
     """
-    return _written(model, GroupWeights(bits), folder)
+    if texts is None or scratch is None:
+        return _written(model, GroupWeights(bits, group), folder)
+    rounded = round_weights(model, bits, group, texts.rows, scratch, progress)
+    made = _written(model, GroupWeights(bits, group, rounded), folder)
+    how: dict[str, Json] = {"method": "gptq", "matrices": len(rounded), **texts.to_json()}
+    return replace(made, rounding=how)
 
 
 def _written(
@@ -99,4 +124,6 @@ def _written(
             allowed="a graph with matrix products or tables whose weights are constants in float32",
             do="leave compute out",
         )
-    return WeightOnly(made, compress.bits, tuple(compress.found), compress.rest)
+    most = compress.group if isinstance(compress, GroupWeights) else GROUP
+    group = most if compress.bits == 4 else None
+    return WeightOnly(made, compress.bits, tuple(compress.found), compress.rest, group)

@@ -21,6 +21,11 @@ def readers_of(value: ir.Value) -> tuple[frozenset[str], str]:
     return readers, _reason(value, readers)
 
 
+def is_by_output(readers: frozenset[str]) -> bool:
+    """Whether a row of a matrix that is read so belongs to an output of the products; else a column does."""
+    return bool(readers & {*BY_ROW, TURNED})
+
+
 def _reader(node: ir.Node, place: int) -> str:
     """What a weight is to a node that reads it; the operator's name where that is neither a product nor a table."""
     if node.domain == "" and node.op_type == "MatMul" and place == 1:
