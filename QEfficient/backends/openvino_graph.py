@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from QEfficient import fork
-from QEfficient.backends.host import ROUNDED, WEIGHT_ONLY
+from QEfficient.backends.host import GROUPED, ROUNDED, WEIGHT_ONLY
 from QEfficient.backends.refusals import corrupt_graph, refused
 from QEfficient.cache import Cache, check_inside
 from QEfficient.errors import BackendUnavailableError, CorruptArtefactError
@@ -40,9 +40,6 @@ ROUNDED_TOGETHER = 16
 weights as they are. Only a CPU with VNNI does; another turns the weights back into fp32, and is not faster for them.
 MiniLM's least cosine in 8 bits and its speed ÷ fp32's: 0.99830 and 0.92 without, 0.99726 and 1.35 with 16, the fewest
 that OpenVINO takes, 0.99661 and 1.65 with 32, 0.99584 with 64, 0.99380 with 128. The limit is 0.997."""
-
-GROUP = 32
-"""Of a decoder's products in int8: those numbers that share a step of its weights."""
 
 _MARK = "DisablePrecisionConversion"
 # The mark is no number and no text, so it can't be made in Python; it can be read.
@@ -280,7 +277,7 @@ def compiled(model: Any, compute: str, *, streams: int, threads: int, keeps_stat
 def _rounded_together(compute: str, keeps_state: bool) -> int:
     """Numbers of a row that are rounded to int8 with one step before a product; 0: none are."""
     if compute in ROUNDED:
-        return GROUP
+        return GROUPED[compute]  # those that share a step of its weights
     return ROUNDED_TOGETHER if compute in WEIGHT_ONLY and not keeps_state else 0
 
 

@@ -15,7 +15,7 @@ from QEfficient.backends.host import NARROW, ROUNDED, WEIGHT_ONLY
 from QEfficient.compress.compress_weights import SMALLEST
 from QEfficient.compress.fit_grid import fit_grid
 from QEfficient.compress.grid import find_grid
-from QEfficient.compress.group_weights import GROUPS
+from QEfficient.compress.group_weights import group_of
 from QEfficient.compress.weight_only import WeightOnly, to_grouped
 from QEfficient.numerics.decoder_steps import CACHE_SLOTS, Steps, worst_difference
 from QEfficient.onnx_transforms.narrow_products import FP32, INT8, OPERATOR
@@ -55,7 +55,7 @@ def rounded(model: Any, bits: int) -> Any:
 
     def as_stored(weight: torch.Tensor, bits: int, turned: bool = False) -> torch.Tensor:
         matrix = np.ascontiguousarray(weight.detach().numpy().T if turned else weight.detach().numpy())
-        group = next((size for size in GROUPS if matrix.shape[1] % size == 0), None)
+        group = group_of(matrix.shape[1])
         grid = fit_grid(matrix, bits, group) if group else find_grid(matrix, 8, 1)
         found = grid.numbers(grid.codes(matrix))
         return torch.from_numpy(np.ascontiguousarray(found.T if turned else found))
