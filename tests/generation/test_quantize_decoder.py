@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from QEfficient import QEFFAutoModelForCausalLM
 from QEfficient import program as programs
+from QEfficient.build.rounding_texts import CUT, MOST, rounding_texts
 from QEfficient.cache import Cache
+from QEfficient.compress.prose import PROSE
 from QEfficient.errors import NotYetSupportedError, OptionError, UsageError, VerificationError
+from QEfficient.numerics.sentences import SENTENCES
 from tests.generation.decoder_repos import VOCAB, byte_tokenizer, decoder_repo
 from tests.generation.tiny_decoders import tiny_decoder
 from tests.unit.test_torch_free import BLOCK
@@ -46,6 +51,14 @@ def small(model: QEFFAutoModelForCausalLM) -> Iterator[QEFFAutoModelForCausalLM]
     made = model.quantize("int4_weights", limits=LOOSE, **SIZES)
     yield made
     made.close()
+
+
+def asked_for(model: QEFFAutoModelForCausalLM, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of ``compile``, those that are left out with them."""
+    bound = inspect.signature(type(model).compile).bind(model, **SIZES, **given)
+    bound.apply_defaults()
+    further = bound.arguments.pop("compiler_options")
+    return {name: value for name, value in bound.arguments.items() if name != "self"}, further
 
 
 def test_it_is_another_object_and_writes_text(model, small):
@@ -104,6 +117,33 @@ def test_weights_that_4_bits_ruin_are_refused_by_the_usual_limits(tmp_path):
     byte_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(VerificationError, match="label agreement"):
         QEFFAutoModelForCausalLM.from_pretrained(tmp_path).quantize("int4_weights", **SIZES)
+
+
+def test_4_bits_are_rounded_for_texts(model, small):
+    """The built-in ones, and the caller's before them; a model without a tokenizer has the nearest codes."""
+    built_in = small.device_report()["weights"]["rounding"]
+    assert (built_in["method"], built_in["own_texts"]) == ("gptq", 0) and 1000 < built_in["tokens"] <= 4096
+    made = model.quantize("int4_weights", texts=[PROMPT], limits=LOOSE, **SIZES)
+    own = made.device_report()["weights"]["rounding"]
+    assert own["own_texts"] == 1 and own["digest"] != built_in["digest"] and own["matrices"] == built_in["matrices"]
+    assert made.program_path != small.program_path
+    made.close()
+    module = QEFFAutoModelForCausalLM(tiny_decoder("llama", vocab_size=VOCAB, max_position_embeddings=256))
+    module.compile(compute="int4_weights", limits=LOOSE, **SIZES)
+    assert "rounding" not in module.device_report()["weights"]
+    module.close()
+
+
+def test_the_texts_are_chats_and_plain(model):
+    recipe, request = model._asked(*asked_for(model, texts=[PROMPT, "Hello."]))
+    found = rounding_texts(recipe, request.text, request.texts)
+    assert found is not None and found.own == 2
+    plain = list(PROMPT.encode())
+    assert [len(row) for row in found.rows[:2]] == [len(plain) + 3, len(plain)]
+    assert max(map(len, found.rows)) <= CUT
+    assert not {one[:40] for one in PROSE} & {one[:40] for one in SENTENCES}
+    many = rounding_texts(recipe, request.text, [f"{PROMPT} {number}" for number in range(200)])
+    assert many is not None and many.tokens == MOST and 0 < many.own < 200
 
 
 def test_8_bits_pass_by_the_usual_limits(model):
