@@ -163,7 +163,7 @@ class CausalRoad(DecoderRoad):
             verify: ``"on"`` lets the program go on with built-in texts, and compares its logits and its tokens with
                 those of HuggingFace in float32; a card's arithmetic is emulated for it, fp16 caches and all. ``"off"``
                 is recorded.
-            texts: Further texts to go on with.
+            texts: Further texts to go on with; weights of 4 bits are rounded for them too.
             limits: What must hold in place of the defaults, for example ``{"min_label_agreement": 1.0}``: the share of
                 HuggingFace's tokens that the program chooses too; see :class:`QEfficient.numerics.verify.Limits`.
             **compiler_options: The compiler's documented flags with underscores (``mos=1``); ``raw_compiler_flags=[…]``

@@ -192,11 +192,17 @@ class DecoderRoad(Sharing[LoadedGenerator]):
         """Compiles the model with weights of few bits, measures what that costs, and gives it as another object.
 
         - ``"int4_weights"``: weights in 4 bits, groups of 32 with a step each; numbers are computed in fp32.
-        - ``"int4_weights_int8"``: the same weights, multiplied by int8: each product rounds what it reads, 32 numbers
-          with a step of their own. The fastest, and other texts than ``"int4_weights"`` writes.
+        - ``"int4_weights_int8"``: weights in 4 bits, groups of 64 where these divide a product's inputs, multiplied by
+          int8: each product rounds what it reads, as many numbers with a step of their own. The fastest, and other
+          texts than ``"int4_weights"`` writes.
         - ``"int8_weights"``: weights in 8 bits, numbers in fp32: nearly the same texts in a quarter of the bytes. In
           onnxruntime it saves bytes on disk and no time.
         - ``"int8_weights_int8"``: the same weights, multiplied by int8.
+
+        In 4 bits a decoder's products are rounded for what they read in built-in texts and in ``texts``, which are
+        tokenised as chats and as they stand: the error of an input's weights is taken over by those of the next inputs
+        (GPTQ; Frantar et al., 2022). That takes about a minute for 135 million weights. Texts such as the model will
+        read are worth giving.
 
         A table of words has 8 bits in any case. All are forms of a host; ``compile(mxfp6_matmul=True)`` makes a card's
         program smaller.
@@ -208,7 +214,8 @@ class DecoderRoad(Sharing[LoadedGenerator]):
 
         Args:
             to: One of these.
-            texts: Texts such as the model will be given; it is measured on them, besides the built-in ones.
+            texts: Texts such as the model will be given; 4 bits are rounded for them, and it is measured on them,
+                besides the built-in ones. No built-in text is used for both.
             backend: As :meth:`compile` takes it.
             limits: What must hold against HuggingFace in float32, in place of the form's defaults:
                 ``min_label_agreement``, the share of its tokens, and ``max_perplexity_change``.

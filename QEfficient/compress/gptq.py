@@ -1,8 +1,9 @@
 """A matrix rounded for what it multiplies: the error of a column is taken over by the columns not rounded yet (GPTQ).
 
 The method is that of Frantar et al., 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
-Transformers". Here the grid of a group is fitted to its numbers as they are when their turn comes, and an output that
-would be better off without any of this is rounded plainly.
+Transformers". Columns take their turns by the size of what they are multiplied by, the largest first, while there are
+many left that can take over an error; grids are those of the numbers as they were, so that any order will do. An output
+that would be better off without any of this is rounded plainly.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from QEfficient.compress.fit_grid import fit_grid
 from QEfficient.compress.grid import Codes, Floats, Grid
@@ -22,16 +24,21 @@ DAMPING = 0.01
 AT_ONCE = 2**20
 """Numbers of the outputs that are rounded at once: they stay in a CPU's cache, column after column."""
 
+BLOCK = 32
+"""Columns whose errors are taken over by those behind the block in one product."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Second moments of a product's inputs, ``root @ rootᵀ``, damped.
 
     Attributes:
+        order: Places of the inputs, those of the largest moments first; in this order they stand below.
         root: Upper triangular, ``(inputs, inputs)``.
         inverse: Its inverse, upper triangular too: row n says how the error of input n is shared among those behind.
     """
 
+    order: NDArray[np.intp]
     root: Floats
     inverse: Floats
 
@@ -57,11 +64,13 @@ def moments_of(read: Sequence[Floats], damping: float = DAMPING) -> Moments | No
     own = found.diagonal().copy()
     dead = own == 0
     found[np.diag_indices_from(found)] = np.where(dead, own.mean(), own) + damping * own.mean()
+    order = np.argsort(-own, kind="stable")
+    found = found[np.ix_(order, order)]
     try:
         root = np.linalg.cholesky(found[::-1, ::-1])[::-1, ::-1]  # from the last input on: upper, not lower
     except np.linalg.LinAlgError:
         return None
-    return Moments(np.ascontiguousarray(root, np.float32), np.triu(np.linalg.inv(root)).astype(np.float32))
+    return Moments(order, np.ascontiguousarray(root, np.float32), np.triu(np.linalg.inv(root)).astype(np.float32))
 
 
 def rounded(matrix: Floats, moments: Moments, bits: int, group: int, threads: int = 1) -> tuple[Grid, Codes]:
@@ -94,33 +103,30 @@ def rounded(matrix: Floats, moments: Moments, bits: int, group: int, threads: in
 
 
 def _better(matrix: Floats, moments: Moments, bits: int, group: int) -> tuple[Grid, Codes]:
-    """Of each output what has the smaller error: rounded column by column, or each number to the nearest."""
-    grid, codes, error = _by_columns(matrix, moments, bits, group)
-    plain = fit_grid(matrix, bits, group)
-    nearest = plain.codes(matrix)
-    off = np.square((matrix - plain.numbers(nearest)) @ moments.root).sum(1)
-    worse = ~(error <= off)[:, None]  # NaN is worse
-    step, zero = np.where(worse, plain.step, grid.step), np.where(worse, plain.zero, grid.zero)
-    return Grid(step, zero, 1, bits), np.where(worse, nearest, codes)
+    """Of each output the codes with the smaller error: found column by column, or nearest to the numbers."""
+    grid = fit_grid(matrix, bits, group)
+    codes, error = _by_columns(matrix, moments, grid, group)
+    nearest = grid.codes(matrix)
+    off = np.square((matrix - grid.numbers(nearest))[:, moments.order] @ moments.root).sum(1)
+    return grid, np.where((error <= off)[:, None], codes, nearest)  # NaN is worse
 
 
-def _by_columns(matrix: Floats, moments: Moments, bits: int, group: int) -> tuple[Grid, Codes, Floats]:
-    """Grid, codes, and the error of each output: what it is off by is ``errors @ root``, squared and summed."""
+def _by_columns(matrix: Floats, moments: Moments, grid: Grid, group: int) -> tuple[Codes, Floats]:
+    """Codes, and the error of each output: what it is off by is ``errors @ root``, squared and summed."""
     outputs, inputs = matrix.shape
-    left, codes = matrix.T.copy(order="C"), np.empty((inputs, outputs), np.uint8)
-    step, zero = np.empty((outputs, inputs // group), np.float32), np.empty((outputs, inputs // group), np.uint8)
-    carried, most, error = moments.inverse, np.float32(2**bits - 1), np.zeros(outputs, np.float32)
-    errors = np.empty((group, outputs), np.float32)
-    for number, start in enumerate(range(0, inputs, group)):
-        end = start + group
-        grid = fit_grid(np.ascontiguousarray(left[start:end].T), bits, group)
-        step[:, number], zero[:, number] = grid.step[:, 0], grid.zero[:, 0]
-        width, centre = grid.step[:, 0], grid.zero[:, 0].astype(np.float32)
+    left, codes = matrix.T[moments.order], np.empty((outputs, inputs), np.uint8, order="F")
+    steps, zeros = np.ascontiguousarray(grid.step.T), np.ascontiguousarray(grid.zero.T, np.float32)
+    carried, most, error = moments.inverse, np.float32(2**grid.bits - 1), np.zeros(outputs, np.float32)
+    for start in range(0, inputs, BLOCK):
+        end = min(start + BLOCK, inputs)
+        errors = np.empty((end - start, outputs), np.float32)
         for place, at in enumerate(range(start, end)):
-            code = np.clip(np.rint(left[at] / width) + centre, 0, most)
-            codes[at] = code
-            np.divide(left[at] - (code - centre) * width, carried[at, at], out=errors[place])
+            column = moments.order[at]
+            step, zero = steps[column // group], zeros[column // group]
+            code = np.clip(np.rint(left[at] / step) + zero, 0, most)
+            codes[:, column] = code
+            np.divide(left[at] - (code - zero) * step, carried[at, at], out=errors[place])
             left[at + 1 : end] -= carried[at, at + 1 : end, None] * errors[place]
         left[end:] -= carried[start:end, end:].T @ errors
         error += np.square(errors).sum(0)
-    return Grid(step, zero, 1, bits), np.ascontiguousarray(codes.T), error
+    return codes, error
