@@ -21,7 +21,11 @@ CUT = 256
 """Tokens after which a text is cut: many texts say more than a long one."""
 
 MOST = 4096
-"""Tokens of all texts together. SmolLM2 gains little by more than 2,000."""
+"""Tokens of all texts together: what it takes grows with them, and what is gained by more of them gets less.
+
+Of 864 tokens of SmolLM2's answers HuggingFace's are, behind 614, 1,932 and 4,156 tokens of the built-in texts, 642, 662 and
+671; behind 691, 1,990 and 3,797 of conversations such as those that are answered 654, 692 and 699.
+"""
 
 
 def rounding_texts(recipe: Recipe, text: TextFacts, texts: Sequence[str]) -> RoundingTexts | None:
