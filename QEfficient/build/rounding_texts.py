@@ -23,8 +23,8 @@ CUT = 256
 MOST = 4096
 """Tokens of all texts together: what it takes grows with them, and what is gained by more of them gets less.
 
-Of 864 tokens of SmolLM2's answers HuggingFace's are, behind 614, 1,932 and 4,156 tokens of the built-in texts, 642, 662 and
-671; behind 691, 1,990 and 3,797 of conversations such as those that are answered 654, 692 and 699.
+Of 864 tokens of SmolLM2's answers HuggingFace's are, for 614, 1,932 and 4,156 tokens of the built-in texts, 642, 662
+and 671; for 691, 1,990 and 3,797 of conversations like those that are answered, 654, 692 and 699.
 """
 
 
