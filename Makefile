@@ -122,8 +122,8 @@ peers: $(VENV)/.dev  ## this library beside what people would pick instead; fill
 	@$(BIN)/python -m benchmarks.peers --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)')
 
 # Likewise, 15 GB with the models in their forms; one of them is compiled with the C++ compiler that is there.
-peers-generation: $(VENV)/.dev $(VENV)/.smollm2  ## SmolLM2 beside what people would pick instead to write text; fills docs/explanation/generation_speed.md
-	@$(BIN)/python -m benchmarks.peers_generation --docs $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)') $(ARGS)
+peers-generation: $(VENV)/.dev $(VENV)/.smollm2  ## SmolLM2 beside what people would pick instead to write text: tables of speed and memory
+	@$(BIN)/python -m benchmarks.peers_generation $(if $(filter torch==%,$(TORCH)),--torch '$(TORCH)') $(ARGS)
 
 clean:  ## everything that the other targets made
 	rm -rf $(VENV) $(VENV)-3.* docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .data .bench

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import arguments
-from QEfficient.auto.compression.quantized import Quantized
+from QEfficient.auto.compression.quantized import Quantized, refuse_quantized
 from QEfficient.auto.copies import copied
 from QEfficient.backends.host import NARROW
 from QEfficient.build.decoder_stage import decoder_stage
 from QEfficient.cache import Cache, to_json, trial_cache
 from QEfficient.compress.record import CARD_FORM, CompressionStep
-from QEfficient.errors import NotYetSupportedError, UsageError, VerificationError
+from QEfficient.errors import NotYetSupportedError, VerificationError
 from QEfficient.evaluate.data.digest import digest_of
 from QEfficient.records import Json, Program
 
@@ -52,13 +52,7 @@ def quantize_decoder(
             do="compile(mxfp6_matmul=True, mxint8_kv_cache=True) makes a card's program smaller",
         )
     arguments.one_of("to", to, [*NARROW])
-    if model._quantized is not None:
-        raise UsageError(
-            "This model is quantized already.",
-            got=f"to {model._quantized.to!r}, and now to {to!r}",
-            allowed="a model that quantize did not give",
-            do="call quantize on the model that this one was made from",
-        )
+    refuse_quantized(model._quantized, to)
     model._need_origin("quantize")
     named = arguments.optional_strings("texts", texts)
     asked = Quantized(to, {"backend": backend, "texts": named or None, "limits": limits, "compute": to}, ())

@@ -9,7 +9,7 @@ from typing import Any
 from QEfficient.backends import registry
 from QEfficient.backends.base import Backend
 from QEfficient.compress.record import CARD_FORM
-from QEfficient.errors import OptionError
+from QEfficient.errors import OptionError, UsageError
 from QEfficient.records import Json
 
 _FORM = ("compute", "mxfp6_matmul")
@@ -69,3 +69,18 @@ class Quantized:
                 allowed=", ".join(repr(name) for name in registry.names() if (name in hosts) != card),
                 do=f"leave backend out, or quantize to {('int8_weights' if card else CARD_FORM)!r}",
             )
+
+
+def refuse_quantized(known: Quantized | None, to: str) -> None:
+    """Refuses to quantize what ``quantize`` gave.
+
+    Raises:
+        UsageError: The model is quantized, as ``known``.
+    """
+    if known is not None:
+        raise UsageError(
+            "This model is quantized already.",
+            got=f"to {known.to!r}, and now to {to!r}",
+            allowed="a model that quantize did not give",
+            do="call quantize on the model that this one was made from",
+        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from QEfficient import arguments
 from QEfficient.auto.compression.guarding import check_measured, drops_between_models, rows_as_json
-from QEfficient.auto.compression.quantized import Quantized
+from QEfficient.auto.compression.quantized import Quantized, refuse_quantized
 from QEfficient.auto.copies import copied
 from QEfficient.auto.encoder_road import EncoderRoad
 from QEfficient.auto.evaluations import Evaluations
@@ -24,7 +24,7 @@ from QEfficient.build.request import CompileRequest
 from QEfficient.cache import Cache, to_json, trial_cache
 from QEfficient.compress.guard import Drop, Guard, parse_guard
 from QEfficient.compress.record import CARD_FORM, CompressionStep
-from QEfficient.errors import InputError, UsageError, VerificationError
+from QEfficient.errors import InputError, VerificationError
 from QEfficient.evaluate.data import read_examples
 from QEfficient.evaluate.data.digest import digest_of
 from QEfficient.evaluate.record import Examples
@@ -108,13 +108,7 @@ class QuantizeArgs:
 def quantize(model: Model, args: QuantizeArgs) -> Model:
     """Compiles the model to smaller numbers, measures it, and gives it as another object."""
     arguments.one_of("to", args.to, [*FORMS])
-    if model._quantized is not None:
-        raise UsageError(
-            "This model is quantized already.",
-            got=f"to {model._quantized.to!r}, and now to {args.to!r}",
-            allowed="a model that quantize did not give",
-            do="call quantize on the model that this one was made from",
-        )
+    refuse_quantized(model._quantized, args.to)
     name = model._need_origin("quantize").name
     measured = _measured(model, args)
     texts = _texts(args)
